@@ -1,0 +1,52 @@
+# What Holdfast does, by verb. `./just VERB` works on a bare Debian; `just VERB` inside .venv or the dev shell.
+
+set positional-arguments
+
+python := justfile_directory() / ".venv/bin/python"
+export PYTHONPATH := justfile_directory()
+
+# list the verbs
+default:
+    @just --list --unsorted
+
+# the whole job in the lab: install `cottage` over its tailnet, watched in Prefect's UI (--once: do not stay up)
+demo *flags: _debian
+    {{python}} -m lab.demo "$@"
+
+# all tests: unit, ssh against a real sshd, end to end in the lab (arguments go to pytest)
+test *args: _debian
+    {{python}} -m pytest "$@"
+
+# formatters, linters, types, shellcheck and Nix syntax; changes nothing
+check: (_check "--check" "--diff")
+
+# the same, and formats what can be formatted
+fmt: (_check "" "")
+
+# build the kexec image with Tailscale to ./result
+build-kexec:
+    @command -v nix >/dev/null || { echo "build-kexec: there is no nix on this machine. Hint: install it from https://nixos.org/download, with flakes enabled." >&2; exit 1; }
+    nix build .#kexec-tailscale
+
+# install HOST over TARGET (an address): with KEXEC keeping Tailscale, without it the standard way
+install host target kexec="":
+    @{{python}} -m deployments.start "$@"
+
+# serve a deployment for each host of the inventory to the Prefect server
+serve:
+    {{python}} -m deployments.serve
+
+# the lab by hand: up, down, status, ssh
+lab *args: _debian
+    {{python}} -m lab "$@"
+
+_check ruff_format_flags diff:
+    ruff format {{ruff_format_flags}} --quiet .
+    ruff check .
+    mypy
+    shellcheck just .ci/run $(git ls-files '*.sh') $(git grep -lE '^#!/bin/(ba)?sh' -- lab nix deployments | grep -v '\.sh$' || true)
+    @if command -v nix-instantiate >/dev/null; then git ls-files '*.nix' | xargs -r nix-instantiate --parse >/dev/null; else echo "no nix-instantiate here: the Nix files were not parsed"; fi
+
+# the Debian packages that the lab and the SSH tests stand on
+_debian:
+    @lab/packages.sh
