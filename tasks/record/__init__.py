@@ -1,0 +1,1 @@
+"""What a run leaves behind on the operator: its journal, its log and its report."""
