@@ -1,0 +1,1 @@
+"""Prefect flows: the phases in their order."""

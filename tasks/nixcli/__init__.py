@@ -1,0 +1,1 @@
+"""Nix on the operator: what the flake says, builds, copies."""

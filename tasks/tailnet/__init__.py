@@ -1,0 +1,1 @@
+"""The tailnet: identity, state archives, the vault, what the operator sees."""
