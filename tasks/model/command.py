@@ -4,6 +4,8 @@ import shlex
 from dataclasses import dataclass
 from typing import Final
 
+from tasks.remote.text import printable
+
 LAST_LINES: Final = 10
 
 
@@ -31,8 +33,8 @@ class CommandResult:
     def summary(self) -> str:
         """Say in one line what ran where, how it ended, and the last lines that it wrote."""
         said = (self.stderr.strip() or self.stdout.strip()).splitlines()[-LAST_LINES:]
-        tail = " | ".join(line.strip() for line in said if line.strip())
-        command = shlex.join(self.argv)
+        tail = " | ".join(printable(line.strip()) for line in said if line.strip())
+        command = printable(" ".join(shlex.join(self.argv).split()))
         if len(command) > 120:
             command = command[:117] + "..."
         return f"`{command}` on {self.host} ended with status {self.exit_status}: {tail or '(no output)'}"

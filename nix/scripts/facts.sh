@@ -1,0 +1,294 @@
+#!/bin/sh
+# facts.sh: prints what this machine is and does now, as one JSON object; changes nothing and prints no secret.
+# The same script runs in the origin, in the installer and in the final system; tasks/model/facts.py parses it.
+# Without root some facts stay empty. Every value is a string: one line, or a command's whole output:
+#   {"format": "1", "os_release": "ID=debian\nVERSION_ID=\"12\"\n…", "boot_id": "…", "disks": "vda size 6291456\n…",
+#   "tailscale_status": "{\"Version\": …", … "end": "1"}
+# Only what may be absent is guarded. Needs no more than busybox has.
+set -uf
+export LC_ALL=C
+umask 077
+
+root=${HOLDFAST_ROOT:-} # a folder that stands for the machine's root, in tests
+default_limit=65536   # bytes of a value; what is longer is cut off
+long_limit=262144     # of those that grow with the number of disks, or peers
+tab=$(printf '\t')
+
+# json_text LIMIT: makes the inside of a JSON string of what comes in. Control characters are dropped, but tab and
+# newline; bytes that are no UTF-8 are left to the parser.
+json_text() {
+	head -c "$1" | tr -d '\000-\010\013-\037\177' |
+		sed -e 's/\\/\\\\/g' -e 's/"/\\"/g' -e "s/$tab/\\\\t/g" -e 's/$/\\n/' | tr -d '\n'
+}
+
+# fact NAME COMMAND...: one member, with what the command prints
+fact() {
+	name=$1
+	shift
+	printf '"%s": "' "$name"
+	"$@" </dev/null 2>/dev/null | json_text "$default_limit"
+	printf '",\n'
+}
+
+# within SECONDS COMMAND...: ends a command that hangs, where there is something to end it with
+within() {
+	seconds=$1
+	shift
+	if command -v timeout >/dev/null; then timeout "$seconds" "$@"; else "$@"; fi
+}
+
+# line FILE: its first line; no process is started, since there may be hundreds of these
+line() {
+	text=
+	[ -r "$1" ] && read -r text <"$1"
+	printf '%s' "$text"
+}
+
+os_release() {
+	if [ -r "$root/etc/os-release" ]; then cat "$root/etc/os-release"; else cat "$root/usr/lib/os-release"; fi
+}
+
+init_system() {
+	if [ -d "$root/run/systemd/system" ]; then echo systemd; else line "$root/proc/1/comm"; fi
+}
+
+# What says that this is a container; nothing on a machine of its own.
+container() {
+	if command -v systemd-detect-virt >/dev/null; then
+		systemd-detect-virt --container | grep -v '^none$'
+	fi
+	[ ! -e "$root/run/.containerenv" ] || echo podman
+	[ ! -e "$root/.dockerenv" ] || echo docker
+	[ ! -r "$root/run/systemd/container" ] || line "$root/run/systemd/container"
+	[ ! -r "$root/proc/1/environ" ] || tr '\000' '\n' <"$root/proc/1/environ" | sed -n 's/^container=//p'
+	if [ -d "$root/proc/vz" ] && [ ! -d "$root/proc/bc" ]; then echo openvz; fi
+	grep -o -e docker -e lxc -e kubepods -e libpod "$root/proc/1/cgroup" | head -n 1
+}
+
+virtualization() {
+	if command -v systemd-detect-virt >/dev/null; then systemd-detect-virt --vm; fi
+}
+
+kexec_config() {
+	if [ -r "$root/proc/config.gz" ]; then
+		gzip -dc "$root/proc/config.gz"
+	elif [ -r "$root/boot/config-$(uname -r)" ]; then
+		cat "$root/boot/config-$(uname -r)"
+	else
+		cat "$root/lib/modules/$(uname -r)/config"
+	fi | grep -e '^CONFIG_KEXEC=' -e '^CONFIG_KEXEC_FILE=' -e '^# CONFIG_KEXEC is not set' -e '^# CONFIG_KEXEC_FILE is not set'
+}
+
+# The last byte of the variable: 1 if Secure Boot is on.
+secure_boot() {
+	od -An -tu1 "$root/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c" | tr -d ' \n' | tail -c 1
+}
+
+# attribute DISK NAME FILE...: a line `DISK NAME VALUE`, if one of the files has a value
+attribute() {
+	disk=$1
+	what=$2
+	shift 2
+	for file in "$@"; do
+		value=$(line "$file")
+		if [ -n "$value" ]; then
+			printf '%s %s %s\n' "$disk" "$what" "$value"
+			return
+		fi
+	done
+}
+
+# Lines `DISK ATTRIBUTE VALUE`; sizes in sectors of 512 bytes. The kernel's own serial numbers come first: they are
+# the same whatever system runs.
+disks() {
+	set +f
+	for block in "$root"/sys/block/*; do
+		disk=${block##*/}
+		case $disk in loop* | ram* | zram* | sr* | fd* | dm-* | md* | nbd* | '*') continue ;; esac
+		attribute "$disk" size "$block/size"
+		attribute "$disk" number "$block/dev"
+		attribute "$disk" removable "$block/removable"
+		attribute "$disk" readonly "$block/ro"
+		attribute "$disk" model "$block/device/model" "$block/device/name"
+		attribute "$disk" serial "$block/serial" "$block/device/serial" "$block/device/cid"
+		attribute "$disk" wwid "$block/wwid" "$block/device/wwid"
+		for part in "$block/$disk"*; do
+			[ -r "$part/partition" ] || continue
+			printf '%s partition %s %s %s\n' "$disk" "${part##*/}" "$(line "$part/size")" "$(line "$part/dev")"
+		done
+	done
+	set -f
+}
+
+# Lines `LINK NAME`: where the links under /dev/disk/by-id (and by-path, …) lead to.
+disk_links() {
+	set +f
+	for link in "$root"/dev/disk/by-*/*; do
+		[ -L "$link" ] || continue
+		target=$(readlink "$link")
+		printf '%s %s\n' "${link#"$root"}" "${target##*/}"
+	done
+	set -f
+}
+
+# udev's serial numbers, for disks whose kernel driver tells none: lines `MAJOR:MINOR SERIAL`.
+udev_serials() {
+	set +f
+	for file in "$root"/run/udev/data/b*; do
+		[ -r "$file" ] && sed -n "s/^E:ID_SERIAL_SHORT=/${file##*/b} /p" "$file"
+	done
+	set -f
+}
+
+block_devices() {
+	command -v lsblk >/dev/null &&
+		within 20 lsblk --json --bytes --exclude 1,7 --output NAME,TYPE,SIZE,FSTYPE,LABEL,UUID,MOUNTPOINT
+}
+
+signatures() { command -v blkid >/dev/null && within 20 blkid; }
+
+interfaces() {
+	if command -v ip >/dev/null; then ip -o addr show; fi
+}
+
+default_route() { command -v ip >/dev/null && { ip route show default && ip -6 route show default; }; }
+
+free_bytes() {
+	df -Pk "$1" | while read -r _ _ _ free _; do
+		case $free in *[!0-9]* | '') ;; *) echo $((free * 1024)) ;; esac
+	done
+}
+
+host_keys() {
+	set +f
+	for file in "$root"/etc/ssh/ssh_host_*_key.pub; do [ -r "$file" ] && cat "$file"; done
+	set -f
+}
+
+units() {
+	command -v systemctl >/dev/null &&
+		within 10 systemctl list-units --plain --no-legend --no-pager --state=active,activating,deactivating 'holdfast-*'
+}
+
+booted_system() { readlink "$root/run/booted-system" || readlink "$root/run/current-system"; }
+
+# Sets tailscaled_pid.
+find_tailscaled() {
+	tailscaled_pid=
+	set +f
+	for process in "$root"/proc/[0-9]*; do
+		if [ "$(line "$process/comm")" = tailscaled ]; then tailscaled_pid=${process##*/}; fi
+	done
+	set -f
+}
+
+# Those of its flags that say where its state is; an argument may hold anything, so no others are printed.
+tailscaled_flags() {
+	[ -n "$tailscaled_pid" ] || return 0
+	tr '\000' '\n' <"$root/proc/$tailscaled_pid/cmdline" | {
+		wanted=
+		while read -r argument; do
+			if [ -n "$wanted" ]; then
+				printf '%s=%s\n' "$wanted" "$argument"
+				wanted=
+				continue
+			fi
+			flag=${argument#-}
+			flag=${flag#-}
+			case $flag in
+			"$argument") ;;
+			state=* | statedir=* | tun=* | encrypt-state=*) printf '%s\n' "$flag" ;;
+			encrypt-state) echo encrypt-state=true ;;
+			state | statedir | tun) wanted=$flag ;;
+			esac
+		done
+	}
+}
+
+# Where its state is, as a file; empty if it is in no file.
+state_file() {
+	state=$(tailscaled_flags | sed -n 's/^state=//p' | tail -n 1)
+	folder=$(tailscaled_flags | sed -n 's/^statedir=//p' | tail -n 1)
+	case $state in
+	/*) printf '%s' "$state" ;;
+	'') printf '%s' "${folder:-/var/lib/tailscale}/tailscaled.state" ;;
+	tpmseal:*) printf '%s' "${state#tpmseal:}" ;;
+	esac
+}
+
+# What kind of file that is, told by the names of its keys; what they hold is not printed.
+state_kind() {
+	file=$root$(state_file)
+	if [ "$file" = "$root" ]; then
+		echo none
+	elif [ ! -f "$file" ]; then # any user can name a process tailscaled, and a FIFO would hold us up
+		if [ -d "${file%/*}" ] && [ ! -x "${file%/*}" ]; then echo unreadable; else echo missing; fi
+	elif [ ! -r "$file" ]; then
+		echo unreadable
+	elif grep -q '"_machinekey"' "$file"; then
+		echo plain
+	elif grep -q '"nonce"' "$file"; then
+		echo sealed
+	else
+		echo empty
+	fi
+}
+
+tailscale_status() {
+	command -v tailscale >/dev/null && within 10 tailscale status --json --peers=false
+}
+
+tailscale_version() { command -v tailscale >/dev/null && within 10 tailscale version | head -n 1; }
+
+tailscale_installed() {
+	if command -v tailscale >/dev/null; then echo yes; fi
+}
+
+find_tailscaled
+echo '{'
+fact format echo 1
+fact uid id -u
+fact os_release os_release
+fact hostname uname -n
+fact arch uname -m
+fact kernel_release uname -r
+fact boot_id line "$root/proc/sys/kernel/random/boot_id"
+fact init init_system
+fact memory grep -e '^MemTotal:' -e '^MemAvailable:' -e '^SwapFree:' "$root/proc/meminfo"
+fact container container
+fact virtualization virtualization
+fact kexec_config kexec_config
+fact kexec_loaded line "$root/sys/kernel/kexec_loaded"
+fact kexec_load_disabled line "$root/proc/sys/kernel/kexec_load_disabled"
+fact kexec_load_limit line "$root/proc/sys/kernel/kexec_load_limit_reboot"
+fact lockdown line "$root/sys/kernel/security/lockdown"
+fact secure_boot secure_boot
+fact udev_serials udev_serials
+fact mountinfo grep -e ' - [^ ]* /dev/' -e ' - zfs ' "$root/proc/self/mountinfo"
+fact swaps cat "$root/proc/swaps"
+fact interfaces interfaces
+fact default_route default_route
+fact resolvers grep '^nameserver ' "$root/etc/resolv.conf"
+fact run_free_bytes free_bytes "$root/run"
+fact tmp_free_bytes free_bytes "$root/tmp"
+fact upload_free_bytes free_bytes "$root/var/lib"
+fact host_keys host_keys
+fact units units
+fact booted_system booted_system
+fact installer_mark cat "$root/run/holdfast/installer.json"
+fact partition_mark cat "$root/run/holdfast/partition.json"
+fact system_mark cat "$root/var/lib/holdfast/partition.json"
+fact tailscale_installed tailscale_installed
+fact tailscale_version tailscale_version
+fact tailscaled_pid printf %s "$tailscaled_pid"
+fact tailscaled_flags tailscaled_flags
+fact tailscale_state_file state_file
+fact tailscale_state_kind state_kind
+default_limit=$long_limit
+fact disks disks
+fact disk_links disk_links
+fact lsblk block_devices
+fact blkid signatures
+fact tailscale_status tailscale_status
+echo '"end": "1"'
+echo '}'

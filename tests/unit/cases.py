@@ -1,0 +1,53 @@
+"""Recorded answers of nix/scripts/facts.sh, and hosts and images to go with them."""
+
+import json
+from pathlib import Path
+
+from tasks.model.facts import Facts, parse_facts
+from tasks.model.host import Host
+from tasks.model.image import MIB, Image
+
+CASES = Path(__file__).parent / "facts"
+NODE_KEY = "nodekey:" + "ab" * 32
+BY_ID = "/dev/disk/by-id/virtio-COTTAGE0001"
+
+
+def answer(case: str, **changed: str) -> str:
+    """Return a recorded answer with some facts replaced."""
+    said = json.loads((CASES / f"{case}.json").read_text())
+    unknown = changed.keys() - said.keys()
+    assert not unknown, f"no such facts: {unknown}"
+    return (
+        "{\n" + ",\n".join(f"{json.dumps(key)}: {json.dumps(value)}" for key, value in (said | changed).items()) + "}"
+    )
+
+
+def facts(case: str, **changed: str) -> Facts:
+    return parse_facts(answer(case, **changed), "cottage")
+
+
+def status(case: str = "debian-12", *, state: str | None = None, **self_: object) -> str:
+    """Return a recorded `tailscale status --json` with another state, or other values of Self."""
+    recorded = json.loads(json.loads((CASES / f"{case}.json").read_text())["tailscale_status"])
+    recorded["Self"].update(self_)
+    if state:
+        recorded["BackendState"] = state
+    return json.dumps(recorded)
+
+
+def host(**values: object) -> Host:
+    return Host.model_validate({"name": "cottage", "disks": [{"serial": "COTTAGE0001"}], **values})
+
+
+def image(
+    *, arch: str = "x86_64", initrd_bytes: int = 48 * MIB, kernel_bytes: int = 10 * MIB, size_bytes: int = 60 * MIB
+) -> Image:
+    return Image(
+        path=Path("kexec.tar.gz"),
+        sha256="00",
+        size_bytes=size_bytes,
+        unpacked_bytes=initrd_bytes + kernel_bytes,
+        arch=arch,
+        kernel_bytes=kernel_bytes,
+        initrd_bytes=initrd_bytes,
+    )

@@ -1,0 +1,102 @@
+"""Kexec images: what is one, and what is not."""
+
+import gzip
+import hashlib
+import io
+import struct
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from tasks.model.errors import ConfigError
+from tasks.model.image import MEMBERS, inspect_image, kernel_arch
+
+
+def kernel(arch: str = "x86_64") -> bytes:
+    header = bytearray(0x1000)
+    if arch in ("x86_64", "i686"):
+        header[0x202:0x206] = b"HdrS"
+        struct.pack_into("<H", header, 0x236, 0x7F if arch == "x86_64" else 0x7E)
+    elif arch == "aarch64":
+        header[0x38:0x3C] = b"ARM\x64"
+    elif arch == "riscv64":
+        header[0x38:0x3C] = b"RSC\x05"
+    return bytes(header)
+
+
+def write(path: Path, files: dict[str, bytes], mode: str = "w:gz") -> Path:
+    with tarfile.open(path, mode) as tar:  # type: ignore[call-overload]
+        for name, content in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    return path
+
+
+def whole(**changed: bytes) -> dict[str, bytes]:
+    return {name: changed.get(name.removeprefix("kexec/"), b"x" * 100) for name in MEMBERS} | {
+        "kexec/bzImage": changed.get("bzImage", kernel())
+    }
+
+
+@pytest.mark.parametrize("arch", ["x86_64", "i686", "aarch64", "riscv64"])
+def test_architecture_is_the_kernels(tmp_path: Path, arch: str) -> None:
+    seen = inspect_image(write(tmp_path / "i.tar.gz", whole(bzImage=kernel(arch))))
+    assert seen.arch == arch
+
+
+@pytest.mark.parametrize(("name", "mode"), [("i.tar.gz", "w:gz"), ("i.tar.xz", "w:xz"), ("i.tar", "w")])
+def test_image(tmp_path: Path, name: str, mode: str) -> None:
+    path = write(tmp_path / name, whole(initrd=b"i" * 5000), mode)
+    seen = inspect_image(path)
+    assert (seen.path, seen.initrd_bytes, seen.kernel_bytes) == (path, 5000, 0x1000)
+    assert seen.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert seen.size_bytes == path.stat().st_size
+    assert seen.needed_disk_bytes > seen.size_bytes + 5000
+
+
+def test_folder_that_holds_one(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    store.mkdir()
+    path = write(store / "x.tar.gz", {f"./{name}": content for name, content in whole().items()})
+    (tmp_path / "result").symlink_to(store)
+    assert inspect_image(tmp_path / "result").path == path
+    write(store / "y.tar.gz", whole())
+    with pytest.raises(ConfigError, match="holds 2 tarballs"):
+        inspect_image(store)
+
+
+@pytest.mark.parametrize("lacking", MEMBERS)
+def test_part_is_missing(tmp_path: Path, lacking: str) -> None:
+    files = whole()
+    del files[lacking]
+    with pytest.raises(ConfigError, match=f"no kexec image: it has no {lacking}"):
+        inspect_image(write(tmp_path / "i.tar.gz", files))
+
+
+def test_no_image(tmp_path: Path) -> None:
+    for name, content in (("text", b"no tarball"), ("empty", b""), ("gzip", gzip.compress(b"x" * 9999))):
+        path = tmp_path / f"{name}.tar.gz"
+        path.write_bytes(content)
+        with pytest.raises(ConfigError, match=f"{name}.tar.gz is no kexec image"):
+            inspect_image(path)
+    with pytest.raises(ConfigError, match=r"there is no kexec image .*absent"):
+        inspect_image(tmp_path / "absent")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(ConfigError, match="holds no tarballs"):
+        inspect_image(tmp_path / "folder")
+
+
+def test_cut_off_image(tmp_path: Path) -> None:
+    path = write(tmp_path / "i.tar.gz", whole(initrd=bytes(range(256)) * 400))
+    path.write_bytes(path.read_bytes()[:-200])
+    with pytest.raises(ConfigError, match="no kexec image"):
+        inspect_image(path)
+
+
+def test_kernel_that_is_none(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="bzImage is no kernel"):
+        inspect_image(write(tmp_path / "i.tar.gz", whole(bzImage=b"#!/bin/sh\n")))
+    assert kernel_arch(b"") == ""
+    assert kernel_arch(kernel()[:0x230]) == ""

@@ -1,0 +1,181 @@
+"""The inventory: what it may say, and the one line that a mistake in it earns."""
+
+from pathlib import Path
+
+import pytest
+
+from tasks.model.errors import ConfigError
+from tasks.model.host import Approval, Inventory, Way, chosen_host, is_path, load_inventory, resolve_reference
+from tasks.model.settings import PROJECT
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Path:
+    return tmp_path / "hosts.toml"
+
+
+def load(path: Path, text: str) -> Inventory:
+    path.write_text(text)
+    return load_inventory(path)
+
+
+def refusal(path: Path, text: str) -> str:
+    with pytest.raises(ConfigError) as error:
+        load(path, text)
+    assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 1000
+    return str(error.value)
+
+
+def test_example_is_valid_and_says_the_defaults() -> None:
+    path = PROJECT / "deployments" / "hosts.toml"
+    cottage = load_inventory(path).host("cottage")
+    assert cottage.flake == str(PROJECT)
+    assert cottage.kexec == f"{PROJECT}#kexec-tailscale"
+    assert cottage.disks[0].serial == "COTTAGE0001"
+    # Its comments promise these defaults.
+    said = path.read_text()
+    for key, value in cottage.deadlines.model_dump().items():
+        assert f"{key} = {value:.0f}" in said
+    for key, value in cottage.keep.model_dump().items():
+        assert f"{key} = {str(value).lower()}" in said
+
+
+def test_name_gives_target_and_attribute(write: Path) -> None:
+    host = load(write, "[cottage]\n").host("cottage")
+    assert (host.target, host.attribute, host.user, host.port) == ("cottage", "cottage", "root", 22)
+    assert host.flake == str(write.parent)
+    assert host.way is Way.TAILSCALE
+    assert "user" not in host.model_fields_set  # so that the ssh config may say it
+
+
+def test_defaults_are_merged_key_by_key(write: Path) -> None:
+    text = """
+[defaults]
+user = "admin"
+elevation = "sudo"
+[defaults.deadlines]
+connect_s = 5
+copy_s = 60
+[a]
+user = "root"
+[a.deadlines]
+copy_s = 70
+[b]
+"""
+    hosts = load(write, text).hosts
+    assert (hosts["a"].user, hosts["a"].elevation) == ("root", "sudo")
+    assert (hosts["a"].deadlines.connect_s, hosts["a"].deadlines.copy_s) == (5, 70)
+    assert (hosts["b"].user, hosts["b"].deadlines.copy_s) == ("admin", 60)
+    assert list(hosts) == ["a", "b"]
+
+
+def test_relative_paths_start_at_the_inventory(write: Path) -> None:
+    host = load(
+        write, '[a]\nidentity_file = "keys/a"\nextra_files = "/abs"\nflake = "path:./f"\nkexec = "result"\n'
+    ).host("a")
+    assert host.identity_file == write.parent / "keys/a"
+    assert host.extra_files == Path("/abs")
+    assert host.flake == f"path:{write.parent}/f"
+
+
+def test_unknown_host_names_the_known_ones(write: Path) -> None:
+    with pytest.raises(ConfigError) as error:
+        load(write, "[cottage]\n[barn]\n").host("cotage")
+    assert "'cotage'" in error.value.message
+    assert "cottage, barn" in error.value.message
+    assert "Did you mean 'cottage'" in error.value.message
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        (
+            '[cottage]\ntraget = "x"\n',
+            ["[cottage]", "'traget'", "target, flake, attribute"[:6], "Did you mean 'target'"],
+        ),
+        ("[cottage.deadlines]\nconect_s = 3\n", ["'deadlines.conect_s'", "connect_s", "Did you mean 'connect_s'"]),
+        ("[cottage]\nkeep.hostkeys = true\n", ["'keep.hostkeys'", "host_keys, machine_id, tailscale_state"]),
+        ("[cottage]\ndisks = [{ size = 3 }]\n", ["'disks.0.size'", "by_id, serial, size_bytes"]),
+        ("[cottage]\ndisks = [{ size_bytes = 3 }]\n", ["disks.0", "serial or by_id"]),
+        ("[cottage]\nport = 70000\n", ["port is 70000", "65535", "TCP port"]),
+        ('[cottage]\nport = "ssh"\n', ["port is 'ssh'", "integer"]),
+        ('[cottage]\nuser = "-oProxyCommand=x"\n', ["user is"]),
+        ('[cottage]\ntarget = "-x"\n', ["target is '-x'"]),
+        ('[cottage]\ntarget = "a\\nb"\n', ["target is 'a\\nb'"]),
+        ('[cottage]\nflake = "--impure"\n', ["flake is"]),
+        ('[cottage]\nattribute = "a\\"; import x"\n', ["attribute is"]),
+        ('[cottage]\nproxy = "http://x"\n', ["proxy is 'http://x'", "tailscale-nc"]),
+        ('[cottage]\nhost_key = "AAAA"\n', ["host_key is 'AAAA'", "TYPE BASE64"]),
+        ('[cottage]\nway = "slow"\n', ["way is 'slow'", "'tailscale' or 'standard'"]),
+        ('[cottage]\napproval = "unpinned"\n', ["approval is 'unpinned'"]),
+        ("[cottage.deadlines]\ncopy_s = 0\n", ["deadlines.copy_s is 0", "greater than 0"]),
+        ("[cottage.deadlines]\ncopy_s = inf\n", ["deadlines.copy_s is inf"]),
+        ('[cottage]\nschedule = "daily"\n', ["schedule is 'daily'", "cron"]),
+        ("[Cottage]\n", ["'Cottage'", "lower-case"]),
+        ('["../x"]\n', ["'../x'"]),
+        ('["a\\nb"]\n', ["'a\\nb'"]),
+        ('[cottage]\nname = "x"\n', ["[cottage]", "name"]),
+        ("cottage = 3\n", ["'cottage'", "outside any table"]),
+        ("[defaults]\n", ["names no host"]),
+        ("[cottage\n", ["no TOML", "line 1"]),
+        ('[defaults]\nusr = "x"\n[a]\n', ["'usr'", "Did you mean 'user'"]),
+    ],
+)
+def test_mistake_is_named_in_one_line(write: Path, text: str, parts: list[str]) -> None:
+    line = refusal(write, text)
+    for part in [*parts, str(write)]:
+        assert part in line
+
+
+def test_missing_inventory(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no inventory .*absent.toml.*HOLDFAST_INVENTORY"):
+        load_inventory(tmp_path / "absent.toml")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_inventory(tmp_path)
+
+
+def test_what_a_run_is_told_wins(write: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    load(write, '[cottage]\ntarget = "a.example"\nport = 2222\nextra_files = "x"\n[cottage.keep]\nmachine_id = true\n')
+    plain = chosen_host(write, "cottage")
+    assert plain.target == "a.example"
+    monkeypatch.chdir(write.parent)
+    told = chosen_host(write, "cottage", target="192.0.2.7", image="./result", way="tailscale")
+    assert (told.target, told.port, told.kexec) == ("192.0.2.7", 2222, f"{write.parent}/result")
+    assert told.keep == plain.keep
+    assert told.extra_files == plain.extra_files
+    with pytest.raises(ConfigError, match=r"run's parameters.*target is '-x'"):
+        chosen_host(write, "cottage", target="-x")
+
+
+def test_standard_way_takes_the_stock_image(write: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    load(write, '[cottage]\nkexec = "/ours.tar.gz"\napproval = "always"\n')
+    monkeypatch.setenv("HOLDFAST_STANDARD_IMAGE", "/stock.tar.gz")
+    standard = chosen_host(write, "cottage", way="standard")
+    assert (standard.way, standard.kexec, standard.approval) == (Way.STANDARD, "/stock.tar.gz", Approval.ALWAYS)
+    assert chosen_host(write, "cottage", way="standard", image="/x.tar").kexec == "/x.tar"
+
+
+def test_host_survives_json(write: Path) -> None:
+    host = load(
+        write, '[cottage]\nidentity_file = "k"\ndisks = [{ by_id = "virtio-X" }]\nproxy = "tailscale-nc"\n'
+    ).host("cottage")
+    assert type(host).model_validate_json(host.model_dump_json()) == host
+
+
+@pytest.mark.parametrize(
+    ("reference", "path", "resolved"),
+    [
+        (".", True, "/base"),
+        ("./result", True, "/base/result"),
+        ("..#kexec", False, "/#kexec"),
+        ("path:./x", False, "path:/base/x"),
+        ("git+file:.#y", False, "git+file:/base#y"),
+        ("/a/b.tar.gz", True, "/a/b.tar.gz"),
+        ("github:o/r#x", False, "github:o/r#x"),
+        ("nixpkgs#hello", False, "nixpkgs#hello"),
+    ],
+)
+def test_references(reference: str, path: bool, resolved: str) -> None:
+    assert is_path(reference) is path
+    assert resolve_reference(reference, Path("/base")) == resolved

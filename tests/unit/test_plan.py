@@ -1,0 +1,211 @@
+"""What a plan says, and every refusal of the preflight with its line."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from tasks.model.errors import TargetRefused, UnexpectedState
+from tasks.model.facts import Facts
+from tasks.model.host import Host
+from tasks.model.image import MIB
+from tasks.model.plan import Plan, check_target, make_plan, plan_disks, same_disks
+from tests.unit.cases import BY_ID, facts, host, image, status
+
+NOW = datetime(2026, 6, 1, 12, 0, tzinfo=UTC)
+MAIN = {"main": BY_ID}
+
+
+def plan(seen: Facts, devices: dict[str, str] = MAIN, inventory: Host | None = None) -> Plan:
+    return make_plan(
+        run_id="run-2",
+        host=inventory or host(),
+        facts=seen,
+        host_key="ssh-ed25519 AAAA",
+        devices=devices,
+        image=image(),
+    )
+
+
+def test_fit_target_is_accepted() -> None:
+    check_target(facts("debian-12"), host(), image(), now=NOW)
+    check_target(facts("installer"), host(), image(), now=NOW)
+    check_target(facts("nixos"), host(), image(), now=NOW)
+
+
+def later(**delta: int) -> str:
+    return (NOW + timedelta(**delta)).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+@pytest.mark.parametrize(
+    ("changed", "parts"),
+    [
+        (
+            {"tailscale_installed": "", "tailscaled_pid": "", "tailscale_status": ""},
+            ["no Tailscale on cottage", "standard"],
+        ),
+        ({"tailscaled_pid": "", "tailscale_status": ""}, ["tailscaled does not run"]),
+        ({"tailscale_status": status(state="NeedsLogin")}, ["not logged in", "NeedsLogin", "tailscale up"]),
+        ({"tailscale_status": status(state="Stopped")}, ["not logged in", "Stopped"]),
+        ({"tailscale_status": ""}, ["not logged in", "nothing"]),
+        ({"tailscale_status": status(state="NeedsLogin", Expired=True)}, ["key of cottage expired"]),
+        ({"tailscale_status": status(KeyExpiry=later(hours=-2))}, ["expired at 2026-06-01 10:00 UTC"]),
+        ({"tailscale_status": status(KeyExpiry=later(minutes=60))}, ["expires at 2026-06-01 13:00", "within the hour"]),
+        ({"tailscaled_flags": "state=mem:"}, ["in memory", "cannot be carried"]),
+        ({"tailscaled_flags": "state=kube:x"}, ["Kubernetes"]),
+        ({"tailscaled_flags": "state=arn:aws:ssm:x"}, ["AWS"]),
+        ({"tailscaled_flags": "state=vault:x"}, ["a store named vault"]),
+        ({"tailscale_state_kind": "sealed"}, ["TPM", "--encrypt-state=false"]),
+        ({"tailscale_state_file": "/opt/ts/tailscaled.state"}, ["/opt/ts/tailscaled.state", "/var/lib/tailscale"]),
+        ({"tailscale_state_kind": "missing"}, ["is missing"]),
+        ({"container": "lxc\nlxc"}, ["is a container (lxc)"]),
+        ({"arch": "aarch64"}, ["is for x86_64", "cottage is aarch64"]),
+        ({"kexec_config": "# CONFIG_KEXEC is not set\n"}, ["built without kexec"]),
+        ({"kexec_config": "", "kexec_loaded": ""}, ["built without kexec"]),
+        ({"kexec_load_disabled": "1"}, ["switched off", "reboot"]),
+        ({"kexec_load_limit": "0"}, ["switched off"]),
+        ({"lockdown": "none [integrity] confidentiality"}, ["locked down (integrity)", "Secure Boot"]),
+        ({"memory": "MemTotal: 260000 kB\nMemAvailable: 250000 kB"}, ["has 253 MiB of memory", "needs about 322 MiB"]),
+        ({"memory": "MemTotal: 900000 kB\nMemAvailable: 90000 kB\nSwapFree: 4096 kB"}, ["91 MiB", "free", "122 MiB"]),
+        ({"upload_free_bytes": "1048576"}, ["has 1 MiB free in /var/lib", "182 MiB"]),
+        ({"uid": "1000"}, ["the login root on cottage has no root", "elevation"]),
+    ],
+)
+def test_refusal(changed: dict[str, str], parts: list[str]) -> None:
+    with pytest.raises(TargetRefused) as error:
+        check_target(facts("debian-12", **changed), host(), image(), now=NOW)
+    for part in parts:
+        assert part in str(error.value)
+    assert error.value.hint
+    assert "\n" not in str(error.value)
+
+
+def test_key_that_lasts_longer_than_an_hour_is_fine() -> None:
+    check_target(facts("debian-12", tailscale_status=status(KeyExpiry=later(minutes=61))), host(), None, now=NOW)
+
+
+def test_standard_way_needs_no_tailscale() -> None:
+    bare = facts("debian-12", tailscale_installed="", tailscaled_pid="", tailscale_status="")
+    check_target(bare, host(way="standard"), None, now=NOW)
+    with pytest.raises(TargetRefused, match="container"):
+        check_target(facts("debian-12", container="docker"), host(way="standard"), None, now=NOW)
+
+
+def test_no_systemd_is_no_refusal() -> None:
+    check_target(facts("alpine"), host(disks=[]), None, now=NOW)
+
+
+def test_installer_is_not_asked_about_kexec() -> None:
+    small = facts("installer", memory="MemTotal: 300000 kB\nMemAvailable: 9000 kB", kexec_load_disabled="1")
+    check_target(small, host(), image(), now=NOW)
+
+
+def test_system_with_a_strange_mark_belongs_to_nobody() -> None:
+    with pytest.raises(UnexpectedState, match="system_mark"):
+        check_target(facts("debian-12", system_mark="{}"), host(), None, now=NOW)
+
+
+def test_memory_need_fits_what_was_measured() -> None:
+    # 40 MB of initrd run in 320 MiB of RAM and not in 256; 48 MB in 512 and not in 288. MemTotal is less than RAM.
+    small = image(initrd_bytes=40_000_000, kernel_bytes=10_000_000).needed_memory_bytes / MIB
+    assert 256 < small < 290
+    assert 255 < image(initrd_bytes=48_000_000).needed_memory_bytes / MIB < 470
+    assert 900 < image(initrd_bytes=400_000_000).needed_memory_bytes / MIB < 1024
+
+
+def test_disks_to_wipe_and_to_keep() -> None:
+    both = facts(
+        "debian-12",
+        disks="vda size 6291456\nvda serial COTTAGE0001\nvdb size 2048\nvdb serial DATA",
+        disk_links="/dev/disk/by-id/virtio-COTTAGE0001 vda",
+    )
+    wipe, keep = plan_disks(MAIN, both, host())
+    assert [(disk.device, disk.name, disk.stable_id) for disk in wipe] == [(BY_ID, "vda", "COTTAGE0001")]
+    assert [(disk.device, disk.size_bytes) for disk in keep] == [("/dev/vdb", 2048 * 512)]
+
+
+@pytest.mark.parametrize(
+    ("devices", "inventory", "parts"),
+    [
+        (
+            {"main": "/dev/disk/by-id/virtio-OTHER"},
+            {},
+            ["virtio-OTHER", "not on cottage", "/dev/vda (serial COTTAGE0001"],
+        ),
+        ({"main": "/dev/vda2"}, {}, ["/dev/vda2", "not on cottage"]),
+        ({"a": BY_ID, "b": "/dev/vda"}, {}, ["are the same disk"]),
+        (MAIN, {"disks": [{"serial": "X"}]}, ["none that the inventory allows", "serial X"]),
+        (MAIN, {"disks": [{"by_id": "virtio-Y"}]}, ["by_id virtio-Y"]),
+        (MAIN, {"disks": [{"serial": "COTTAGE0001", "size_bytes": 5}]}, ["size_bytes 5"]),
+        (MAIN, {"disks": [{"serial": "COTTAGE0001"}, {"serial": "SECOND"}]}, ["serial SECOND", "Correct disks"]),
+    ],
+)
+def test_wrong_disk_is_refused(devices: dict[str, str], inventory: dict[str, object], parts: list[str]) -> None:
+    with pytest.raises(TargetRefused) as error:
+        plan_disks(devices, facts("debian-12"), host(**inventory))
+    for part in parts:
+        assert part in str(error.value)
+
+
+def test_read_only_disk_is_refused() -> None:
+    with pytest.raises(TargetRefused, match="read-only"):
+        plan_disks({"cd": "/dev/sdb"}, facts("ubuntu-lvm"), host(disks=[]))
+
+
+def test_digest_is_the_same_from_origin_and_installer() -> None:
+    origin, installer = plan(facts("debian-12")), plan(facts("installer"))
+    script = "/nix/store/x-disko"
+    assert origin.digest(script) == installer.digest(script)
+    assert origin.digest(script) != origin.digest("/nix/store/y-disko")
+    other = facts("debian-12", disks="vda size 6291457\nvda serial COTTAGE0001")
+    assert plan(other).digest(script) != origin.digest(script)
+
+
+def test_plan_made_in_the_installer_knows_the_origin_by_its_mark() -> None:
+    seen = plan(facts("installer"))
+    assert seen.origin.boot_id == facts("debian-12").boot_id
+    assert (seen.origin.kernel, seen.origin.running, seen.resumes) == ("", False, False)
+    mark = '{"run_id": "r", "plan_digest": "d"}'
+    assert plan(facts("installer", partition_mark=mark)).resumes
+
+
+def test_same_disks() -> None:
+    made = plan(facts("debian-12"))
+    same_disks(made, facts("installer"))
+    with pytest.raises(UnexpectedState, match="is another disk in the installer"):
+        same_disks(made, facts("installer", disks="vda size 6291456\nvda serial OTHER"))
+    with pytest.raises(UnexpectedState, match="not in the installer"):
+        same_disks(made, facts("installer", disk_links=""))
+
+
+def test_device_that_is_another_disk_now_is_noticed() -> None:
+    two = "vda size 6291456\nvda serial COTTAGE0001\nvdb size 6291456\nvdb serial DATA"
+    swapped = two.replace("vda", "vdx").replace("vdb", "vda").replace("vdx", "vdb")
+    made = plan(facts("debian-12", disks=two), {"main": "/dev/vda"})
+    assert any("by-id is safer" in warning for warning in made.warnings)
+    with pytest.raises(UnexpectedState, match="/dev/vda is another disk"):
+        same_disks(made, facts("installer", disks=swapped))
+
+
+def test_markdown_shows_the_disks_and_escapes_the_target() -> None:
+    text = plan(
+        facts("debian-12", os_release="ID=x\nPRETTY_NAME=| [a](http://evil) <img> `b` **c**\x1b[31m")
+    ).to_markdown()
+    assert "COTTAGE0001" in text
+    assert "Will be wiped" in text
+    for raw in ("<img", "[a](", "http://", "**c**", "\x1b", " `b`"):
+        assert raw not in text
+    rows = [line for line in text.splitlines() if line.startswith("| system")]
+    assert len(rows) == 1
+
+
+def test_plan_survives_json_and_holds_no_state() -> None:
+    made = plan(facts("debian-12"))
+    assert Plan.model_validate_json(made.model_dump_json()) == made
+    assert "privkey" not in made.model_dump_json()
+
+
+def test_warnings() -> None:
+    made = plan(facts("debian-12", tailscale_status=status(KeyExpiry=later(days=9))), inventory=host(disks=[]))
+    assert any("pins no disks" in warning for warning in made.warnings)
+    assert any("2026-06-10 12:00" in warning for warning in made.warnings)
+    assert plan(facts("debian-12")).warnings == ()

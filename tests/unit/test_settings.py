@@ -1,0 +1,61 @@
+"""The operator's settings."""
+
+from pathlib import Path
+
+import pytest
+
+from tasks.model.errors import ConfigError
+from tasks.model.settings import PROJECT, Settings, script, settings
+
+
+@pytest.fixture(autouse=True)
+def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    for field in Settings.model_fields:
+        monkeypatch.delenv(f"HOLDFAST_{field.upper()}", raising=False)
+
+
+def test_defaults(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "xdg"))
+    said = settings()
+    assert said.state_dir == tmp_path / "xdg" / "holdfast"
+    assert said.inventory == PROJECT / "deployments" / "hosts.toml"
+    assert (said.tailscale, said.nix) == (("tailscale",), ("nix",))
+    assert {said.vault_dir.parent, said.pins.parent, said.runs_dir.parent} == {said.state_dir}
+
+
+def test_environment_wins_over_dotenv(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("HOLDFAST_VAULT_KEEP=3\nHOLDFAST_STATE_DIR=/dotenv\nPREFECT_API_URL=http://x\n")
+    monkeypatch.setenv("HOLDFAST_STATE_DIR", "~/here")
+    monkeypatch.setenv("HOLDFAST_TAILSCALE", '["tailscale", "--socket=/s"]')
+    said = settings()
+    assert said.vault_keep == 3
+    assert said.state_dir == Path("~/here").expanduser()
+    assert said.tailscale == ("tailscale", "--socket=/s")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("HOLDFAST_VAULT_KEEP", "none", "HOLDFAST_VAULT_KEEP"),
+        ("HOLDFAST_VAULT_KEEP", "0", "HOLDFAST_VAULT_KEEP"),
+        ("HOLDFAST_AGE_RECIPIENT", "me", "HOLDFAST_AGE_RECIPIENT"),
+        ("HOLDFAST_NIX", "nix --option", "JSON"),
+    ],
+)
+def test_wrong_value_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError) as error:
+        settings()
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_every_setting_is_described() -> None:
+    assert [name for name, field in Settings.model_fields.items() if not field.description] == []
+
+
+def test_scripts_are_found_by_name() -> None:
+    assert script("facts.sh").startswith("#!/bin/sh\n")
+    with pytest.raises(FileNotFoundError):
+        script("absent.sh")
