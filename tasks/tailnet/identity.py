@@ -1,0 +1,174 @@
+"""Who a node is on its tailnet, as `tailscale status --json` says (tailscale's ipn/ipnstate/ipnstate.go)."""
+
+import ipaddress
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from pydantic import BaseModel, ConfigDict
+
+from tasks.remote.text import printable
+
+_NODE_KEY: Final = re.compile(r"nodekey:[0-9a-f]{64}")
+_NO_KEY: Final = "nodekey:" + "0" * 64
+
+
+class Identity(BaseModel):
+    """A node, as others see it; all of it is public.
+
+    Attributes:
+        node_key: public node key, `nodekey:` and 64 hexadecimal digits.
+        node_id: the stable node ID that the control server gave it.
+        addresses: its Tailscale addresses, IPv4 first as tailscaled gives them.
+        dns_name: its MagicDNS name without the last dot; empty without MagicDNS.
+
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    node_key: str
+    node_id: str
+    addresses: tuple[str, ...]
+    dns_name: str = ""
+
+    def describe(self) -> str:
+        """Return it in a few words, for messages."""
+        return f"{self.node_key[:20]}… ({', '.join(self.addresses) or 'no address'})"
+
+
+def same_node(first: Identity, second: Identity) -> bool:
+    """Say whether two sightings are the same node: key, stable ID and addresses. The name may change."""
+    return (first.node_key, first.node_id, set(first.addresses)) == (
+        second.node_key,
+        second.node_id,
+        set(second.addresses),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """A node as another one sees it.
+
+    Attributes:
+        identity: who it is.
+        online: whether the control server believes so; it still does for minutes after a node is gone.
+        direct: the address and port that packets go to; empty if they go by a relay, or none went lately.
+        relay: code of its home relay; empty if unknown.
+        last_handshake: of WireGuard, or None.
+
+    """
+
+    identity: Identity
+    online: bool
+    direct: str
+    relay: str
+    last_handshake: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What tailscaled says about itself.
+
+    Attributes:
+        backend_state: `Running`, `NeedsLogin`, `NeedsMachineAuth`, `Stopped`, `Starting`, `NoState`, or another.
+        version: tailscaled's long version.
+        identity: who it is; None until it has logged in.
+        key_expiry: when the node key expires; None if never, or unknown.
+        expired: whether it has expired already.
+        host_name: the host name that it told the control server.
+        peers: the other nodes, if they were asked for.
+
+    """
+
+    backend_state: str
+    version: str
+    identity: Identity | None
+    key_expiry: datetime | None
+    expired: bool
+    host_name: str
+    peers: tuple[Peer, ...]
+
+
+def parse_status(text: str) -> Status:
+    """Parse the output of `tailscale status --json`; what has an unexpected shape is taken as absent.
+
+    Raises:
+        ValueError: it is no JSON object.
+
+    """
+    try:
+        status = json.loads(text)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    if not isinstance(status, dict):
+        raise ValueError("it is no JSON object")
+    self_ = _table(status.get("Self"))
+    return Status(
+        backend_state=_text(status.get("BackendState")),
+        version=_text(status.get("Version")),
+        identity=_identity(self_),
+        key_expiry=_time(self_.get("KeyExpiry")),
+        expired=self_.get("Expired") is True,
+        host_name=_text(self_.get("HostName")),
+        peers=tuple(_peers(_table(status.get("Peer")))),
+    )
+
+
+def _peers(peers: Mapping[str, Any]) -> Iterator[Peer]:
+    for value in peers.values():
+        peer = _table(value)
+        identity = _identity(peer)
+        if identity is not None:
+            yield Peer(
+                identity=identity,
+                online=peer.get("Online") is True,
+                direct=_text(peer.get("CurAddr")),
+                relay=_text(peer.get("Relay")),
+                last_handshake=_time(peer.get("LastHandshake")),
+            )
+
+
+def _identity(node: Mapping[str, Any]) -> Identity | None:
+    key = _text(node.get("PublicKey"))
+    if not _NODE_KEY.fullmatch(key) or key == _NO_KEY:
+        return None
+    listed = node.get("TailscaleIPs")
+    return Identity(
+        node_key=key,
+        node_id=_text(node.get("ID")),
+        addresses=tuple(_addresses(listed if isinstance(listed, list) else [])),
+        dns_name=_text(node.get("DNSName")).rstrip("."),
+    )
+
+
+def _addresses(listed: list[Any]) -> Iterator[str]:
+    for value in listed[:16]:
+        # A number would be taken as an address, and what follows a % may be any text.
+        if not isinstance(value, str) or "%" in value:
+            continue
+        try:
+            yield str(ipaddress.ip_address(value))
+        except ValueError:
+            continue
+
+
+def _table(value: Any) -> Mapping[str, Any]:  # noqa: ANN401  parsed JSON
+    return value if isinstance(value, dict) else {}
+
+
+def _text(value: Any) -> str:  # noqa: ANN401  parsed JSON
+    return printable(value[:255]) if isinstance(value, str) else ""
+
+
+def _time(value: Any) -> datetime | None:  # noqa: ANN401  parsed JSON
+    """Parse Go's RFC 3339 time, of which the year 1 means none."""
+    try:
+        # Go prints up to nine decimals, Python 3.11 reads any number of them.
+        moment = datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        return None
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return moment if moment.year > 1 else None
