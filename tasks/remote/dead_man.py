@@ -1,0 +1,27 @@
+"""The installer's dead-man: a timer that reboots into the untouched origin if nobody comes."""
+
+from typing import Final
+
+from tasks.remote.connection import Connection
+
+TIMER: Final = "holdfast-deadman.timer"
+TIMEOUT_S: Final = 30
+
+
+def feed(target: Connection) -> None:
+    """Start the timer anew, if the installer has one and it is armed."""
+    armed = target.run(["systemctl", "is-active", "--quiet", TIMER], timeout_s=TIMEOUT_S, check=False)
+    if armed.exit_status == 0:
+        target.run(["systemctl", "restart", TIMER], timeout_s=TIMEOUT_S)
+
+
+def disarm(target: Connection) -> None:
+    """Stop the timer: from now on the origin is no place to go back to.
+
+    Raises:
+        CommandFailed: it is there and did not stop, so formatting must not begin.
+
+    """
+    known = target.run(["systemctl", "cat", TIMER], timeout_s=TIMEOUT_S, check=False)
+    if known.exit_status == 0:
+        target.run(["systemctl", "stop", TIMER], timeout_s=TIMEOUT_S)

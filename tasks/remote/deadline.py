@@ -1,0 +1,31 @@
+"""The moment at which something must be over."""
+
+import time
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Deadline:
+    """A moment on the monotonic clock, shared by the steps of one operation.
+
+    Attributes:
+        allowed_s: how long the whole operation may take, in seconds; for messages.
+        at: `time.monotonic()` at the end.
+
+    """
+
+    allowed_s: float
+    at: float
+
+    @classmethod
+    def after(cls, seconds: float) -> "Deadline":
+        """Return the deadline that lies so many seconds ahead."""
+        return cls(allowed_s=seconds, at=time.monotonic() + seconds)
+
+    def left_s(self) -> float:
+        """Seconds that are left; 0 when none are."""
+        return max(0.0, self.at - time.monotonic())
+
+    def passed(self) -> bool:
+        """Whether no time is left."""
+        return self.left_s() == 0.0

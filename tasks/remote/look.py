@@ -1,0 +1,28 @@
+"""What the target is and does now: the probe script's answer."""
+
+from typing import Final
+
+from tasks.model.facts import Facts, parse_facts
+from tasks.model.settings import script
+from tasks.remote.connection import Connection
+
+PROBE_S: Final = 60
+
+
+def look(target: Connection) -> Facts:
+    """Observe the target; changes nothing there.
+
+    Raises:
+        UnexpectedState: the answer is not what the script prints.
+
+    """
+    return parse_facts(target.run_script(script("facts.sh"), timeout_s=PROBE_S).stdout, target.endpoint.host)
+
+
+def system_state(target: Connection) -> tuple[str, tuple[str, ...]]:
+    """Return what `systemctl is-system-running` says, and the names of the failed units."""
+    state = target.run(["systemctl", "is-system-running"], timeout_s=PROBE_S, check=False).stdout.strip()
+    listed = target.run(
+        ["systemctl", "list-units", "--failed", "--plain", "--no-legend", "--no-pager"], timeout_s=PROBE_S
+    )
+    return state, tuple(line.split()[0] for line in listed.stdout.splitlines() if line.strip())

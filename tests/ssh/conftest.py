@@ -1,0 +1,89 @@
+import dataclasses
+import getpass
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks.remote.connection import Connection, connect
+from tasks.remote.endpoint import Endpoint
+from tests.ssh.sshd import Sshd, make_key, public
+
+TIMEOUT_S = 20
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """Print the log of the test's sshd when the test failed."""
+    report: Any = yield
+    server = getattr(item, "funcargs", {}).get("server")
+    if report.when == "call" and report.failed and isinstance(server, Sshd) and server.log.exists():
+        report.sections.append(("sshd's log", server.log.read_text()[-8000:]))
+    return report  # type: ignore[no-any-return]
+
+
+@pytest.fixture(scope="session")
+def client_key(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_key(tmp_path_factory.mktemp("client") / "id")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, client_key: Path) -> Iterator[Sshd]:
+    sshd = Sshd(tmp_path_factory.mktemp("sshd"), client_key)
+    sshd.folder.chmod(0o755)
+    sshd.start()
+    yield sshd
+    sshd.stop()
+
+
+@pytest.fixture
+def endpoint(server: Sshd, tmp_path: Path) -> Endpoint:
+    return Endpoint(
+        host="cottage",
+        address="127.0.0.1",
+        port=server.port,
+        user=getpass.getuser(),
+        identity_files=(server.client_key,),
+        pins=tmp_path / "state" / "known_hosts",
+        pinned_key=public(server.host_key),
+    )
+
+
+@pytest.fixture
+def target(endpoint: Endpoint) -> Iterator[Connection]:
+    with connect(endpoint, timeout_s=TIMEOUT_S) as connection:
+        yield connection
+
+
+@pytest.fixture
+def unpinned(endpoint: Endpoint) -> Endpoint:
+    return dataclasses.replace(endpoint, pinned_key=None)
+
+
+@pytest.fixture
+def listener() -> Iterator[Callable[[Callable[[socket.socket], None]], int]]:
+    """Return a function that serves each connection to a new loopback port with the given function."""
+    sockets: list[socket.socket] = []
+
+    def serve(handle: Callable[[socket.socket], None]) -> int:
+        listening = socket.create_server(("127.0.0.1", 0))
+        sockets.append(listening)
+
+        def accept() -> None:
+            while True:
+                try:
+                    stream, _ = listening.accept()
+                except OSError:
+                    return
+                sockets.append(stream)
+                threading.Thread(target=handle, args=(stream,), daemon=True).start()
+
+        threading.Thread(target=accept, daemon=True).start()
+        return int(listening.getsockname()[1])
+
+    yield serve
+    for opened in sockets:
+        opened.close()

@@ -1,0 +1,131 @@
+"""A real sshd on loopback, with keys, a folder and a log of its own."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+SSHD = shutil.which("sshd") or "/usr/sbin/sshd"
+
+
+def make_key(path: Path, kind: str = "ed25519") -> Path:
+    subprocess.run(["ssh-keygen", "-q", "-t", kind, "-N", "", "-C", "test", "-f", str(path)], check=True)
+    return path
+
+
+def public(key: Path) -> str:
+    """`TYPE BASE64` of a key pair."""
+    return " ".join(key.with_suffix(".pub").read_text().split()[:2])
+
+
+def fingerprint(key: Path) -> str:
+    done = subprocess.run(["ssh-keygen", "-l", "-f", str(key)], check=True, capture_output=True, text=True)
+    return done.stdout.split()[1]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def gone(pid: int) -> bool:
+    """Whether a process ends within a generous time."""
+    end = time.monotonic() + 20
+    while time.monotonic() < end:
+        if not Path(f"/proc/{pid}").exists():
+            return True
+        time.sleep(0.02)
+    return False
+
+
+@dataclass
+class Sshd:
+    """`bin` comes first in the PATH of its sessions."""
+
+    folder: Path
+    client_key: Path
+    settings: tuple[str, ...] = ()
+    port: int = field(default_factory=free_port)
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "sshd.log"
+
+    @property
+    def host_key(self) -> Path:
+        return self.folder / "host_key"
+
+    @property
+    def bin(self) -> Path:
+        return self.folder / "bin"
+
+    def start(self) -> None:
+        self.bin.mkdir(exist_ok=True)
+        if not self.host_key.exists():
+            make_key(self.host_key)
+        keys = self.folder / "authorized_keys"
+        keys.write_text(public(self.client_key) + "\n")
+        # sshd refuses to start without its folder for privilege separation.
+        if os.geteuid() == 0:
+            Path("/run/sshd").mkdir(exist_ok=True)
+        config = self.folder / "sshd_config"
+        lines = (
+            *self.settings,
+            f"Port {self.port}",
+            "ListenAddress 127.0.0.1",
+            f"HostKey {self.host_key}",
+            f"AuthorizedKeysFile {keys}",
+            f"PidFile {self.folder / 'sshd.pid'}",
+            # Another HOME, so that no start-up files of the user's own take part.
+            f"SetEnv PATH={self.bin}:/usr/local/bin:/usr/bin:/bin HOME={self.folder}",
+            "PasswordAuthentication no",
+            "KbdInteractiveAuthentication no",
+            "PermitRootLogin prohibit-password",
+            "StrictModes no",
+            "UsePAM no",
+            "LogLevel DEBUG1",
+        )
+        config.write_text("".join(f"{line}\n" for line in lines))
+        # Absolute paths: sshd starts itself anew from `/`.
+        self.process = subprocess.Popen([SSHD, "-D", "-f", str(config), "-E", str(self.log)], stdin=subprocess.DEVNULL)
+        end = time.monotonic() + 20
+        while time.monotonic() < end:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
+                    return
+            time.sleep(0.02)
+        raise AssertionError(f"sshd did not start: {self.log.read_text()}")
+
+    def sessions(self) -> list[int]:
+        """Process ids of everything below the listening sshd."""
+        assert self.process is not None
+        found, todo = [], [self.process.pid]
+        while todo:
+            parent = todo.pop()
+            done = subprocess.run(["pgrep", "-P", str(parent)], capture_output=True, text=True, check=False)
+            children = [int(pid) for pid in done.stdout.split()]
+            found += children
+            todo += children
+        return found
+
+    def cut(self) -> None:
+        """Break all connections, and what runs in them, as a power failure would."""
+        for pid in self.sessions():
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+
+    def stop(self) -> None:
+        if self.process is None:
+            return
+        self.cut()
+        self.process.terminate()
+        self.process.wait(timeout=10)
+        self.process = None

@@ -1,0 +1,125 @@
+"""From inventory and ssh config to an endpoint, with the real `ssh -G`."""
+
+import getpass
+from pathlib import Path
+
+import pytest
+
+from tasks.model.errors import ConfigError
+from tasks.model.host import Host
+from tasks.model.settings import Settings
+from tasks.remote.connection import connect
+from tasks.remote.endpoint import Jump, ProxyCommand, Socks5
+from tasks.remote.resolve import endpoint_for
+from tests.ssh.sshd import Sshd, public
+
+T = 20
+
+
+def settings(tmp_path: Path, config: str, **more: object) -> Settings:
+    file = tmp_path / "config"
+    file.write_text(config)
+    return Settings.model_validate({"ssh_config": file, "state_dir": tmp_path / "state", **more})
+
+
+def host(**values: object) -> Host:
+    return Host.model_validate({"name": "cottage", "target": "cottage", "attribute": "cottage", **values})
+
+
+def test_defaults(tmp_path: Path) -> None:
+    endpoint = endpoint_for(host(target="100.64.0.7"), settings(tmp_path, ""))
+    assert (endpoint.address, endpoint.port, endpoint.user) == ("100.64.0.7", 22, "root")
+    assert endpoint.proxy is None
+    assert endpoint.pins == tmp_path / "state" / "known_hosts"
+    assert not endpoint.allow_first_use
+
+
+def test_ssh_config_fills_what_the_inventory_leaves_open(tmp_path: Path) -> None:
+    (tmp_path / "key").touch()
+    (tmp_path / "more").write_text(f"Host cottage\n  HostName 10.9.8.7\n  IdentityFile {tmp_path}/key\n  User ann\n")
+    config = (
+        f"Include {tmp_path}/more\nHost cottage\n  Port 2222\n  HostKeyAlias home\n"
+        f"  UserKnownHostsFile {tmp_path}/known\n  ProxyCommand way %h %p\n"
+    )
+    endpoint = endpoint_for(host(), settings(tmp_path, config))
+    assert (endpoint.address, endpoint.port, endpoint.user) == ("10.9.8.7", 2222, "ann")
+    assert endpoint.identity_files == (tmp_path / "key",)
+    assert tmp_path / "known" in endpoint.known_hosts
+    assert endpoint.host_key_alias == "home"
+    assert endpoint.proxy == ProxyCommand(("sh", "-c", "exec way %h %p"))
+
+
+def test_inventory_wins(tmp_path: Path) -> None:
+    config = "Host cottage\n  Port 2222\n  User ann\n  IdentityFile /none\n  ProxyCommand way\n"
+    given = host(port=22, user="root", identity_file="/my/key", proxy="tailscale-nc")
+    endpoint = endpoint_for(given, settings(tmp_path, config, tailscale=["tailscale", "--socket=/s"]))
+    assert (endpoint.port, endpoint.user, endpoint.identity_files) == (22, "root", (Path("/my/key"),))
+    assert endpoint.proxy == ProxyCommand(("tailscale", "--socket=/s", "nc", "%h", "%p"))
+
+
+@pytest.mark.parametrize(
+    ("text", "proxy"),
+    [
+        ("socks5://localhost:1055", Socks5("localhost", 1055)),
+        ("command: nc -X 'a b' %h %p", ProxyCommand(("nc", "-X", "a b", "%h", "%p"))),
+    ],
+)
+def test_proxies(tmp_path: Path, text: str, proxy: object) -> None:
+    assert endpoint_for(host(proxy=text), settings(tmp_path, "")).proxy == proxy
+
+
+def test_password_comes_from_its_file_and_is_not_shown(tmp_path: Path) -> None:
+    (tmp_path / "password").write_text("poison\n")
+    given = settings(tmp_path, "", sudo_password_file=tmp_path / "password")
+    endpoint = endpoint_for(host(elevation="sudo", user="ann"), given)
+    assert endpoint.elevation.password is not None
+    assert endpoint.elevation.password.get_secret_value() == "poison"
+    assert "poison" not in repr(endpoint)
+
+
+def test_password_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="Cannot read the password file"):
+        endpoint_for(host(elevation="sudo"), settings(tmp_path, "", sudo_password_file=tmp_path / "none"))
+
+
+def test_config_that_is_not_valid(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"OpenSSH refuses .*config"):
+        endpoint_for(host(), settings(tmp_path, "Host cottage\n  Port many\n"))
+
+
+def test_jumps_in_a_circle(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="More than 8 jump hosts"):
+        endpoint_for(host(), settings(tmp_path, "Host cottage b\n  ProxyJump a\nHost a\n  ProxyJump b\n"))
+
+
+def test_jump_hosts_of_a_list_come_one_behind_the_other(tmp_path: Path) -> None:
+    config = "Host cottage\n  ProxyJump ann@first:2200,second\nHost second\n  HostName 10.0.0.2\n"
+    endpoint = endpoint_for(host(), settings(tmp_path, config))
+    assert isinstance(endpoint.proxy, Jump)
+    second = endpoint.proxy.via
+    assert second.address == "10.0.0.2"
+    assert isinstance(second.proxy, Jump)
+    assert (second.proxy.via.user, second.proxy.via.address, second.proxy.via.port) == ("ann", "first", 2200)
+    assert second.proxy.via.proxy is None
+
+
+def test_jump_from_the_ssh_config_leads_to_the_target(server: Sshd, client_key: Path, tmp_path: Path) -> None:
+    (tmp_path / "known").write_text(f"gate {public(server.host_key)}\n")
+    config = f"""
+Host gate
+  HostName 127.0.0.1
+  Port {server.port}
+  HostKeyAlias gate
+Host cottage
+  HostName 127.0.0.1
+  Port {server.port}
+  ProxyJump gate
+Host *
+  User {getpass.getuser()}
+  IdentityFile {client_key}
+  UserKnownHostsFile {tmp_path}/known
+"""
+    endpoint = endpoint_for(host(host_key=public(server.host_key)), settings(tmp_path, config))
+    assert isinstance(endpoint.proxy, Jump)
+    with connect(endpoint, timeout_s=T) as target:
+        assert target.run(["echo", "hello"], timeout_s=T).stdout == "hello\n"
