@@ -1,0 +1,166 @@
+"""Command lines for nix (2.18 and newer), and parsers of what it prints."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from tasks.model.settings import settings
+
+# What an operator has not switched on for good.
+_FEATURES: Final = ("--extra-experimental-features", "nix-command flakes")
+
+# The parts of a system, each as a store path, or null if the flake does not have it.
+PARTS: Final = ("toplevel", "diskoScript", "mountScript")
+_PARTS_OF: Final = (
+    "build: builtins.mapAttrs (name: _: if build ? ${name} then build.${name}.outPath else null) "
+    f"{{ {' '.join(f'{name} = 0;' for name in PARTS)} }}"
+)
+_DEVICES_OF: Final = "disks: builtins.mapAttrs (_: disk: disk.device) disks"
+
+
+def configuration(flake: str, attribute: str) -> str:
+    """Return the flake reference of a NixOS configuration's `config`."""
+    return f'{flake}#nixosConfigurations."{attribute}".config'
+
+
+def eval_parts(flake: str, attribute: str) -> list[str]:
+    """Return the command that prints the store paths of PARTS as JSON; it evaluates, and builds nothing."""
+    return _nix("eval", "--json", f"{configuration(flake, attribute)}.system.build", "--apply", _PARTS_OF)
+
+
+def eval_devices(flake: str, attribute: str) -> list[str]:
+    """Return the command that prints the device of each disk of the disko configuration as JSON."""
+    return _nix("eval", "--json", f"{configuration(flake, attribute)}.disko.devices.disk", "--apply", _DEVICES_OF)
+
+
+def build(installables: Sequence[str]) -> list[str]:
+    """Return the command that builds, with the builders' logs on standard error, and prints the store paths."""
+    return _nix("build", "--no-link", "--print-out-paths", "--print-build-logs", *installables)
+
+
+def closure_size(path: str) -> list[str]:
+    """Return the command that prints a store path and the size of its closure in bytes."""
+    return _nix("path-info", "--closure-size", path)
+
+
+def copy(paths: Sequence[str], host: str, root: str | None) -> list[str]:
+    """Return the command that copies closures to a host; it reports progress as lines of JSON on standard error.
+
+    Signatures are not asked for: what was built here has none, and the target's store is ours to fill.
+
+    Args:
+        paths: store paths.
+        host: the name in the ssh config that NIX_SSHOPTS names.
+        root: folder on the host below which the store lies, or None for its own store.
+
+    """
+    # A tailnet's link is often slower than compression: in the lab a closure shrinks by half on the way.
+    store = f"ssh-ng://{host}?compress=true"
+    if root is not None:
+        store += f"&remote-store=local%3Froot={root.replace('/', '%2F')}"
+    return _nix("copy", "--no-check-sigs", "--log-format", "internal-json", "-v", "--to", store, *paths)
+
+
+def version() -> list[str]:
+    """Return the command that prints nix's version."""
+    return [*settings().nix, "--version"]
+
+
+def _nix(command: str, *arguments: str) -> list[str]:
+    return [*settings().nix, *_FEATURES, command, *arguments]
+
+
+def parse_parts(output: str) -> dict[str, str | None]:
+    """Parse what eval_parts prints.
+
+    Raises:
+        ValueError: it is something else.
+
+    """
+    parts = _table(output)
+    wrong = [name for name in PARTS if not isinstance(parts.get(name), str | None)]
+    if wrong:
+        raise ValueError(f"{wrong[0]} is no store path")
+    return {name: parts.get(name) for name in PARTS}
+
+
+def parse_devices(output: str) -> dict[str, str]:
+    """Parse what eval_devices prints.
+
+    Raises:
+        ValueError: it is something else.
+
+    """
+    devices = _table(output)
+    for name, device in devices.items():
+        if not isinstance(device, str) or not device.startswith("/dev/"):
+            raise ValueError(f"the device of the disk {name!r} is {device!r}")
+    return devices
+
+
+def parse_closure_size(output: str) -> int:
+    """Parse what closure_size prints: the path, blanks, a number.
+
+    Raises:
+        ValueError: it is something else.
+
+    """
+    fields = output.split()
+    if len(fields) != 2:
+        raise ValueError(f"expected a path and a size, got {output[:80]!r}")
+    return int(fields[1])
+
+
+def parse_version(output: str) -> str:
+    """Parse `nix (Nix) 2.26.3`."""
+    return output.strip().rpartition(" ")[2]
+
+
+class CopyProgress:
+    """Follows the lines that `nix copy --log-format internal-json` writes (nix's src/libutil/logging.{hh,cc}).
+
+    A line is `@nix ` and an object: `start` and `stop` of an activity with an id, a type and a text; `result` of
+    an activity, of type 105 with [done, expected, …]; `msg`, a text for people.
+    """
+
+    _COPY_PATH: Final = 100
+    _PROGRESS: Final = 105
+    # Of nix's verbosities, error to info.
+    _LOUDEST: Final = 3
+
+    def __init__(self) -> None:
+        self._copied: dict[int, int] = {}
+
+    @property
+    def copied_bytes(self) -> int:
+        """Bytes of store paths copied so far, unpacked."""
+        return sum(self._copied.values())
+
+    def take(self, line: str) -> str | None:
+        """Take a line; return the text in it that is for people, if there is one."""
+        if not line.startswith("@nix "):
+            return line
+        try:
+            event = json.loads(line.removeprefix("@nix "))
+            return self._event(event)
+        except (ValueError, KeyError, TypeError, IndexError):
+            # The format is internal to nix: what it may become does no harm to the copy.
+            return None
+
+    def _event(self, event: Mapping[str, Any]) -> str | None:
+        action = event["action"]
+        if action == "start" and event["type"] == self._COPY_PATH:
+            self._copied[event["id"]] = 0
+            return str(event["text"])
+        if action == "result" and event["type"] == self._PROGRESS and event["id"] in self._copied:
+            self._copied[event["id"]] = int(event["fields"][0])
+        if action == "msg" and event["level"] <= self._LOUDEST:
+            return str(event["msg"])
+        return None
+
+
+def _table(output: str) -> dict[str, Any]:
+    value = json.loads(output)
+    if not isinstance(value, dict):
+        raise ValueError("it is no JSON object")
+    return value

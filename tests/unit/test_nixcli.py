@@ -1,0 +1,208 @@
+"""Command lines for nix, its answers, and running it: with a nix that a script plays."""
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tasks.model.errors import CommandFailed, ConfigError, DeadlinePassed
+from tasks.nixcli import commands, flake
+from tasks.nixcli.run import run_local
+from tests.unit.cases import host
+
+FAKE_NIX = """\
+import json, os, sys
+answers = json.load(open(os.environ["FAKE_NIX_ANSWERS"]))
+open(os.environ["FAKE_NIX_ANSWERS"] + ".log", "a").write(json.dumps(sys.argv[1:]) + "\\n")
+words = " ".join(sys.argv[1:])
+for key, (out, err, status) in answers.items():
+    if key in words:
+        sys.stderr.write(err)
+        sys.stdout.write(out)
+        sys.exit(status)
+sys.exit(99)
+"""
+STORE = "/nix/store/" + "a" * 32
+
+
+class Nix:
+    """A nix whose answers are written beforehand: a part of the command line, and (stdout, stderr, status)."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._answers = folder / "answers.json"
+        (folder / "nix.py").write_text(FAKE_NIX)
+        monkeypatch.setenv("HOLDFAST_NIX", json.dumps([sys.executable, str(folder / "nix.py")]))
+        monkeypatch.setenv("FAKE_NIX_ANSWERS", str(self._answers))
+
+    def answers(self, **answers: tuple[str, str, int] | str) -> None:
+        whole = {key: (value, "", 0) if isinstance(value, str) else value for key, value in answers.items()}
+        self._answers.write_text(json.dumps(whole))
+
+    @property
+    def asked(self) -> list[list[str]]:
+        log = Path(f"{self._answers}.log")
+        return [json.loads(line) for line in log.read_text().splitlines()]
+
+
+@pytest.fixture
+def nix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Nix:
+    return Nix(tmp_path, monkeypatch)
+
+
+def test_devices(nix: Nix) -> None:
+    nix.answers(eval='{"main": "/dev/vda", "data": "/dev/disk/by-id/x"}')
+    assert flake.disko_devices(host(flake="/f")) == {"main": "/dev/vda", "data": "/dev/disk/by-id/x"}
+    (asked,) = nix.asked
+    assert asked[:3] == ["--extra-experimental-features", "nix-command flakes", "eval"]
+    assert '/f#nixosConfigurations."cottage".config.disko.devices.disk' in asked
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ("{}", "names no disk"),
+        ('{"main": "vda"}', "the device of the disk 'main' is 'vda'"),
+        ('{"main": null}', "is None"),
+        ("[]", "no JSON object"),
+        ("oops", "not understood"),
+        (
+            ("", "error: flake 'path:/f' does not provide attribute 'x' or 'y'", 1),
+            'has no nixosConfigurations."cottage"',
+        ),
+        (("", "error: attribute 'disko' missing", 1), "disko.devices.disk"),
+    ],
+)
+def test_flake_without_disks(nix: Nix, answer: tuple[str, str, int] | str, said: str) -> None:
+    nix.answers(eval=answer)
+    with pytest.raises(ConfigError) as error:
+        flake.disko_devices(host(flake="/f"))
+    assert said in error.value.message
+    assert "\n" not in str(error.value)
+
+
+def test_flake_that_does_not_evaluate_keeps_nixs_words(nix: Nix) -> None:
+    nix.answers(eval=("", "error: syntax error, unexpected '}'\n at flake.nix:3", 1))
+    lines: list[str] = []
+    with pytest.raises(CommandFailed) as error:
+        flake.disko_devices(host(flake="/f"), on_line=lines.append)
+    assert "syntax error" in error.value.message
+    assert lines == ["error: syntax error, unexpected '}'", " at flake.nix:3"]
+
+
+def test_system_is_built_once_with_what_the_flake_has(nix: Nix) -> None:
+    parts = {"toplevel": f"{STORE}-system", "diskoScript": f"{STORE}-disko", "mountScript": None}
+    nix.answers(
+        eval=json.dumps(parts),
+        build=f"{STORE}-system\n{STORE}-disko\n",
+        **{"path-info": f"{STORE}-system\t  123456\n", "--version": "nix (Nix) 2.26.3\n"},
+    )
+    built = flake.build_system(host(flake="/f"))
+    assert built == flake.System(f"{STORE}-system", f"{STORE}-disko", "", 123456, "2.26.3")
+    (build,) = [asked for asked in nix.asked if "build" in asked]
+    assert [word.rpartition(".")[2] for word in build if word.startswith("/f#")] == ["toplevel", "diskoScript"]
+    assert "--no-link" in build
+
+
+def test_flake_without_disko_script(nix: Nix) -> None:
+    nix.answers(eval=json.dumps({"toplevel": f"{STORE}-system", "diskoScript": None, "mountScript": None}))
+    with pytest.raises(ConfigError, match=r"has no .*system\.build\.diskoScript"):
+        flake.build_system(host(flake="/f"))
+
+
+def test_kexec_image(nix: Nix) -> None:
+    assert flake.kexec_image(host(kexec="/images/x.tar.gz")) == Path("/images/x.tar.gz")
+    nix.answers(build=f"{STORE}-image\n")
+    assert flake.kexec_image(host(kexec="github:o/r#image")) == Path(f"{STORE}-image")
+    nix.answers(build=("", "error: flake 'x' does not provide attribute 'image'", 1))
+    with pytest.raises(ConfigError, match=r"no kexec image github:o/r#image.*kexec in the inventory"):
+        flake.kexec_image(host(kexec="github:o/r#image"))
+
+
+def test_copy_names_the_root_below_the_hosts_folder(nix: Nix) -> None:
+    nix.answers()
+    assert commands.copy(["/p"], "cottage", "/mnt")[-2:] == [
+        "ssh-ng://cottage?compress=true&remote-store=local%3Froot=%2Fmnt",
+        "/p",
+    ]
+    assert commands.copy(["/p"], "cottage", None)[-2:] == ["ssh-ng://cottage?compress=true", "/p"]
+
+
+def test_copy_progress() -> None:
+    progress = commands.CopyProgress()
+    said = [
+        progress.take(line)
+        for line in (
+            '@nix {"action":"start","id":1,"level":3,"type":103,"text":"copying 2 paths"}',
+            '@nix {"action":"start","id":2,"level":3,"type":100,"text":"copying path \'/nix/store/x\'","fields":[]}',
+            '@nix {"action":"result","id":2,"type":105,"fields":[500,1000,0,0]}',
+            '@nix {"action":"result","id":2,"type":105,"fields":[1000,1000,0,0]}',
+            '@nix {"action":"result","id":1,"type":105,"fields":[7777,1,1,0]}',
+            '@nix {"action":"start","id":3,"level":3,"type":100,"text":"copying path \'/nix/store/y\'","fields":[]}',
+            '@nix {"action":"result","id":3,"type":105,"fields":[10,20,0,0]}',
+            '@nix {"action":"msg","level":5,"msg":"chatter"}',
+            '@nix {"action":"msg","level":0,"msg":"error: broken"}',
+            '@nix {"action":"stop","id":2}',
+            '@nix {"action":"result","id":3,"type":105,"fields":[]}',
+            "@nix {cut off",
+            "Warning: from ssh",
+        )
+    ]
+    assert progress.copied_bytes == 1010
+    assert [text for text in said if text] == [
+        "copying path '/nix/store/x'",
+        "copying path '/nix/store/y'",
+        "error: broken",
+        "Warning: from ssh",
+    ]
+
+
+@pytest.mark.parametrize("output", ["", "/nix/store/x", "/nix/store/x many", "a b c"])
+def test_closure_size_that_is_none(output: str) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        commands.parse_closure_size(output)
+
+
+def test_local_command() -> None:
+    lines: list[str] = []
+    done = run_local(
+        ["sh", "-c", 'echo out; echo "$X" >&2; printf last >&2; exit 3'],
+        timeout_s=20,
+        env={"X": "err\x1b"},
+        on_line=lines.append,
+        check=False,
+    )
+    assert (done.stdout, done.exit_status, done.host) == ("out\n", 3, "operator")
+    assert lines == ["err\\x1b", "last"]
+    with pytest.raises(CommandFailed, match="ended with status 3"):
+        run_local(["sh", "-c", "exit 3"], timeout_s=20)
+    assert run_local(["sh", "-c", "kill -9 $$"], timeout_s=20, check=False).exit_status == 137
+    with pytest.raises(ConfigError, match="no command '/absent/nix'"):
+        run_local(["/absent/nix"], timeout_s=20)
+
+
+def test_deadline_ends_the_whole_group(tmp_path: Path) -> None:
+    child = tmp_path / "child"
+    with pytest.raises(DeadlinePassed, match="did not end within 1 s; last seen: busy"):
+        run_local(["sh", "-c", f"echo busy >&2; sleep 300 & echo $! >{child}; wait"], timeout_s=1)
+    pid = int(child.read_text())
+    ends = time.monotonic() + 10
+    while _runs(pid) and time.monotonic() < ends:
+        time.sleep(0.05)
+    assert not _runs(pid)
+
+
+def test_what_a_command_left_behind_does_not_hold_it() -> None:
+    done = run_local(["sh", "-c", "sleep 300 & echo done"], timeout_s=60)
+    assert done.stdout == "done\n"
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    return state != "Z"
