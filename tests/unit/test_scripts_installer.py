@@ -1,0 +1,221 @@
+"""What the installer does with the hand-over, in a folder that stands for its root."""
+
+import gzip
+import io
+import json
+import os
+import shutil
+import subprocess
+import tarfile
+from pathlib import Path
+
+import pytest
+
+SCRIPTS = Path(__file__).parents[2] / "nix/scripts"
+RUN_JSON = '{\n"run_id": "run-1",\n"origin_boot_id": "1111-2222",\n"dead_man_s": 600,\n"hostname": "cottage"\n}\n'
+
+
+def entry(
+    name: str, content: bytes = b"", kind: bytes = tarfile.REGTYPE, link: str = ""
+) -> tuple[tarfile.TarInfo, bytes]:
+    info = tarfile.TarInfo(name)
+    info.type = kind
+    info.linkname = link
+    info.size = len(content)
+    return info, content
+
+
+STATE = entry("./tailscaled.state", b'{"key": 1}')
+
+
+def packed(*entries: tuple[tarfile.TarInfo, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+        for info, content in entries:
+            archive.addfile(info, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+class Installer:
+    """The installer's root, and the folder that kexec/run's archive was unpacked to."""
+
+    def __init__(self, folder: Path) -> None:
+        self.root = folder / "root"
+        self.handover = folder / "handover"
+        for path in ("etc", "root", "var/lib", "proc/sys/kernel", "run"):
+            (self.root / path).mkdir(parents=True)
+        (self.root / "etc/os-release").write_text("ID=nixos\nVARIANT_ID=installer\nIMAGE_ID=image-7\n")
+        for path in ("ssh", "holdfast"):
+            (self.handover / path).mkdir(parents=True)
+
+    def restore(self, archive: bytes | None = None) -> dict[str, object]:
+        """Run the script; return the mark."""
+        if archive is not None:
+            (self.handover / "holdfast/tailscale-state.tar.gz").write_bytes(archive)
+        subprocess.run(
+            ["dash", str(SCRIPTS / "installer-restore.sh"), str(self.handover), "900"],
+            check=True,
+            env={"PATH": os.environ["PATH"], "HOLDFAST_ROOT": str(self.root)},
+            timeout=60,
+        )
+        mark: dict[str, object] = json.loads((self.root / "run/holdfast/installer.json").read_text())
+        return mark
+
+    @property
+    def state(self) -> Path:
+        return self.root / "var/lib/tailscale/tailscaled.state"
+
+
+@pytest.fixture
+def installer(tmp_path: Path) -> Installer:
+    return Installer(tmp_path)
+
+
+def test_puts_everything_in_its_place(installer: Installer) -> None:
+    ssh = installer.handover / "ssh"
+    (ssh / "authorized_keys").write_text("ssh-ed25519 AAAA me\n")
+    (ssh / "ssh_host_ed25519_key").write_text("private")
+    (ssh / "ssh_host_ed25519_key.pub").write_text("public")
+    ours = installer.handover / "holdfast"
+    (ours / "run.json").write_text(RUN_JSON)
+    (ours / "hostname").write_text("cottage\n")
+    (ours / "resolv.conf").write_text("nameserver 192.0.2.53\n")
+    mark = installer.restore(packed(STATE, entry("./certs/a.crt", b"certificate")))
+    at = mark.pop("dead_man_at")
+    assert isinstance(at, int)
+    assert mark == {
+        "image_id": "image-7",
+        "run_id": "run-1",
+        "origin_boot_id": "1111-2222",
+        "state": "restored",
+        "dead_man_s": 600,
+    }
+    assert installer.state.read_bytes() == b'{"key": 1}'
+    assert installer.state.stat().st_mode & 0o777 == 0o600
+    assert installer.state.parent.stat().st_mode & 0o777 == 0o700
+    assert (installer.state.parent / "certs/a.crt").read_bytes() == b"certificate"
+    root = installer.root
+    assert (root / "root/.ssh/authorized_keys").read_text() == "ssh-ed25519 AAAA me\n"
+    assert (root / "root/.ssh").stat().st_mode & 0o777 == 0o700
+    assert (root / "etc/ssh/ssh_host_ed25519_key").stat().st_mode & 0o777 == 0o600
+    assert (root / "etc/ssh/ssh_host_ed25519_key.pub").stat().st_mode & 0o777 == 0o644
+    assert (root / "proc/sys/kernel/hostname").read_text() == "cottage\n"
+    assert (root / "etc/resolv.conf").read_text() == "nameserver 192.0.2.53\n"
+    assert not ssh.exists()
+    assert not ours.exists()
+
+
+def test_without_a_hand_over_it_starts_all_the_same(installer: Installer) -> None:
+    shutil.rmtree(installer.handover)
+    mark = installer.restore()
+    assert (mark["state"], mark["run_id"], mark["origin_boot_id"]) == ("none", None, None)
+    assert mark["dead_man_s"] == 900
+
+
+@pytest.mark.parametrize("folder", ["", "./", "tailscale/", "var/lib/tailscale/"])
+def test_takes_the_state_wherever_it_lies_in_the_archive(installer: Installer, folder: str) -> None:
+    assert installer.restore(packed(entry(f"{folder}tailscaled.state", b"s")))["state"] == "restored"
+    assert installer.state.read_bytes() == b"s"
+
+
+@pytest.mark.parametrize(
+    ("archive", "reason"),
+    [
+        (packed(STATE, entry("/etc/cron.d/x", b"x")), "a path that leads out of it"),
+        (packed(STATE, entry("../../etc/x", b"x")), "a path that leads out of it"),
+        (packed(STATE, entry("a/../../x", b"x")), "a path that leads out of it"),
+        (packed(STATE, entry("a/..", kind=tarfile.DIRTYPE)), "a path that leads out of it"),
+        (packed(STATE, entry("out", kind=tarfile.SYMTYPE, link="/etc")), "links, devices"),
+        (packed(STATE, entry("twin", kind=tarfile.LNKTYPE, link="./tailscaled.state")), "links, devices"),
+        (packed(STATE, entry("disk", kind=tarfile.BLKTYPE)), "links, devices"),
+        (packed(STATE, entry("pipe", kind=tarfile.FIFOTYPE)), "links, devices"),
+        (packed(STATE, *[entry(f"f{n}") for n in range(2001)]), "more than 2000 files"),
+        (gzip.compress(b"\0" * (65 << 20)), "more than 67108864 bytes"),
+        (packed(entry("notes.txt", b"x")), "no tailscaled.state"),
+        (packed(entry("tailscaled.state")), "tailscaled.state is empty"),
+        (packed(STATE)[:-20], "damaged"),
+        (b"not an archive", "damaged"),
+        (gzip.compress(b"not a tar" * 200), "damaged"),
+    ],
+)
+def test_a_hostile_archive_is_refused_and_the_installer_starts(
+    installer: Installer, archive: bytes, reason: str
+) -> None:
+    (installer.handover / "ssh/authorized_keys").write_text("ssh-ed25519 AAAA me\n")
+    before = {path for path in installer.root.parent.rglob("*") if "handover" not in path.parts}
+    mark = installer.restore(archive)
+    assert str(mark["state"]).startswith("refused: ")
+    assert reason in str(mark["state"])
+    added = {p.relative_to(installer.root).as_posix() for p in installer.root.rglob("*") if p not in before}
+    allowed = ("root/.ssh", "etc/ssh", "run/holdfast")
+    assert not [name for name in added if not name.startswith(allowed)]
+    assert (installer.root / "root/.ssh/authorized_keys").exists()
+
+
+def test_facts_that_are_not_what_they_should_be_are_left_out(installer: Installer) -> None:
+    ours = installer.handover / "holdfast"
+    (ours / "run.json").write_text('{\n"run_id": "a\\"b",\n"origin_boot_id": "$(id)",\n"dead_man_s": -5,\n}\n')
+    (ours / "hostname").write_text("a;b\n")
+    (ours / "resolv.conf").write_text("nameserver $(id)\n")
+    mark = installer.restore()
+    assert (mark["run_id"], mark["origin_boot_id"], mark["dead_man_s"]) == (None, None, 900)
+    assert not (installer.root / "proc/sys/kernel/hostname").exists()
+    assert not (installer.root / "etc/resolv.conf").exists()
+
+
+@pytest.mark.parametrize(("told", "expected"), [("600", "OnActiveSec=600"), ("null", None), ("0", None)])
+def test_the_dead_mans_deadline_is_known_before_units_are_read(tmp_path: Path, told: str, expected: str | None) -> None:
+    (tmp_path / "holdfast").mkdir()
+    (tmp_path / "holdfast/run.json").write_text(RUN_JSON.replace("600", told))
+    script = (SCRIPTS / "dead-man-generator.sh").read_text().replace("@handover@", str(tmp_path))
+    subprocess.run(["dash", "-c", script, "generator", str(tmp_path), "early", "late"], check=True)
+    written = tmp_path / "holdfast-deadman.timer.d/deadline.conf"
+    if expected is None:
+        assert not written.exists()
+    else:
+        assert written.read_text().splitlines() == ["[Timer]", "OnActiveSec=", expected]
+
+
+ADDRESSES = [
+    {"ifname": "lo", "link_type": "loopback", "address": "00:00:00:00:00:00", "addr_info": []},
+    {"ifname": "ens3", "link_type": "ether", "address": "52:54:00:12:34:56", "master": "br0", "addr_info": []},
+    {
+        "ifname": "br0",
+        "link_type": "ether",
+        "address": "52:54:00:12:34:56",
+        "addr_info": [
+            {"family": "inet", "local": "192.0.2.7", "prefixlen": 24, "scope": "global"},
+            {"family": "inet", "local": "198.51.100.9", "prefixlen": 24, "scope": "global", "dynamic": True},
+            {"family": "inet6", "local": "fe80::1", "prefixlen": 64, "scope": "link"},
+            {"family": "inet6", "local": "2001:db8::7", "prefixlen": 64, "scope": "global"},
+        ],
+    },
+    {"ifname": "tailscale0", "link_type": "none", "addr_info": [{"local": "100.64.0.1", "prefixlen": 32}]},
+    {"ifname": "ens4", "link_type": "ether", "address": "52:54:00:00:00:04\n[x]", "addr_info": []},
+]
+ROUTES_V4 = [
+    {"dst": "default", "gateway": "192.0.2.1", "dev": "br0", "protocol": "static", "flags": ["onlink"]},
+    {"dst": "192.0.2.0/24", "dev": "br0", "protocol": "kernel"},
+    {"dst": "10.9.0.0/16", "gateway": "192.0.2.2\nDHCP=no", "dev": "br0"},
+    {"dst": "10.8.0.0/16", "via": {"family": "inet6", "host": "fe80::9"}, "dev": "br0", "metric": 5},
+    {"dst": "100.64.0.0/10", "dev": "tailscale0"},
+]
+ROUTES_V6 = [{"dst": "default", "gateway": "2001:db8::1", "dev": "br0"}]
+
+
+@pytest.mark.skipif(shutil.which("jq") is None, reason="no jq here")
+def test_static_addresses_and_routes_go_to_the_card_behind_them(tmp_path: Path) -> None:
+    arguments = []
+    for name, said in (("addrs", ADDRESSES), ("v4", ROUTES_V4), ("v6", ROUTES_V6)):
+        (tmp_path / name).write_text(json.dumps(said))
+        arguments.append(str(tmp_path / name))
+    written = tmp_path / "network"
+    subprocess.run(["dash", str(SCRIPTS / "restore-network.sh"), *arguments, str(written)], check=True)
+    assert [path.name for path in written.iterdir()] == ["10-525400123456.network"]
+    assert (written / "10-525400123456.network").read_text() == (
+        "[Match]\nMACAddress=52:54:00:12:34:56\nType=ether\n"
+        "[Network]\nDHCP=yes\nIPv6AcceptRA=yes\nAddress=192.0.2.7/24\nAddress=2001:db8::7/64\n"
+        "[Route]\nDestination=0.0.0.0/0\nGateway=192.0.2.1\nGatewayOnLink=yes\n"
+        "[Route]\nDestination=10.8.0.0/16\nGateway=fe80::9\nMetric=5\n"
+        "[Route]\nDestination=::/0\nGateway=2001:db8::1\n"
+    )

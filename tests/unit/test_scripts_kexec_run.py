@@ -1,0 +1,395 @@
+"""kexec/run, against an origin in a folder, with a kexec and an ip that only take notes."""
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).parents[2] / "nix/scripts/kexec-run.sh"
+POISON = "privkey:c0ffee"
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIPlain me@here"
+INITRD = hashlib.sha512(b"initrd").digest() * 200 + b"x"
+
+FAKE_KEXEC = """#!/bin/sh
+[ ! -e "$NOTES/fail" ] || [ "$1" != --load ] || { echo "$@" >>"$NOTES/kexec"; exit 1; }
+echo "$@" >>"$NOTES/kexec"
+case $1 in
+--load) cp "${0%/*}/initrd" "$NOTES/loaded"; while [ -e "$NOTES/hang" ]; do :; done ;;
+esac
+"""
+FAKE_IP = '#!/bin/sh\necho "[]"\n'
+FAKE_TOOLS = {
+    "id": "echo 0",
+    "sleep": "exit 0",
+    "getent": 'case $2 in admin) echo "admin:x:1000:1000::/home/admin:/bin/sh" ;; *) exit 2 ;; esac',
+    "dmesg": "echo kernel said no",
+}
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="files of root are needed")
+
+
+class Origin:
+    """A folder that stands for the origin's root, with the image unpacked in it."""
+
+    def __init__(self, folder: Path, shell: Sequence[str]) -> None:
+        self.root = folder / "root"
+        self.notes = folder / "notes"
+        self.tools = folder / "bin"
+        self.shell = shell
+        self.kexec = self.root / "root/kexec/kexec"
+        for path in (self.notes, self.tools, self.kexec):
+            path.mkdir(parents=True)
+        for name, body in FAKE_TOOLS.items():
+            self._program(self.tools / name, f"#!/bin/sh\n{body}\n")
+        self._program(self.kexec / "kexec", FAKE_KEXEC)
+        self._program(self.kexec / "ip", FAKE_IP)
+        text = SCRIPT.read_text().replace("@init@", "/init").replace("@kernelParams@", "panic=30 quiet")
+        self._program(self.kexec / "run", text)
+        (self.kexec / "initrd").write_bytes(INITRD)
+        self.write("root/.ssh/authorized_keys", KEY + "\n")
+        self.write("etc/ssh/ssh_host_ed25519_key", "host " + POISON)
+        self.write("etc/ssh/ssh_host_ed25519_key.pub", "ssh-ed25519 AAAAhost")
+        self.write("etc/machine-id", "0" * 32 + "\n")
+        self.write("etc/resolv.conf", "nameserver 192.0.2.53\n")
+        self.write("proc/sys/kernel/random/boot_id", "11111111-2222\n")
+        self.write("var/lib/tailscale/tailscaled.state", json.dumps({"_machinekey": POISON}))
+        (self.root / "tmp").mkdir()
+
+    @staticmethod
+    def _program(path: Path, text: str) -> None:
+        path.write_text(text)
+        path.chmod(0o755)
+
+    def write(self, name: str, text: str) -> Path:
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        path.chmod(0o600)
+        return path
+
+    def archive(self, name: str, content: str = POISON) -> Path:
+        """Make a state archive on the origin."""
+        source = self.notes / "source"
+        source.mkdir(exist_ok=True)
+        (source / "tailscaled.state").write_text(content)
+        path = self.root / name
+        subprocess.run(["tar", "-C", str(source), "-czf", str(path), "."], check=True)
+        shutil.rmtree(source)
+        path.chmod(0o600)
+        return path
+
+    def start(self, *flags: str, **environment: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [*self.shell, str(self.kexec / "run"), *flags],
+            env={
+                "PATH": f"{self.tools}:{os.environ['PATH']}",
+                "HOLDFAST_ROOT": str(self.root),
+                "NOTES": str(self.notes),
+                **environment,
+            },
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, *flags: str, **environment: str) -> tuple[int, str, str]:
+        """Run kexec/run; return its exit status, output and errors."""
+        process = self.start(*flags, **environment)
+        out, errors = process.communicate(timeout=60)
+        assert POISON not in out + errors
+        return process.returncode, out, errors
+
+    def calls(self) -> list[str]:
+        path = self.notes / "kexec"
+        return path.read_text().splitlines() if path.exists() else []
+
+    def wait_for(self, name: str, text: str) -> None:
+        """Wait until a note has this text."""
+        deadline = time.monotonic() + 20
+        path = self.notes / name
+        while not (path.exists() and text in path.read_text(errors="replace")):
+            assert time.monotonic() < deadline, f"{name} never had {text!r}"
+            time.sleep(0.02)
+
+    def snapshot(self) -> dict[str, bytes]:
+        """Everything that lies on the origin."""
+        return {p.as_posix(): p.read_bytes() for p in self.root.rglob("*") if p.is_file()}
+
+    def handed_over(self) -> Path:
+        """Unpack, with cpio, what was behind the initrd when the kernel got it."""
+        loaded = (self.notes / "loaded").read_bytes()
+        assert loaded[: len(INITRD)] == INITRD
+        begin = -(-len(INITRD) // 4096) * 4096
+        assert not any(loaded[len(INITRD) : begin])
+        into = self.notes / "unpacked"
+        into.mkdir()
+        unpack = ["cpio", "-id", "--quiet", "-H", "newc"]
+        subprocess.run(unpack, cwd=into, input=loaded[begin:], check=True)
+        return into
+
+    def state(self) -> str:
+        """The Tailscale state that was handed over."""
+        archive = self.handed_over() / "holdfast/tailscale-state.tar.gz"
+        read = ["tar", "-xzOf", str(archive), "./tailscaled.state"]
+        return subprocess.run(read, check=True, capture_output=True, text=True).stdout
+
+
+@pytest.fixture(params=["dash", "busybox sh"])
+def origin(request: pytest.FixtureRequest, tmp_path: Path) -> Origin:
+    shell = request.param.split()
+    if shutil.which(shell[0]) is None:
+        pytest.skip(f"no {shell[0]} here")
+    return Origin(tmp_path, shell)
+
+
+def test_hands_over_and_leaves_no_trace(origin: Origin) -> None:
+    before = origin.snapshot()
+    status, out, _ = origin.run("--run-id", "run-1", "--dead-man-s", "600", "--hostname", "cottage")
+    assert status == 0
+    assert "machine will boot into nixos in 6s..." in out
+    origin.wait_for("kexec", "-e")
+    assert origin.snapshot() == before
+    tree = origin.handed_over()
+    assert sorted(p.relative_to(tree).as_posix() for p in tree.rglob("*") if p.is_file()) == [
+        "addrs.json",
+        "holdfast/hostname",
+        "holdfast/resolv.conf",
+        "holdfast/run.json",
+        "holdfast/tailscale-state.tar.gz",
+        "machine-id",
+        "routes-v4.json",
+        "routes-v6.json",
+        "ssh/authorized_keys",
+        "ssh/ssh_host_ed25519_key",
+        "ssh/ssh_host_ed25519_key.pub",
+    ]
+    assert json.loads((tree / "holdfast/run.json").read_text()) == {
+        "run_id": "run-1",
+        "origin_boot_id": "11111111-2222",
+        "dead_man_s": 600,
+        "hostname": "cottage",
+    }
+    assert (tree / "ssh/ssh_host_ed25519_key").read_text() == "host " + POISON
+    assert (tree / "ssh/ssh_host_ed25519_key").stat().st_mode & 0o777 == 0o600
+    assert (tree / "ssh").stat().st_mode & 0o777 == 0o700
+    assert (tree / "holdfast/tailscale-state.tar.gz").stat().st_mode & 0o777 == 0o600
+    assert (tree / "holdfast/resolv.conf").read_text() == "nameserver 192.0.2.53\n"
+
+
+def test_packs_no_folder_that_would_be_the_installers_root(origin: Origin) -> None:
+    origin.run()
+    loaded = (origin.notes / "loaded").read_bytes()[-(-len(INITRD) // 4096) * 4096 :]
+    listed = subprocess.run(["cpio", "-t", "--quiet"], input=loaded, check=True, capture_output=True).stdout.split()
+    assert listed[0] == b"ssh"
+    assert b"." not in listed
+
+
+def test_kexec_gets_the_flags(origin: Origin) -> None:
+    origin.run("--kexec-extra-flags", "--reset-vga --no-ifdown")
+    load = origin.calls()[0]
+    assert load.startswith("--load ")
+    assert " --kexec-syscall --reset-vga --no-ifdown " in load
+    assert load.endswith(" --no-checks --command-line=init=/init panic=30 quiet")
+    origin.wait_for("kexec", "\n-e --reset-vga --no-ifdown\n")
+
+
+def test_a_kernel_that_refuses_is_asked_both_ways(origin: Origin) -> None:
+    (origin.notes / "fail").touch()
+    before = origin.snapshot()
+    status, out, errors = origin.run()
+    assert status == 1
+    assert "kernel said no" in errors
+    assert "machine will boot" not in out
+    assert [call.split()[2] for call in origin.calls()[:2]] == ["--kexec-syscall", "--kexec-syscall-auto"]
+    assert not any(call.startswith("-e") for call in origin.calls())
+    assert origin.snapshot() == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_leaves_no_trace_and_starts_nothing(origin: Origin, number: signal.Signals) -> None:
+    before = origin.snapshot()
+    (origin.notes / "hang").touch()
+    process = origin.start()
+    origin.wait_for("kexec", "--load")
+    process.send_signal(number)
+    (origin.notes / "hang").unlink()
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert "machine will boot" not in out
+    assert origin.snapshot() == before
+    assert origin.calls()[-1] == "--unload"
+
+
+def test_a_killed_runs_tail_is_cut_off_by_the_next(origin: Origin) -> None:
+    before = origin.snapshot()
+    (origin.notes / "hang").touch()
+    process = origin.start()
+    origin.wait_for("kexec", "--load")
+    process.kill()
+    (origin.notes / "hang").unlink()
+    process.communicate(timeout=60)
+    assert POISON.encode() in (origin.kexec / "initrd").read_bytes()
+    assert origin.run()[0] == 0
+    assert origin.snapshot() == before
+
+
+def test_what_cannot_be_packed_leaves_no_trace(origin: Origin) -> None:
+    (origin.kexec / "ip").write_text("#!/bin/sh\nexit 1\n")
+    before = origin.snapshot()
+    status, _, errors = origin.run()
+    assert status == 1
+    assert "could not pack addrs.json" in errors
+    assert origin.calls() == []
+    assert origin.snapshot() == before
+
+
+@needs_root
+def test_a_prepared_archive_comes_first(origin: Origin) -> None:
+    origin.archive("tmp/tailscale-state.tar.gz", "prepared")
+    assert origin.run()[0] == 0
+    assert origin.state() == "prepared"
+
+
+def _link(archive: Path) -> None:
+    archive.rename(archive.with_name("elsewhere"))
+    archive.symlink_to("elsewhere")
+
+
+def _folder(archive: Path) -> None:
+    archive.unlink()
+    archive.mkdir()
+
+
+def _of_another_user(archive: Path) -> None:
+    os.chown(archive, 1000, 0)
+
+
+def _second_name(archive: Path) -> None:
+    archive.with_name("second").hardlink_to(archive)
+
+
+def _for_the_group(archive: Path) -> None:
+    archive.chmod(0o620)
+
+
+def _for_others(archive: Path) -> None:
+    archive.chmod(0o602)
+
+
+@needs_root
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (_link, "not a regular file"),
+        (_folder, "not a regular file"),
+        (_of_another_user, "not owned by root"),
+        (_for_the_group, "others may write to it"),
+        (_for_others, "others may write to it"),
+        (_second_name, "it has a second name"),
+    ],
+)
+def test_a_hostile_archive_in_tmp_is_left_alone(origin: Origin, spoil: object, reason: str) -> None:
+    assert callable(spoil)
+    spoil(origin.archive("tmp/tailscale-state.tar.gz", "hostile"))
+    status, _, errors = origin.run()
+    assert status == 0
+    assert f"tailscale-state.tar.gz is not used: {reason}" in errors
+    assert POISON in origin.state()
+
+
+@needs_root
+def test_an_archive_that_was_named_must_be_good(origin: Origin) -> None:
+    archive = origin.archive("tmp/mine.tar.gz", "named")
+    assert origin.run("--state", str(archive))[0] == 0
+    assert origin.state() == "named"
+    archive.chmod(0o666)
+    status, _, errors = origin.run("--state", str(archive))
+    assert status == 1
+    assert "others may write to it" in errors
+
+
+@needs_root
+def test_an_archive_without_state_is_refused(origin: Origin) -> None:
+    archive = origin.write("tmp/tailscale-state.tar.gz", "no archive at all")
+    before = origin.snapshot()
+    status, _, errors = origin.run()
+    assert status == 1
+    assert f"{archive} is not a tar.gz with a tailscaled.state" in errors
+    assert origin.snapshot() == before
+
+
+@needs_root
+def test_an_archive_that_the_installer_would_refuse_is_refused_here(origin: Origin) -> None:
+    origin.archive("tmp/tailscale-state.tar.gz", "0" * (65 << 20))
+    status, _, errors = origin.run()
+    assert status == 1
+    assert "more than 67108864" in errors
+
+
+def test_without_state_it_stops_unless_told(origin: Origin) -> None:
+    shutil.rmtree(origin.root / "var/lib/tailscale")
+    status, _, errors = origin.run()
+    assert status == 1
+    assert "no Tailscale state found" in errors
+    assert origin.calls() == []
+    status, _, errors = origin.run("--allow-no-state")
+    assert status == 0
+    assert "will not be on the tailnet" in errors
+    assert not (origin.handed_over() / "holdfast/tailscale-state.tar.gz").exists()
+
+
+def test_state_none_hands_over_none(origin: Origin) -> None:
+    assert origin.run("--state", "none")[0] == 0
+    assert not (origin.handed_over() / "holdfast/tailscale-state.tar.gz").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--sate", "x"], "unknown flag --sate"),
+        (["--run-id"], "--run-id needs a value"),
+        (["--run-id", 'a"b'], "--run-id: letters"),
+        (["--dead-man-s", "soon"], "--dead-man-s: a number of seconds"),
+        (["--dead-man-s", "0"], "--dead-man-s: a number of seconds"),
+        (["--hostname", "a b"], "host name: letters"),
+    ],
+)
+def test_wrong_flags_are_named(origin: Origin, flags: list[str], message: str) -> None:
+    status, _, errors = origin.run(*flags)
+    assert status == 1
+    assert message in errors
+    assert origin.calls() == []
+
+
+def test_authorized_keys_of_root_and_the_sudo_user(origin: Origin) -> None:
+    cloud = 'command="echo log in as admin",no-pty ssh-ed25519 AAAAsame cloud\n'
+    origin.write("root/.ssh/authorized_keys", "# ssh-ed25519 AAAAgone\n" + cloud)
+    origin.write("home/admin/.ssh/authorized_keys", "ssh-ed25519 AAAAsame cloud\nsk-ssh-ed25519@openssh.com AAAAsk t\n")
+    origin.write("etc/ssh/authorized_keys.d/admin", "ecdsa-sha2-nistp256 AAAAnix n\n")
+    assert origin.run(SUDO_USER="admin")[0] == 0
+    # sshd goes by a key's first line: the plain one must come before the one that refuses.
+    assert (origin.handed_over() / "ssh/authorized_keys").read_text() == (
+        "ssh-ed25519 AAAAsame cloud\nsk-ssh-ed25519@openssh.com AAAAsk t\necdsa-sha2-nistp256 AAAAnix n\n" + cloud
+    )
+
+
+def test_another_users_keys_stay_out(origin: Origin) -> None:
+    origin.write("home/admin/.ssh/authorized_keys", "ssh-ed25519 AAAAother o\n")
+    assert origin.run()[0] == 0
+    assert (origin.handed_over() / "ssh/authorized_keys").read_text() == KEY + "\n"
+
+
+def test_name_servers_that_the_installer_cannot_reach_stay_out(origin: Origin) -> None:
+    origin.write("run/systemd/resolve/resolv.conf", "nameserver 192.0.2.1\nnameserver 100.100.100.100\n")
+    origin.write("etc/resolv.conf", "search x\nnameserver 127.0.0.53\noptions edns0\nnameserver 192.0.2.1\n")
+    origin.write("etc/resolv.pre-tailscale-backup.conf", "nameserver 2001:db8::53")
+    assert origin.run()[0] == 0
+    said = (origin.handed_over() / "holdfast/resolv.conf").read_text()
+    assert said == "nameserver 192.0.2.1\nnameserver 2001:db8::53\n"
