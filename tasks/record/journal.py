@@ -1,0 +1,93 @@
+"""The journal of a run: one line of JSON for each attempt at a phase, so that a report can be made at any time.
+
+Prefect knows the same, but later, and only while its server answers.
+"""
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, JsonValue
+
+Outcome = Literal["done", "failed"]
+
+
+class Entry(BaseModel):
+    """An attempt at a phase, or (`phase` is `run`) at the whole run.
+
+    Attributes:
+        phase: the phase's name.
+        outcome: `done` or `failed`.
+        started_at: seconds since 1970.
+        seconds: how long the attempt took.
+        result: the phase's result as JSON; never holds a secret.
+        error: one line, if it failed.
+
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    phase: str
+    outcome: Outcome
+    started_at: float
+    seconds: float
+    result: JsonValue = None
+    error: str = ""
+
+
+class Journal:
+    """The files of one run: `journal.jsonl`, `output.log` and `report.json` in a folder of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @classmethod
+    def of_run(cls, runs_dir: Path, run_id: str) -> Self:
+        """Open the journal of a run, and make its folder (0700) if this is its first line."""
+        folder = runs_dir / run_id
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return cls(folder)
+
+    @property
+    def output(self) -> Path:
+        """The file with every line that the target and Nix said."""
+        return self.folder / "output.log"
+
+    @property
+    def report(self) -> Path:
+        """The report's place."""
+        return self.folder / "report.json"
+
+    def add(self, entry: Entry) -> None:
+        """Append an entry."""
+        with (self.folder / "journal.jsonl").open("a") as journal:
+            journal.write(entry.model_dump_json() + "\n")
+
+    def entries(self) -> Iterator[Entry]:
+        """Read the entries, oldest first."""
+        path = self.folder / "journal.jsonl"
+        if path.exists():
+            for line in path.read_text().splitlines():
+                yield Entry.model_validate(json.loads(line))
+
+
+class Stopwatch:
+    """Turns an attempt into an entry."""
+
+    def __init__(self, phase: str) -> None:
+        self.phase = phase
+        self._started_at = time.time()
+        self._started = time.monotonic()
+
+    def entry(self, outcome: Outcome, *, result: JsonValue = None, error: str = "") -> Entry:
+        """Return the entry for an attempt that ends now."""
+        return Entry(
+            phase=self.phase,
+            outcome=outcome,
+            started_at=self._started_at,
+            seconds=round(time.monotonic() - self._started, 3),
+            result=result,
+            error=error,
+        )

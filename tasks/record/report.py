@@ -1,0 +1,191 @@
+"""The report of a run, made from its journal: what was done, how long it took, and what proves it."""
+
+import platform
+import time
+from collections.abc import Iterable, Mapping
+from importlib.metadata import version
+from typing import Final, Literal
+
+from pydantic import BaseModel, ConfigDict, JsonValue
+
+from tasks import __version__
+from tasks.record.journal import Entry
+
+NEXT_AFTER: Final = {
+    "done": "Nothing is left to do: log in over the tailnet. The vault keeps a copy of the old state.",
+    "failed": "Mend the cause of the error, then Retry this run in the Prefect UI: finished phases are not run again.",
+}
+
+
+class Frozen(BaseModel):
+    """The base of the report's parts."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+class PhaseReport(Frozen):
+    """One phase over all its attempts; `seconds` is their sum."""
+
+    name: str
+    outcome: str
+    seconds: float
+    attempts: int
+
+
+class NodeIdentity(Frozen):
+    """Who the machine was on the tailnet in one stage."""
+
+    node_key: str
+    node_id: str
+    addresses: tuple[str, ...]
+
+
+class Closure(Frozen):
+    """Store paths: the system that was built, and the one that booted."""
+
+    built: str | None
+    booted: str | None
+
+
+class Away(Frozen):
+    """Seconds out of reach: from kexec to SSH over the tailnet, and from the reboot to the same."""
+
+    kexec: float | None
+    reboot: float | None
+
+
+class Report(Frozen):
+    """Everything about a run; seconds for times, bytes for sizes (the design's `Report`).
+
+    Attributes:
+        outside_phases_s: time inside the run but outside any phase.
+        path: how the operator reached the final system, or the installer: direct, relay or unknown.
+        peak_rss_bytes: the most memory that the flow's process used.
+
+    """
+
+    run_id: str
+    host: str
+    outcome: Literal["done", "failed"]
+    error: str
+    finished_at: str
+    seconds: float
+    phases: tuple[PhaseReport, ...]
+    outside_phases_s: float
+    identity: Mapping[str, NodeIdentity | None]
+    boot_id: Mapping[str, str | None]
+    closure: Closure
+    away_s: Away
+    path: str
+    peak_rss_bytes: int
+    versions: Mapping[str, str]
+
+    def to_markdown(self) -> str:
+        """Return the report as the artifact in Prefect's UI."""
+        rows = "\n".join(
+            f"| {phase.name} | {phase.outcome} | {phase.seconds:.1f} | {phase.attempts} |" for phase in self.phases
+        )
+        stages = "\n".join(
+            f"| {stage} | `{self.boot_id[stage] or '?'}` | {_who(self.identity[stage])} |"
+            for stage in ("origin", "installer", "final")
+        )
+        return (
+            f"# {self.host}: {self.outcome} after {self.seconds:.0f} s\n\n"
+            + (f"> {self.error}\n\n" if self.error else "")
+            + f"| phase | outcome | seconds | attempts |\n|---|---|---:|---:|\n{rows}\n\n"
+            f"| stage | boot id | identity |\n|---|---|---|\n{stages}\n\n"
+            f"- built: `{self.closure.built or '?'}`\n- booted: `{self.closure.booted or '?'}`\n"
+            f"- away: {_seconds(self.away_s.kexec)} for kexec, {_seconds(self.away_s.reboot)} for the reboot; "
+            f"path: {self.path}\n- outside any phase: {self.outside_phases_s:.1f} s; "
+            f"memory of the flow: {self.peak_rss_bytes / 1e6:.0f} MB\n\n**Next:** {NEXT_AFTER[self.outcome]}\n"
+        )
+
+
+def _who(identity: NodeIdentity | None) -> str:
+    return f"`{identity.node_key[:24]}…` {', '.join(identity.addresses)}" if identity else "none"
+
+
+def _seconds(value: float | None) -> str:
+    return "not in this run" if value is None else f"{value:.1f} s"
+
+
+def assemble(run_id: str, host: str, entries: Iterable[Entry], *, peak_rss_bytes: int) -> Report:
+    """Make the report from a journal; what a phase did not get to know stays None."""
+    all_entries = list(entries)
+    runs = [entry for entry in all_entries if entry.phase == "run"]
+    attempts = [entry for entry in all_entries if entry.phase != "run"]
+    results = {entry.phase: entry.result for entry in attempts if entry.outcome == "done"}
+    total_s = sum(entry.seconds for entry in runs)
+    return Report(
+        run_id=run_id,
+        host=host,
+        outcome=runs[-1].outcome if runs else "failed",
+        error=runs[-1].error if runs else "",
+        finished_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        seconds=round(total_s, 3),
+        phases=_phases(attempts),
+        outside_phases_s=round(total_s - sum(entry.seconds for entry in attempts), 3),
+        identity={
+            "origin": _identity(_get(results, "preflight", "origin", "identity")),
+            "installer": _identity(_get(results, "reconnect", "identity")),
+            "final": _identity(_get(results, "verify", "identity")),
+        },
+        boot_id={
+            "origin": _text(_get(results, "preflight", "origin", "boot_id")),
+            "installer": _text(_get(results, "reconnect", "boot_id")),
+            "final": _text(_get(results, "verify", "boot_id")),
+        },
+        closure=Closure(
+            built=_text(_get(results, "build", "toplevel")), booted=_text(_get(results, "verify", "booted"))
+        ),
+        away_s=Away(
+            kexec=_number(_get(results, "reconnect", "away_s")),
+            reboot=_number(_get(results, "verify", "away_s")),
+        ),
+        path=_text(_get(results, "verify", "path") or _get(results, "reconnect", "path")) or "unknown",
+        peak_rss_bytes=peak_rss_bytes,
+        versions={
+            "holdfast": __version__,
+            "prefect": version("prefect"),
+            "python": platform.python_version(),
+            "nix": _text(_get(results, "build", "nix_version")) or "unknown",
+            "tailscale": _text(_get(results, "preflight", "origin", "tailscale_version")) or "unknown",
+        },
+    )
+
+
+def _phases(attempts: Iterable[Entry]) -> tuple[PhaseReport, ...]:
+    by_name: dict[str, list[Entry]] = {}
+    for entry in attempts:
+        by_name.setdefault(entry.phase, []).append(entry)
+    return tuple(
+        PhaseReport(
+            name=name,
+            outcome="skipped" if _get({name: tries[-1].result}, name, "skipped") else tries[-1].outcome,
+            seconds=round(sum(entry.seconds for entry in tries), 3),
+            attempts=len(tries),
+        )
+        for name, tries in by_name.items()
+    )
+
+
+def _get(results: Mapping[str, JsonValue], *keys: str) -> JsonValue:
+    """Follow keys into nested JSON; None where it ends early."""
+    value: JsonValue = dict(results)
+    for key in keys:
+        if not isinstance(value, dict):
+            return None
+        value = value.get(key)
+    return value
+
+
+def _text(value: JsonValue) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _number(value: JsonValue) -> float | None:
+    return float(value) if isinstance(value, int | float) else None
+
+
+def _identity(value: JsonValue) -> NodeIdentity | None:
+    return NodeIdentity.model_validate(value) if isinstance(value, dict) else None

@@ -1,0 +1,77 @@
+"""The journal and the report that is made from it."""
+
+from pathlib import Path
+
+from tasks.record.journal import Entry, Journal, Stopwatch
+from tasks.record.lines import BATCH_LINES, Lines
+from tasks.record.report import assemble
+
+NODE = {"node_key": "nodekey:aa", "node_id": "n1", "addresses": ["100.64.0.1"]}
+
+
+def entry(phase: str, seconds: float, **more: object) -> Entry:
+    return Entry.model_validate({"phase": phase, "outcome": "done", "started_at": 0.0, "seconds": seconds} | more)
+
+
+def test_journal_gives_back_what_was_added(tmp_path: Path) -> None:
+    journal = Journal.of_run(tmp_path / "runs", "run-1")
+    journal.add(entry("build", 2))
+    journal.add(Stopwatch("kexec").entry("failed", error="no link"))
+    again = Journal.of_run(tmp_path / "runs", "run-1")
+    assert [(line.phase, line.outcome, line.error) for line in again.entries()] == [
+        ("build", "done", ""),
+        ("kexec", "failed", "no link"),
+    ]
+    assert (tmp_path / "runs" / "run-1").stat().st_mode & 0o777 == 0o700
+
+
+def test_report_of_a_run_that_was_retried() -> None:
+    report = assemble(
+        "r",
+        "cottage",
+        [
+            entry("preflight", 3, result={"origin": {"boot_id": "b1", "identity": NODE}}),
+            entry("install", 5, outcome="failed", error="no link"),
+            entry("run", 9, outcome="failed", error="no link"),
+            entry("install", 7, result={"toplevel": "/nix/store/x"}),
+            entry(
+                "verify",
+                4,
+                result={"boot_id": "b3", "booted": "/nix/store/x", "identity": NODE, "path": "relay"},
+            ),
+            entry("run", 12),
+        ],
+        peak_rss_bytes=1000,
+    )
+    assert report.outcome == "done"
+    assert [(phase.name, phase.outcome, phase.seconds, phase.attempts) for phase in report.phases] == [
+        ("preflight", "done", 3, 1),
+        ("install", "done", 12, 2),
+        ("verify", "done", 4, 1),
+    ]
+    assert report.outside_phases_s == 2
+    assert report.boot_id == {"origin": "b1", "installer": None, "final": "b3"}
+    assert report.identity["origin"] == report.identity["final"]
+    assert report.identity["installer"] is None
+    assert report.closure.booted == "/nix/store/x"
+    assert report.path == "relay"
+
+
+def test_report_of_a_run_that_failed_at_once_names_the_error() -> None:
+    report = assemble("r", "cottage", [entry("run", 1, outcome="failed", error="no route")], peak_rss_bytes=1)
+    assert (report.outcome, report.error, report.phases) == ("failed", "no route", ())
+    assert "no route" in report.to_markdown()
+
+
+def test_skipped_phase_is_said_to_be_skipped() -> None:
+    report = assemble("r", "cottage", [entry("kexec", 1, result={"skipped": "runs already"})], peak_rss_bytes=1)
+    assert report.phases[0].outcome == "skipped"
+
+
+def test_lines_reach_the_file_singly_and_the_log_in_batches(tmp_path: Path) -> None:
+    shown: list[str] = []
+    with Lines(tmp_path / "log", shown.append) as output:
+        for number in range(BATCH_LINES + 1):
+            output.add(str(number))
+    assert (tmp_path / "log").read_text().splitlines() == [str(number) for number in range(BATCH_LINES + 1)]
+    assert [len(batch.splitlines()) for batch in shown] == [BATCH_LINES, 1]
