@@ -1,0 +1,51 @@
+"""The install, phase by phase. What a phase does and never does stands in its own file in `tasks/`."""
+
+from typing import Literal
+
+from prefect import flow
+
+from tasks.approve import approve
+from tasks.build import build
+from tasks.install import install as install_system
+from tasks.kexec import kexec
+from tasks.model.host import chosen_host
+from tasks.model.settings import settings
+from tasks.partition import partition
+from tasks.phase import reported
+from tasks.preflight import preflight
+from tasks.preserve import preserve
+from tasks.reboot import reboot
+from tasks.reconnect import reconnect
+from tasks.restore import restore
+from tasks.verify import verify
+
+
+@flow(name="install", flow_run_name="install {host}", validate_parameters=True)
+@reported
+def install(
+    host: str,
+    target: str | None = None,
+    image: str | None = None,
+    way: Literal["tailscale", "standard"] | None = None,
+) -> None:
+    """Install NixOS on a host of the inventory.
+
+    Args:
+        host: the host's name in the inventory.
+        target: another address than the inventory's: a MagicDNS name or an IP address.
+        image: another kexec image than the inventory's: a tarball, a folder that holds one, or a flake reference.
+        way: `tailscale` keeps the machine on its tailnet; `standard` loses it during kexec.
+
+    """
+    chosen = chosen_host(settings().inventory, host, target=target, image=image, way=way)
+    plan = preflight(chosen)
+    built = build(chosen, plan)
+    preserve(chosen, plan, built)
+    approve(chosen, plan)
+    started = kexec(chosen, plan, built)
+    reconnect(chosen, plan, built, started)
+    partition(chosen, plan, built)
+    install_system(chosen, plan, built)
+    restore(chosen, plan, built)
+    rebooted = reboot(chosen, built)
+    verify(chosen, plan, built, rebooted)

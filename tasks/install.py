@@ -1,0 +1,51 @@
+"""Copies the closure to the new root and runs nixos-install there."""
+
+from typing import Final
+
+from tasks.model.host import Host
+from tasks.model.plan import Plan
+from tasks.model.results import Built, Installed
+from tasks.model.stage import nothing_to_do
+from tasks.nixcli.copying import copy_closure
+from tasks.phase import lines, phase
+from tasks.progress import progress
+from tasks.remote.look import look
+from tasks.remote.mounting import ROOT, ensure_mounted
+from tasks.remote.reach import reach
+from tasks.remote.units import run_detached
+
+# nixos-anywhere's own arguments, so that what works there works here.
+NIXOS_INSTALL: Final = ("nixos-install", "--no-root-passwd", "--no-channel-copy", "--system")
+
+
+@phase("install", retries=2)
+def install(host: Host, plan: Plan, built: Built) -> Installed:
+    """Copy what is missing of the closure, then run nixos-install; both can be repeated.
+
+    Raises:
+        UnexpectedState: not the installer, or this plan's disks are not mounted.
+        CommandFailed: the copy or nixos-install failed.
+
+    """
+    with reach(host) as target:
+        facts = look(target)
+        if skipped := nothing_to_do(facts, built.toplevel, host.name):
+            return Installed(skipped=skipped)
+        ensure_mounted(target, host.name, built.mount_script)
+    with lines() as output:
+        with progress(f"closure-{host.name}", "The system's closure on its way to the target") as report:
+            copy_closure(
+                host,
+                [built.toplevel],
+                root=ROOT,
+                on_line=output.add,
+                on_bytes=lambda copied: report(copied, built.closure_bytes),
+            )
+        run_detached(
+            lambda: reach(host),
+            f"holdfast-install-{plan.run_id[:8]}",
+            [*NIXOS_INSTALL, built.toplevel],
+            timeout_s=host.deadlines.install_s,
+            on_line=output.add,
+        )
+    return Installed(toplevel=built.toplevel)

@@ -1,0 +1,64 @@
+"""Runs the disko script on exactly the disks of the plan. The only phase that destroys, once for a run."""
+
+from pathlib import PurePosixPath
+from typing import Final
+
+from tasks.model.errors import UnexpectedState
+from tasks.model.facts import PartitionMark
+from tasks.model.host import Host
+from tasks.model.plan import Plan, same_disks
+from tasks.model.results import Built, Partitioned
+from tasks.model.stage import nothing_to_do
+from tasks.nixcli.copying import copy_closure
+from tasks.phase import lines, phase, say
+from tasks.remote import dead_man
+from tasks.remote.look import look
+from tasks.remote.mounting import MARK_IN_RAM, MARK_ON_DISK, ensure_mounted
+from tasks.remote.reach import reach
+from tasks.remote.units import run_detached
+
+TIMEOUT_S: Final = 60
+
+
+@phase("partition")
+def partition(host: Host, plan: Plan, built: Built) -> Partitioned:
+    """Format and mount the disks of the plan, or only mount them if this plan's mark is there.
+
+    Raises:
+        UnexpectedState: not the installer, another plan's mark, or the disks are not those of the plan.
+        CommandFailed: the disko script failed; its log is in the run.
+
+    """
+    with reach(host) as target:
+        facts = look(target)
+        if skipped := nothing_to_do(facts, built.toplevel, host.name):
+            return Partitioned(skipped=skipped)
+        mark = facts.partition_mark
+        if mark and mark.plan_digest != plan.digest(built.disko_script):
+            raise UnexpectedState(
+                f"the disks of {host.name} were formatted by run {mark.run_id} for another plan.",
+                hint="To install this plan, reboot the target and start again from what it boots then.",
+            )
+        if mark:
+            ensure_mounted(target, host.name, built.mount_script)
+            return Partitioned(formatted=False, skipped="this plan's disks are formatted already")
+        same_disks(plan, facts)
+    with lines() as output:
+        copy_closure(host, [built.disko_script], root=None, on_line=output.add)
+        with reach(host) as target:
+            dead_man.disarm(target)
+        say(f"formatting {', '.join(disk.device for disk in plan.wipe)}")
+        run_detached(
+            lambda: reach(host),
+            f"holdfast-partition-{plan.run_id[:8]}",
+            [built.disko_script],
+            timeout_s=host.deadlines.partition_s,
+            on_line=output.add,
+        )
+    with reach(host) as target:
+        written = PartitionMark(run_id=plan.run_id, plan_digest=plan.digest(built.disko_script))
+        ensure_mounted(target, host.name, built.mount_script)
+        target.run(["install", "-d", "-m", "0755", str(PurePosixPath(MARK_ON_DISK).parent)], timeout_s=TIMEOUT_S)
+        for place in (MARK_ON_DISK, MARK_IN_RAM):
+            target.write_file(place, written.model_dump_json().encode(), mode=0o644, timeout_s=TIMEOUT_S)
+    return Partitioned(formatted=True)

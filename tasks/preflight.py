@@ -1,0 +1,38 @@
+"""The first phase: look at the target and the tailnet, refuse what cannot work, write the plan."""
+
+from pathlib import Path
+
+from prefect.artifacts import create_markdown_artifact
+
+from tasks.model.host import Host
+from tasks.model.image import inspect_image
+from tasks.model.plan import Plan, check_target, make_plan
+from tasks.nixcli.flake import disko_devices
+from tasks.phase import lines, phase, run_id, say, warn
+from tasks.remote.look import look
+from tasks.remote.reach import reach
+
+
+@phase("preflight", retries=2)
+def preflight(host: Host) -> Plan:
+    """Observe the target and plan the install; changes nothing.
+
+    Raises:
+        TargetRefused: this target, as it is, cannot be installed.
+        ConfigError: the flake or the image is wrong.
+
+    """
+    with lines() as output:
+        devices = disko_devices(host, on_line=output.add)
+    # An image that is yet to be built is checked by the next phase, still before the target is touched.
+    image = inspect_image(Path(host.kexec)) if host.kexec_is_path else None
+    with reach(host, first_use=True) as target:
+        facts = look(target)
+        host_key = target.host_key
+    check_target(facts, host, image)
+    plan = make_plan(run_id=run_id(), host=host, facts=facts, host_key=host_key, devices=devices, image=image)
+    for warning in plan.warnings:
+        warn(warning)
+    say(f"{host.name} is in stage {plan.stage}; wipes {', '.join(disk.device for disk in plan.wipe)}")
+    create_markdown_artifact(plan.to_markdown(), key=f"plan-{host.name}", description="What will happen")
+    return plan

@@ -1,0 +1,45 @@
+"""Keeps a copy of the target's Tailscale state in the vault, and proves that it is this node's."""
+
+from tasks.model.errors import TargetRefused
+from tasks.model.host import Host, Way
+from tasks.model.plan import Plan
+from tasks.model.results import Built, Preserved
+from tasks.model.settings import settings
+from tasks.model.stage import Stage, observe
+from tasks.phase import phase, say
+from tasks.remote.look import look
+from tasks.remote.reach import reach
+from tasks.tailnet.archive import MAX_ARCHIVE_BYTES, check_archive
+from tasks.tailnet.vault import Vault
+
+TIMEOUT_S = 120
+
+
+@phase("preserve", retries=2)
+def preserve(host: Host, plan: Plan, built: Built) -> Preserved:
+    """Stream `/var/lib/tailscale` from the target to the vault and check it; changes nothing on the target.
+
+    The archive goes over SSH straight to the operator, since a file in the origin's `/tmp` would be a new copy
+    of the secret, on a disk that survives if the machine goes back to its origin.
+
+    Raises:
+        NotTrusted: the archive is unsafe, or of another node.
+
+    """
+    if host.way is Way.STANDARD and plan.origin.identity is None:
+        return Preserved(skipped="there is no Tailscale on the origin")
+    with reach(host) as target:
+        stage = observe(look(target), built.toplevel).stage
+        if stage is not Stage.ORIGIN:
+            return Preserved(skipped=f"the {stage} system runs, with the live state")
+        archive = target.read_output(
+            ["tar", "-C", "/var/lib/tailscale", "-czf", "-", "."],
+            max_bytes=MAX_ARCHIVE_BYTES,
+            timeout_s=TIMEOUT_S,
+        )
+    if plan.origin.identity is None:
+        raise TargetRefused(f"{host.name} has no identity on the tailnet to preserve.")
+    checked = check_archive(archive, plan.origin.identity)
+    entry = Vault(settings()).store(host.name, archive)
+    say(f"the state of node {plan.origin.identity.node_key[:20]}… is in the vault ({len(archive)} bytes)")
+    return Preserved(vault_entry=str(entry.path), sha256=checked.sha256, size_bytes=len(archive))
