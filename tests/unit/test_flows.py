@@ -1,0 +1,121 @@
+"""What Prefect's loader and the deployments need of the code, and the user's start from the shell."""
+
+import io
+import json
+import os
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prefect import Flow
+from prefect.flows import load_flow_from_entrypoint
+
+from deployments import start
+from deployments.serve import deployment
+from tasks.model.host import load_inventory
+from tasks.model.settings import PROJECT
+
+PHASE_FILES = {
+    "preflight",
+    "build",
+    "preserve",
+    "approve",
+    "kexec",
+    "reconnect",
+    "partition",
+    "install",
+    "restore",
+    "reboot",
+    "verify",
+}
+
+INVENTORY = """
+[cottage]
+target = "100.64.0.2"
+"""
+
+
+@pytest.fixture
+def inventory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / "hosts.toml"
+    path.write_text(INVENTORY)
+    monkeypatch.setenv("HOLDFAST_INVENTORY", str(path))
+    return path
+
+
+def test_entrypoint_loads_as_prefect_loads_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(PROJECT)
+    flow: Flow[..., Any] = load_flow_from_entrypoint("flows/install.py:install", use_placeholder_flow=False)
+    assert flow.name == "install"
+    assert flow.retries == 0
+
+
+def test_every_phase_is_a_file_and_every_file_a_phase() -> None:
+    files = {path.stem for path in (PROJECT / "tasks").glob("*.py")} - {"__init__", "phase", "progress"}
+    assert files == PHASE_FILES
+
+
+def test_plain_folders_never_import_prefect() -> None:
+    for path in (PROJECT / "tasks").glob("*/*.py"):
+        lines = [line for line in path.read_text().splitlines() if line.lstrip().startswith(("import ", "from "))]
+        assert not [line for line in lines if "prefect" in line], path
+
+
+def test_deployment_of_a_host_has_its_name_a_form_and_a_limit(inventory: Path) -> None:
+    made = deployment(load_inventory(inventory).host("cottage"))
+    assert made.name == "cottage"
+    assert made.parameters == {"host": "cottage"}
+    assert made.concurrency_limit == 1
+    form = made._parameter_openapi_schema.properties
+    assert set(form) == {"host", "target", "image", "way"}
+    assert ["tailscale", "standard"] in [choice.get("enum") for choice in form["way"]["anyOf"]]
+
+
+@pytest.fixture
+def prefect_calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Put a `prefect` on PATH that writes down how it was called."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    (folder / "prefect").write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" >{tmp_path}/calls\n')
+    (folder / "prefect").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    return tmp_path / "calls"
+
+
+@pytest.mark.usefixtures("inventory")
+def test_standard_way_says_what_will_be_lost_first(prefect_calls: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert start.main("cottage", "192.168.1.100") == 0
+    said = capsys.readouterr().err
+    assert "loses" in said
+    assert "its tailnet, from kexec until the final system runs" in said
+    assert "192.168.1.100" in said
+    called = prefect_calls.read_text().splitlines()
+    assert called[:3] == ["deployment", "run", "install/cottage"]
+    assert json.loads(called[-1]) == {"target": "192.168.1.100", "way": "standard"}
+
+
+@pytest.mark.usefixtures("inventory")
+def test_image_that_is_none_starts_nothing(
+    prefect_calls: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with tarfile.open(tmp_path / "x.tar.gz", "w:gz") as tar:
+        tar.addfile(tarfile.TarInfo("other"), io.BytesIO())
+    assert start.main("cottage", "cottage", str(tmp_path / "x.tar.gz")) == 2
+    assert "kexec/run" in capsys.readouterr().err
+    assert not prefect_calls.exists()
+
+
+@pytest.mark.usefixtures("inventory")
+def test_unknown_host_starts_nothing(prefect_calls: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert start.main("cotage", "cottage") == 2
+    assert "cottage" in capsys.readouterr().err
+    assert not prefect_calls.exists()
+
+
+def test_no_inventory_starts_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HOLDFAST_INVENTORY", str(tmp_path / "none.toml"))
+    assert start.main("cottage", "cottage") == 2
+    assert "none.toml" in capsys.readouterr().err
