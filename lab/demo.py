@@ -1,0 +1,90 @@
+"""`./just demo`: the whole job in the lab, through a real Prefect server, from nothing."""
+
+import argparse
+import json
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable
+from types import FrameType
+
+from lab.operator import Operator
+from lab.runtime import Lab
+
+
+def _stop(_signal: int, _frame: FrameType | None) -> None:
+    """Turn SIGTERM into an exception, so that everything is taken down."""
+    raise KeyboardInterrupt
+
+
+def install_cottage(operator: Operator, lab: Lab) -> int:
+    """Run `prefect deployment run install/cottage --watch`, print the report, return the run's exit status."""
+    began = time.time()
+    status = operator.prefect("deployment", "run", "install/cottage", "--watch")
+    report = operator.newest_report(since=began)
+    if report is None:
+        print("demo: the run left no report. Hint: see lab/run/serve.log", file=sys.stderr)
+        return status or 1
+    shutil.copyfile(report, lab.run_dir / "report.json")
+    print_report(json.loads(report.read_text()))
+    return status
+
+
+def print_report(report: dict[str, object]) -> None:
+    """Print what a person wants to see of a report."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    table = Table(title=f"{report['host']}: {report['outcome']} after {report['seconds']} s")
+    for column in ("phase", "outcome", "seconds", "attempts"):
+        table.add_column(column)
+    for phase in report["phases"]:  # type: ignore[attr-defined]
+        table.add_row(*(str(phase[key]) for key in ("name", "outcome", "seconds", "attempts")))
+    console.print(table)
+    for key in (
+        "error",
+        "boot_id",
+        "identity",
+        "closure",
+        "away_s",
+        "path",
+        "outside_phases_s",
+        "peak_rss_bytes",
+    ):
+        if report[key]:
+            console.print(f"{key}: {json.dumps(report[key], indent=2)}", highlight=False, soft_wrap=True)
+
+
+def stay_up(operator: Operator, sleep: Callable[[float], None] = time.sleep) -> None:
+    """Keep everything up until Ctrl-C."""
+    print(f"\nThe Prefect UI: {operator.ui}\nThe new system: ./just lab ssh\nCtrl-C takes everything down.")
+    while True:
+        sleep(60)
+
+
+def main() -> int:
+    """Set everything up, install, and take everything down again."""
+    parser = argparse.ArgumentParser(prog="just demo", description=__doc__)
+    parser.add_argument("--once", action="store_true", help="do not stay up afterwards")
+    once = parser.parse_args().once or not sys.stdout.isatty()
+    signal.signal(signal.SIGTERM, _stop)
+    lab = Lab()
+    status = 130
+    try:
+        lab.up()
+        with Operator(lab) as operator:
+            print(f"Watch it in the Prefect UI: {operator.ui}", flush=True)
+            status = install_cottage(operator, lab)
+            if not once:
+                stay_up(operator)
+    except KeyboardInterrupt:
+        print("demo: taking everything down", file=sys.stderr)
+    finally:
+        lab.down()
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,9 @@
+# What `activate` puts in /etc.
+# shellcheck shell=sh disable=SC2154 # the derivation sets them
+# Inputs: source, hostName, authorizedKeys, out.
+cp -R "$source" "$out"
+chmod -R u+w "$out"
+echo "$hostName" >"$out/hostname"
+echo "127.0.0.1 localhost $hostName" >"$out/hosts"
+mkdir -p "$out/ssh/authorized_keys.d"
+cp "$authorizedKeys" "$out/ssh/authorized_keys.d/root"

@@ -1,0 +1,7 @@
+# Tailscale: one program, daemon or command line by the name it is called.
+# shellcheck shell=sh disable=SC2154 # the derivation sets them
+# Inputs: program, out.
+mkdir -p "$out/bin"
+cp "$program" "$out/bin/tailscaled"
+chmod 0555 "$out/bin/tailscaled"
+ln -s tailscaled "$out/bin/tailscale"

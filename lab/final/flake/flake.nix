@@ -1,0 +1,133 @@
+# The lab's cottage: a small Linux with the shape of a NixOS system, from files that the lab puts in ./inputs.
+# No nixpkgs: a static busybox is all that builds it. What a real flake takes from nixpkgs and disko has the same names.
+{
+  description = "The system that the lab installs on cottage";
+
+  outputs =
+    { self }:
+    let
+      system = "x86_64-linux";
+      hostName = "cottage";
+      disk = "/dev/disk/by-id/virtio-COTTAGE0001";
+
+      # A folder, because busybox goes by the name of its file.
+      builder = "${
+        builtins.path {
+          name = "builder";
+          path = ./inputs/busybox;
+        }
+      }/busybox";
+
+      # name: of the store path; script: sh, builds $out; inputs: environment variables of the script.
+      build =
+        name: script: inputs:
+        derivation (
+          {
+            inherit name system builder;
+            args = [
+              "sh"
+              "-eu"
+              script
+            ];
+          }
+          // inputs
+        );
+
+      busybox = build "busybox-static" ./build/busybox.sh { inherit builder; };
+      PATH = "${busybox}/bin";
+
+      # A script of ./scripts, with the @placeholders@ in it replaced by the values of these names.
+      script =
+        name: source: values:
+        build name ./build/script.sh (
+          values
+          // {
+            inherit PATH source;
+            names = builtins.attrNames values;
+          }
+        );
+
+      tailscale = build "tailscale" ./build/tailscale.sh {
+        inherit PATH;
+        program = ./inputs/tailscaled;
+      };
+      bootloader = build "extlinux" ./build/unpack.sh {
+        inherit PATH;
+        archive = ./inputs/bootloader.tar;
+      };
+      kernel = build "linux" ./build/unpack.sh {
+        inherit PATH;
+        archive = ./inputs/kernel.tar;
+      };
+      initrd = build "initrd" ./build/initrd.sh {
+        inherit PATH builder kernel;
+        init = ./scripts/initrd-init.sh;
+      };
+      userland = build "userland" ./build/userland.sh {
+        inherit PATH busybox tailscale;
+        archive = ./inputs/userland.tar;
+      };
+      etc = build "etc" ./build/etc.sh {
+        inherit PATH hostName;
+        source = ./etc;
+        authorizedKeys = ./inputs/authorized_keys;
+      };
+
+      toplevel = build "nixos-system-${hostName}-lab" ./build/toplevel.sh {
+        inherit
+          PATH
+          busybox
+          bootloader
+          kernel
+          initrd
+          userland
+          etc
+          system
+          disk
+          ;
+        scripts = ./scripts;
+        kernelParams = "root=LABEL=nixos console=ttyS0 panic=30 quiet net.ifnames=0 systemd.show_status=false";
+      };
+      mountScript = script "disko-mount" ./scripts/disko-mount.sh { inherit disk; };
+      diskoScript = script "disko" ./scripts/disko.sh { inherit disk mountScript; };
+    in
+    {
+      nixosConfigurations.${hostName}.config = {
+        networking = { inherit hostName; };
+        nixpkgs.hostPlatform = { inherit system; };
+        system = {
+          build = { inherit toplevel diskoScript mountScript; };
+          stateVersion = "lab";
+        };
+        disko.devices.disk.main = {
+          type = "disk";
+          device = disk;
+          content = {
+            type = "table";
+            format = "msdos";
+            partitions = [
+              {
+                name = "boot";
+                size = "64M";
+                bootable = true;
+                content = {
+                  type = "filesystem";
+                  format = "vfat";
+                  mountpoint = "/boot";
+                };
+              }
+              {
+                name = "root";
+                size = "100%";
+                content = {
+                  type = "filesystem";
+                  format = "ext4";
+                  mountpoint = "/";
+                };
+              }
+            ];
+          };
+        };
+      };
+    };
+}

