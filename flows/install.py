@@ -46,6 +46,6 @@ def install(
     reconnect(chosen, plan, built, started)
     partition(chosen, plan, built)
     install_system(chosen, plan, built)
-    restore(chosen, plan, built)
+    restore(chosen, built)
     rebooted = reboot(chosen, built)
     verify(chosen, plan, built, rebooted)

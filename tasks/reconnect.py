@@ -47,7 +47,7 @@ def reconnect(host: Host, plan: Plan, built: Built, started: Started) -> Returne
             if stage is Stage.OTHER:
                 raise UnexpectedState(f"{host.name} came back as {why}.", hint="Look at it before going on.")
             if host.way is Way.TAILSCALE:
-                _check_identity(host, plan, facts)
+                _check_installer(host, plan, started, facts)
             dead_man.feed(target)
             return facts
 
@@ -71,8 +71,18 @@ def reconnect(host: Host, plan: Plan, built: Built, started: Started) -> Returne
     )
 
 
-def _check_identity(host: Host, plan: Plan, facts: Facts) -> None:
-    """Compare the node in the installer with the plan's."""
+def _check_installer(host: Host, plan: Plan, started: Started, facts: Facts) -> None:
+    """Compare mark and node of the installer with this run's."""
+    mark = facts.installer_mark
+    if mark is None:
+        raise UnexpectedState(
+            f"{host.name} runs an installer without Holdfast's mark.", hint="Somebody else started it; ask them."
+        )
+    if started.kexec_at and mark.run_id != plan.run_id:
+        raise UnexpectedState(
+            f"the installer on {host.name} was started by {mark.run_id or 'nobody known'}, not by this run.",
+            hint="Two runs at once? Let one of them finish.",
+        )
     before = plan.origin.identity
     if facts.identity is None:
         raise NotYet("the installer answers, its tailscaled is not up yet")

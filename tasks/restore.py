@@ -3,7 +3,6 @@
 from typing import Final
 
 from tasks.model.host import Host
-from tasks.model.plan import Plan
 from tasks.model.results import Built, Restored
 from tasks.model.settings import script
 from tasks.model.stage import nothing_to_do
@@ -17,7 +16,7 @@ TIMEOUT_S: Final = 120
 
 
 @phase("restore", retries=2)
-def restore(host: Host, plan: Plan, built: Built) -> Restored:
+def restore(host: Host, built: Built) -> Restored:
     """Put the installer's live state, the SSH host keys and the extra files in the new root.
 
     Raises:
@@ -30,7 +29,7 @@ def restore(host: Host, plan: Plan, built: Built) -> Restored:
         if skipped := nothing_to_do(facts, built.toplevel, host.name):
             return Restored(skipped=skipped)
         ensure_mounted(target, host.name, built.mount_script)
-        wanted = _wanted(host, plan)
+        wanted = _wanted(host)
         carried: list[str] = []
         if wanted:
             done = target.run_script(script("carry-over.sh"), [ROOT, *wanted], timeout_s=TIMEOUT_S, on_line=output.add)
@@ -42,10 +41,10 @@ def restore(host: Host, plan: Plan, built: Built) -> Restored:
     return Restored(carried=tuple(carried), identity=facts.identity)
 
 
-def _wanted(host: Host, plan: Plan) -> list[str]:
+def _wanted(host: Host) -> list[str]:
     """Return the words for carry-over.sh."""
     wanted = ["host-keys"]
-    if host.keep.tailscale_state and plan.origin.identity is not None:
+    if host.carries_state:
         wanted.append("tailscale-state")
     if host.keep.machine_id:
         wanted.append("machine-id")

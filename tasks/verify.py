@@ -27,7 +27,6 @@ def verify(host: Host, plan: Plan, built: Built, rebooted: Rebooted) -> Verified
         TargetRefused: it runs, with failed units.
 
     """
-    wants_tailnet = plan.origin.identity is not None and host.keep.tailscale_state
 
     def probe() -> tuple[Facts, str, tuple[str, ...]]:
         with reach(host) as target:
@@ -41,7 +40,7 @@ def verify(host: Host, plan: Plan, built: Built, rebooted: Rebooted) -> Verified
                     f"{host.name} booted {facts.booted_system or facts.os_id}, not {built.toplevel}.",
                     hint="Look at the boot loader's entries; the new system is on the disk.",
                 )
-            if wants_tailnet and facts.identity is None:
+            if host.carries_state and facts.identity is None:
                 raise NotYet("the final system answers, its tailscaled is not up yet")
             state, failed = system_state(target)
             if state in ("initializing", "starting"):
@@ -53,7 +52,7 @@ def verify(host: Host, plan: Plan, built: Built, rebooted: Rebooted) -> Verified
     )
     away_s = round(time.time() - rebooted.rebooted_at, 1) if rebooted.rebooted_at else None
     before = plan.origin.identity
-    if wants_tailnet and before and facts.identity and not same_node(before, facts.identity):
+    if host.carries_state and before and facts.identity and not same_node(before, facts.identity):
         raise NotTrusted(
             f"{host.name} is another node now: {facts.identity.describe()}, and was {before.describe()}.",
             hint="Its state is in the vault.",

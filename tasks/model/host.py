@@ -89,17 +89,15 @@ class Deadlines(_Frozen):
 
 
 class Keep(_Frozen):
-    """What is carried from the old system into the new one.
+    """What is carried from the old system into the new one, beside the SSH host keys.
 
     Attributes:
         tailscale_state: who the machine is on the tailnet.
-        host_keys: the SSH host keys.
         machine_id: /etc/machine-id.
 
     """
 
     tailscale_state: bool = True
-    host_keys: bool = True
     machine_id: bool = False
 
 
@@ -193,6 +191,11 @@ class Host(_Frozen):
                 if isinstance(made.get(key), str):
                     made[key] = resolve_reference(made[key], folder)
         return made
+
+    @property
+    def carries_state(self) -> bool:
+        """Whether the final system gets the installer's live Tailscale state; the standard way's installer has none."""
+        return self.way is Way.TAILSCALE and self.keep.tailscale_state
 
     @property
     def kexec_is_path(self) -> bool:

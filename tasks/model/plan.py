@@ -478,8 +478,8 @@ def _origin(facts: Facts, host_key: str) -> Origin:
 
 def _carried(host: Host, facts: Facts) -> tuple[str, ...]:
     chosen = (
-        ("Tailscale state", host.keep.tailscale_state and facts.identity is not None),
-        ("SSH host keys", host.keep.host_keys),
+        ("Tailscale state", host.carries_state and facts.identity is not None),
+        ("SSH host keys", True),
         ("machine-id", host.keep.machine_id),
         (f"files of {host.extra_files}", host.extra_files is not None),
     )

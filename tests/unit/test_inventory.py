@@ -95,7 +95,7 @@ def test_unknown_host_names_the_known_ones(write: Path) -> None:
             ["[cottage]", "'traget'", "target, flake, attribute"[:6], "Did you mean 'target'"],
         ),
         ("[cottage.deadlines]\nconect_s = 3\n", ["'deadlines.conect_s'", "connect_s", "Did you mean 'connect_s'"]),
-        ("[cottage]\nkeep.hostkeys = true\n", ["'keep.hostkeys'", "host_keys, machine_id, tailscale_state"]),
+        ("[cottage]\nkeep.machineid = true\n", ["'keep.machineid'", "machine_id, tailscale_state"]),
         ("[cottage]\ndisks = [{ size = 3 }]\n", ["'disks.0.size'", "by_id, serial, size_bytes"]),
         ("[cottage]\ndisks = [{ size_bytes = 3 }]\n", ["disks.0", "serial or by_id"]),
         ("[cottage]\nport = 70000\n", ["port is 70000", "65535", "TCP port"]),
