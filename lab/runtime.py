@@ -304,6 +304,9 @@ class Lab:
         """End everything and remove what it needed; logs and reports stay."""
         self.run_dir.mkdir(exist_ok=True, mode=0o700)
         self.world.close()
+        # Another lab is another node: its pins and identities are of no use, and nobody's to find.
+        shutil.rmtree(self.run_dir / "state" / "vault", ignore_errors=True)
+        (self.run_dir / "state" / "known_hosts").unlink(missing_ok=True)
         for path in self.run_dir.iterdir():
             if path.name in STAYS or path.suffix == ".log":
                 continue
