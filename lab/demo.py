@@ -6,7 +6,6 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable
 from types import FrameType
 
 from lab.operator import Operator
@@ -57,11 +56,11 @@ def print_report(report: dict[str, object]) -> None:
             console.print(f"{key}: {json.dumps(report[key], indent=2)}", highlight=False, soft_wrap=True)
 
 
-def stay_up(operator: Operator, sleep: Callable[[float], None] = time.sleep) -> None:
+def stay_up(operator: Operator) -> None:
     """Keep everything up until Ctrl-C."""
     print(f"\nThe Prefect UI: {operator.ui}\nThe new system: ./just lab ssh\nCtrl-C takes everything down.")
     while True:
-        sleep(60)
+        time.sleep(60)
 
 
 def main() -> int:

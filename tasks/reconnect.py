@@ -2,7 +2,7 @@
 
 import time
 
-from tasks.model.errors import DeadlinePassed, NotTrusted, UnexpectedState
+from tasks.model.errors import DeadlinePassed, UnexpectedState
 from tasks.model.facts import Facts
 from tasks.model.host import Host, Way
 from tasks.model.plan import Plan
@@ -13,7 +13,7 @@ from tasks.remote import dead_man
 from tasks.remote.look import look
 from tasks.remote.reach import reach
 from tasks.remote.waiting import NotYet, wait_for
-from tasks.tailnet.identity import same_node
+from tasks.tailnet.identity import require_same_node
 from tasks.tailnet.operator import path_to
 
 
@@ -83,14 +83,14 @@ def _check_installer(host: Host, plan: Plan, started: Started, facts: Facts) -> 
             f"the installer on {host.name} was started by {mark.run_id or 'nobody known'}, not by this run.",
             hint="Two runs at once? Let one of them finish.",
         )
-    before = plan.origin.identity
     if facts.identity is None:
         raise NotYet("the installer answers, its tailscaled is not up yet")
-    if before and not same_node(before, facts.identity):
-        raise NotTrusted(
-            f"{host.name} is another node now: {facts.identity.describe()}, and was {before.describe()}.",
-            hint="The state was not handed over whole; nothing was changed on the disks.",
-        )
+    require_same_node(
+        host.name,
+        plan.origin.identity,
+        facts.identity,
+        hint="The state was not handed over whole; nothing was changed on the disks.",
+    )
 
 
 def _what_next(host: Host, started: Started) -> str:

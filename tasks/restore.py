@@ -29,15 +29,14 @@ def restore(host: Host, built: Built) -> Restored:
         if skipped := nothing_to_do(facts, built.toplevel, host.name):
             return Restored(skipped=skipped)
         ensure_mounted(target, host.name, built.mount_script)
-        wanted = _wanted(host)
-        carried: list[str] = []
-        if wanted:
-            done = target.run_script(script("carry-over.sh"), [ROOT, *wanted], timeout_s=TIMEOUT_S, on_line=output.add)
-            carried += done.stdout.split()
+        done = target.run_script(
+            script("carry-over.sh"), [ROOT, *_wanted(host)], timeout_s=TIMEOUT_S, on_line=output.add
+        )
+        carried = done.stdout.split()
         if host.extra_files:
             count = put_extra_files(target, host.extra_files, ROOT, timeout_s=host.deadlines.upload_s)
             carried.append(f"{count} extra files")
-    say(f"carried into the new root: {', '.join(carried) or 'nothing'}")
+    say(f"carried into the new root: {', '.join(carried)}")
     return Restored(carried=tuple(carried), identity=facts.identity)
 
 

@@ -2,7 +2,7 @@
 
 import time
 
-from tasks.model.errors import NotTrusted, TargetRefused, UnexpectedState
+from tasks.model.errors import TargetRefused, UnexpectedState
 from tasks.model.facts import Facts
 from tasks.model.host import Host
 from tasks.model.plan import Plan
@@ -12,7 +12,7 @@ from tasks.phase import phase, say
 from tasks.remote.look import look, system_state
 from tasks.remote.reach import reach
 from tasks.remote.waiting import NotYet, wait_for
-from tasks.tailnet.identity import same_node
+from tasks.tailnet.identity import require_same_node
 from tasks.tailnet.operator import path_to
 
 
@@ -51,12 +51,8 @@ def verify(host: Host, plan: Plan, built: Built, rebooted: Rebooted) -> Verified
         f"{host.name} to boot its new system", probe, deadline_s=host.deadlines.reboot_return_s, on_change=say
     )
     away_s = round(time.time() - rebooted.rebooted_at, 1) if rebooted.rebooted_at else None
-    before = plan.origin.identity
-    if host.carries_state and before and facts.identity and not same_node(before, facts.identity):
-        raise NotTrusted(
-            f"{host.name} is another node now: {facts.identity.describe()}, and was {before.describe()}.",
-            hint="Its state is in the vault.",
-        )
+    if host.carries_state:
+        require_same_node(host.name, plan.origin.identity, facts.identity, hint="Its state is in the vault.")
     if failed:
         raise TargetRefused(
             f"{host.name} runs its new system, with failed units: {', '.join(failed)}.",

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict
 
+from tasks.model.errors import NotTrusted
 from tasks.remote.text import printable
 
 _NODE_KEY: Final = re.compile(r"nodekey:[0-9a-f]{64}")
@@ -46,6 +47,23 @@ def same_node(first: Identity, second: Identity) -> bool:
         second.node_id,
         set(second.addresses),
     )
+
+
+def require_same_node(host: str, before: Identity | None, now: Identity | None, *, hint: str) -> None:
+    """See that a host is still the node that it was; a sighting that is missing proves nothing either way.
+
+    Args:
+        host: the host's name, for the message.
+        before: who it was in the plan.
+        now: who it is.
+        hint: what the user can do about another node.
+
+    Raises:
+        NotTrusted: it is another node.
+
+    """
+    if before and now and not same_node(before, now):
+        raise NotTrusted(f"{host} is another node now: {now.describe()}, and was {before.describe()}.", hint=hint)
 
 
 @dataclass(frozen=True, slots=True)

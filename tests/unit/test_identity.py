@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from tasks.tailnet.identity import Identity, parse_status, same_node
+from tasks.model.errors import NotTrusted
+from tasks.tailnet.identity import Identity, parse_status, require_same_node, same_node
 from tasks.tailnet.operator import path_to
 from tests.unit.cases import NODE_KEY, status
 
@@ -77,3 +78,11 @@ def test_path_is_unknown_when_nobody_can_say(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("HOLDFAST_TAILSCALE", '["/absent/tailscale"]')
     assert path_to(NODE) == "unknown"
     assert path_to(None) == "unknown"
+
+
+def test_another_node_is_not_trusted() -> None:
+    other = NODE.model_copy(update={"node_key": "nodekey:" + "f" * 64})
+    with pytest.raises(NotTrusted, match="cottage is another node now: nodekey:ffff.* Hint: Look."):
+        require_same_node("cottage", NODE, other, hint="Look.")
+    require_same_node("cottage", NODE, NODE, hint="Look.")
+    require_same_node("cottage", None, NODE, hint="Look.")
