@@ -82,7 +82,7 @@ def test_path_is_unknown_when_nobody_can_say(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_another_node_is_not_trusted() -> None:
     other = NODE.model_copy(update={"node_key": "nodekey:" + "f" * 64})
-    with pytest.raises(NotTrusted, match="cottage is another node now: nodekey:ffff.* Hint: Look."):
+    with pytest.raises(NotTrusted, match=r"cottage is another node now: nodekey:ffff.* Hint: Look\."):
         require_same_node("cottage", NODE, other, hint="Look.")
     require_same_node("cottage", NODE, NODE, hint="Look.")
     require_same_node("cottage", None, NODE, hint="Look.")
