@@ -2,7 +2,7 @@
 
 set positional-arguments
 
-python := justfile_directory() / ".venv/bin/python"
+python := env("HOLDFAST_VENV", justfile_directory() / ".venv") / "bin/python"
 export PYTHONPATH := justfile_directory()
 
 # list the verbs
@@ -25,8 +25,9 @@ fmt: (_check "" "")
 
 # build the kexec image with Tailscale to ./result
 build-kexec:
-    @command -v nix >/dev/null || { echo "build-kexec: there is no nix on this machine. Hint: install it from https://nixos.org/download, with flakes enabled." >&2; exit 1; }
-    nix build .#kexec-tailscale
+    @command -v nix >/dev/null || { echo "build-kexec: there is no nix on this machine. Hint: install it, https://nixos.org/download says how." >&2; exit 1; }
+    nix --extra-experimental-features "nix-command flakes" build .#kexec-tailscale
+    @echo "the image is $(readlink -f result)"
 
 # install HOST over TARGET (an address): with KEXEC keeping Tailscale, without it the standard way
 install host target kexec="":
