@@ -1,0 +1,95 @@
+"""What the dead-man does when its time is up, on a folder that stands for the installer's root."""
+
+import json
+import os
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).parents[2] / "nix/scripts/dead-man.sh"
+RAM = "tmpfs / tmpfs rw 0 0\n/dev/loop0 /nix/.ro-store squashfs ro 0 0\n"
+LOGIN = "Accepted publickey for root from 100.64.0.1 port 51000 ssh2: ED25519 SHA256:abc"
+
+
+@dataclass
+class Installer:
+    root: Path
+    tools: Path
+
+    def tool(self, name: str, script: str) -> None:
+        (self.tools / name).write_text(f"#!/bin/sh\n{script}\n")
+        (self.tools / name).chmod(0o755)
+
+    def journal(self, *lines: str) -> None:
+        (self.root / "journal").write_text("".join(f"{line}\n" for line in lines))
+
+    def started_by(self, run_id: str | None) -> None:
+        (self.root / "run/holdfast/installer.json").write_text(json.dumps({"image_id": "i", "run_id": run_id}))
+
+    def time_is_up(self) -> str:
+        """Run the script; return what it asked systemctl for."""
+        asked = self.root / "asked"
+        asked.unlink(missing_ok=True)
+        env = {"PATH": f"{self.tools}:{os.environ['PATH']}", "HOLDFAST_ROOT": str(self.root)}
+        subprocess.run(["dash", str(SCRIPT)], check=True, env=env, timeout=20)
+        return asked.read_text().strip() if asked.exists() else ""
+
+
+@pytest.fixture
+def installer(tmp_path: Path) -> Installer:
+    made = Installer(tmp_path / "root", tmp_path / "tools")
+    for folder in (made.root / "run/holdfast", made.root / "proc", made.tools):
+        folder.mkdir(parents=True)
+    (made.root / "proc/mounts").write_text(RAM)
+    made.tool("systemctl", f'echo "$*" >{made.root}/asked')
+    made.tool("journalctl", f"cat {made.root}/journal")
+    made.tool("zpool", "exit 0")
+    made.journal("Server listening on 0.0.0.0 port 22.")
+    made.started_by("run-1")
+    return made
+
+
+def test_goes_back_if_nobody_came(installer: Installer) -> None:
+    assert installer.time_is_up() == "reboot --force --force"
+
+
+def test_a_login_is_not_enough_for_a_run_of_holdfast(installer: Installer) -> None:
+    installer.journal(LOGIN)
+    assert installer.time_is_up() == "reboot --force --force"
+
+
+def test_a_login_is_enough_if_another_tool_started_the_installer(installer: Installer) -> None:
+    installer.started_by(None)
+    assert installer.time_is_up() == "reboot --force --force"
+    installer.journal(LOGIN)
+    assert installer.time_is_up() == ""
+
+
+def test_a_refused_login_is_none(installer: Installer) -> None:
+    installer.started_by(None)
+    installer.journal("Failed publickey for root from 100.64.0.1 port 51000 ssh2", f"user said: {LOGIN}")
+    assert installer.time_is_up() == "reboot --force --force"
+
+
+def test_without_a_mark_a_login_is_enough(installer: Installer) -> None:
+    (installer.root / "run/holdfast/installer.json").unlink()
+    installer.journal(LOGIN)
+    assert installer.time_is_up() == ""
+
+
+@pytest.mark.parametrize("mount", ["/dev/vda2 /mnt ext4 rw 0 0\n", "/dev/mapper/crypt /mnt btrfs rw 0 0\n"])
+def test_stays_while_a_disk_is_mounted(installer: Installer, mount: str) -> None:
+    (installer.root / "proc/mounts").write_text(RAM + mount)
+    assert installer.time_is_up() == ""
+
+
+def test_stays_while_a_pool_is_imported(installer: Installer) -> None:
+    installer.tool("zpool", "echo rpool")
+    assert installer.time_is_up() == ""
+
+
+def test_stays_when_the_disks_are_formatted(installer: Installer) -> None:
+    (installer.root / "run/holdfast/partition.json").write_text("{}")
+    assert installer.time_is_up() == ""
