@@ -35,6 +35,6 @@ def test_build_kexec_builds_the_image_with_flakes_switched_on(bare: dict[str, st
 
 def test_every_verb_finds_the_environment_that_the_bootstrap_made(tmp_path: Path) -> None:
     env = os.environ | {"HOLDFAST_VENV": str(tmp_path / "elsewhere")}
-    command = [JUST, "--evaluate", "python"]
+    command = [str(JUST), "--evaluate", "python"]
     done = subprocess.run(command, cwd=PROJECT, env=env, capture_output=True, text=True, check=True)
     assert done.stdout == str(tmp_path / "elsewhere" / "bin" / "python")
