@@ -18,10 +18,10 @@ test *args: _debian
     {{python}} -m pytest "$@"
 
 # formatters, linters, types, shellcheck and Nix syntax; changes nothing
-check: (_check "--check" "--diff")
+check: (_check "--check")
 
 # the same, and formats what can be formatted
-fmt: (_check "" "")
+fmt: (_check "")
 
 # build the kexec image with Tailscale to ./result
 build-kexec:
@@ -41,12 +41,13 @@ serve:
 lab *args: _debian
     {{python}} -m lab "$@"
 
-_check ruff_format_flags diff:
-    ruff format {{ruff_format_flags}} --quiet .
+_check flag:
+    ruff format {{flag}} --quiet .
     ruff check .
     mypy
     shellcheck just .ci/run lab/image/init lab/final/nixos-install $(git ls-files '*.sh')
-    @if command -v nix-instantiate >/dev/null; then git ls-files '*.nix' | xargs -r nix-instantiate --parse >/dev/null; else echo "no nix-instantiate here: the Nix files were not parsed"; fi
+    @if command -v nix-instantiate >/dev/null; then git ls-files '*.nix' | xargs nix-instantiate --parse >/dev/null; else echo "no nix-instantiate here: the Nix files were not parsed (the tests do it)"; fi
+    @if command -v alejandra >/dev/null; then git ls-files '*.nix' | xargs alejandra {{flag}} --quiet; else echo "no alejandra here: the layout of the Nix files was not checked (nix fmt does it)"; fi
 
 # the Debian packages that the lab and the SSH tests stand on
 _debian:
