@@ -37,6 +37,7 @@ class Connection:
     Attributes:
         endpoint: where it leads.
         host_key: `TYPE BASE64`, the key that answered.
+        login_key: `TYPE BASE64`, the public key that let us in; empty if it was none, or a certificate.
 
     """
 
@@ -44,6 +45,7 @@ class Connection:
         self._link = link
         self.endpoint = link.endpoint
         self.host_key = str(link.host_key)
+        self.login_key = link.login_key
 
     def __enter__(self) -> Self:
         return self

@@ -44,13 +44,17 @@ class Link:
     Attributes:
         endpoint: where it leads.
         host_key: the key that answered.
+        login_key: `TYPE BASE64` of the public key that let us in; empty if it was none, or a certificate.
         transport: paramiko's side of it.
 
     """
 
-    def __init__(self, endpoint: Endpoint, stream: wire.Wire, transport: paramiko.Transport) -> None:
+    def __init__(
+        self, endpoint: Endpoint, stream: wire.Wire, transport: paramiko.Transport, key: paramiko.PKey | None
+    ) -> None:
         self.endpoint = endpoint
         self.transport = transport
+        self.login_key = f"{key.get_name()} {key.get_base64()}" if key and not _is_certificate(key) else ""
         self.host_key = hostkeys.HostKey(
             transport.get_remote_server_key().get_name(), transport.get_remote_server_key().get_base64()
         )
@@ -124,14 +128,14 @@ def open_link(endpoint: Endpoint, deadline: Deadline) -> Link:
             _shake_hands(endpoint, stream, transport, trust, deadline)
             key = transport.get_remote_server_key()
             hostkeys.check(endpoint, trust, hostkeys.HostKey(key.get_name(), key.get_base64()))
-            _log_in(endpoint, transport, deadline)
+            login_key = _log_in(endpoint, transport, deadline)
         except BaseException:
             transport.close()
             raise
     except BaseException:
         stream.close()
         raise
-    return Link(endpoint, stream, transport)
+    return Link(endpoint, stream, transport, login_key)
 
 
 def _open_wire(endpoint: Endpoint, deadline: Deadline) -> wire.Wire:
@@ -196,7 +200,8 @@ def _shake_hands(
         )
 
 
-def _log_in(endpoint: Endpoint, transport: paramiko.Transport, deadline: Deadline) -> None:
+def _log_in(endpoint: Endpoint, transport: paramiko.Transport, deadline: Deadline) -> paramiko.PKey | None:
+    """Log in, and return the key that did it; None if no key was asked for."""
     tried: list[str] = []
     try:
         # First without any proof, as OpenSSH does: it is how Tailscale's own SSH server lets one in.
@@ -217,7 +222,7 @@ def _log_in(endpoint: Endpoint, transport: paramiko.Transport, deadline: Deadlin
                     break
                 continue
             if not left:
-                return
+                return key
             raise _refused(endpoint, f"it wants {' and '.join(left)} beside the key {name}")
     except (paramiko.SSHException, EOFError, OSError) as error:
         raise Unreachable(
@@ -237,6 +242,10 @@ def _refused(endpoint: Endpoint, why: str) -> LoginRefused:
         f"{endpoint} refused the login: {why}.",
         hint=f"Put your public key into authorized_keys of {endpoint.user}; check user and identity_file.",
     )
+
+
+def _is_certificate(key: paramiko.PKey) -> bool:
+    return key.public_blob is not None or "-cert-" in key.get_name()
 
 
 def _keys(endpoint: Endpoint, tried: list[str]) -> Iterator[tuple[str, paramiko.PKey]]:

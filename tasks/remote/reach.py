@@ -2,8 +2,10 @@
 
 from tasks.model.errors import LoginRefused, Unreachable
 from tasks.model.host import Host
+from tasks.model.plan import Login
 from tasks.model.settings import settings
 from tasks.remote.connection import Connection, connect
+from tasks.remote.hostkeys import HostKey
 from tasks.remote.resolve import endpoint_for
 
 
@@ -36,3 +38,16 @@ def reach(host: Host, *, first_use: bool = False) -> Connection:
             return connect(endpoint_for(ours, settings()), timeout_s=timeout_s)
         except (LoginRefused, Unreachable):
             raise error from None
+
+
+def login_of(target: Connection, host: Host) -> Login:
+    """Return how a connection logged in.
+
+    If no key was asked for, as by Tailscale's SSH server, it is the one beside the inventory's `identity_file`.
+    """
+    key = target.login_key
+    if not key and host.identity_file is not None:
+        public = host.identity_file.with_name(f"{host.identity_file.name}.pub")
+        found = HostKey.parse(public.read_text(errors="replace")) if public.is_file() else None
+        key = str(found) if found else ""
+    return Login(user=target.endpoint.user, port=target.endpoint.port, key=key)
