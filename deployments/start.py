@@ -1,7 +1,8 @@
 """`just install HOST TARGET [KEXEC]`: starts the deployment `install/HOST` and follows it.
 
-With KEXEC (an image of ours) the machine stays on the tailnet. Without it this is the standard way, which
-says what will be lost before anything happens.
+With KEXEC (an image of ours: a tarball, a folder that holds one, a flake's output, or a URL with its checksum) the
+machine stays on the tailnet. Without it this is the standard way, which says what will be lost, and what is given
+back, before anything happens.
 """
 
 import json
@@ -10,7 +11,7 @@ import sys
 from pathlib import Path
 
 from tasks.model.errors import HoldfastError
-from tasks.model.host import Way, load_inventory
+from tasks.model.host import Host, Way, chosen_host
 from tasks.model.image import inspect_image
 from tasks.model.settings import settings
 
@@ -19,32 +20,44 @@ This is the standard way, without a kexec image of Holdfast. What {host} loses:
   - its tailnet, from kexec until the final system runs: it must be reachable at {target} by other means;
   - the dead-man: if the installer does not come up at {target}, nothing brings the origin back;
   - every disk that the flake's disko configuration names, as in any install.
+{back}
 To stay on the tailnet, name an image: just install {host} {target} ./result"""
 
+GIVEN_BACK = """\
+Its Tailscale state waits in the vault of the machine that runs the install, and is given to the final system: the
+same node, no new login. If it is on no tailnet, there is nothing to give."""
 
-def parameters(target: str, kexec: str) -> dict[str, str]:
-    """Return the parameters of the run; a bad image is refused here, before Prefect is asked for anything.
+NOT_GIVEN_BACK = """\
+Its Tailscale state is not given to the final system, which needs a login of its own (keep.tailscale_state = false)."""
+
+
+def chosen(host_name: str, target: str, kexec: str) -> Host:
+    """Return the host as the run will see it; what is wrong is refused here, before Prefect is asked for anything.
+
+    An image that has to be built or downloaded first is looked at by the run.
 
     Raises:
-        ConfigError: the image is not one.
+        ConfigError: the inventory has no such host, or the image is not one.
 
     """
-    if not kexec:
-        return {"target": target, "way": Way.STANDARD}
-    image = inspect_image(Path(kexec).absolute())
-    return {"target": target, "way": Way.TAILSCALE, "image": str(image.path)}
+    way = Way.TAILSCALE if kexec else Way.STANDARD
+    host = chosen_host(settings().inventory, host_name, target=target, image=kexec, way=way)
+    if host.kexec_is_path:
+        inspect_image(Path(host.kexec))
+    return host
 
 
 def main(host_name: str, target: str, kexec: str = "") -> int:
     """Start the run; on a terminal, the standard way asks first."""
     try:
-        host = load_inventory(settings().inventory).host(host_name)
-        given = parameters(target, kexec)
+        host = chosen(host_name, target, kexec)
     except HoldfastError as error:
         print(f"install: {error}", file=sys.stderr)
         return 2
-    if given["way"] == Way.STANDARD:
-        print(LOST.format(host=host.name, target=target), file=sys.stderr)
+    given = {"target": target, "way": host.way} | ({"image": host.kexec} if kexec else {})
+    if host.way is Way.STANDARD:
+        back = GIVEN_BACK if host.keep.tailscale_state else NOT_GIVEN_BACK
+        print(LOST.format(host=host.name, target=target, back=back), file=sys.stderr)
         if sys.stdin.isatty() and input(f"Type {host.name} to go on: ").strip() != host.name:
             print("install: nothing was started", file=sys.stderr)
             return 1

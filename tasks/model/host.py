@@ -21,6 +21,7 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 
 from tasks.model.errors import ConfigError
+from tasks.model.reference import Download, is_path, parse_download, resolve_image, resolve_reference
 from tasks.model.settings import PROJECT, settings
 
 NAME: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
@@ -51,6 +52,15 @@ def _from_inventory(path: Path, info: ValidationInfo) -> Path:
 
 InventoryPath = Annotated[Path, AfterValidator(_from_inventory)]
 """A path; a relative one starts at the inventory's folder."""
+
+
+def _image_reference(reference: str) -> str:
+    parse_download(reference)
+    return reference
+
+
+Allowance = Literal["no-tailscale", "no-sshd", "no-authorized-key", "no-boot-loader", "no-host-id"]
+"""A refusal of `build` that the user may answer with "I know"; see tasks/model/configuration.py."""
 
 Seconds = Annotated[float, Field(gt=0, le=7 * DAY_S)]
 
@@ -135,8 +145,8 @@ class Host(_Frozen):
         target: the address: a MagicDNS name, an IP address, or a name of the ssh config; the host's name by default.
         flake: the flake that holds the system; a path starts at the inventory's folder.
         attribute: the name in its `nixosConfigurations`; the host's name by default.
-        kexec: the kexec image: a tarball, a folder that holds one, or a flake reference that builds one.
-        way: whether the machine stays on the tailnet.
+        kexec: the kexec image: a tarball, a folder that holds one, a flake's output, or a URL with `#sha256=HEX`.
+        way: whether the machine stays on the tailnet on its way; in either its new system gets its identity back.
         user: login on the origin.
         port: TCP port of the origin's SSH server.
         identity_file: private key to log in with; else those of the ssh config and the agent.
@@ -148,6 +158,7 @@ class Host(_Frozen):
         disks: the disks that may be wiped; empty allows those that the disko configuration names.
         extra_files: folder whose content is copied into the new root.
         keep: what is carried over.
+        allow: the refusals of `build` to which the user says "I know".
         schedule: cron expression of a maintenance window, or None.
 
     """
@@ -156,9 +167,9 @@ class Host(_Frozen):
     target: _Address = ""
     flake: _FlakeReference = "."
     attribute: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_-]*$", max_length=100)] = ""
-    kexec: Annotated[str, Field(pattern=r"^[^-\x00-\x1f][^\x00-\x1f]*$", max_length=4096)] = (
-        f"{PROJECT}#kexec-tailscale"
-    )
+    kexec: Annotated[
+        str, Field(pattern=r"^[^-\x00-\x1f][^\x00-\x1f]*$", max_length=4096), AfterValidator(_image_reference)
+    ] = f"{PROJECT}#kexec-tailscale"
     way: Way = Way.TAILSCALE
     user: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.@-]*$", max_length=64)] = "root"
     port: Annotated[int, Field(ge=1, le=65535)] = 22
@@ -173,6 +184,7 @@ class Host(_Frozen):
     disks: tuple[DiskPin, ...] = ()
     extra_files: InventoryPath | None = None
     keep: Keep = Keep()
+    allow: tuple[Allowance, ...] = ()
     schedule: Annotated[str, Field(pattern=r"^\S+( \S+){4}$", max_length=100)] | None = None
 
     @model_validator(mode="before")
@@ -187,37 +199,20 @@ class Host(_Frozen):
         folder: Path | None = (info.context or {}).get("folder")
         if folder is not None:
             made.setdefault("flake", ".")
-            for key in ("flake", "kexec"):
+            for key, resolve in (("flake", resolve_reference), ("kexec", resolve_image)):
                 if isinstance(made.get(key), str):
-                    made[key] = resolve_reference(made[key], folder)
+                    made[key] = resolve(made[key], folder)
         return made
 
     @property
-    def carries_state(self) -> bool:
-        """Whether the final system gets the installer's live Tailscale state; the standard way's installer has none."""
-        return self.way is Way.TAILSCALE and self.keep.tailscale_state
-
-    @property
     def kexec_is_path(self) -> bool:
-        """Whether `kexec` names a file or folder rather than a flake's output."""
+        """Whether `kexec` names a file or folder rather than a flake's output or a URL."""
         return is_path(self.kexec)
 
-
-def is_path(reference: str) -> bool:
-    """Say whether an image is named by a path; every flake reference of an image has a `#` or a scheme."""
-    return "#" not in reference and not re.match(r"[a-z][a-z0-9+.-]*:", reference)
-
-
-def resolve_reference(reference: str, folder: Path) -> str:
-    """Return a path, or a flake reference, with a relative path made to start at a folder.
-
-    `./result`, `.#kexec`, `path:../flake` and `git+file:.` are such; `github:…` and names of the registry are left.
-    """
-    scheme = next((prefix for prefix in ("path:", "git+file:") if reference.startswith(prefix)), "")
-    path, hash_, attribute = reference.removeprefix(scheme).partition("#")
-    if not re.match(r"(\.{1,2}|~)(/|$)", path):
-        return reference
-    return f"{scheme}{(folder / Path(path).expanduser()).resolve()}{hash_}{attribute}"
+    @property
+    def kexec_download(self) -> Download | None:
+        """What `kexec` names if it is a URL."""
+        return parse_download(self.kexec)
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,7 +283,8 @@ def chosen_host(
         name: the host.
         target: another address.
         image: another kexec image; a relative path starts at the working folder.
-        way: `tailscale` or `standard`. The standard way takes the settings' stock image, unless `image` is given.
+        way: `tailscale` or `standard`. The standard way takes the settings' stock image, unless `image` is given, or
+            the inventory itself says `way = "standard"` and names an image.
 
     Raises:
         ConfigError: see load_inventory; or a value is not valid.
@@ -301,9 +297,9 @@ def chosen_host(
     if way:
         told["way"] = way
     if image:
-        told["kexec"] = resolve_reference(image, Path.cwd())
-    elif way == Way.STANDARD:
-        told["kexec"] = settings().standard_image
+        told["kexec"] = resolve_image(image, Path.cwd())
+    elif (way or host.way) == Way.STANDARD and not (host.way is Way.STANDARD and "kexec" in host.model_fields_set):
+        told["kexec"] = resolve_image(settings().standard_image, Path.cwd())
     if not told:
         return host
     try:
@@ -342,8 +338,11 @@ def _explained(where: str, name: str, error: ValidationError) -> ConfigError:
             hint=_similar(wrong, allowed).strip() or "Remove it.",
         )
     value = first["input"]
+    # Pydantic lists the allowed words as 'a', 'b' or 'c'.
+    words = re.findall(r"'([^']+)'", str(first.get("ctx", {}).get("expected", "")))
     shown = f" is {value!r}"[:120] if isinstance(value, str | int | float | bool) else ""
-    return ConfigError(f"{where}: [{name}] {key}{shown}: {first['msg']}.", hint=_meaning(first))
+    hint = f"{_meaning(first)}{_similar(str(value), words)}"
+    return ConfigError(f"{where}: [{name}] {key}{shown}: {first['msg']}.", hint=hint)
 
 
 def _is_branch(part: int | str) -> bool:

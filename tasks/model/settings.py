@@ -58,12 +58,18 @@ class Settings(BaseSettings):
     )
     standard_image: str = Field(
         default="github:nix-community/nixos-images#kexec-installer-nixos-stable-noninteractive",
-        description="Kexec image of the standard way: a tarball, a folder that holds one, or a flake reference",
+        description="Kexec image of the standard way: a tarball, a folder that holds one, a flake's output, or a URL"
+        " with `#sha256=HEX`",
     )
     age_recipient: str | None = Field(
         default=None,
         pattern=r"^age1[0-9a-z]{10,100}$",
         description="age public key that state archives in the vault are encrypted to; none leaves them plain (0600)",
+    )
+    age_identity_file: UserPath | None = Field(
+        default=None,
+        description="File with the age identity (AGE-SECRET-KEY-…) that opens what is encrypted to age_recipient;"
+        " the standard way needs it to give the state back",
     )
     vault_keep: int = Field(default=5, ge=1, le=1000, description="State archives to keep for each host (number)")
 

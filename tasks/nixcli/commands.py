@@ -2,8 +2,10 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final
 
+from tasks.model.reference import Download
 from tasks.model.settings import settings
 
 # What an operator has not switched on for good.
@@ -16,11 +18,22 @@ _PARTS_OF: Final = (
     f"{{ {' '.join(f'{name} = 0;' for name in PARTS)} }}"
 )
 _DEVICES_OF: Final = "disks: builtins.mapAttrs (_: disk: disk.device) disks"
+_DESCRIBE: Final = Path(__file__).with_name("describe.nix")
+
+
+def nixos(flake: str, attribute: str) -> str:
+    """Return the flake reference of a NixOS configuration."""
+    return f'{flake}#nixosConfigurations."{attribute}"'
 
 
 def configuration(flake: str, attribute: str) -> str:
     """Return the flake reference of a NixOS configuration's `config`."""
-    return f'{flake}#nixosConfigurations."{attribute}".config'
+    return f"{nixos(flake, attribute)}.config"
+
+
+def describe(flake: str, attribute: str) -> list[str]:
+    """Return the command that prints as JSON what describe.nix says of a configuration; it builds nothing."""
+    return _nix("eval", "--json", nixos(flake, attribute), "--apply", _DESCRIBE.read_text(encoding="utf-8"))
 
 
 def eval_parts(flake: str, attribute: str) -> list[str]:
@@ -36,6 +49,12 @@ def eval_devices(flake: str, attribute: str) -> list[str]:
 def build(installables: Sequence[str]) -> list[str]:
     """Return the command that builds, with the builders' logs on standard error, and prints the store paths."""
     return _nix("build", "--no-link", "--print-out-paths", "--print-build-logs", *installables)
+
+
+def prefetch(download: Download) -> list[str]:
+    """Return the command that brings a file to the store, unless it is there, and prints where it is, as JSON."""
+    options = ["--json", "--name", download.name, "--expected-hash", download.hash]
+    return _nix("store", "prefetch-file", *options, download.url)
 
 
 def closure_size(path: str) -> list[str]:
@@ -96,6 +115,19 @@ def parse_devices(output: str) -> dict[str, str]:
         if not isinstance(device, str) or not device.startswith("/dev/"):
             raise ValueError(f"the device of the disk {name!r} is {device!r}")
     return devices
+
+
+def parse_prefetched(output: str) -> Path:
+    """Parse what prefetch prints (nix's src/nix/prefetch.cc).
+
+    Raises:
+        ValueError: it is something else.
+
+    """
+    path = _table(output).get("storePath")
+    if not isinstance(path, str) or not path.startswith("/"):
+        raise ValueError("it names no store path")
+    return Path(path)
 
 
 def parse_closure_size(output: str) -> int:

@@ -1,4 +1,4 @@
-"""What is asked of the user's flake: disks, system, kexec image."""
+"""What is asked of the user's flake: disks, the configuration's answers, system, kexec image."""
 
 import re
 from collections.abc import Callable
@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from tasks.model.errors import CommandFailed, ConfigError
+from tasks.model.configuration import Configuration, parse_configuration
+from tasks.model.errors import CommandFailed, ConfigError, NotTrusted
 from tasks.model.host import Host
+from tasks.model.reference import Download
 from tasks.nixcli import commands
 from tasks.nixcli.run import run_local
 
@@ -16,14 +18,15 @@ ASK_S: Final = 60
 
 OnLine = Callable[[str], None]
 
-# How nix says that an attribute is missing: of the flake itself, and inside of what it has.
+# How nix says that a flake does not have what was asked for. In the third form it says the same of any attribute
+# that some module misses, so its name has to be one of those that were asked for.
 _MISSING: Final = re.compile(
-    r"does not provide attribute|attribute '[^']*' missing|attribute '[^']*' in selection path"
+    r"does not provide attribute|attribute '[^']*' in selection path|attribute '(?P<name>[^']*)' missing"
 )
 
 
 _ATTRIBUTES: Final = "It needs nixosConfigurations.NAME.config.system.build with toplevel and diskoScript (of disko)."
-_IMAGE: Final = "Correct kexec in the inventory: a tarball, a folder that holds one, or a flake's output."
+_IMAGE: Final = "Correct kexec in the inventory: a tarball, a folder that holds one, a flake's output, or a URL."
 _DISKO: Final = "Each disk of disko.devices.disk needs a device, best a /dev/disk/by-id/… link."
 
 
@@ -66,6 +69,25 @@ def disko_devices(host: Host, *, on_line: OnLine | None = None) -> dict[str, str
     return devices
 
 
+def describe(host: Host, *, on_line: OnLine | None = None) -> Configuration:
+    """Return what the flake's configuration of a host says about coming back after the install.
+
+    Raises:
+        ConfigError: the flake has no such host.
+        CommandFailed: it cannot be evaluated.
+
+    """
+    what = f'nixosConfigurations."{host.attribute}"'
+    output = _ask(commands.describe(host.flake, host.attribute), host, what, on_line)
+    try:
+        return parse_configuration(output)
+    except ValueError as error:
+        raise ConfigError(
+            f"{host.flake}: {what} is not understood: {error}.",
+            hint="The options are those of NixOS 23.05 or newer; tasks/nixcli/describe.nix names them.",
+        ) from error
+
+
 def build_system(host: Host, *, on_line: OnLine | None = None) -> System:
     """Build the system, its disko script and its mount script.
 
@@ -99,36 +121,57 @@ def build_system(host: Host, *, on_line: OnLine | None = None) -> System:
 
 
 def kexec_image(host: Host, *, on_line: OnLine | None = None) -> Path:
-    """Return the kexec image's path, as the inventory names it or as nix builds it.
+    """Return the kexec image's path, as the inventory names it, or as nix downloads or builds it.
 
     Raises:
         ConfigError: the flake does not have it.
-        CommandFailed: it does not build.
+        NotTrusted: the download is another file than the checksum's.
+        CommandFailed: it does not build, or cannot be downloaded.
         DeadlinePassed: see Deadlines.build_s.
 
     """
     if host.kexec_is_path:
         return Path(host.kexec)
+    if download := host.kexec_download:
+        return _downloaded(download, timeout_s=host.deadlines.build_s, on_line=on_line)
     try:
         done = run_local(commands.build([host.kexec]), timeout_s=host.deadlines.build_s, on_line=on_line)
     except CommandFailed as error:
-        raise _explained(error, f"there is no kexec image {host.kexec}", _IMAGE) from error
+        raise _explained(error, host.kexec, f"there is no kexec image {host.kexec}", _IMAGE) from error
     built = done.stdout.split()
     if len(built) != 1:
         raise ConfigError(f"{host.kexec} builds {len(built)} store paths, not one.", hint="Name one output of a flake.")
     return Path(built[0])
 
 
+def _downloaded(download: Download, *, timeout_s: float, on_line: OnLine | None) -> Path:
+    try:
+        done = run_local(commands.prefetch(download), timeout_s=timeout_s, on_line=on_line)
+    except CommandFailed as error:
+        if "hash mismatch" in error.result.stderr:
+            raise NotTrusted(
+                f"what {download.url} gives is another file than the one with {download.hash}.",
+                hint="If it was replaced by its maker, name the new checksum in the inventory.",
+            ) from error
+        raise CommandFailed(error.result, hint="See that the operator reaches that URL.") from error
+    try:
+        return commands.parse_prefetched(done.stdout)
+    except ValueError as error:
+        raise ConfigError(
+            f"what nix says about {download.url} is not understood: {error}.", hint="Use nix 2.18 or newer."
+        ) from error
+
+
 def _ask(command: list[str], host: Host, what: str, on_line: OnLine | None) -> str:
     try:
         return run_local(command, timeout_s=EVAL_S, on_line=on_line).stdout
     except CommandFailed as error:
-        raise _explained(error, f"the flake {host.flake} has no {what}", _ATTRIBUTES) from error
+        raise _explained(error, what, f"the flake {host.flake} has no {what}", _ATTRIBUTES) from error
 
 
-def _explained(error: CommandFailed, message: str, hint: str) -> ConfigError | CommandFailed:
+def _explained(error: CommandFailed, asked: str, message: str, hint: str) -> ConfigError | CommandFailed:
     """Turn nix's words for a missing attribute into one line; leave every other failure as it is."""
-    said = _MISSING.search(error.result.stderr)
-    if not said:
+    parts = {None, *re.split(r'[."#]+', asked)}
+    if not any(said["name"] in parts for said in _MISSING.finditer(error.result.stderr)):
         return CommandFailed(error.result, hint="Try the same command by hand; nix's whole output is in the run's log.")
     return ConfigError(f"{message}.", hint=hint)

@@ -15,6 +15,7 @@ from deployments import start
 from deployments.serve import deployment
 from tasks.model.host import load_inventory
 from tasks.model.settings import PROJECT
+from tests.unit.test_image import whole, write
 
 PHASE_FILES = {
     "preflight",
@@ -93,6 +94,61 @@ def test_standard_way_says_what_will_be_lost_first(prefect_calls: Path, capsys: 
     called = prefect_calls.read_text().splitlines()
     assert called[:3] == ["deployment", "run", "install/cottage"]
     assert json.loads(called[-1]) == {"target": "192.168.1.100", "way": "standard"}
+    assert "is given to the final system: the\nsame node, no new login" in said
+
+
+def test_standard_way_says_that_the_node_is_given_up(
+    inventory: Path, prefect_calls: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    inventory.write_text(f"{INVENTORY}keep.tailscale_state = false\n")
+    assert start.main("cottage", "192.168.1.100") == 0
+    said = capsys.readouterr().err
+    assert "not given to the final system" in said
+    assert "no new login" not in said
+    assert prefect_calls.exists()
+
+
+@pytest.mark.usefixtures("inventory")
+def test_standard_way_with_a_stock_image_that_is_none(
+    prefect_calls: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for image, said in ((str(tmp_path / "none.tar.gz"), "no kexec image"), ("https://x.example/i.tar", "a checksum")):
+        monkeypatch.setenv("HOLDFAST_STANDARD_IMAGE", image)
+        assert start.main("cottage", "192.168.1.100") == 2
+        assert said in capsys.readouterr().err
+    assert not prefect_calls.exists()
+
+
+@pytest.mark.usefixtures("inventory")
+@pytest.mark.parametrize(
+    ("kexec", "handed_on"),
+    [
+        ("./result", "{}/image.tar"),
+        ("result", "{}/image.tar"),
+        ("folder", "{}/folder"),
+        (".#kexec-tailscale", "{}#kexec-tailscale"),
+        ("github:o/r#kexec", "github:o/r#kexec"),
+        (f"https://x.example/i.tar.gz#sha256={'ab' * 32}", f"https://x.example/i.tar.gz#sha256={'ab' * 32}"),
+    ],
+)
+def test_every_way_to_name_an_image(
+    prefect_calls: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kexec: str, handed_on: str
+) -> None:
+    (tmp_path / "folder").mkdir()
+    for place in ("folder/image.tar", "image.tar"):
+        write(tmp_path / place, whole(), "w")
+    (tmp_path / "result").symlink_to("image.tar")
+    monkeypatch.chdir(tmp_path)
+    assert start.main("cottage", "100.64.0.2", kexec) == 0
+    given = json.loads(prefect_calls.read_text().splitlines()[-1])
+    assert given == {"target": "100.64.0.2", "way": "tailscale", "image": handed_on.format(tmp_path)}
+
+
+@pytest.mark.usefixtures("inventory")
+def test_url_without_a_checksum_starts_nothing(prefect_calls: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert start.main("cottage", "cottage", "https://x.example/i.tar.gz") == 2
+    assert "nix store prefetch-file https://x.example/i.tar.gz" in capsys.readouterr().err
+    assert not prefect_calls.exists()
 
 
 @pytest.mark.usefixtures("inventory")

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tasks.model.errors import ConfigError
-from tasks.model.host import Approval, Inventory, Way, chosen_host, is_path, load_inventory, resolve_reference
+from tasks.model.host import Approval, Inventory, Way, chosen_host, load_inventory
 from tasks.model.settings import PROJECT
 
 
@@ -37,6 +37,8 @@ def test_example_is_valid_and_says_the_defaults() -> None:
     said = path.read_text()
     for key, value in cottage.deadlines.model_dump().items():
         assert f"{key} = {value:.0f}" in said
+    assert cottage.allow == ()
+    assert "allow = []" in said
     for key, value in cottage.keep.model_dump().items():
         assert f"{key} = {str(value).lower()}" in said
 
@@ -77,6 +79,7 @@ def test_relative_paths_start_at_the_inventory(write: Path) -> None:
     assert host.identity_file == write.parent / "keys/a"
     assert host.extra_files == Path("/abs")
     assert host.flake == f"path:{write.parent}/f"
+    assert host.kexec == f"{write.parent}/result"
 
 
 def test_unknown_host_names_the_known_ones(write: Path) -> None:
@@ -111,6 +114,14 @@ def test_unknown_host_names_the_known_ones(write: Path) -> None:
         ('[cottage]\napproval = "unpinned"\n', ["approval is 'unpinned'"]),
         ("[cottage.deadlines]\ncopy_s = 0\n", ["deadlines.copy_s is 0", "greater than 0"]),
         ("[cottage.deadlines]\ncopy_s = inf\n", ["deadlines.copy_s is inf"]),
+        (
+            '[cottage]\nallow = ["no-ssh"]\n',
+            ["allow.0 is 'no-ssh'", "'no-authorized-key'", "I know", "Did you mean 'no-sshd'"],
+        ),
+        (
+            '[cottage]\nkexec = "https://x.example/i.tar"\n',
+            ["kexec is", "checksum", "nix store prefetch-file https://x"],
+        ),
         ('[cottage]\nschedule = "daily"\n', ["schedule is 'daily'", "cron"]),
         ("[Cottage]\n", ["'Cottage'", "lower-case"]),
         ('["../x"]\n', ["'../x'"]),
@@ -154,6 +165,18 @@ def test_standard_way_takes_the_stock_image(write: Path, monkeypatch: pytest.Mon
     standard = chosen_host(write, "cottage", way="standard")
     assert (standard.way, standard.kexec, standard.approval) == (Way.STANDARD, "/stock.tar.gz", Approval.ALWAYS)
     assert chosen_host(write, "cottage", way="standard", image="/x.tar").kexec == "/x.tar"
+    monkeypatch.setenv("HOLDFAST_STANDARD_IMAGE", "https://x.example/i.tar")
+    with pytest.raises(ConfigError, match="checksum"):
+        chosen_host(write, "cottage", way="standard")
+
+
+def test_inventory_may_choose_the_standard_way_and_its_image(write: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    load(write, '[cottage]\nway = "standard"\n[barn]\nway = "standard"\nkexec = "/own.tar.gz"\n')
+    monkeypatch.setenv("HOLDFAST_STANDARD_IMAGE", "/stock.tar.gz")
+    for way in (None, "standard"):
+        assert chosen_host(write, "cottage", way=way).kexec == "/stock.tar.gz"
+        assert chosen_host(write, "barn", way=way).kexec == "/own.tar.gz"
+    assert chosen_host(write, "cottage", way="tailscale", image="/ours.tar").kexec == "/ours.tar"
 
 
 def test_host_survives_json(write: Path) -> None:
@@ -161,21 +184,3 @@ def test_host_survives_json(write: Path) -> None:
         write, '[cottage]\nidentity_file = "k"\ndisks = [{ by_id = "virtio-X" }]\nproxy = "tailscale-nc"\n'
     ).host("cottage")
     assert type(host).model_validate_json(host.model_dump_json()) == host
-
-
-@pytest.mark.parametrize(
-    ("reference", "path", "resolved"),
-    [
-        (".", True, "/base"),
-        ("./result", True, "/base/result"),
-        ("..#kexec", False, "/#kexec"),
-        ("path:./x", False, "path:/base/x"),
-        ("git+file:.#y", False, "git+file:/base#y"),
-        ("/a/b.tar.gz", True, "/a/b.tar.gz"),
-        ("github:o/r#x", False, "github:o/r#x"),
-        ("nixpkgs#hello", False, "nixpkgs#hello"),
-    ],
-)
-def test_references(reference: str, path: bool, resolved: str) -> None:
-    assert is_path(reference) is path
-    assert resolve_reference(reference, Path("/base")) == resolved

@@ -121,6 +121,28 @@ def test_kexec_image(nix: Nix) -> None:
         flake.kexec_image(host(kexec="github:o/r#image"))
 
 
+def test_missing_attribute_of_a_module_is_no_missing_host(nix: Nix) -> None:
+    nix.answers(eval=("", "error: attribute 'nginxx' missing\n at configuration.nix:3", 1))
+    with pytest.raises(CommandFailed, match="nginxx"):
+        flake.disko_devices(host(flake="/f"))
+
+
+def test_what_the_configuration_is_asked(nix: Nix) -> None:
+    nix.answers(eval="{}")
+    with pytest.raises(ConfigError, match=r'/f: nixosConfigurations."cottage" is not understood: system: '):
+        flake.describe(host(flake="/f"))
+    (asked,) = nix.asked
+    assert asked[2:5] == ["eval", "--json", '/f#nixosConfigurations."cottage"']
+    assert "nixos/modules/services/networking/tailscale.nix" in asked[-1]
+
+
+@pytest.mark.parametrize("answer", ["oops", "[]", "{}", '{"storePath": 3}', '{"storePath": "x"}'])
+def test_download_that_nix_says_nothing_about(nix: Nix, answer: str) -> None:
+    nix.answers(**{"prefetch-file": answer})
+    with pytest.raises(ConfigError, match=r"is not understood: .*nix 2\.18"):
+        flake.kexec_image(host(kexec=f"https://x.example/i.tar#sha256={'ab' * 32}"))
+
+
 def test_copy_names_the_root_below_the_hosts_folder(nix: Nix) -> None:
     nix.answers()
     assert commands.copy(["/p"], "cottage", "/mnt")[-2:] == [

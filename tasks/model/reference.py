@@ -1,0 +1,77 @@
+"""How a user names a kexec image or a flake: a path, a flake reference, or a URL with its checksum."""
+
+import base64
+import re
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Final
+from urllib.parse import urlsplit
+
+_CHECKSUM: Final = re.compile(r"(?:sha\d+|md5|blake3)[=:-]")
+_HEX: Final = re.compile(r"sha256[=:]([0-9a-fA-F]{64})")
+_SRI: Final = re.compile(r"sha256-[A-Za-z0-9+/]{43}=")
+
+
+@dataclass(frozen=True, slots=True)
+class Download:
+    """A file behind a URL, whose content is known beforehand.
+
+    Attributes:
+        url: http or https, without the fragment.
+        hash: SHA-256 of the file as Nix writes it: `sha256-` and base64 (SRI).
+
+    """
+
+    url: str
+    hash: str
+
+    @property
+    def name(self) -> str:
+        """A name for it in the Nix store, made of the URL's last part (what may be in it: nix's libstore/path.cc)."""
+        last = PurePosixPath(urlsplit(self.url).path).name
+        return re.sub(r"[^A-Za-z0-9+._?=-]", "-", last).lstrip(".")[-100:] or "kexec-image"
+
+
+def is_path(reference: str) -> bool:
+    """Say whether an image is named by a path; every other reference of an image has a `#` or a scheme."""
+    return "#" not in reference and not re.match(r"[a-z][a-z0-9+.-]*:", reference)
+
+
+def parse_download(reference: str) -> Download | None:
+    """Parse `https://…#sha256=HEX`, or `https://…#sha256-BASE64`; None if it is a path or a flake reference.
+
+    A flake may be behind a URL too: `https://…/x.tar.gz#ATTRIBUTE`.
+
+    Raises:
+        ValueError: it is a URL without a checksum, or with one of another form.
+
+    """
+    url, _, fragment = reference.partition("#")
+    if not re.match(r"https?://", url) or (fragment and not _CHECKSUM.match(fragment)):
+        return None
+    if not fragment:
+        raise ValueError(f"a URL needs a checksum: run `nix store prefetch-file {url}` and append # and its hash to it")
+    if match := _HEX.fullmatch(fragment):
+        return Download(url, f"sha256-{base64.b64encode(bytes.fromhex(match[1])).decode()}")
+    if _SRI.fullmatch(fragment):
+        return Download(url, fragment)
+    raise ValueError("its checksum has to be #sha256=, with 64 hexadecimal digits, or #sha256-, as Nix prints it")
+
+
+def resolve_reference(reference: str, folder: Path) -> str:
+    """Return a flake reference, or a path, with a relative path made to start at a folder.
+
+    `./result`, `.#kexec`, `path:../flake` and `git+file:.` are such; `github:…` and names of the registry are left.
+    """
+    scheme = next((prefix for prefix in ("path:", "git+file:") if reference.startswith(prefix)), "")
+    path, hash_, attribute = reference.removeprefix(scheme).partition("#")
+    if not re.match(r"(\.{1,2}|~)(/|$)", path):
+        return reference
+    return f"{scheme}{(folder / Path(path).expanduser()).resolve()}{hash_}{attribute}"
+
+
+def resolve_image(reference: str, folder: Path) -> str:
+    """Return the reference of an image with a relative path made to start at a folder: `result` is one too."""
+    if is_path(reference):
+        return str((folder / Path(reference).expanduser()).resolve())
+    return resolve_reference(reference, folder)

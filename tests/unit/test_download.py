@@ -1,0 +1,73 @@
+"""An image behind a URL: fetched by a real nix from a server on loopback, and only if it is the promised one."""
+
+import base64
+import hashlib
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from tasks.model.errors import CommandFailed, NotTrusted
+from tasks.nixcli.flake import kexec_image
+from tests.unit.cases import host
+
+CONTENT = b"an image" * 1000
+DIGEST = hashlib.sha256(CONTENT)
+
+
+class Server(ThreadingHTTPServer):
+    asked: list[str]
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Server
+
+    def do_GET(self) -> None:
+        self.server.asked.append(self.path)
+        found = self.path.startswith("/kexec.tar")
+        self.send_response(200 if found else 404)
+        self.send_header("Content-Length", str(len(CONTENT) if found else 0))
+        self.end_headers()
+        if found:
+            self.wfile.write(CONTENT)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  the base class names it so
+        pass
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    made = Server(("127.0.0.1", 0), Handler)
+    made.asked = []
+    threading.Thread(target=made.serve_forever, daemon=True).start()
+    yield made
+    made.shutdown()
+    made.server_close()
+
+
+def url(server: Server, path: str) -> str:
+    return f"http://127.0.0.1:{server.server_port}{path}"
+
+
+def test_download_is_kept_in_the_store(server: Server, real_nix: Path) -> None:
+    path = kexec_image(host(kexec=f"{url(server, '/kexec.tar?token=1')}#sha256={DIGEST.hexdigest()}"))
+    assert path.name.endswith("-kexec.tar")
+    assert (real_nix / path.name).read_bytes() == CONTENT
+    sri = f"sha256-{base64.b64encode(DIGEST.digest()).decode()}"
+    assert kexec_image(host(kexec=f"{url(server, '/kexec.tar')}#{sri}")) == path
+    assert server.asked == ["/kexec.tar?token=1"]  # the second time there is nothing to fetch
+
+
+@pytest.mark.usefixtures("real_nix")
+def test_another_file_is_not_taken(server: Server) -> None:
+    with pytest.raises(NotTrusted, match="is another file than the one with sha256-") as error:
+        kexec_image(host(kexec=f"{url(server, '/kexec.tar')}#sha256={'ab' * 32}"))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.usefixtures("real_nix")
+def test_url_with_nothing_behind_it(server: Server) -> None:
+    with pytest.raises(CommandFailed, match="404"):
+        kexec_image(host(kexec=f"{url(server, '/none.tar')}#sha256={'ab' * 32}"))
