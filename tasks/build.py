@@ -1,23 +1,31 @@
 """Builds all that the install needs, before the target is touched."""
 
+from tasks.model.configuration import check_configuration
 from tasks.model.host import Host
 from tasks.model.image import inspect_image
-from tasks.model.plan import Plan, check_image
+from tasks.model.plan import Plan
 from tasks.model.results import Built
+from tasks.model.target import check_image
 from tasks.nixcli import flake
-from tasks.phase import lines, phase, say
+from tasks.phase import lines, phase, say, warn
 
 
 @phase("build")
 def build(host: Host, plan: Plan) -> Built:
-    """Build the kexec image (unless it is a file), the disko script, the mount script and the closure.
+    """See that the configuration comes back; build the kexec image (unless it is a file), disko script and closure.
 
     Raises:
-        ConfigError: the flake lacks an attribute, does not build, or the image is not one.
+        ConfigError: the configuration would strand the machine (tasks/model/configuration.py), the flake lacks an
+            attribute, or the image is not one.
+        NotTrusted: a downloaded image has another checksum.
+        CommandFailed: something cannot be evaluated, built or downloaded.
         TargetRefused: the image is for another architecture, or needs more memory than the target has.
 
     """
     with lines() as output:
+        configuration = flake.describe(host, on_line=output.add)
+        for allowed in check_configuration(configuration, host, plan):
+            warn(allowed)
         image = inspect_image(flake.kexec_image(host, on_line=output.add))
         check_image(plan.origin, image, host)
         system = flake.build_system(host, on_line=output.add)
@@ -29,5 +37,6 @@ def build(host: Host, plan: Plan) -> Built:
         closure_bytes=system.closure_bytes,
         image=str(image.path),
         image_sha256=image.sha256,
+        tailscale=configuration.tailscale,
         nix_version=system.nix_version,
     )

@@ -93,8 +93,18 @@
     in
     {
       nixosConfigurations.${hostName}.config = {
-        networking = { inherit hostName; };
+        # What Holdfast asks before it installs (tasks/nixcli/describe.nix), in the words of NixOS.
+        boot.loader.generic-extlinux-compatible.enable = true;
+        networking = {
+          inherit hostName;
+          firewall.enable = false;
+        };
         nixpkgs.hostPlatform = { inherit system; };
+        services = {
+          openssh.enable = true;
+          tailscale.enable = true;
+        };
+        users.users.root.openssh.authorizedKeys.keyFiles = [ ./inputs/authorized_keys ];
         system = {
           build = { inherit toplevel diskoScript mountScript; };
           stateVersion = "lab";

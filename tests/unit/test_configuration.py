@@ -1,0 +1,177 @@
+"""Every configuration that would strand a machine is refused, with a hint, and with the word that allows it."""
+
+import json
+from typing import Any
+
+import pytest
+
+from tasks.model.configuration import Configuration, check_configuration, parse_configuration
+from tasks.model.errors import ConfigError
+from tasks.model.host import Host
+from tasks.model.plan import Login
+from tests.unit.cases import LOGIN_KEY, facts, host, plan
+
+GOOD: dict[str, Any] = {
+    "system": "x86_64-linux",
+    "tailscale": True,
+    "tailscale_interface": "tailscale0",
+    "tailscale_ssh": False,
+    "sshd": True,
+    "ssh_ports": [22],
+    "root_login": "prohibit-password",
+    "keys_command": False,
+    "keys": {"root": [f"{LOGIN_KEY} you@laptop"]},
+    "firewall": {"enable": True, "ports": [22], "ranges": [], "trusted": ["lo"], "interfaces": {}},
+    "boot_loaders": ["systemd-boot"],
+    "grub_nowhere": False,
+    "zfs": False,
+    "host_id": False,
+    "disko_script": True,
+}
+CLOSED = {"enable": True, "ports": [80], "ranges": [], "trusted": ["lo"], "interfaces": {}}
+ONLY_TAILNET = CLOSED | {"interfaces": {"tailscale0": {"ports": [22], "ranges": []}}}
+STANDARD = {"way": "standard", "target": "192.0.2.7"}
+ADMIN = {"user": "admin", "elevation": "sudo"}
+
+
+def seen(**changed: object) -> Configuration:
+    unknown = changed.keys() - GOOD.keys()
+    assert not unknown
+    return parse_configuration(json.dumps(GOOD | changed))
+
+
+def check(configuration: Configuration, inventory: Host, *, key: str = LOGIN_KEY, arch: str = "") -> tuple[str, ...]:
+    target = facts("debian-12", **({"arch": arch} if arch else {}))
+    made = plan(target, inventory, login=Login(user=inventory.user, port=inventory.port, key=key))
+    return check_configuration(configuration, inventory, made)
+
+
+@pytest.mark.parametrize(
+    ("changed", "inventory", "allowance", "parts"),
+    [
+        ({"tailscale": False}, {}, "no-tailscale", ["does not start Tailscale", "services.tailscale.enable = true"]),
+        ({"tailscale": False}, STANDARD, "no-tailscale", ["keep.tailscale_state = false"]),
+        ({"sshd": False}, {}, "no-sshd", ["starts no sshd", "services.openssh.enable = true"]),
+        ({"ssh_ports": [2222]}, {}, "no-sshd", ["listens on 2222", "port 22.", "services.openssh.ports"]),
+        ({"ssh_ports": []}, {"port": 23}, "no-sshd", ["listens on no port", "port 23 or 22."]),
+        ({"root_login": "no"}, {}, "no-sshd", ["PermitRootLogin no", "prohibit-password"]),
+        ({"root_login": "forced-commands-only"}, {}, "no-sshd", ["PermitRootLogin forced-commands-only"]),
+        ({"root_login": "no", "ssh_ports": [22]}, ADMIN | {"port": 23}, "no-sshd", ["logs in as root"]),
+        ({"firewall": CLOSED}, {}, "no-sshd", ["closes SSH on the interface tailscale0", "openFirewall = true"]),
+        ({"firewall": CLOSED | {"interfaces": {"eth0": {"ports": [22]}}}}, {}, "no-sshd", ["tailscale0"]),
+        ({"firewall": CLOSED, "tailscale_interface": "ts1"}, {}, "no-sshd", ["interface ts1"]),
+        ({"firewall": ONLY_TAILNET}, STANDARD, "no-sshd", ["closes SSH on 192.0.2.7"]),
+        ({"firewall": CLOSED | {"trusted": ["lo", "tailscale0"]}}, STANDARD, "no-sshd", ["closes SSH on 192.0.2.7"]),
+        (
+            {"keys": {}},
+            {},
+            "no-authorized-key",
+            ["no SSH key for root", "users.users.root.openssh.authorizedKeys.keys"],
+        ),
+        ({"keys": {"other": [LOGIN_KEY]}}, {}, "no-authorized-key", ["no SSH key for root"]),
+        ({"keys": {"root": ["# none", "nonsense"]}}, {}, "no-authorized-key", ["no SSH key for root"]),
+        ({"keys": {}}, ADMIN, "no-authorized-key", ["no SSH key for admin or root", "users.users.admin.openssh"]),
+        ({"keys": {"root": [LOGIN_KEY]}, "root_login": "no"}, ADMIN, "no-authorized-key", ["no SSH key for admin:"]),
+        (
+            {"keys": {"root": ["ssh-ed25519 BBBBBBBBBBBBBBBBBBBB"]}},
+            {},
+            "no-authorized-key",
+            ["does not know the SSH key that logs in", "ssh-ed25519 AAAA"],
+        ),
+        ({"keys": {}, "tailscale_ssh": True}, STANDARD, "no-authorized-key", ["no SSH key"]),
+        ({"boot_loaders": []}, {}, "no-boot-loader", ["has no boot loader", "boot.loader.systemd-boot.enable"]),
+        ({"boot_loaders": ["grub"], "grub_nowhere": True}, {}, "no-boot-loader", ["nodev", "grub.efiSupport"]),
+        ({"zfs": True}, {}, "no-host-id", ["ZFS without networking.hostId", "eight hexadecimal digits"]),
+    ],
+)
+def test_refusal_hint_and_allowance(
+    changed: dict[str, object], inventory: dict[str, object], allowance: str, parts: list[str]
+) -> None:
+    with pytest.raises(ConfigError) as error:
+        check(seen(**changed), host(**inventory))
+    assert f'add "{allowance}" to allow' in str(error.value)
+    assert ".#cottage" in error.value.message
+    assert "\n" not in str(error.value)
+    for part in parts:
+        assert part in str(error.value)
+    (allowed,) = check(seen(**changed), host(allow=[allowance], **inventory))
+    assert allowed == f"{error.value.message} The inventory allows it ({allowance})."
+    others = {"no-tailscale", "no-sshd", "no-authorized-key", "no-boot-loader", "no-host-id"} - {allowance}
+    with pytest.raises(ConfigError):
+        check(seen(**changed), host(allow=sorted(others), **inventory))
+
+
+@pytest.mark.parametrize(
+    ("changed", "arch", "said"),
+    [
+        ({"disko_script": False}, "", "no system.build.diskoScript"),
+        ({"system": "aarch64-linux"}, "", "is for aarch64-linux, and cottage is x86_64"),
+        ({}, "aarch64", 'nixpkgs.hostPlatform = "aarch64-linux"'),
+    ],
+)
+def test_what_cannot_be_allowed(changed: dict[str, object], arch: str, said: str) -> None:
+    every = host(allow=["no-tailscale", "no-sshd", "no-authorized-key", "no-boot-loader", "no-host-id"])
+    with pytest.raises(ConfigError) as error:
+        check(seen(**changed), every, arch=arch)
+    assert said in str(error.value)
+    assert "allow in the inventory" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("changed", "inventory"),
+    [
+        ({}, {}),
+        ({}, STANDARD),
+        ({"tailscale": False}, {"keep": {"tailscale_state": False}}),
+        ({"ssh_ports": [2222], "firewall": CLOSED | {"ports": [2222]}}, {"port": 2222}),
+        ({"root_login": "no", "keys": {"admin": [LOGIN_KEY]}}, ADMIN),
+        ({"keys": {"root": [LOGIN_KEY]}}, ADMIN),
+        ({"firewall": CLOSED | {"enable": False}}, STANDARD),
+        ({"firewall": CLOSED | {"trusted": ["lo", "tailscale0"]}}, {}),
+        ({"firewall": ONLY_TAILNET}, {}),
+        ({"firewall": CLOSED | {"ranges": [{"from": 20, "to": 30}]}}, STANDARD),
+        ({"firewall": CLOSED | {"interfaces": {"eth0": {"ports": [22], "ranges": []}}}}, STANDARD),
+        ({"firewall": CLOSED, "tailscale_interface": "userspace-networking"}, {}),
+        ({"keys": {"root": ['from="100.64.0.0/10" ' + LOGIN_KEY + " comment"]}}, {}),
+        ({"keys": {"root": ["ssh-rsa BBBBBBBBBBBBBBBBBBBB x\n" + LOGIN_KEY + "\n"]}}, {}),
+        ({"keys": {}, "keys_command": True}, {}),
+        ({"keys": {}, "tailscale_ssh": True}, {}),
+        ({"boot_loaders": ["grub"]}, {}),
+        ({"boot_loaders": ["external"]}, {}),
+        ({"zfs": True, "host_id": True}, {}),
+        ({"system": ""}, {}),
+    ],
+)
+def test_what_comes_back_is_accepted(changed: dict[str, object], inventory: dict[str, object]) -> None:
+    assert check(seen(**changed), host(**inventory)) == ()
+
+
+def test_any_key_will_do_if_the_one_that_logs_in_is_not_known() -> None:
+    some = seen(keys={"root": ["ssh-ed25519 BBBBBBBBBBBBBBBBBBBB"]})
+    assert check(some, host(), key="") == ()
+
+
+def test_no_tailscale_is_missed_where_there_is_none() -> None:
+    bare = facts("debian-12", tailscale_installed="", tailscaled_pid="", tailscale_status="")
+    standard = host(**STANDARD)
+    assert check_configuration(seen(tailscale=False), standard, plan(bare, standard)) == ()
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ("oops", "Expecting value"),
+        ("[]", "valid dictionary"),
+        (json.dumps(GOOD | {"more": 1}), "more: "),
+        (json.dumps(GOOD | {"ssh_ports": [70000]}), "ssh_ports.0: "),
+        (json.dumps(GOOD | {"root_login": "x" * 300}), "root_login: "),
+        (json.dumps(GOOD | {"keys": {"root": ["x" * 70000]}}), "keys.root.0: "),
+        (json.dumps({key: value for key, value in GOOD.items() if key != "zfs"}), "zfs: "),
+    ],
+)
+def test_answer_that_is_none(answer: str, said: str) -> None:
+    with pytest.raises(ValueError, match=r".") as error:
+        parse_configuration(answer)
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 300
