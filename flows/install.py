@@ -33,19 +33,21 @@ def install(
     Args:
         host: the host's name in the inventory.
         target: another address than the inventory's: a MagicDNS name or an IP address.
-        image: another kexec image than the inventory's: a tarball, a folder that holds one, or a flake reference.
-        way: `tailscale` keeps the machine on its tailnet; `standard` loses it during kexec.
+        image: another kexec image than the inventory's: a tarball, a folder that holds one, a flake's output, or a
+            URL with `#sha256=HEX`.
+        way: `tailscale` keeps the machine on its tailnet; `standard` leaves it from kexec until the new system runs,
+            which gets its Tailscale state from the vault.
 
     """
     chosen = chosen_host(settings().inventory, host, target=target, image=image, way=way)
     plan = preflight(chosen)
     built = build(chosen, plan)
-    preserve(chosen, plan, built)
+    preserved = preserve(chosen, plan, built)
     approve(chosen, plan)
     started = kexec(chosen, plan, built)
     reconnect(chosen, plan, built, started)
     partition(chosen, plan, built)
     install_system(chosen, plan, built)
-    restore(chosen, built)
+    restore(chosen, plan, built, preserved)
     rebooted = reboot(chosen, built)
     verify(chosen, plan, built, rebooted)

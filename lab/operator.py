@@ -60,8 +60,8 @@ class Operator:
         self.state = lab.run_dir / "state"
         self.port = _free_port(4200)
         self.ui = f"http://127.0.0.1:{self.port}"
-        self._processes: list[tuple[subprocess.Popen[bytes], IO[bytes]]] = []
-        self._overrides = overrides or {}
+        self.overrides = overrides or {}
+        self._processes: dict[str, tuple[subprocess.Popen[bytes], IO[bytes]]] = {}
 
     @property
     def env(self) -> dict[str, str]:
@@ -79,14 +79,14 @@ class Operator:
                 "HOLDFAST_INVENTORY": str(self.lab.run_dir / "hosts.toml"),
                 "HOLDFAST_TAILSCALE": json.dumps(self.lab.tailscale),
             }
-            | self._overrides
+            | self.overrides
         )
 
     def __enter__(self) -> Self:
         try:
             self._write_inventory()
             self._start("server", [sys.executable, "-m", "prefect", "server", "start", "--port", str(self.port)])
-            self._until("the Prefect server", SERVER_DEADLINE_S, lambda: self.api("/health") is True)
+            self._until("server", "the Prefect server", SERVER_DEADLINE_S, lambda: self.api("/health") is True)
             self.start_serving()
         except BaseException:
             self.stop()
@@ -102,10 +102,15 @@ class Operator:
         """Start `deployments.serve` and wait until its deployment is there."""
         self._start("serve", [sys.executable, "-m", "deployments.serve"])
         self._until(
+            "serve",
             "the deployment install/cottage",
             SERVE_DEADLINE_S,
             lambda: self.api("/deployments/name/install/cottage") is not None,
         )
+
+    def stop_serving(self) -> None:
+        """End `deployments.serve`; its deployments stay."""
+        self._end("serve")
 
     def prefect(self, *arguments: str) -> int:
         """Run Prefect's own command line, as a user does, and return its exit status."""
@@ -129,15 +134,18 @@ class Operator:
 
     def stop(self) -> None:
         """End what was started, last first."""
-        while self._processes:
-            process, log = self._processes.pop()
-            process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(timeout=20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-            log.close()
+        for name in reversed(list(self._processes)):
+            self._end(name)
+
+    def _end(self, name: str) -> None:
+        process, log = self._processes.pop(name)
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        log.close()
 
     def _start(self, name: str, command: list[str]) -> None:
         log = (self.lab.run_dir / f"{name}.log").open("wb")
@@ -145,11 +153,11 @@ class Operator:
         process = subprocess.Popen(
             command, env=self.env, cwd=PROJECT, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
         )
-        self._processes.append((process, log))
+        self._processes[name] = (process, log)
 
-    def _until(self, what: str, deadline_s: float, ready: Callable[[], bool]) -> None:
+    def _until(self, name: str, what: str, deadline_s: float, ready: Callable[[], bool]) -> None:
         """Wait for something of ours; stops early if the process that should bring it has ended."""
-        process, log = self._processes[-1]
+        process, log = self._processes[name]
         ends = time.monotonic() + deadline_s
         while not ready():
             if process.poll() is not None or time.monotonic() > ends:

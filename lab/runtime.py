@@ -97,12 +97,16 @@ class World:
         )
         self.start("machine", machine.command())
 
+    def inside(self) -> list[str]:
+        """Return the words that start a command inside the lab's network."""
+        pid = json.loads((self.run / "supervisor.json").read_text())["supervisor"]["pid"]
+        return ["nsenter", f"--net=/proc/{pid}/ns/net"]
+
     def ssh_command(self, key: Path, known_hosts: Path, *argv: str) -> list[str]:
         """Return the argv of an SSH over the machine's local port, from inside the lab's network."""
-        pid = json.loads((self.run / "supervisor.json").read_text())["supervisor"]["pid"]
         # fmt: off
         return [
-            "nsenter", f"--net=/proc/{pid}/ns/net", "ssh", "-F", "/dev/null", "-i", str(key), "-p", str(SSH_PORT),
+            *self.inside(), "ssh", "-F", "/dev/null", "-i", str(key), "-p", str(SSH_PORT),
             "-o", f"UserKnownHostsFile={known_hosts}", "-o", "HostKeyAlias=cottage", "-o", "BatchMode=yes",
             "-o", "StrictHostKeyChecking=yes", "-o", "ConnectTimeout=5", "root@127.0.0.1", shlex.join(argv),
         ]
@@ -288,12 +292,18 @@ class Lab:
                 shutil.copytree(path, self.run_dir / path.name)
             elif path.name != "origin.qcow2":
                 shutil.copy2(path, self.run_dir / path.name)
-        qemu.make_overlay(pair / "origin.qcow2", self.run_dir / "disk.qcow2", "qcow2")
-        qemu.make_disk(self.run_dir / "data.qcow2", DATA_BYTES)
+        self._make_disks()
         self._write_ssh_config()
         self.world.open()
         self.power_on()
         self.world.start_tailnet()
+        self.wait_for_ssh()
+
+    def start_over(self) -> None:
+        """Put the machine back to its origin, as the same node on the same tailnet."""
+        self.power_off()
+        self._make_disks()
+        self.power_on()
         self.wait_for_ssh()
 
     def wait_for_ssh(self) -> None:
@@ -348,6 +358,13 @@ class Lab:
             return supervisor.ask(self.world.control, {"do": "list"})
         except OSError:
             return {}
+
+    def _make_disks(self) -> None:
+        """Lay out the machine's disks anew: the origin's, and one that no install may touch."""
+        for name in ("disk.qcow2", "data.qcow2"):
+            (self.run_dir / name).unlink(missing_ok=True)
+        qemu.make_overlay(joined_pair() / "origin.qcow2", self.run_dir / "disk.qcow2", "qcow2")
+        qemu.make_disk(self.run_dir / "data.qcow2", DATA_BYTES)
 
     def _write_ssh_config(self) -> None:
         proxy = shlex.join([*self.tailscale, "nc", "%h", "%p"])

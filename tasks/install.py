@@ -16,6 +16,8 @@ from tasks.remote.units import run_detached
 
 # nixos-anywhere's own arguments, so that what works there works here.
 NIXOS_INSTALL: Final = ("nixos-install", "--no-root-passwd", "--no-channel-copy", "--system")
+# Our image's nixos-install would carry the Tailscale state by itself (nix/scripts/nixos-install.sh): `restore` does.
+ENVIRONMENT: Final = {"HOLDFAST_CARRY_OVER": "no"}
 
 
 @phase("install", retries=2)
@@ -47,5 +49,6 @@ def install(host: Host, plan: Plan, built: Built) -> Installed:
             [*NIXOS_INSTALL, built.toplevel],
             timeout_s=host.deadlines.install_s,
             on_line=output.add,
+            env=ENVIRONMENT,
         )
     return Installed(toplevel=built.toplevel)

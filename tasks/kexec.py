@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 from typing import Final
 
-from tasks.model.errors import UnexpectedState
+from tasks.model.errors import TargetRefused, UnexpectedState
 from tasks.model.facts import Facts
 from tasks.model.host import Host, Way
 from tasks.model.plan import Plan
@@ -15,7 +15,7 @@ from tasks.progress import progress
 from tasks.remote.connection import Connection
 from tasks.remote.look import look
 from tasks.remote.reach import reach
-from tasks.tailnet.identity import same_node
+from tasks.tailnet.identity import require_same_node, same_node
 
 # On the origin's disk, since RAM may be too small for a second copy. Root's alone: kexec/run appends secrets in place.
 PLACE: Final = "/var/lib/holdfast"
@@ -23,6 +23,9 @@ UNPACK_S: Final = 300
 RUN_S: Final = 180
 # kexec/run returns first, so that its caller hears how it ended; nixos-anywhere expects the same.
 KEXEC_DELAY_S: Final = 6
+LOOK_S: Final = 30
+# $1 kexec/run, $2 the initrd, which is in the kernel's memory when it returns.
+_STOCK: Final = 'status=0; "$1" || status=$?; rm -f "$2"; exit "$status"'
 
 
 @phase("kexec")
@@ -31,6 +34,8 @@ def kexec(host: Host, plan: Plan, built: Built) -> Started:
 
     Raises:
         UnexpectedState: it is another node than the plan's.
+        TargetRefused: it lacks a program that the stock image's `kexec/run` needs.
+        NotTrusted: it is another node than the plan's, in the standard way.
         CommandFailed: `kexec/run` failed; the origin goes on as before.
 
     """
@@ -42,10 +47,15 @@ def kexec(host: Host, plan: Plan, built: Built) -> Started:
         if stage is Stage.OTHER:
             raise UnexpectedState(f"{host.name} runs {why}.", hint="Look at it before going on.")
         _same_machine(host, plan, facts)
-        runner = _unpacked(target, host, built)
-        say(f"starting the installer on {host.name}; its dead-man is set to {host.deadlines.dead_man_s:.0f} s")
+        if host.way is Way.STANDARD:
+            _check_programs(target, host)
+        folder = _unpacked(target, host, built)
+        dead_man = f"its dead-man is set to {host.deadlines.dead_man_s:.0f} s"
+        if host.way is Way.STANDARD:
+            dead_man = "it has no dead-man: if it does not answer, somebody has to go to the machine"
+        say(f"starting the installer on {host.name}; {dead_man}")
         with lines() as output:
-            target.run(["setsid", "--wait", runner, *_flags(host, plan)], timeout_s=RUN_S, on_line=output.add)
+            target.run(_start(host, plan, folder), timeout_s=RUN_S, on_line=output.add)
     return Started(kexec_at=time.time() + KEXEC_DELAY_S, origin_boot_id=facts.boot_id)
 
 
@@ -53,7 +63,10 @@ def _same_machine(host: Host, plan: Plan, facts: Facts) -> None:
     """Refuse to start the installer on another node than the plan's."""
     before = plan.origin.identity
     now = facts.identity
-    if host.way is Way.TAILSCALE and not (before and now and same_node(before, now)):
+    if host.way is Way.STANDARD:
+        require_same_node(host.name, before, now, hint="Nothing was changed. Start a new run, which makes a new plan.")
+        return
+    if not (before and now and same_node(before, now)):
         raise UnexpectedState(
             f"{host.name} is not the node of the plan any more: it is {now.describe() if now else 'none'},"
             f" planned was {before.describe() if before else 'none'}.",
@@ -62,19 +75,35 @@ def _same_machine(host: Host, plan: Plan, facts: Facts) -> None:
 
 
 def _unpacked(target: Connection, host: Host, built: Built) -> str:
-    """Bring the image to the target, unless it is there, and return the path of its `kexec/run`."""
+    """Bring the image to the target, unless it is there, and return the folder that it was unpacked to."""
     folder = f"{PLACE}/{built.image_sha256[:16]}"
     tarball = f"{folder}.tar"
     target.run(["install", "-d", "-m", "0700", PLACE, folder], timeout_s=UNPACK_S)
     with progress(f"upload-{host.name}", "The kexec image on its way to the target") as report:
         target.upload(Path(built.image), tarball, timeout_s=host.deadlines.upload_s, on_progress=report)
     target.run(["tar", "-C", folder, "-xf", tarball, "--no-same-owner"], timeout_s=UNPACK_S)
-    return f"{folder}/kexec/run"
+    return folder
 
 
-def _flags(host: Host, plan: Plan) -> list[str]:
-    """Return our flags for `kexec/run`; an image of nixos-images ignores what it does not know."""
-    flags = ["--run-id", plan.run_id, "--dead-man-s", f"{host.deadlines.dead_man_s:.0f}"]
+def _check_programs(target: Connection, host: Host) -> None:
+    """See that the stock `kexec/run` finds what it packs the SSH keys with: without them nobody could log in.
+
+    It goes on when one is missing, under a shell that has no `pipefail` (nixos-images' kexec-run.sh).
+    """
+    for program in ("cpio", "gzip"):
+        found = target.run(["sh", "-c", 'command -v "$1"', "sh", program], timeout_s=LOOK_S, check=False)
+        if found.exit_status:
+            raise TargetRefused(
+                f"there is no {program} on {host.name}, which the kexec image of the standard way needs.",
+                hint=f"Install {program} there, then retry.",
+            )
+
+
+def _start(host: Host, plan: Plan, folder: str) -> list[str]:
+    """Return the command that starts the installer."""
+    runner = f"{folder}/kexec/run"
     if host.way is Way.STANDARD:
-        flags += ["--state", "none", "--allow-no-state"]
-    return flags
+        # A stock image knows none of our flags, and leaves SSH host keys in the initrd's file.
+        return ["setsid", "--wait", "sh", "-c", _STOCK, "start", runner, f"{folder}/kexec/initrd"]
+    flags = ["--run-id", plan.run_id, "--dead-man-s", f"{host.deadlines.dead_man_s:.0f}"]
+    return ["setsid", "--wait", runner, *flags]

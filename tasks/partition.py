@@ -3,10 +3,11 @@
 from pathlib import PurePosixPath
 from typing import Final
 
+from tasks.model.disks import same_disks
 from tasks.model.errors import UnexpectedState
 from tasks.model.facts import PartitionMark
 from tasks.model.host import Host
-from tasks.model.plan import Plan, same_disks
+from tasks.model.plan import Plan
 from tasks.model.results import Built, Partitioned
 from tasks.model.stage import nothing_to_do
 from tasks.nixcli.copying import copy_closure
@@ -42,7 +43,7 @@ def partition(host: Host, plan: Plan, built: Built) -> Partitioned:
         if mark:
             ensure_mounted(target, host.name, built.mount_script)
             return Partitioned(formatted=False, skipped="this plan's disks are formatted already")
-        same_disks(plan, facts)
+        same_disks(plan.wipe, facts)
     with lines() as output:
         copy_closure(host, [built.disko_script], root=None, on_line=output.add)
         with reach(host) as target:
@@ -58,7 +59,7 @@ def partition(host: Host, plan: Plan, built: Built) -> Partitioned:
     with reach(host) as target:
         written = PartitionMark(run_id=plan.run_id, plan_digest=plan.digest(built.disko_script))
         ensure_mounted(target, host.name, built.mount_script)
-        target.run(["install", "-d", "-m", "0755", str(PurePosixPath(MARK_ON_DISK).parent)], timeout_s=TIMEOUT_S)
         for place in (MARK_ON_DISK, MARK_IN_RAM):
+            target.run(["install", "-d", "-m", "0755", str(PurePosixPath(place).parent)], timeout_s=TIMEOUT_S)
             target.write_file(place, written.model_dump_json().encode(), mode=0o644, timeout_s=TIMEOUT_S)
     return Partitioned(formatted=True)

@@ -10,7 +10,7 @@ from tasks.phase import phase, say
 from tasks.remote.look import look
 from tasks.remote.reach import reach
 from tasks.tailnet.archive import MAX_ARCHIVE_BYTES, check_archive
-from tasks.tailnet.vault import Vault
+from tasks.tailnet.vault import Label, Vault
 
 TIMEOUT_S = 120
 
@@ -19,6 +19,8 @@ TIMEOUT_S = 120
 def preserve(host: Host, plan: Plan, built: Built) -> Preserved:
     """Stream `/var/lib/tailscale` from the target to the vault and check it; changes nothing on the target.
 
+    In the standard way this copy is what the final system gets; in the other it is for the worst case.
+
     The archive goes over SSH straight to the operator, since a file in the origin's `/tmp` would be a new copy
     of the secret, on a disk that survives if the machine goes back to its origin.
 
@@ -26,12 +28,12 @@ def preserve(host: Host, plan: Plan, built: Built) -> Preserved:
         NotTrusted: the archive is unsafe, or of another node.
 
     """
-    if host.way is Way.STANDARD and plan.origin.identity is None:
-        return Preserved(skipped="there is no Tailscale on the origin")
+    if host.way is Way.STANDARD and not plan.carries_state:
+        return Preserved(skipped="there is no Tailscale state to keep, or the inventory does not want it kept")
     with reach(host) as target:
         stage = observe(look(target), built.toplevel).stage
         if stage is not Stage.ORIGIN:
-            return Preserved(skipped=f"the {stage} system runs, with the live state")
+            return Preserved(skipped=f"the {stage} system runs, so its state is preserved already, or live")
         archive = target.read_output(
             ["tar", "-C", "/var/lib/tailscale", "-czf", "-", "."],
             max_bytes=MAX_ARCHIVE_BYTES,
@@ -40,6 +42,7 @@ def preserve(host: Host, plan: Plan, built: Built) -> Preserved:
     if plan.origin.identity is None:
         raise TargetRefused(f"{host.name} has no identity on the tailnet to preserve.")
     checked = check_archive(archive, plan.origin.identity)
-    entry = Vault(settings()).store(host.name, archive)
+    label = Label(identity=plan.origin.identity, host_key=plan.origin.host_key)
+    entry = Vault(settings()).store(host.name, archive, label)
     say(f"the state of node {plan.origin.identity.node_key[:20]}… is in the vault ({len(archive)} bytes)")
     return Preserved(vault_entry=str(entry.path), sha256=checked.sha256, size_bytes=len(archive))

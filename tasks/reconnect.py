@@ -34,7 +34,10 @@ def reconnect(host: Host, plan: Plan, built: Built, started: Started) -> Returne
         with reach(host) as target:
             facts = look(target)
             stage, why = observe(facts, built.toplevel)
-            if stage is Stage.ORIGIN and facts.boot_id == started.origin_boot_id:
+            if stage is Stage.FINAL:
+                return None
+            # The boot id is what tells an origin that is an installer image itself.
+            if facts.boot_id == started.origin_boot_id:
                 raise NotYet("the origin still answers")
             if stage is Stage.ORIGIN:
                 raise UnexpectedState(
@@ -42,8 +45,6 @@ def reconnect(host: Host, plan: Plan, built: Built, started: Started) -> Returne
                     hint="The installer panicked or its dead-man fired; nothing was changed on the disks. "
                     "Look at the machine's console, then start a new run.",
                 )
-            if stage is Stage.FINAL:
-                return None
             if stage is Stage.OTHER:
                 raise UnexpectedState(f"{host.name} came back as {why}.", hint="Look at it before going on.")
             if host.way is Way.TAILSCALE:
@@ -95,6 +96,11 @@ def _check_installer(host: Host, plan: Plan, started: Started, facts: Facts) -> 
 
 def _what_next(host: Host, started: Started) -> str:
     """Say what happens by itself when nobody can reach the installer."""
+    if host.way is Way.STANDARD:
+        return (
+            "The standard way has no dead-man. Its disks are untouched: switched off and on at the machine, it boots"
+            " its old system."
+        )
     if not started.kexec_at:
         return "This run did not start the installer, so its dead-man's time is not known."
     when = time.strftime("%H:%M:%S", time.localtime(started.kexec_at + host.deadlines.dead_man_s))

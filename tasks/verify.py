@@ -28,6 +28,8 @@ def verify(host: Host, plan: Plan, built: Built, rebooted: Rebooted) -> Verified
 
     """
 
+    expects_node = plan.carries_state and built.tailscale
+
     def probe() -> tuple[Facts, str, tuple[str, ...]]:
         with reach(host) as target:
             facts = look(target)
@@ -40,7 +42,7 @@ def verify(host: Host, plan: Plan, built: Built, rebooted: Rebooted) -> Verified
                     f"{host.name} booted {facts.booted_system or facts.os_id}, not {built.toplevel}.",
                     hint="Look at the boot loader's entries; the new system is on the disk.",
                 )
-            if host.carries_state and facts.identity is None:
+            if expects_node and facts.identity is None:
                 raise NotYet("the final system answers, its tailscaled is not up yet")
             state, failed = system_state(target)
             if state in ("initializing", "starting"):
@@ -51,14 +53,15 @@ def verify(host: Host, plan: Plan, built: Built, rebooted: Rebooted) -> Verified
         f"{host.name} to boot its new system", probe, deadline_s=host.deadlines.reboot_return_s, on_change=say
     )
     away_s = round(time.time() - rebooted.rebooted_at, 1) if rebooted.rebooted_at else None
-    if host.carries_state:
+    if expects_node:
         require_same_node(host.name, plan.origin.identity, facts.identity, hint="Its state is in the vault.")
     if failed:
         raise TargetRefused(
             f"{host.name} runs its new system, with failed units: {', '.join(failed)}.",
             hint="Look at `systemctl status` there; a retry of the run checks again.",
         )
-    say(f"{host.name} runs {built.toplevel}, as the same node, with no failed unit")
+    node = "as the same node, " if expects_node and plan.origin.identity else ""
+    say(f"{host.name} runs {built.toplevel}, {node}with no failed unit")
     return Verified(
         boot_id=facts.boot_id,
         kernel=facts.kernel_release,

@@ -32,6 +32,7 @@ class Built(Result):
         closure_bytes: size of the system's closure.
         image: path of the kexec tarball on the operator.
         image_sha256: its digest, by which it is uploaded once.
+        tailscale: whether the system starts tailscaled.
         nix_version: the operator's Nix.
 
     """
@@ -42,6 +43,7 @@ class Built(Result):
     closure_bytes: int
     image: str
     image_sha256: str
+    tailscale: bool
     nix_version: str
 
 

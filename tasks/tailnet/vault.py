@@ -9,11 +9,28 @@ from pathlib import Path
 from typing import Final
 
 import pyrage  # type: ignore[import-untyped]
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tasks.model.errors import ConfigError
 from tasks.model.settings import Settings
+from tasks.tailnet.identity import Identity, same_node
 
 _SUFFIX: Final = ".tar.gz"
+
+
+class Label(BaseModel):
+    """What is written beside an archive, so that it can be told whose it is; all of it is public.
+
+    Attributes:
+        identity: the node that the archive restores.
+        host_key: the SSH host key of the machine that it came from, `TYPE BASE64`.
+
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    identity: Identity
+    host_key: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,64 +39,103 @@ class VaultEntry:
 
     Attributes:
         path: the file: `TIME-DIGEST.tar.gz`, or `….tar.gz.age` if it is encrypted.
-        sha256: digest of the file as it lies there, in hexadecimal.
+        label: whose it is.
 
     """
 
     path: Path
-    sha256: str
-
-    @property
-    def encrypted(self) -> bool:
-        """Whether it is encrypted with age."""
-        return self.path.suffix == ".age"
+    label: Label
 
 
 class Vault:
     """The vault that the settings name: folders 0700, files 0600, the newest `vault_keep` for each host.
 
     Args:
-        settings: folder, age recipient and number of archives to keep.
+        settings: folder, age recipient and identity, and number of archives to keep.
 
     """
 
     def __init__(self, settings: Settings) -> None:
         self._root = settings.vault_dir
         self._recipient = settings.age_recipient
+        self._identity_file = settings.age_identity_file
         self._keep = settings.vault_keep
 
-    def store(self, host: str, archive: bytes) -> VaultEntry:
+    def store(self, host: str, archive: bytes, label: Label) -> VaultEntry:
         """Keep an archive, whole or not at all, and drop the oldest ones beyond the number to keep.
 
         Args:
             host: the host's name in the inventory.
             archive: a checked state archive.
+            label: whose it is.
 
         Raises:
             ConfigError: the vault cannot be written, or the age recipient is none.
 
         """
         sealed, suffix = self._sealed(archive)
-        digest = hashlib.sha256(sealed).hexdigest()
         # Microseconds keep the order of two archives of the same second.
-        name = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}-{digest[:12]}{_SUFFIX}{suffix}"
+        digest = hashlib.sha256(sealed).hexdigest()[:12]
+        name = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}-{digest}{_SUFFIX}{suffix}"
         try:
             folder = self._folder(host)
             _write(folder / name, sealed)
+            _write(_label_of(folder / name), label.model_dump_json().encode())
             # The new one stays even if the clock was set back and its name is not the last.
             others = [path for path in self._files(host) if path.name != name]
             for old in others[: max(0, len(others) + 1 - self._keep)]:
-                old.unlink(missing_ok=True)  # another run may prune too
+                for path in (_label_of(old), old):
+                    path.unlink(missing_ok=True)  # another run may prune too
         except OSError as error:
             raise ConfigError(
                 f"the vault {self._root} cannot be written: {error.strerror}.", hint="Correct HOLDFAST_STATE_DIR."
             ) from error
-        return VaultEntry(folder / name, digest)
+        return VaultEntry(folder / name, label)
 
-    def latest(self, host: str) -> VaultEntry | None:
-        """Return the newest archive of a host, or None."""
-        files = self._files(host)
-        return VaultEntry(files[-1], hashlib.sha256(files[-1].read_bytes()).hexdigest()) if files else None
+    def newest(self, host: str, host_key: str, identity: Identity | None = None) -> VaultEntry | None:
+        """Return the newest archive that is known to be of a machine, or None.
+
+        Args:
+            host: the host's name in the inventory; other machines may have had it before.
+            host_key: the SSH host key that answers there now.
+            identity: the node that it has to restore, or None for any.
+
+        """
+        for path in reversed(self._files(host)):
+            try:
+                label = Label.model_validate_json(_label_of(path).read_bytes())
+            except (OSError, ValidationError):
+                continue
+            if label.host_key == host_key and (identity is None or same_node(identity, label.identity)):
+                return VaultEntry(path, label)
+        return None
+
+    def read(self, path: Path) -> bytes:
+        """Return an archive of the vault, decrypted in memory.
+
+        Raises:
+            ConfigError: it is not on this machine, or the age identity does not open it.
+
+        """
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise ConfigError(
+                f"the state archive {path} cannot be read here: {error.strerror}.",
+                hint="Retry on the worker that ran the phase preserve, or copy its vault here.",
+            ) from error
+        return self._opened(content, str(path)) if path.suffix == ".age" else content
+
+    def check_opens(self) -> None:
+        """See that what this vault stores can be opened again by this worker.
+
+        Raises:
+            ConfigError: it is encrypted, and there is no age identity, or another one than the recipient's.
+
+        """
+        sealed, suffix = self._sealed(b"holdfast")
+        if suffix:
+            self._opened(sealed, f"the vault {self._root}")
 
     def _sealed(self, archive: bytes) -> tuple[bytes, str]:
         if self._recipient is None:
@@ -92,6 +148,22 @@ class Vault:
             ) from error
         return pyrage.encrypt(archive, [recipient]), ".age"
 
+    def _opened(self, sealed: bytes, what: str) -> bytes:
+        if self._identity_file is None:
+            raise ConfigError(
+                f"{what} is encrypted, and nothing here can open it to give the state back.",
+                hint="Name the file of the age identity in HOLDFAST_AGE_IDENTITY_FILE, or set"
+                " keep.tailscale_state = false.",
+            )
+        try:
+            content: bytes = pyrage.decrypt(sealed, _identities(self._identity_file))
+        except pyrage.DecryptError as error:
+            raise ConfigError(
+                f"{what} is encrypted to another key than that in {self._identity_file}.",
+                hint="Let HOLDFAST_AGE_IDENTITY_FILE name the identity of HOLDFAST_AGE_RECIPIENT.",
+            ) from error
+        return content
+
     def _folder(self, host: str) -> Path:
         folder = self._root / host
         for path in (self._root, folder):
@@ -101,6 +173,25 @@ class Vault:
 
     def _files(self, host: str) -> list[Path]:
         return sorted(path for path in (self._root / host).glob(f"*{_SUFFIX}*") if path.suffix in (".gz", ".age"))
+
+
+def _label_of(archive: Path) -> Path:
+    return archive.with_name(f"{archive.name}.json")
+
+
+def _identities(file: Path) -> list[object]:
+    """Read an age identity file: a key a line, comments with `#` (age's specification, and age-keygen's output)."""
+    hint = "Make one with age-keygen; its public key goes into HOLDFAST_AGE_RECIPIENT."
+    try:
+        lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines()]
+        return [pyrage.x25519.Identity.from_str(line) for line in lines if line and not line.startswith("#")]
+    except OSError as error:
+        raise ConfigError(
+            f"HOLDFAST_AGE_IDENTITY_FILE, {file}, cannot be read: {error.strerror}.", hint=hint
+        ) from error
+    except (UnicodeDecodeError, pyrage.IdentityError):
+        # The cause is dropped: its text may hold a part of the key.
+        raise ConfigError(f"HOLDFAST_AGE_IDENTITY_FILE, {file}, holds no age identity.", hint=hint) from None
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -96,7 +96,8 @@ def test_key_of_the_agent(
             time.sleep(0.02)
         monkeypatch.setenv("SSH_AUTH_SOCK", str(where))
         subprocess.run(["ssh-add", "-q", str(client_key)], check=True)
-        connect(dataclasses.replace(endpoint, identity_files=()), timeout_s=T).close()
+        with connect(dataclasses.replace(endpoint, identity_files=()), timeout_s=T) as target:
+            assert target.login_key == public(client_key)
     finally:
         agent.terminate()
         agent.wait()

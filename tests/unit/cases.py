@@ -6,10 +6,13 @@ from pathlib import Path
 from tasks.model.facts import Facts, parse_facts
 from tasks.model.host import Host
 from tasks.model.image import MIB, Image
+from tasks.model.plan import Login, Plan, make_plan
+from tasks.tailnet.identity import Identity
 
 CASES = Path(__file__).parent / "facts"
 NODE_KEY = "nodekey:" + "ab" * 32
 BY_ID = "/dev/disk/by-id/virtio-COTTAGE0001"
+LOGIN_KEY = "ssh-ed25519 " + "A" * 64
 
 
 def answer(case: str, **changed: str) -> str:
@@ -50,4 +53,24 @@ def image(
         arch=arch,
         kernel_bytes=kernel_bytes,
         initrd_bytes=initrd_bytes,
+    )
+
+
+def plan(
+    seen: Facts,
+    inventory: Host | None = None,
+    *,
+    devices: dict[str, str] | None = None,
+    login: Login | None = None,
+    vault_identity: Identity | None = None,
+) -> Plan:
+    return make_plan(
+        run_id="run-2",
+        host=inventory or host(),
+        facts=seen,
+        host_key="ssh-ed25519 AAAA",
+        login=login or Login(user="root", port=22, key=LOGIN_KEY),
+        devices=devices or {"main": BY_ID},
+        image=image(),
+        vault_identity=vault_identity,
     )

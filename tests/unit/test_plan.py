@@ -4,26 +4,16 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from tasks.model.disks import plan_disks, same_disks
 from tasks.model.errors import TargetRefused, UnexpectedState
-from tasks.model.facts import Facts
-from tasks.model.host import Host
 from tasks.model.image import MIB
-from tasks.model.plan import Plan, check_target, make_plan, plan_disks, same_disks
-from tests.unit.cases import BY_ID, facts, host, image, status
+from tasks.model.plan import Plan
+from tasks.model.target import check_target
+from tasks.tailnet.identity import Identity
+from tests.unit.cases import BY_ID, facts, host, image, plan, status
 
 NOW = datetime(2026, 6, 1, 12, 0, tzinfo=UTC)
 MAIN = {"main": BY_ID}
-
-
-def plan(seen: Facts, devices: dict[str, str] = MAIN, inventory: Host | None = None) -> Plan:
-    return make_plan(
-        run_id="run-2",
-        host=inventory or host(),
-        facts=seen,
-        host_key="ssh-ed25519 AAAA",
-        devices=devices,
-        image=image(),
-    )
 
 
 def test_fit_target_is_accepted() -> None:
@@ -88,6 +78,67 @@ def test_standard_way_needs_no_tailscale() -> None:
     check_target(bare, host(way="standard"), None, now=NOW)
     with pytest.raises(TargetRefused, match="container"):
         check_target(facts("debian-12", container="docker"), host(way="standard"), None, now=NOW)
+
+
+def test_standard_way_keeps_what_can_be_kept() -> None:
+    sealed = facts("debian-12", tailscale_state_kind="sealed")
+    with pytest.raises(TargetRefused, match="TPM"):
+        check_target(sealed, host(way="standard"), None, now=NOW)
+    check_target(sealed, host(way="standard", keep={"tailscale_state": False}), None, now=NOW)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"tailscale_status": status(state="Stopped")}, "Stopped"),
+        ({"tailscale_status": status(state="Starting")}, "Starting"),
+        ({"tailscaled_pid": "", "tailscale_status": ""}, "nothing"),
+    ],
+)
+def test_standard_way_loses_no_node_that_is_only_down(changed: dict[str, str], said: str) -> None:
+    down = facts("debian-12", **changed)
+    with pytest.raises(TargetRefused, match=rf"not up \(tailscaled says {said}\).*keep.tailscale_state = false"):
+        check_target(down, host(way="standard"), None, now=NOW)
+    check_target(down, host(way="standard", keep={"tailscale_state": False}), None, now=NOW)
+
+
+def test_standard_way_goes_without_a_node_that_logged_out() -> None:
+    out = facts("debian-12", tailscale_status=status(state="NeedsLogin"))
+    check_target(out, host(way="standard"), None, now=NOW)
+    made = plan(out, host(way="standard"))
+    assert not made.carries_state
+    assert any("NeedsLogin" in warning and "login of its own" in warning for warning in made.warnings)
+    assert "Tailscale" not in " ".join(made.carried)
+
+
+def test_standard_way_carries_the_state_by_way_of_the_vault() -> None:
+    made = plan(facts("debian-12"), host(way="standard"))
+    assert made.carries_state
+    assert "Tailscale state (from the vault)" in made.carried
+    assert any("no dead-man" in warning for warning in made.warnings)
+    without = plan(facts("debian-12"), host(way="standard", keep={"tailscale_state": False}))
+    assert not without.carries_state
+    assert any("does not keep this node's Tailscale state" in warning for warning in without.warnings)
+
+
+STOCK = {"installer_mark": "", "tailscale_installed": "", "tailscaled_pid": "", "tailscale_status": ""}
+
+
+def test_standard_way_resumed_in_the_stock_installer() -> None:
+    stock = facts("installer", os_release="ID=nixos\nVARIANT_ID=installer", **STOCK)
+    assert not plan(stock, host(way="standard")).carries_state
+    identity = Identity(node_key="nodekey:" + "cd" * 32, node_id="n7", addresses=("100.64.0.7",))
+    made = plan(stock, host(way="standard"), vault_identity=identity)
+    assert made.carries_state
+    assert made.origin.identity == identity
+    assert any("100.64.0.7" in warning and "vault" in warning for warning in made.warnings)
+    assert not any("dead-man" in warning for warning in made.warnings)
+
+
+def test_live_state_of_our_installer_goes_before_the_vault() -> None:
+    made = plan(facts("installer"), host(way="standard"))
+    assert made.carries_state
+    assert "Tailscale state" in made.carried
 
 
 def test_no_systemd_is_no_refusal() -> None:
@@ -170,20 +221,20 @@ def test_plan_made_in_the_installer_knows_the_origin_by_its_mark() -> None:
 
 def test_same_disks() -> None:
     made = plan(facts("debian-12"))
-    same_disks(made, facts("installer"))
+    same_disks(made.wipe, facts("installer"))
     with pytest.raises(UnexpectedState, match="is another disk in the installer"):
-        same_disks(made, facts("installer", disks="vda size 6291456\nvda serial OTHER"))
+        same_disks(made.wipe, facts("installer", disks="vda size 6291456\nvda serial OTHER"))
     with pytest.raises(UnexpectedState, match="not in the installer"):
-        same_disks(made, facts("installer", disk_links=""))
+        same_disks(made.wipe, facts("installer", disk_links=""))
 
 
 def test_device_that_is_another_disk_now_is_noticed() -> None:
     two = "vda size 6291456\nvda serial COTTAGE0001\nvdb size 6291456\nvdb serial DATA"
     swapped = two.replace("vda", "vdx").replace("vdb", "vda").replace("vdx", "vdb")
-    made = plan(facts("debian-12", disks=two), {"main": "/dev/vda"})
+    made = plan(facts("debian-12", disks=two), devices={"main": "/dev/vda"})
     assert any("by-id is safer" in warning for warning in made.warnings)
     with pytest.raises(UnexpectedState, match="/dev/vda is another disk"):
-        same_disks(made, facts("installer", disks=swapped))
+        same_disks(made.wipe, facts("installer", disks=swapped))
 
 
 def test_markdown_shows_the_disks_and_escapes_the_target() -> None:
@@ -205,7 +256,7 @@ def test_plan_survives_json_and_holds_no_state() -> None:
 
 
 def test_warnings() -> None:
-    made = plan(facts("debian-12", tailscale_status=status(KeyExpiry=later(days=9))), inventory=host(disks=[]))
+    made = plan(facts("debian-12", tailscale_status=status(KeyExpiry=later(days=9))), host(disks=[]))
     assert any("pins no disks" in warning for warning in made.warnings)
     assert any("2026-06-10 12:00" in warning for warning in made.warnings)
     assert plan(facts("debian-12")).warnings == ()

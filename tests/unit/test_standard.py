@@ -1,0 +1,60 @@
+"""How the installer is started: with our flags, or, in the standard way, with none that a stock image does not know."""
+
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from tasks.kexec import _check_programs, _start
+from tasks.model.command import CommandResult
+from tasks.model.errors import TargetRefused
+from tasks.model.results import Started
+from tasks.reconnect import _what_next
+from tests.unit.cases import facts, host, plan
+
+STANDARD = host(way="standard")
+
+
+def run_start(folder: Path, script: str) -> int:
+    """Start what the command for the standard way starts, with a `kexec/run` of our own."""
+    (folder / "kexec").mkdir()
+    (folder / "kexec" / "initrd").write_text("kernel's files, and SSH host keys behind them")
+    (folder / "kexec" / "run").write_text(f"#!/bin/sh\n{script}\n")
+    (folder / "kexec" / "run").chmod(0o755)
+    command = _start(STANDARD, plan(facts("debian-12"), STANDARD), str(folder))
+    return subprocess.run(command, check=False, timeout=60).returncode
+
+
+@pytest.mark.parametrize(("script", "status"), [("exit 0", 0), ("exit 3", 3), ("kill -9 $$", 137)])
+def test_stock_image_gets_no_flags_and_leaves_no_keys(tmp_path: Path, script: str, status: int) -> None:
+    assert run_start(tmp_path, f'echo "$#" >{tmp_path}/flags\n{script}') == status
+    assert (tmp_path / "flags").read_text() == "0\n"
+    assert not (tmp_path / "kexec" / "initrd").exists()
+
+
+def test_our_image_gets_run_and_dead_man() -> None:
+    command = _start(host(), plan(facts("debian-12")), "/var/lib/holdfast/x")
+    assert command[-5:] == ["/var/lib/holdfast/x/kexec/run", "--run-id", "run-2", "--dead-man-s", "900"]
+
+
+def target(*lacking: str) -> Any:
+    def run(argv: Sequence[str], **_more: object) -> CommandResult:
+        return CommandResult(tuple(argv), "cottage", 1 if argv[-1] in lacking else 0, "", "", 0.0)
+
+    return cast("Any", SimpleNamespace(run=run))
+
+
+def test_stock_image_needs_programs_of_the_origin() -> None:
+    _check_programs(target(), STANDARD)
+    for program in ("cpio", "gzip"):
+        with pytest.raises(TargetRefused, match=rf"no {program} on cottage.*Install {program}"):
+            _check_programs(target(program), STANDARD)
+
+
+def test_who_does_not_come_back_is_told_what_happens_by_itself() -> None:
+    started = Started(kexec_at=1_800_000_000.0, origin_boot_id="x")
+    assert "no dead-man" in _what_next(STANDARD, started)
+    assert "untouched origin at about" in _what_next(host(), started)
