@@ -1,0 +1,6 @@
+# Stands for disko: its module.
+{
+  outputs = _: {
+    nixosModules.disko = ./module.nix;
+  };
+}

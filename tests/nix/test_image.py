@@ -1,0 +1,340 @@
+"""nix/kexec-tailscale.nix: what the image's configuration becomes, with nixos-images' modules beside it."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.nix.evaluator import ROOT, SYSTEMS, Nix
+
+SCRIPTS = ROOT / "nix" / "scripts"
+IMAGE = "holdfast.packages.x86_64-linux.kexec-tailscale"
+STATE = "/var/lib/tailscale/tailscaled.state"
+Values = dict[str, Any]
+
+
+def image(nix: Nix, module: str = "{ }", system: str = "x86_64-linux") -> Values:
+    """Return every option that is set in an image with this module, with its value."""
+    values: Values = nix.evaluate(f'values (image "{system}" ({module}))')
+    return values
+
+
+def installer(nix: Nix, option: str, value: str) -> Values:
+    """Return the image with one of our options set; `value` is Nix, with `pkgs`."""
+    return image(nix, f"{{ pkgs, ... }}: {{ holdfast.installer.{option} = {value}; }}")
+
+
+def named(packages: list[dict[str, str]]) -> list[str]:
+    return [package["name"] for package in packages]
+
+
+def text(nix: Nix, name: str) -> str:
+    """Return the text of what the image has or is made from, by its name."""
+    (found,) = (one["text"] for one in nix.packages(IMAGE).values() if one["name"] == name)
+    return found
+
+
+def fill(script: str, **placeholders: str) -> str:
+    """Return a script of nix/scripts with its placeholders filled in; each of them must be there."""
+    text = (SCRIPTS / script).read_text()
+    for name, value in placeholders.items():
+        assert f"@{name}@" in text
+        text = text.replace(f"@{name}@", value)
+    assert not re.search(r"@[A-Za-z]+@", text), f"{script} has more placeholders than these"
+    return text
+
+
+def test_kernel_returns_to_the_origin_after_a_panic_or_a_failed_first_stage(nix: Nix) -> None:
+    assert {"panic=30", "boot.panic_on_fail"} <= set(image(nix)["boot.kernelParams"])
+
+
+def test_modules_that_tailscaled_asks_for_are_loaded_early(nix: Nix) -> None:
+    modules = image(nix)["boot.kernelModules"]
+    assert {"tun", "nf_tables", "nft_compat", "xt_mark", "xt_MASQUERADE", "xt_conntrack"} <= set(modules)
+    assert "zfs" in modules
+
+
+def test_tailscaled_starts(nix: Nix) -> None:
+    assert image(nix)["services.tailscale.enable"] is True
+
+
+def test_state_is_restored_before_the_second_stage_and_so_before_tailscaled(nix: Nix) -> None:
+    restore = image(nix)["boot.initrd.systemd.services"]["holdfast-restore"]
+    assert restore["wantedBy"] == ["initrd.target"]
+    assert "initrd.target" in restore["before"]
+    # /sysroot/etc may be an overlay, which is there once initrd-fs.target is reached.
+    assert "initrd-fs.target" in restore["after"]
+    assert restore["requiredBy"] == []
+    assert restore["unitConfig"]["DefaultDependencies"] is False
+
+
+def test_restore_runs_the_script_of_this_repository_on_the_new_root(nix: Nix) -> None:
+    values = image(nix)
+    script = values["boot.initrd.systemd.services"]["holdfast-restore"]["script"]
+    (command,) = (line for line in script.replace("\\\n", "").splitlines() if "installer-restore.sh" in line)
+    shell, restore, *arguments = command.split()
+    assert nix.stored(restore).read_text() == (SCRIPTS / "installer-restore.sh").read_text()
+    assert arguments == [
+        *("--root", "/sysroot"),
+        *("--image-id", "holdfast-kexec-installer-x86_64-linux"),
+        *("--dead-man-s", "900", "/"),
+    ]
+    assert {shell.removesuffix("/sh"), restore} <= set(values["boot.initrd.systemd.storePaths"])
+
+
+def test_first_stage_has_the_programs_of_the_restore(nix: Nix) -> None:
+    programs = named(image(nix)["boot.initrd.systemd.initrdBin"])
+    assert {"findutils", "gnugrep", "gnused", "gnutar", "gzip"} <= set(programs)
+
+
+def test_stock_restore_cannot_fail_the_first_stage(nix: Nix) -> None:
+    script = image(nix)["boot.initrd.systemd.services"]["restore-state-from-initrd"]["script"]
+    assert script.splitlines() == ["set +e", "stock restore", "exit 0"]
+
+
+def test_origins_host_name_stays(nix: Nix) -> None:
+    values = image(nix)
+    assert values["networking.hostName"] == ""
+    assert "/sysroot/etc/hostname" in values["boot.initrd.systemd.services"]["holdfast-restore"]["script"]
+    named_values = image(nix, '{ networking.hostName = "rescue"; }')
+    assert named_values["networking.hostName"] == "rescue"
+    assert "hostname" not in named_values["boot.initrd.systemd.services"]["holdfast-restore"]["script"]
+
+
+@pytest.mark.parametrize("stage", ["boot.initrd.systemd", "systemd"])
+def test_dead_man_is_armed_in_both_stages(nix: Nix, stage: str) -> None:
+    values = image(nix)
+    timer = values[f"{stage}.timers"]["holdfast-deadman"]
+    assert timer["wantedBy"] == ["sysinit.target"]
+    assert timer["timerConfig"]["OnActiveSec"] == 900
+    assert timer["unitConfig"]["DefaultDependencies"] is False
+    service = values[f"{stage}.services"]["holdfast-deadman"]
+    assert service["serviceConfig"]["Type"] == "oneshot"
+    assert service["wantedBy"] == []
+
+
+def test_dead_man_of_the_second_stage_is_the_script_of_this_repository(nix: Nix) -> None:
+    values = image(nix)
+    assert "network-pre.target" in values["systemd.timers"]["holdfast-deadman"]["before"]
+    _, script = values["systemd.services"]["holdfast-deadman"]["serviceConfig"]["ExecStart"].split()
+    assert nix.stored(script).read_text() == (SCRIPTS / "dead-man.sh").read_text()
+
+
+def test_dead_man_of_the_first_stage_needs_nothing_but_systemd(nix: Nix) -> None:
+    service = image(nix)["boot.initrd.systemd.services"]["holdfast-deadman"]
+    assert service["serviceConfig"]["ExecStart"] == "/bin/systemctl reboot --force --force"
+
+
+def test_generator_reads_the_deadline_where_the_restore_leaves_it(nix: Nix) -> None:
+    (generator,) = image(nix)["systemd.generators"].values()
+    assert nix.packages(IMAGE)[generator]["name"] == "holdfast-dead-man"
+    first, path, *rest = text(nix, "holdfast-dead-man").splitlines()
+    assert re.fullmatch(r"#!/nix/store/\S+-bash/bin/sh", first)
+    assert re.fullmatch(r"export PATH=/nix/store/\S+-coreutils/bin:/nix/store/\S+-gnused/bin", path)
+    assert rest == fill("dead-man-generator.sh", handover="/run").splitlines()[1:]
+
+
+def test_network_of_the_origin_comes_back_by_the_script_of_this_repository(nix: Nix) -> None:
+    unit = image(nix)["systemd.services"]["restore-network"]
+    (command,) = unit["serviceConfig"]["ExecStart"]
+    _, script, *arguments = command.split()
+    assert nix.stored(script).read_text() == (SCRIPTS / "restore-network.sh").read_text()
+    handed_over = [f"/root/network/{name}.json" for name in ("addrs", "routes-v4", "routes-v6")]
+    assert arguments == [*handed_over, "/run/systemd/network"]
+    assert named(unit["path"]) == ["jq"]
+    assert "network-pre.target" in unit["before"]
+
+
+def test_resolved_takes_the_name_servers_of_the_origin(nix: Nix) -> None:
+    assert image(nix)["services.resolved.enable"] is True
+
+
+def test_preferences_are_softened_once_before_tailscaled(nix: Nix) -> None:
+    unit = image(nix)["systemd.services"]["holdfast-tailscale-prefs"]
+    assert unit["before"] == unit["wantedBy"] == ["tailscaled.service"]
+    assert unit["serviceConfig"]["RemainAfterExit"] is True
+    assert unit["unitConfig"]["ConditionPathExists"] == STATE
+    _, script, *arguments = unit["serviceConfig"]["ExecStart"].split()
+    assert nix.stored(script).read_text() == (SCRIPTS / "tailscale-prefs.sh").read_text()
+    assert arguments == ["soften", STATE, "/run/holdfast/prefs.json"]
+
+
+def test_carry_over_finds_the_saved_preferences_where_the_image_puts_them(nix: Nix) -> None:
+    unit = image(nix)["systemd.services"]["holdfast-tailscale-prefs"]
+    saved = unit["serviceConfig"]["ExecStart"].split()[-1]
+    assert saved in (SCRIPTS / "carry-over.sh").read_text()
+
+
+def test_nixos_install_is_ours_and_runs_the_real_one(nix: Nix) -> None:
+    made = text(nix, "holdfast-nixos-install")
+    real, carry_over = re.findall(r'"(/nix/store/[^"]+)"', made)
+    assert made == fill("nixos-install.sh", nixosInstall=real, carryOver=carry_over)
+    assert re.fullmatch(r"/nix/store/\S+-nixos-install/bin/nixos-install", real)
+    scripts = nix.stored(carry_over).parent
+    assert (scripts / "carry-over.sh").read_text() == (SCRIPTS / "carry-over.sh").read_text()
+    assert (scripts / "tailscale-prefs.sh").is_file()
+
+
+def test_nixos_install_goes_before_the_real_one_on_path(nix: Nix) -> None:
+    packages = '(image "x86_64-linux" { }).config.environment.systemPackages'
+    ours = f'builtins.filter (one: one.name == "holdfast-nixos-install") {packages}'
+    assert nix.evaluate(f"map (one: [ one.destination one.executable one.meta.priority ]) ({ours})") == [
+        ["/bin/nixos-install", True, -10]
+    ]
+    assert "jq" in named(image(nix)["environment.systemPackages"])
+
+
+def test_kexec_run_is_the_script_of_this_repository(nix: Nix) -> None:
+    made = text(nix, "kexec-run")
+    (init,) = re.findall(r'^init="(.*)"$', made, re.MULTILINE)
+    assert re.fullmatch(r"/nix/store/\S+-nixos-system-[^/]*/init", init)
+    parameters = " ".join(image(nix)["boot.kernelParams"])
+    assert made == fill("kexec-run.sh", init=init, kernelParams=parameters)
+
+
+def test_kernel_parameters_cannot_leave_their_quotes(nix: Nix) -> None:
+    hostile = r"""{ boot.kernelParams = lib.mkForce [ "a=\"b c\"" "$(touch x)" "`id`" "\\" ]; }"""
+    run = nix.packages(f'(image "x86_64-linux" ({hostile})).config.system.build.kexecRun')
+    (made,) = (one["text"] for one in run.values() if one["name"] == "kexec-run")
+    (line,) = re.findall(r"^kernel_params=.*$", made, re.MULTILINE)
+    said = subprocess.run(
+        ["sh", "-c", f'{line}\nprintf %s "$kernel_params"'], capture_output=True, text=True, check=True
+    )
+    assert said.stdout == 'a="b c" $(touch x) `id` \\'
+
+
+@pytest.mark.parametrize("name", ["kexec-run", "holdfast-nixos-install", "holdfast-dead-man"])
+def test_filled_scripts_are_posix_shell(nix: Nix, name: str) -> None:
+    shellcheck = shutil.which("shellcheck") or Path(sys.executable).with_name("shellcheck")
+    done = subprocess.run(
+        [shellcheck, "--shell=sh", "-"], input=text(nix, name), capture_output=True, text=True, check=False
+    )
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize(("system", "kernel"), list(zip(SYSTEMS, ("bzImage", "Image"), strict=True)))
+def test_image_is_one_uncompressed_tar_with_what_nixos_anywhere_starts(nix: Nix, system: str, kernel: str) -> None:
+    packages = nix.packages(f"holdfast.packages.{system}.kexec-tailscale")
+    (made,) = (one for one in packages.values() if one["name"] == f"holdfast-kexec-installer-{system}.tar")
+    copied = re.findall(r"^cp /nix/store/[^-]+-(\S+) (\S+)$", made["text"], re.MULTILINE)
+    assert {place: source for source, place in copied} == {
+        "kexec/run": "kexec-run",
+        "kexec/kexec": "kexec-tools/bin/kexec",
+        "kexec/ip": "iproute2/bin/ip",
+        "kexec/bzImage": f"linux/{kernel}",
+        "kexec/initrd": "initrd/initrd",
+    }
+    (tar,) = (line.split() for line in made["text"].splitlines() if line.startswith("tar "))
+    assert tar[-3:] == ["-cf", "$out", "kexec"]
+    assert not {"-z", "--gzip", "--zstd", "--auto-compress"} & set(tar)
+
+
+def test_image_names_itself(nix: Nix) -> None:
+    assert image(nix)["system.image.id"] == "holdfast-kexec-installer-x86_64-linux"
+    assert image(nix, '{ system.image.id = "mine"; }')["system.image.id"] == "mine"
+
+
+def test_nothing_of_the_aarch64_image_is_for_another_machine(nix: Nix) -> None:
+    packages = nix.packages("holdfast.packages.aarch64-linux.kexec-tailscale")
+    assert {one["system"] for one in packages.values()} == {"aarch64-linux"}
+    assert "x86" not in str(packages)
+    assert "x86" not in str(image(nix, system="aarch64-linux"))
+
+
+def test_nobody_logs_in_by_password_unless_told_to(nix: Nix) -> None:
+    values = image(nix)
+    settings = "services.openssh.settings"
+    assert values["services.openssh.enable"] is True
+    assert values[f"{settings}.PasswordAuthentication"] is False
+    assert values[f"{settings}.KbdInteractiveAuthentication"] is False
+    assert values[f"{settings}.PermitRootLogin"] == "prohibit-password"
+    assert {user: one["initialHashedPassword"] for user, one in values["users.users"].items()} == {
+        "root": None,
+        "nixos": None,
+    }
+    assert values["services.getty.autologinUser"] == "root"
+
+
+def test_sshd_has_every_kind_of_host_key_that_an_operator_may_know(nix: Nix) -> None:
+    keys = {key["type"]: key["path"] for key in image(nix)["services.openssh.hostKeys"]}
+    assert keys == {kind: f"/etc/ssh/ssh_host_{kind}_key" for kind in ("ed25519", "ecdsa", "rsa")}
+
+
+def test_hashed_password_is_for_the_console_only(nix: Nix) -> None:
+    values = installer(nix, "hashedPassword", '"$y$j9T$salt$hash"')
+    assert values["users.users"]["root"]["initialHashedPassword"] == "$y$j9T$salt$hash"
+    assert values["users.users"]["nixos"]["initialHashedPassword"] is None
+    assert values["services.getty.autologinUser"] is None
+    assert values["services.openssh.settings.PasswordAuthentication"] is False
+
+
+def test_authorized_keys_let_root_in(nix: Nix) -> None:
+    values = installer(nix, "authorizedKeys", '[ "ssh-ed25519 AAAA you@laptop" ]')
+    assert values["users.users"]["root"]["openssh"]["authorizedKeys"]["keys"] == ["ssh-ed25519 AAAA you@laptop"]
+    assert image(nix)["users.users"]["root"]["openssh"]["authorizedKeys"]["keys"] == []
+
+
+def test_extra_packages_are_in_the_installer(nix: Nix) -> None:
+    assert "age" not in named(image(nix)["environment.systemPackages"])
+    assert "age" in named(installer(nix, "extraPackages", "[ pkgs.age ]")["environment.systemPackages"])
+
+
+def test_network_of_the_image_goes_before_the_origins(nix: Nix) -> None:
+    networks = installer(nix, "network", '{ "05-uplink".matchConfig.Name = "enp1s0"; }')["systemd.network.networks"]
+    assert networks["05-uplink"]["matchConfig"] == {"Name": "enp1s0"}
+    # restore-network.sh names its files 10-…
+    assert '"$4/10-' in (SCRIPTS / "restore-network.sh").read_text()
+
+
+def test_misspelt_network_is_refused(nix: Nix) -> None:
+    wrong = '{ holdfast.installer.network."05-uplink".matchCofig.Name = "enp1s0"; }'
+    assert "matchCofig' does not exist" in nix.refusal(f'values (image "x86_64-linux" {wrong})')
+
+
+def test_commands_run_before_tailscaled_and_cannot_stop_it(nix: Nix) -> None:
+    unit = installer(nix, "beforeTailscaled", '"curl https://login.example.org"')["systemd.services"]
+    ours = unit["holdfast-before-tailscaled"]
+    assert ours["script"] == "curl https://login.example.org"
+    assert ours["wantedBy"] == ours["before"] == ["tailscaled.service"]
+    assert ours["requiredBy"] == []
+    assert ours["serviceConfig"]["TimeoutStartSec"] == 120
+    assert "/run/current-system/sw" in ours["path"]
+    assert "holdfast-before-tailscaled.service" in unit["holdfast-tailscale-prefs"]["after"]
+    assert "holdfast-before-tailscaled" not in image(nix)["systemd.services"]
+
+
+@pytest.mark.parametrize("stage", ["boot.initrd.systemd", "systemd"])
+def test_dead_man_seconds_set_both_timers(nix: Nix, stage: str) -> None:
+    values = installer(nix, "deadManSeconds", "1800")
+    assert values[f"{stage}.timers"]["holdfast-deadman"]["timerConfig"]["OnActiveSec"] == 1800
+    assert "--dead-man-s 1800" in values["boot.initrd.systemd.services"]["holdfast-restore"]["script"]
+
+
+def test_image_refuses_to_be_built_without_nixos_images(nix: Nix) -> None:
+    alone = 'nixos { imports = [ holdfast.nixosModules.kexec-tailscale ]; nixpkgs.hostPlatform = "x86_64-linux"; }'
+    refusal = nix.refusal(f"({alone}).config.system.build.kexecTailscale.drvPath")
+    assert "Hint: import nixos-images.nixosModules.kexec-installer" in refusal
+    assert any("Hint: import nixos-images" in message for message in nix.evaluate(f"refusals ({alone})"))
+
+
+def test_image_refuses_an_etc_that_cannot_be_written(nix: Nix) -> None:
+    overlay = "{ system.etc.overlay = { enable = true; mutable = false; }; }"
+    (message,) = nix.evaluate(f'refusals (image "x86_64-linux" {overlay})')
+    assert "Hint: leave system.etc.overlay.mutable on" in message
+    assert nix.evaluate('refusals (image "x86_64-linux" { system.etc.overlay.enable = true; })') == []
+
+
+def test_every_option_is_documented(nix: Nix) -> None:
+    options = nix.evaluate('declared "holdfast." (image "x86_64-linux" { })')
+    assert {name.removeprefix("holdfast.installer.") for name in options} == {
+        *("authorizedKeys", "beforeTailscaled", "deadManSeconds", "extraPackages", "hashedPassword", "network"),
+    }
+    for name, option in options.items():
+        assert option["description"].strip().endswith("."), name
+        assert option["hasDefault"], name
+        assert option["hasExample"], name
+        assert option["type"] != "raw value", name
