@@ -34,8 +34,13 @@ tar -xzf - -C "$new" --no-same-owner --no-same-permissions
 chown -R 0:0 "$new"
 find "$new" -type d -exec chmod 0700 {} +
 find "$new" -type f -exec chmod 0600 {} +
-rm -rf "$folder"
-mv "$new" "$folder"
+if mountpoint -q "$folder"; then # a file system of its own stays where it is
+  find "$folder" -mindepth 1 -maxdepth 1 ! -name lost+found -exec rm -rf {} +
+  cp -a "$new/." "$folder"
+else
+  rm -rf "$folder"
+  mv "$new" "$folder"
+fi
 sync
 """
 

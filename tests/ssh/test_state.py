@@ -3,6 +3,7 @@
 import gzip
 import io
 import os
+import subprocess
 import tarfile
 from pathlib import Path
 
@@ -104,6 +105,21 @@ def test_it_can_be_repeated(target: Connection, root: Path) -> None:
     put_state(target, ARCHIVE, str(root), SYSTEM, timeout_s=TIMEOUT_S)
     assert sorted(path.name for path in folder.iterdir()) == ["certs", "tailscaled.state"]
     assert [path.name for path in folder.parent.iterdir()] == ["tailscale"]
+
+
+def test_folder_that_is_a_file_system_of_its_own_stays_one(target: Connection, root: Path) -> None:
+    folder = root / "var/lib/tailscale"
+    folder.mkdir(parents=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=0755", "tmpfs", str(folder)], check=True)
+    try:
+        (folder / "old").touch()
+        for _ in range(2):
+            put_state(target, ARCHIVE, str(root), SYSTEM, timeout_s=TIMEOUT_S)
+        assert folder.is_mount()
+        assert sorted(path.name for path in folder.iterdir()) == ["certs", "tailscaled.state"]
+        assert folder.stat().st_mode & 0o7777 == 0o700
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
 
 
 @pytest.mark.parametrize(
