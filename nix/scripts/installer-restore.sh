@@ -1,22 +1,48 @@
 #!/bin/sh
+# installer-restore.sh [--root ROOT] [--image-id ID] --dead-man-s N HANDOVER
 # Runs once, early in the installer's boot: puts what kexec/run handed over in its place, and writes the
 # installer's mark, /run/holdfast/installer.json:
 #   {"image_id": "…", "run_id": "…", "origin_boot_id": "…", "state": "restored", "dead_man_at": 1790000000, "dead_man_s": 900}
 # `state` is "restored", "none" or "refused: WHY"; run_id and origin_boot_id are null if nothing was handed over.
-# Whatever is wrong with the hand-over, the installer starts.
-#   installer-restore.sh HANDOVER DEAD-MAN-S
-# HANDOVER is the folder that kexec/run's cpio was unpacked to; DEAD-MAN-S is the image's own deadline in seconds.
+# What kexec/run told stays beside it as run.json, for the dead-man's generator. Whatever is wrong with the hand-over,
+# the installer starts.
+#   --root ROOT     what becomes the installer's root (default /): in stage 1 of NixOS, /sysroot. /etc, /root and /var
+#                   are below it; /run and /proc are the running kernel's, and stay when the root changes
+#   --image-id ID   the image's name (default: IMAGE_ID of ROOT's /etc/os-release)
+#   --dead-man-s N  the image's own deadline, in seconds; kexec/run may have told another
+# HANDOVER is the folder that kexec/run's cpio was unpacked to.
 set -eu
 umask 077
 export LC_ALL=C
 
-handover=${1%/}
-dead_man_s=$2
-root=${HOLDFAST_ROOT:-} # a folder that stands for the installer's root, in tests
-limit=67108864          # bytes that a state archive may hold, unpacked
-entries=2000            # files that it may hold
+system=${HOLDFAST_ROOT:-} # a folder that stands for the running system's root, in tests
+limit=67108864            # bytes that a state archive may hold, packed and unpacked
+entries=2000              # files that it may hold
+names_limit=262144        # bytes of their names
 
 log() { echo "holdfast-restore: $*" >&2; }
+
+fail() {
+	log "$*"
+	exit 1
+}
+
+root=/
+image_id=
+dead_man_s=
+while [ $# -gt 1 ]; do
+	case $1 in
+	--root) root=$2 ;;
+	--image-id) image_id=$2 ;;
+	--dead-man-s) dead_man_s=$2 ;;
+	*) fail "unknown flag $1" ;;
+	esac
+	shift 2
+done
+[ $# -eq 1 ] && [ -n "$dead_man_s" ] ||
+	fail "usage: installer-restore.sh [--root ROOT] [--image-id ID] --dead-man-s N HANDOVER"
+root=$system${root%/}
+handover=${1%/}
 
 # fact NAME: a string of run.json, or null
 fact() {
@@ -43,14 +69,21 @@ restore_ssh() {
 	done
 }
 
-# check_tar FILE: prints why it must not be unpacked, or nothing. GNU tar prints a line break in a name as \n.
+size() { wc -c <"$1"; }
+
+# check_tar FILE NAMES: prints why it must not be unpacked, or nothing. NAMES is a file for the names in it: GNU tar
+# prints a line break in a name as \n, so each has a line.
 check_tar() {
-	if [ "$(wc -c <"$1")" -gt "$limit" ]; then
+	if [ "$(size "$1")" -gt "$limit" ]; then
 		echo "the archive holds more than $limit bytes"
 		return
 	fi
-	if ! names=$(tar -tPf "$1" 2>/dev/null); then
+	if ! tar -tPf "$1" >"$2" 2>/dev/null; then
 		echo "the archive is damaged"
+		return
+	fi
+	if [ "$(wc -l <"$2")" -gt "$entries" ] || [ "$(size "$2")" -gt "$names_limit" ]; then
+		echo "the archive holds more than $entries files, or very long names"
 		return
 	fi
 	case $(tar -tvPf "$1" 2>/dev/null | cut -c 1 | sort -u | tr -d '\n') in
@@ -59,10 +92,8 @@ check_tar() {
 		return
 		;;
 	esac
-	count=0
 	found=
 	while IFS= read -r name; do
-		count=$((count + 1))
 		case $name in
 		/* | .. | ../* | */.. | */../*)
 			echo "the archive holds a path that leads out of it"
@@ -70,25 +101,23 @@ check_tar() {
 			;;
 		tailscaled.state | */tailscaled.state) found=1 ;;
 		esac
-		if [ "$count" -gt "$entries" ]; then
-			echo "the archive holds more than $entries files"
-			return
-		fi
-	done <<END
-$names
-END
+	done <"$2"
 	[ -n "$found" ] || echo "the archive has no tailscaled.state"
 }
 
 # unpack ARCHIVE FOLDER: prints why it could not be done, or nothing. Puts the state in FOLDER/state.
 unpack() {
+	if [ "$(size "$1")" -gt "$limit" ]; then
+		echo "the archive has more than $limit bytes"
+		return
+	fi
 	# Bounded, so that a small archive cannot fill the memory; a break off of gzip shows in `failed`.
 	{ gzip -dc "$1" 2>/dev/null || echo >"$2/failed"; } | head -c $((limit + 1)) >"$2/tar"
-	if [ -e "$2/failed" ] && [ "$(wc -c <"$2/tar")" -le "$limit" ]; then
+	if [ -e "$2/failed" ] && [ "$(size "$2/tar")" -le "$limit" ]; then
 		echo "the archive is damaged"
 		return
 	fi
-	why=$(check_tar "$2/tar")
+	why=$(check_tar "$2/tar" "$2/names")
 	if [ -n "$why" ]; then
 		echo "$why"
 		return
@@ -96,6 +125,11 @@ unpack() {
 	mkdir "$2/files"
 	if ! tar -xf "$2/tar" -C "$2/files" --no-same-owner --no-same-permissions 2>/dev/null; then
 		echo "the archive could not be unpacked"
+		return
+	fi
+	# A sparse file takes no room in an archive.
+	if [ -n "$(find "$2/files" -size +$((limit / 512)))" ]; then
+		echo "the archive holds a file of more than $limit bytes"
 		return
 	fi
 	# The archive may hold /var/lib/tailscale itself or what is in it.
@@ -110,7 +144,10 @@ unpack() {
 # Sets `state` to what the mark says.
 restore_state() {
 	archive=$handover/holdfast/tailscale-state.tar.gz
-	if [ ! -f "$archive" ]; then
+	if [ -L "$archive" ] || { [ -e "$archive" ] && [ ! -f "$archive" ]; }; then
+		state="refused: the archive is not a regular file"
+		return
+	elif [ ! -e "$archive" ]; then
 		state=none
 		return
 	fi
@@ -132,7 +169,7 @@ restore_names() {
 		name=$(head -n 1 "$handover/holdfast/hostname")
 		case $name in
 		'' | *[!A-Za-z0-9.-]*) log "host name refused" ;;
-		*) echo "$name" >"$root/proc/sys/kernel/hostname" ;;
+		*) echo "$name" >"$system/proc/sys/kernel/hostname" ;;
 		esac
 	fi
 	[ -f "$handover/holdfast/resolv.conf" ] || return 0
@@ -140,9 +177,9 @@ restore_names() {
 	[ -n "$servers" ] || return 0
 	(
 		umask 022
-		mkdir -p "$root/run/systemd/resolved.conf.d"
+		mkdir -p "$system/run/systemd/resolved.conf.d"
 		echo "[Resolve]
-DNS=$(echo "$servers" | tr '\n' ' ')" >"$root/run/systemd/resolved.conf.d/holdfast.conf"
+DNS=$(echo "$servers" | tr '\n' ' ')" >"$system/run/systemd/resolved.conf.d/holdfast.conf"
 		# A link is resolved's own; a file is ours to write.
 		[ -L "$root/etc/resolv.conf" ] || echo "$servers" | sed 's/^/nameserver /' >"$root/etc/resolv.conf"
 	)
@@ -154,15 +191,18 @@ write_mark() {
 		told=$(sed -n 's/^"dead_man_s": \([1-9][0-9]\{0,8\}\),*$/\1/p' "$handover/holdfast/run.json")
 	fi
 	seconds=${told:-$dead_man_s}
-	image_id=$(sed -n 's/^IMAGE_ID="\{0,1\}\([A-Za-z0-9._-]*\)"\{0,1\}$/\1/p' "$root/etc/os-release")
+	[ -n "$image_id" ] || [ ! -f "$root/etc/os-release" ] ||
+		image_id=$(sed -n 's/^IMAGE_ID="\{0,1\}\([A-Za-z0-9._-]*\)"\{0,1\}$/\1/p' "$root/etc/os-release")
 	(
 		umask 022
-		mkdir -p "$root/run/holdfast"
+		mkdir -p "$system/run/holdfast"
+		[ ! -f "$handover/holdfast/run.json" ] ||
+			head -c 4096 "$handover/holdfast/run.json" >"$system/run/holdfast/run.json"
 		printf '{"image_id": "%s", "run_id": %s, "origin_boot_id": %s, "state": "%s", "dead_man_at": %s, "dead_man_s": %s}\n' \
 			"$image_id" "$(fact run_id)" "$(fact origin_boot_id)" "$state" $(($(date +%s) + seconds)) "$seconds" \
-			>"$root/run/holdfast/installer.json.new"
+			>"$system/run/holdfast/installer.json.new"
 	)
-	mv "$root/run/holdfast/installer.json.new" "$root/run/holdfast/installer.json"
+	mv "$system/run/holdfast/installer.json.new" "$system/run/holdfast/installer.json"
 }
 
 state="refused: the restore broke off"

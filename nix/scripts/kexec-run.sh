@@ -2,7 +2,8 @@
 # kexec/run: hands this machine's identity over to the installer and starts it by kexec. Needs root.
 #
 #   --kexec-extra-flags STR  more flags for kexec, split at spaces (nixos-anywhere passes this)
-#   --state PATH|none        the Tailscale state archive (tar.gz) to hand over; `none` hands over none
+#   --state PATH|none        the Tailscale state archive (tar.gz) to hand over, which must be good; `none` hands over
+#                            none. By default /tmp/tailscale-state.tar.gz, if there is a good one, else the live state
 #   --allow-no-state         go on if no Tailscale state is found
 #   --run-id ID              named in the installer's mark
 #   --dead-man-s N           seconds until the installer reboots into this system if nobody comes
@@ -23,7 +24,9 @@ init="@init@"
 kernel_params="@kernelParams@"
 
 root=${HOLDFAST_ROOT:-} # a folder that stands for the origin's root, in tests
-state_limit=67108864    # bytes unpacked; installer-restore.sh refuses more
+state_limit=67108864    # bytes, packed and unpacked; installer-restore.sh refuses more, and
+entries=2000            # more files than this, and
+names_limit=262144      # more bytes of names
 
 log() { echo "kexec/run: $*" >&2; }
 
@@ -75,21 +78,26 @@ leaving=
 # Not `wc -c`: busybox reads the whole image for it.
 size() { stat -c %s "$initrd"; }
 
-# Overwrites what was appended to the initrd, and cuts it off.
-cut_back() {
-	[ -s "$length_file" ] || return 0
-	length=$(cat "$length_file")
-	first=$(((length + 4095) / 4096))
-	blocks=$((($(size) + 4095) / 4096 - first))
-	if [ "$blocks" -gt 0 ]; then
-		dd if=/dev/zero of="$initrd" bs=4096 seek="$first" count="$blocks" conv=notrunc,fsync 2>/dev/null ||
-			log "could not overwrite the end of $initrd, only cut it off"
-	fi
-	dd if=/dev/null of="$initrd" bs=1 seek="$length" count=0 2>/dev/null
-	if [ "$(size)" != "$length" ]; then
-		log "could not cut $initrd back to $length bytes: it holds secrets, remove it"
+# cut_to LENGTH: overwrites what the initrd has beyond it, and cuts it off. First the rest of a block, then whole ones.
+cut_to() {
+	block=$((($1 + 4095) / 4096))
+	blocks=$((($(size) + 4095) / 4096 - block))
+	[ "$blocks" -gt 0 ] || blocks=0
+	{
+		dd if=/dev/zero of="$initrd" bs=1 seek="$1" count=$((block * 4096 - $1)) conv=notrunc &&
+			dd if=/dev/zero of="$initrd" bs=4096 seek="$block" count="$blocks" conv=notrunc,fsync
+	} 2>/dev/null || log "could not overwrite the end of $initrd, only cut it off"
+	dd if=/dev/null of="$initrd" bs=1 seek="$1" count=0 2>/dev/null
+	if [ "$(size)" != "$1" ]; then
+		log "could not cut $initrd back to $1 bytes: it holds secrets, remove it"
 		return 1
 	fi
+}
+
+# Takes off all that was appended.
+cut_back() {
+	[ -s "$length_file" ] || return 0
+	cut_to "$(cat "$length_file")" || return 1
 	rm -f "$length_file"
 }
 
@@ -133,58 +141,132 @@ add() {
 	printf '%08X' "$bytes" | dd of="$initrd" bs=1 seek=$((header_at + 54)) conv=notrunc 2>/dev/null
 }
 
-# Is it a file that only root can have put there? Says why not.
-trusted() {
-	if [ -L "$1" ] || [ ! -f "$1" ]; then
-		log "$1 is not used: not a regular file"
-	elif [ -z "$(find "$1" -prune -user 0)" ]; then
-		log "$1 is not used: not owned by root"
-	elif [ -z "$(find "$1" -prune ! -perm -020 ! -perm -002)" ]; then
-		log "$1 is not used: others may write to it"
-	elif [ -z "$(find "$1" -prune -links 1)" ]; then
-		log "$1 is not used: it has a second name"
-	else
-		return 0
+# open_trusted FILE: opens it as descriptor 3, if it is a file that only root can have put there; says why not.
+# What is checked is what was opened, and only that is read later, by its descriptor. In a sticky /tmp nobody can put
+# another file in the place of root's own. Should /tmp not be sticky, a swap between the first look and the opening shows:
+# the name must be that of the open file afterwards, itself and not a link. Nobody but root can write to that file.
+open_trusted() {
+	why=$(distrust "$1")
+	if [ -z "$why" ]; then
+		command exec 3<"$1" || return 1
+		why=$(distrust_open "$1")
+		[ -n "$why" ] || return 0
+		exec 3<&-
 	fi
+	log "$1 is not used: $why"
 	return 1
 }
 
-# Sets `state` to an archive, to the folder of the running tailscaled, or to nothing.
+# A FIFO would hold up the opening.
+distrust() { if [ -L "$1" ] || [ ! -f "$1" ]; then echo "not a regular file"; fi; }
+
+distrust_open() {
+	read -r inode owner mode names bytes <<END
+$(stat -L -c '%d:%i %u %a %h %s' /proc/self/fd/3)
+END
+	if [ "$owner" != 0 ]; then
+		echo "not owned by root"
+	elif [ -z "${mode##*[2367]?}" ] || [ -z "${mode##*[2367]}" ]; then
+		echo "others may write to it"
+	elif [ "$(stat -c %d:%i "$1")" != "$inode" ]; then
+		echo "it was replaced meanwhile"
+	elif [ "$names" != 1 ]; then
+		echo "it has a second name"
+	elif [ "$bytes" -gt "$state_limit" ]; then
+		echo "it has more than $state_limit bytes"
+	fi
+}
+
+# Sets `archive`, and opens it, and `live`, the folder of the running tailscaled.
 find_state() {
-	archive=$root/tmp/tailscale-state.tar.gz
+	archive=
 	live=$root/var/lib/tailscale
+	[ -s "$live/tailscaled.state" ] || live=
 	case $state in
 	none)
-		state=
+		live=
 		allow_no_state=1
 		;;
 	'')
-		if [ -e "$archive" ] || [ -L "$archive" ]; then
-			if trusted "$archive"; then
-				state=$archive
-				return
-			fi
-		fi
-		[ ! -s "$live/tailscaled.state" ] || state=$live
+		found=$root/tmp/tailscale-state.tar.gz
+		if { [ -e "$found" ] || [ -L "$found" ]; } && open_trusted "$found"; then archive=$found; fi
 		;;
-	*) trusted "$state" || fail "--state: give a file that only root can write" ;;
+	*)
+		open_trusted "$state" || fail "--state: give a file that only root can write"
+		archive=$state
+		;;
 	esac
 }
 
-# GNU tar exits with 1 when a file changed meanwhile; what was packed is read back anyway.
-pack_live_state() { tar -C "$state" -czf - . || [ $? -eq 1 ]; }
+# Bounded, since it may grow while it is read.
+pack_archive() { head -c $((state_limit + 1)) <&3; }
 
-add_state() {
-	if [ -d "$state" ]; then
-		add holdfast/tailscale-state.tar.gz 0100600 pack_live_state
-	else
-		add holdfast/tailscale-state.tar.gz 0100600 cat "$state"
+# Links are followed: the installer takes none. GNU tar exits with 1 when a file changed meanwhile; what was packed is
+# read back anyway.
+pack_live_state() { { tar -C "$live" -czhf - . || [ $? -eq 1 ]; } | head -c $((state_limit + 1)); }
+
+# The file that was added last, read back from the initrd. `dd` seeks, and does not read what is before.
+added() {
+	{
+		dd bs=4 skip=$((content_at / 4)) count=0 2>/dev/null
+		head -c "$bytes"
+	} <"$initrd"
+}
+
+unpacked() { added | gzip -dc 2>/dev/null | head -c $((state_limit + 1)); }
+
+names() { unpacked | tar -tf - 2>/dev/null; }
+
+# Says why the installer would refuse the archive that was added last, or nothing; installer-restore.sh looks again.
+# Everything is bounded: a small archive may hold any amount. busybox' tar lists a path that leads out without what is
+# wrong with it, but warns, and lists a hard link as a file that leads elsewhere.
+refusal() {
+	if [ "$bytes" -gt "$state_limit" ] || [ "$(unpacked | wc -c)" -gt "$state_limit" ]; then
+		echo "it holds more than $state_limit bytes"
+	elif ! added | gzip -t 2>/dev/null || ! names >/dev/null; then
+		echo "it is not a tar.gz, or damaged"
+	elif [ "$(names | wc -l)" -gt "$entries" ] || [ "$(names | wc -c)" -gt "$names_limit" ]; then
+		echo "it holds more than $entries files, or very long names"
+	elif unpacked | tar -tvf - 2>/dev/null | grep -e '^[^d-]' -e ' -> ' >/dev/null; then
+		echo "it holds links, devices or other things that are not files"
+	elif unpacked | tar -tf - 2>&1 |
+		grep -e '^tar: [Rr]emoving leading ' -e '^/' -e '^\(.*/\)\{0,1\}\.\.\(/.*\)\{0,1\}$' >/dev/null; then
+		echo "it holds a path that leads out of it"
+	elif ! names | grep '^\(.*/\)\{0,1\}tailscaled\.state$' >/dev/null; then
+		echo "it has no tailscaled.state"
 	fi
-	tail -c "+$((content_at + 1))" "$initrd" | tar -tzf - 2>/dev/null |
-		grep '^\(.*/\)\{0,1\}tailscaled\.state$' >/dev/null ||
-		fail "$state is not a tar.gz with a tailscaled.state"
-	unpacked=$(($(tail -c "+$((content_at + 1))" "$initrd" | gzip -dc 2>/dev/null | wc -c)))
-	[ "$unpacked" -le "$state_limit" ] || fail "$state holds $unpacked bytes, more than $state_limit"
+}
+
+# add_state WHAT COMMAND...: appends the archive that the command prints, unless it is one that the installer refuses:
+# then it says so, and takes it off again.
+add_state() {
+	what=$1
+	shift
+	begin=$(size)
+	add holdfast/tailscale-state.tar.gz 0100600 "$@"
+	why=$(refusal)
+	if [ -z "$why" ]; then
+		log "hands over the Tailscale state in $what"
+		return 0
+	fi
+	log "$what is not used: $why"
+	cut_to "$begin" || exit 1
+	return 1
+}
+
+# The archive, or else the live state.
+add_any_state() {
+	if [ -n "$archive" ]; then
+		if add_state "$archive" pack_archive; then return; fi
+		[ -z "$state" ] || fail "--state: give a tar.gz of /var/lib/tailscale"
+	fi
+	if [ -n "$live" ]; then
+		if add_state "$live" pack_live_state; then return; fi
+		fail "the Tailscale state of this system cannot be handed over"
+	fi
+	[ -n "$allow_no_state" ] ||
+		fail "no Tailscale state found: the installer would not be on the tailnet (--allow-no-state goes on)"
+	log "no Tailscale state: the installer will not be on the tailnet"
 }
 
 home_of() { { getent passwd "$1" || grep "^$1:" "$root/etc/passwd"; } | head -n 1 | cut -d: -f6; }
@@ -268,7 +350,8 @@ hand_over() {
 	add routes-v6.json 0100644 routes_v6
 	[ ! -f "$root/etc/machine-id" ] || add machine-id 0100444 cat "$root/etc/machine-id"
 	header holdfast 040700 >>"$initrd"
-	[ -z "$state" ] || add_state
+	add_any_state
+	exec 3<&-
 	add holdfast/hostname 0100644 echo "$host_name"
 	add holdfast/resolv.conf 0100644 resolvers
 	add holdfast/run.json 0100644 run_facts
@@ -283,14 +366,6 @@ load() {
 
 cut_back # of a run that was killed
 find_state
-if [ -n "$state" ]; then
-	log "hands over the Tailscale state in $state"
-elif [ -n "$allow_no_state" ]; then
-	log "no Tailscale state: the installer will not be on the tailnet"
-else
-	fail "no Tailscale state found: the installer would not be on the tailnet (--allow-no-state goes on)"
-fi
-
 hand_over
 loaded=1
 # kexec_load copies faster than the file-based call, which a locked-down kernel insists on.

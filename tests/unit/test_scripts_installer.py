@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import tarfile
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -39,7 +40,8 @@ def packed(*entries: tuple[tarfile.TarInfo, bytes]) -> bytes:
 class Installer:
     """The installer's root, and the folder that kexec/run's archive was unpacked to."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, shell: list[str]) -> None:
+        self.shell = shell
         self.root = folder / "root"
         self.handover = folder / "handover"
         for path in ("etc", "root", "var/lib", "proc/sys/kernel", "run"):
@@ -48,12 +50,17 @@ class Installer:
         for path in ("ssh", "holdfast"):
             (self.handover / path).mkdir(parents=True)
 
-    def restore(self, archive: bytes | None = None) -> dict[str, object]:
+    @property
+    def archive(self) -> Path:
+        return self.handover / "holdfast/tailscale-state.tar.gz"
+
+    def restore(self, archive: bytes | None = None, flags: tuple[str, ...] = ()) -> dict[str, object]:
         """Run the script; return the mark."""
         if archive is not None:
-            (self.handover / "holdfast/tailscale-state.tar.gz").write_bytes(archive)
+            self.archive.write_bytes(archive)
+        script = str(SCRIPTS / "installer-restore.sh")
         subprocess.run(
-            ["dash", str(SCRIPTS / "installer-restore.sh"), str(self.handover), "900"],
+            [*self.shell, script, *flags, "--dead-man-s", "900", str(self.handover)],
             check=True,
             env={"PATH": os.environ["PATH"], "HOLDFAST_ROOT": str(self.root)},
             timeout=60,
@@ -66,9 +73,12 @@ class Installer:
         return self.root / "var/lib/tailscale/tailscaled.state"
 
 
-@pytest.fixture
-def installer(tmp_path: Path) -> Installer:
-    return Installer(tmp_path)
+@pytest.fixture(params=["dash", "busybox sh"])
+def installer(request: pytest.FixtureRequest, tmp_path: Path) -> Installer:
+    shell = request.param.split()
+    if shutil.which(shell[0]) is None:
+        pytest.skip(f"no {shell[0]} here")
+    return Installer(tmp_path, shell)
 
 
 def test_puts_everything_in_its_place(installer: Installer) -> None:
@@ -103,6 +113,46 @@ def test_puts_everything_in_its_place(installer: Installer) -> None:
     assert (root / "etc/resolv.conf").read_text() == "nameserver 192.0.2.53\n"
     assert not ssh.exists()
     assert not ours.exists()
+    assert (root / "run/holdfast/run.json").read_text() == RUN_JSON
+
+
+def test_in_stage_1_the_root_is_another_than_that_of_run_and_proc(installer: Installer) -> None:
+    (installer.handover / "ssh/authorized_keys").write_text("ssh-ed25519 AAAA me\n")
+    (installer.handover / "ssh/ssh_host_ed25519_key").write_text("private")
+    ours = installer.handover / "holdfast"
+    (ours / "run.json").write_text(RUN_JSON)
+    (ours / "hostname").write_text("cottage\n")
+    (ours / "resolv.conf").write_text("nameserver 192.0.2.53\n")
+    (installer.root / "sysroot/etc").mkdir(parents=True)
+    before = {path for path in installer.root.rglob("*") if not path.is_dir()}
+    mark = installer.restore(packed(STATE), ("--root", "/sysroot/", "--image-id", "image-8"))
+    assert (mark["image_id"], mark["state"], mark["dead_man_s"]) == ("image-8", "restored", 600)
+    written = {path for path in installer.root.rglob("*") if not path.is_dir()} - before
+    assert {path.relative_to(installer.root).as_posix() for path in written} == {
+        "proc/sys/kernel/hostname",
+        "run/holdfast/installer.json",
+        "run/holdfast/run.json",
+        "run/systemd/resolved.conf.d/holdfast.conf",
+        "sysroot/etc/resolv.conf",
+        "sysroot/etc/ssh/ssh_host_ed25519_key",
+        "sysroot/root/.ssh/authorized_keys",
+        "sysroot/var/lib/tailscale/tailscaled.state",
+    }
+
+
+def test_without_os_release_there_is_a_mark_all_the_same(installer: Installer) -> None:
+    (installer.root / "etc/os-release").unlink()
+    assert installer.restore()["image_id"] == ""
+
+
+@pytest.mark.parametrize("flags", [[], ["--dead-man-s", "900"], ["--rot", "/", "/"], ["/", "900"]])
+def test_wrong_flags_are_refused(installer: Installer, flags: list[str]) -> None:
+    command = [*installer.shell, str(SCRIPTS / "installer-restore.sh"), *flags]
+    env = {"PATH": os.environ["PATH"], "HOLDFAST_ROOT": str(installer.root)}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "usage: " in done.stderr or "unknown flag" in done.stderr
+    assert not (installer.root / "run/holdfast").exists()
 
 
 def test_without_a_hand_over_it_starts_all_the_same(installer: Installer) -> None:
@@ -118,6 +168,15 @@ def test_takes_the_state_wherever_it_lies_in_the_archive(installer: Installer, f
     assert installer.state.read_bytes() == b"s"
 
 
+def sparse() -> bytes:
+    """An archive with a file of 1 TiB that is one hole."""
+    with tempfile.TemporaryDirectory() as work:
+        with (Path(work) / "hole").open("wb") as file:
+            file.truncate(1 << 40)
+        (Path(work) / "tailscaled.state").write_text("state")
+        return subprocess.run(["tar", "-C", work, "-Sczf", "-", "."], check=True, capture_output=True).stdout
+
+
 @pytest.mark.parametrize(
     ("archive", "reason"),
     [
@@ -128,14 +187,20 @@ def test_takes_the_state_wherever_it_lies_in_the_archive(installer: Installer, f
         (packed(STATE, entry("out", kind=tarfile.SYMTYPE, link="/etc")), "links, devices"),
         (packed(STATE, entry("twin", kind=tarfile.LNKTYPE, link="./tailscaled.state")), "links, devices"),
         (packed(STATE, entry("disk", kind=tarfile.BLKTYPE)), "links, devices"),
+        (packed(STATE, entry("tty", kind=tarfile.CHRTYPE)), "links, devices"),
         (packed(STATE, entry("pipe", kind=tarfile.FIFOTYPE)), "links, devices"),
+        (packed(STATE, entry("out", kind=tarfile.SYMTYPE, link="/etc"), entry("out/x", b"x")), "links, devices"),
         (packed(STATE, *[entry(f"f{n}") for n in range(2001)]), "more than 2000 files"),
+        (packed(STATE, entry("x" * 262144)), "very long names"),
         (gzip.compress(b"\0" * (65 << 20)), "more than 67108864 bytes"),
+        (b"\0" * (65 << 20), "more than 67108864 bytes"),
+        (sparse(), "a file of more than 67108864 bytes"),
         (packed(entry("notes.txt", b"x")), "no tailscaled.state"),
         (packed(entry("tailscaled.state")), "tailscaled.state is empty"),
         (packed(STATE)[:-20], "damaged"),
         (b"not an archive", "damaged"),
         (gzip.compress(b"not a tar" * 200), "damaged"),
+        (b"", "damaged"),
     ],
 )
 def test_a_hostile_archive_is_refused_and_the_installer_starts(
@@ -150,6 +215,34 @@ def test_a_hostile_archive_is_refused_and_the_installer_starts(
     allowed = ("root/.ssh", "etc/ssh", "run/holdfast")
     assert not [name for name in added if not name.startswith(allowed)]
     assert (installer.root / "root/.ssh/authorized_keys").exists()
+
+
+@pytest.mark.parametrize("kind", ["link", "folder", "pipe"])
+def test_a_hand_over_that_is_no_file_is_refused(installer: Installer, tmp_path: Path, kind: str) -> None:
+    if kind == "link":
+        (tmp_path / "elsewhere").write_bytes(packed(STATE))
+        installer.archive.symlink_to(tmp_path / "elsewhere")
+    elif kind == "folder":
+        installer.archive.mkdir()
+    else:
+        os.mkfifo(installer.archive)
+    assert installer.restore()["state"] == "refused: the archive is not a regular file"
+    assert not installer.state.exists()
+
+
+def test_a_line_break_in_a_name_is_part_of_it(installer: Installer) -> None:
+    assert installer.restore(packed(STATE, entry("a\n", b"1"), entry("b\nc", b"2")))["state"] == "restored"
+    assert (installer.state.parent / "b\nc").read_bytes() == b"2"
+
+
+def test_permissions_of_the_archive_are_not_taken(installer: Installer) -> None:
+    info, content = entry("tailscaled.state", b"s")
+    info.mode = 0o6777
+    folder, _ = entry("certs", kind=tarfile.DIRTYPE)
+    folder.mode = 0o777
+    assert installer.restore(packed((info, content), (folder, b"")))["state"] == "restored"
+    modes = {path.name: path.stat().st_mode & 0o7777 for path in (installer.state, installer.state.parent / "certs")}
+    assert modes == {"tailscaled.state": 0o700, "certs": 0o700}
 
 
 def test_facts_that_are_not_what_they_should_be_are_left_out(installer: Installer) -> None:
