@@ -27,7 +27,11 @@ FILES = Path(__file__).parent / "image"
 SCRIPTS = Path(__file__).parent.parent / "nix" / "scripts"
 RUN_SCRIPT = SCRIPTS / "kexec-run.sh"
 GENERATOR = SCRIPTS / "dead-man-generator.sh"
-GUEST_SCRIPTS = (SCRIPTS / "installer-restore.sh", SCRIPTS / "restore-network.sh")
+GUEST_SCRIPTS = tuple(
+    SCRIPTS / f"{name}.sh"
+    for name in ("installer-restore", "restore-network", "tailscale-prefs", "carry-over", "dead-man")
+)
+INSTALL_WRAPPER = SCRIPTS / "nixos-install.sh"
 NIXOS_INSTALL = Path(__file__).parent / "final" / "nixos-install"
 
 PACKAGES = (
@@ -91,6 +95,7 @@ WANTED = {
         "systemd-udevd-kernel.socket",
     ),
     "basic.target": ("ssh.service", "systemd-networkd.service", "tailscaled.service"),
+    "tailscaled.service": ("holdfast-tailscale-prefs.service",),
 }
 """The units that start. systemd's own lists are emptied: what they bring costs seconds without KVM."""
 
@@ -164,7 +169,8 @@ ACCOUNTS = {
     "systemd-journal:x:106:\nsystemd-network:x:998:\nnogroup:x:65534:\n",
 }
 
-OS_RELEASE = 'VARIANT="Holdfast lab installer"\nVARIANT_ID=installer\nIMAGE_ID={image_id}\n'
+OS_RELEASE = 'ID_LIKE=nixos\nVARIANT="Holdfast lab installer"\nVARIANT_ID=installer\nIMAGE_ID={image_id}\n'
+"""nixos-anywhere takes a system for an installer by `ID_LIKE` and `VARIANT_ID` (its src/get-facts.sh)."""
 
 WRAPPER = """\
 #!/bin/sh
@@ -174,18 +180,19 @@ exec "$here/lib/ld-linux-x86-64.so.2" --library-path "$here/lib" "$here/lib/{nam
 
 
 def installer_image() -> Path:
-    """Return the image's tarball, `NAME.tar.gz`, built once for each version of what it is made of.
+    """Return the image's tarball, `NAME.tar`, built once for each version of what it is made of.
 
-    Needs root, and `cpio`, `zstd` and `mmdebstrap` on the host.
+    It is not compressed, as that of `nix/kexec-tailscale.nix`. Needs root, and `cpio`, `zstd` and `mmdebstrap` on the
+    host.
     """
-    return image_folder() / f"{NAME}.tar.gz"
+    return image_folder() / f"{NAME}.tar"
 
 
 def image_folder() -> Path:
     """Return the folder with the tarball and, for booting it without kexec, with `kexec/` unpacked."""
     tailscaled = small_tailscaled()
     parts: list[str | Path] = [SUITE, *PACKAGES, Path(__file__), FILES, *GUEST_SCRIPTS, RUN_SCRIPT, GENERATOR]
-    parts += [str(tailscaled), *([NIXOS_INSTALL] if NIXOS_INSTALL.exists() else [])]
+    parts += [INSTALL_WRAPPER, NIXOS_INSTALL, str(tailscaled)]
 
     def build(into: Path) -> None:
         announce("building the installer image (about 1 min) …")
@@ -195,8 +202,7 @@ def image_folder() -> Path:
         _make_installer(tree, tailscaled)
         _pack_initrd(tree, into / "kexec" / "initrd")
         shutil.rmtree(tree)
-        pack = ["tar", "-C", str(into), "--use-compress-program=gzip -1", "-cf", str(into / f"{NAME}.tar.gz")]
-        subprocess.run([*pack, "kexec"], check=True)
+        subprocess.run(["tar", "-C", str(into), "-cf", str(into / f"{NAME}.tar"), "kexec"], check=True)
 
     return cached("installer-image", parts, build)
 
@@ -280,8 +286,9 @@ def _install_files(tree: Path, tailscaled: Path) -> None:
     (tree / "etc/systemd/system-generators").mkdir()
     _write(tree / "etc/systemd/system-generators/holdfast-dead-man", generator, 0o755)
     shutil.copy(tailscaled, tree / "usr/sbin/tailscaled")
-    if NIXOS_INSTALL.exists():
-        _write(tree / "usr/bin/nixos-install", NIXOS_INSTALL.read_text(), 0o755)
+    _write(ours / "nixos-install", NIXOS_INSTALL.read_text(), 0o755)
+    wrapper = INSTALL_WRAPPER.read_text().replace("@nixosInstall@", "/usr/lib/holdfast/nixos-install")
+    _write(tree / "usr/bin/nixos-install", wrapper.replace("@carryOver@", "/usr/lib/holdfast/carry-over.sh"), 0o755)
     release = (tree / "usr/lib/os-release").read_text()
     _write(tree / "usr/lib/os-release", release + OS_RELEASE.format(image_id=f"{NAME}"), 0o644)
     _write(tree / "etc/machine-id", "", 0o444)  # empty, not absent: this is no first boot

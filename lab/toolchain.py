@@ -26,8 +26,8 @@ SMALL_FEATURES = "cli,netstack,osrouter,iptables,unixsocketidentity,sdnotify,hea
 """What the guests' Tailscale has beside the minimum (`tailscale.com/cmd/featuretags`): 19 instead of 53 MB."""
 
 TREE_SUITE = "trixie"
-TREE_PACKAGES = ("qemu-system-x86", "qemu-utils", "nix-bin", "openssh-client", "git")
-"""QEMU 10 and Nix 2.26. Debian 12's QEMU is slow at kexec and dies with newer kernels; its Nix is too old."""
+TREE_PACKAGES = ("qemu-system-x86", "qemu-utils", "nix-bin", "openssh-client", "git", "jq")
+"""QEMU 10, Nix 2.26 and jq 1.7. Debian 12 has older ones: its QEMU is slow at kexec and dies with newer kernels."""
 
 
 def announce(text: str) -> None:

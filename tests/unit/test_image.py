@@ -56,13 +56,19 @@ def test_image(tmp_path: Path, name: str, mode: str) -> None:
     assert seen.needed_disk_bytes > seen.size_bytes + 5000
 
 
+def test_result_that_is_a_link_to_an_uncompressed_tar(tmp_path: Path) -> None:
+    path = write(tmp_path / "holdfast-kexec-installer-x86_64-linux.tar", whole(), "w")
+    (tmp_path / "result").symlink_to(path)
+    assert inspect_image(tmp_path / "result").path == path
+
+
 def test_folder_that_holds_one(tmp_path: Path) -> None:
     store = tmp_path / "store"
     store.mkdir()
     path = write(store / "x.tar.gz", {f"./{name}": content for name, content in whole().items()})
     (tmp_path / "result").symlink_to(store)
     assert inspect_image(tmp_path / "result").path == path
-    write(store / "y.tar.gz", whole())
+    write(store / "y.tar", whole(), "w")
     with pytest.raises(ConfigError, match="holds 2 tarballs"):
         inspect_image(store)
 

@@ -1,0 +1,38 @@
+#!/bin/sh
+# nixos-install, in the installer: runs the real one with the same arguments, and once that succeeded, carries the live
+# Tailscale state into the new root. So a tool that knows nothing of Holdfast, as nixos-anywhere, leaves a system that
+# is the same node. If the state cannot be carried, the install has failed: nixos-anywhere then does not reboot.
+# State that others put there (nixos-anywhere --extra-files) stays; without a state to carry it says so and succeeds.
+# HOLDFAST_CARRY_OVER=no in the environment switches this off: Holdfast's own flow carries the state in a later phase.
+set -eu
+
+root=${HOLDFAST_ROOT:-} # a folder that stands for the installer's root, in tests
+
+say() { echo "nixos-install: $*" >&2; }
+
+"@nixosInstall@" "$@"
+[ "${HOLDFAST_CARRY_OVER:-}" != no ] || exit 0
+
+new_root=/mnt
+while [ $# -gt 0 ]; do
+	if [ "$1" = --root ]; then new_root=$2; fi
+	shift
+done
+new_root=$(readlink -f "$new_root")
+
+# The profile leads to the system, whatever named it: --system, --flake, a file. --help installs nothing.
+profiles=$new_root/nix/var/nix/profiles
+generation=$(readlink "$profiles/system") || exit 0
+system=$(readlink "$profiles/${generation##*/}")
+
+# tailscaled writes a machine key before anybody logged in. A login is a profile; `_daemon` is that of older versions.
+if ! grep -q -e '"profile-' -e '"_daemon"' "$root/var/lib/tailscale/tailscaled.state" 2>/dev/null; then
+	say "the installer has no Tailscale state: the installed system will need a login"
+	exit 0
+fi
+if ! carried=$(sh "@carryOver@" --system "$system" --keep-others "$new_root" tailscale-state); then
+	say "the system is installed, but without its Tailscale state: it would not come back on the tailnet"
+	say "Hint: see above, and run this again. HOLDFAST_CARRY_OVER=no installs without it."
+	exit 1
+fi
+[ -z "$carried" ] || say "carried into the new root: $carried"
