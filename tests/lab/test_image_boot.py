@@ -1,11 +1,17 @@
 """The lab's installer image boots with what kexec/run packs, and is what the phases rely on."""
 
+import base64
+import gzip
+import io
 import json
+import os
 import shutil
 import socket
 import subprocess
+import tarfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +41,13 @@ case $* in
 *) echo '[]' ;;
 esac
 """
+PREFS = {
+    "ControlURL": "http://10.0.2.2:8080",
+    "ShieldsUp": True,
+    "AdvertiseRoutes": ["10.9.0.0/16"],
+    "RunSSH": True,
+    "Unknown": 12345678901234567,
+}
 FAKE_KEXEC = '#!/bin/sh\n[ "$1" != --load ] || cp "${0%/*}/initrd" "${0%/*}/loaded"\n'
 
 
@@ -98,7 +111,7 @@ def _hand_over(folder: Path, port: int) -> Path:
     _write(origin / "etc/machine-id", MACHINE_ID + "\n")
     _write(origin / "etc/resolv.conf", "nameserver 10.0.2.3\n")
     _write(origin / "proc/sys/kernel/random/boot_id", "1111-2222\n")
-    _write(origin / "var/lib/tailscale/tailscaled.state", "{}")
+    _write(origin / "var/lib/tailscale/tailscaled.state", json.dumps({"profile-1": _value(PREFS)}))
     kexec = folder / "kexec"
     shutil.copytree(image_folder() / "kexec", kexec)
     _write(kexec / "ip", FAKE_IP, 0o755)
@@ -110,19 +123,26 @@ def _hand_over(folder: Path, port: int) -> Path:
     return kexec / "loaded"
 
 
-@pytest.fixture(scope="module")
-def guest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guest]:
-    folder = tmp_path_factory.mktemp("image")
+def _value(prefs: object) -> str:
+    return base64.b64encode(json.dumps(prefs).encode()).decode()
+
+
+@contextmanager
+def booted(folder: Path, forge: Callable[[Path], None] | None = None) -> Iterator[Guest]:
+    """Boot the installer; `forge` may change its initrd before."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port: int = free.getsockname()[1]
     make_disk(folder / "disk.qcow2", 1 << 30)
+    initrd = _hand_over(folder, port)
+    if forge:
+        forge(initrd)
     machine = Machine(
         disks=(Disk(folder / "disk.qcow2", "COTTAGE0001"),),
         serial_log=folder / "serial.log",
         qmp=folder / "qmp",
         ssh_port=port,
-        kernel=Kernel(image_folder() / "kexec/bzImage", _hand_over(folder, port), KERNEL_PARAMS),
+        kernel=Kernel(image_folder() / "kexec/bzImage", initrd, KERNEL_PARAMS),
     )
     (folder / "serial.log").touch()
     process = subprocess.Popen(machine.command(), cwd=folder)
@@ -133,6 +153,12 @@ def guest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guest]:
     finally:
         process.terminate()
         process.wait(timeout=20)
+
+
+@pytest.fixture(scope="module")
+def guest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guest]:
+    with booted(tmp_path_factory.mktemp("image")) as guest:
+        yield guest
 
 
 def test_mark_and_identity_are_there(guest: Guest) -> None:
@@ -157,6 +183,18 @@ def test_mark_and_identity_are_there(guest: Guest) -> None:
     ]
     assert guest.said(". /etc/os-release; echo $VARIANT_ID") == "installer"
     assert guest.said("ls -d /ssh /holdfast 2>&1 | grep -c 'No such'") == "2"
+    assert json.loads(guest.said("cat /run/holdfast/run.json"))["hostname"] == "cottage"
+
+
+def test_preferences_that_could_lock_out_are_off_and_kept(guest: Guest) -> None:
+    state = json.loads(guest.said("cat /var/lib/tailscale/tailscaled.state"))
+    prefs = json.loads(base64.b64decode(state["profile-1"]))
+    assert prefs == PREFS | {"ShieldsUp": False, "AdvertiseRoutes": None, "RunSSH": False}
+    assert guest.said("stat -c %a /run/holdfast/prefs.json") == "600"
+    guest.said("mkdir -p /tmp/new/etc && sh /usr/lib/holdfast/carry-over.sh /tmp/new tailscale-state")
+    carried = json.loads(guest.said("cat /tmp/new/var/lib/tailscale/tailscaled.state"))
+    assert json.loads(base64.b64decode(carried.pop("profile-1"))) == PREFS
+    assert set(carried) == set(state) - {"profile-1"}
 
 
 def test_units_are_well(guest: Guest) -> None:
@@ -210,3 +248,69 @@ def test_dead_man_reboots(guest: Guest) -> None:
     )
     guest.said("systemctl daemon-reload && systemctl restart --no-block holdfast-deadman.timer")
     guest.wait_until("the reboot", lambda: guest.answers(boot_id) not in ("", before), BOOT_S)
+
+
+def _archive(*entries: tuple[str, bytes, str, bytes]) -> bytes:
+    """Pack entries of name, kind, link and content, after a state that is well."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+        for name, kind, link, content in (("./tailscaled.state", tarfile.REGTYPE, "", b"poison"), *entries):
+            info = tarfile.TarInfo(name)
+            info.type, info.linkname, info.size, info.mode = kind, link, len(content), 0o644
+            info.devmajor, info.devminor = 254, 0  # the guest's disk
+            archive.addfile(info, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+FILE = tarfile.REGTYPE
+HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
+    "absolute path": (lambda: _archive(("/etc/poison", FILE, "", b"x")), "a path that leads out of it"),
+    "way up": (lambda: _archive(("../../../etc/poison", FILE, "", b"x")), "a path that leads out of it"),
+    "through a link": (
+        lambda: _archive(("out", tarfile.SYMTYPE, "/etc", b""), ("out/poison", FILE, "", b"x")),
+        "links, devices or other things",
+    ),
+    "hard link": (
+        lambda: _archive(("poison", tarfile.LNKTYPE, "/etc/shadow", b""), ("poison", FILE, "", b"x")),
+        "links, devices or other things",
+    ),
+    "device node": (lambda: _archive(("poison", tarfile.BLKTYPE, "", b"")), "links, devices or other things"),
+    "2 GB of zeros": (lambda: gzip.compress(bytes(1 << 20)) * 2048, "more than 67108864 bytes"),
+    "no tar": (lambda: gzip.compress(b"poison" * 1000), "damaged"),
+    "no archive": (lambda: b"poison", "damaged"),
+    "a link": (lambda: b"", "not a regular file"),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_state_is_refused_and_the_installer_answers(tmp_path: Path, name: str) -> None:
+    """kexec/run packs none of these; here they reach the installer all the same, behind what it packed."""
+    content, reason = HOSTILE[name]
+
+    def forge(initrd: Path) -> None:
+        forged = tmp_path / "forged/holdfast/tailscale-state.tar.gz"
+        forged.parent.mkdir(parents=True)
+        if name == "a link":
+            forged.symlink_to("/etc/shadow")
+        else:
+            forged.write_bytes(content())
+        pack = ["cpio", "-o", "-H", "newc", "--quiet", "-R", "0:0"]
+        listed = f"{forged.relative_to(tmp_path / 'forged')}\n".encode()
+        with initrd.open("ab") as file:
+            file.write(bytes(-file.seek(0, os.SEEK_END) % 4))
+            file.flush()
+            subprocess.run(pack, cwd=tmp_path / "forged", input=listed, check=True, stdout=file)
+
+    with booted(tmp_path, forge) as guest:
+        mark = json.loads(guest.said("cat /run/holdfast/installer.json"))
+        assert mark["state"].startswith("refused: ")
+        assert reason in mark["state"]
+        assert mark["run_id"] == "run-1"
+        assert f"Tailscale state: {mark['state']}" in guest.said("journalctl -u holdfast-restore -o cat")
+        assert guest.said("systemctl is-active tailscaled ssh").split() == ["active"] * 2
+        assert json.loads(guest.ssh("tailscale status --json").stdout)["BackendState"] == "NeedsLogin"
+        # Nothing of it anywhere: no file of its name or with its content, no device outside of /dev.
+        assert guest.said("find / -xdev \\( -name '*poison*' -o -type b -o -type c -o -type p \\)") == ""
+        assert guest.said("grep -rls poison /etc /root /var /holdfast /run || true") == ""
+        assert guest.said("ls /var/lib | grep holdfast || true") == ""
+        assert guest.said("systemctl --failed --no-legend") == ""
