@@ -239,6 +239,17 @@ def test_dead_man_is_armed_fed_and_disarmed(guest: Guest) -> None:
     assert guest.ssh("systemctl is-active holdfast-deadman.timer").stdout.strip() == "inactive"
 
 
+def test_dead_man_stays_if_another_tool_started_the_installer_and_somebody_came(guest: Guest) -> None:
+    mark = "/run/holdfast/installer.json"
+    guest.said(f'cp {mark} /tmp/mark && sed -i \'s/"run_id": "run-1"/"run_id": null/\' {mark}')
+    try:
+        guest.said("systemctl start holdfast-deadman.service")
+        said = guest.said("journalctl -u holdfast-deadman.service -o cat")
+        assert "holdfast-dead-man: stays in the installer: somebody logged in" in said
+    finally:
+        guest.said(f"cp /tmp/mark {mark}")
+
+
 def test_dead_man_reboots(guest: Guest) -> None:
     boot_id = "cat /proc/sys/kernel/random/boot_id"
     before = guest.said(boot_id)
