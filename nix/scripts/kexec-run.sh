@@ -142,9 +142,9 @@ add() {
 }
 
 # open_trusted FILE: opens it as descriptor 3, if it is a file that only root can have put there; says why not.
-# What is checked is what was opened, and only that is read later, by its descriptor. In a sticky /tmp nobody can put
-# another file in the place of root's own. Should /tmp not be sticky, a swap between the first look and the opening shows:
-# the name must be that of the open file afterwards, itself and not a link. Nobody but root can write to that file.
+# What is checked is what was opened, and only that is read later, by its descriptor; nobody but root can write to it. In
+# a sticky /tmp nobody else can put another file in its place. Should /tmp not be sticky, a swap between the first look
+# and the opening shows: afterwards the name must be that of the open file, itself and not a link.
 open_trusted() {
 	why=$(distrust "$1")
 	if [ -z "$why" ]; then
@@ -232,8 +232,9 @@ refusal() {
 	elif unpacked | tar -tf - 2>&1 |
 		grep -e '^tar: [Rr]emoving leading ' -e '^/' -e '^\(.*/\)\{0,1\}\.\.\(/.*\)\{0,1\}$' >/dev/null; then
 		echo "it holds a path that leads out of it"
-	elif ! names | grep '^\(.*/\)\{0,1\}tailscaled\.state$' >/dev/null; then
-		echo "it has no tailscaled.state"
+	elif ! unpacked | tar -tvf - 2>/dev/null |
+		grep ' [1-9][0-9]* [0-9-]* [0-9:]* \(.*/\)\{0,1\}tailscaled\.state$' >/dev/null; then # size, day, time, name
+		echo "it has no tailscaled.state, or an empty one"
 	fi
 }
 
@@ -262,7 +263,7 @@ add_any_state() {
 	fi
 	if [ -n "$live" ]; then
 		if add_state "$live" pack_live_state; then return; fi
-		fail "the Tailscale state of this system cannot be handed over"
+		fail "the Tailscale state of this system cannot be handed over. Hint: --state takes a tar.gz of what it needs"
 	fi
 	[ -n "$allow_no_state" ] ||
 		fail "no Tailscale state found: the installer would not be on the tailnet (--allow-no-state goes on)"

@@ -20,10 +20,11 @@ while [ $# -gt 0 ]; do
 done
 new_root=$(readlink -f "$new_root")
 
-# The profile leads to the system, whatever named it: --system, --flake, a file. --help installs nothing.
+# The profile leads to the system by a link to its generation, whatever named the system: --system, --flake or a file.
+# Without one nothing was installed (--help).
 profiles=$new_root/nix/var/nix/profiles
 generation=$(readlink "$profiles/system") || exit 0
-system=$(readlink "$profiles/${generation##*/}")
+system=$(readlink "$profiles/${generation##*/}") || exit 0
 
 # tailscaled writes a machine key before anybody logged in. A login is a profile; `_daemon` is that of older versions.
 if ! grep -q -e '"profile-' -e '"_daemon"' "$root/var/lib/tailscale/tailscaled.state" 2>/dev/null; then

@@ -4,8 +4,9 @@
 #
 # Some preferences of the origin would cut the operator off from the installer, or draw traffic that an installer does
 # not forward: shields up, an exit node, advertised routes. Tailscale SSH would take port 22, where the operator expects
-# sshd and its host key; it stays on if no key may log in to root's sshd. `soften` switches these off in every profile
-# and keeps what they were; `put-back` gives a state exactly those back, whatever else tailscaled has written to it since.
+# sshd and its host key; it stays on if no key logs in to root's sshd without further conditions. `soften` switches these
+# off in every profile and keeps what they were; `put-back` gives a state exactly those back, whatever else tailscaled
+# has written to it since.
 #
 # STATE_FILE is tailscaled.state: a JSON object whose values are base64. Those of `profile-…`, and of `_daemon` of older
 # versions, are preferences as JSON (tailscale: ipn/store.go, ipn/prefs.go, ipn/ipnlocal/profiles.go).
@@ -48,7 +49,8 @@ program='
 	def damaged: profiles | select(.prefs == null) | .key;
 	def to_save: [profiles | select(.prefs)
 		| {key, value: (.prefs | with_entries(select(.key | IN(fields[]))))}] | from_entries + $saved[0];
-	def softened: each_profile(.prefs | with_entries(.key as $key | if off | has($key) then .value = off[$key] else . end));
+	def softened: each_profile(.prefs
+		| with_entries(.key as $key | if off | has($key) then .value = off[$key] else . end));
 	def restored: each_profile($saved[0][.key] as $was | .prefs | if $was then del(.[fields[]]) + $was else . end);
 '
 
@@ -67,8 +69,9 @@ replace() {
 	mv -f "$1.holdfast-new" "$1"
 }
 
-ssh=off
-[ -s "$root/root/.ssh/authorized_keys" ] || ssh=on
+ssh=on
+key='^[[:space:]]*\(sk-\)\{0,1\}\(ssh\|ecdsa\)-'
+if grep "$key" "$root/root/.ssh/authorized_keys" >/dev/null 2>&1; then ssh=off; fi
 # tailscaled keeps numbers of up to 19 digits; an older jq would round them.
 number=12345678901234567
 [ "$(echo "\"$number\"" | jq -c fromjson)" = "$number" ] || fail "this jq rounds numbers. Hint: it must be 1.7 or newer"

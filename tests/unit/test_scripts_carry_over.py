@@ -134,7 +134,7 @@ def test_soften_switches_off_what_cuts_off_and_nothing_else(installer: Installer
     assert sorted(path.name for path in installer.state.parent.iterdir()) == ["tailscaled.state"]
 
 
-@pytest.mark.parametrize("keys", [None, ""])
+@pytest.mark.parametrize("keys", [None, "", "# ssh-ed25519 A\n", 'command="echo use admin" ssh-ed25519 AAAA a\n'])
 def test_tailscale_ssh_stays_if_no_key_may_log_in(installer: Installer, keys: str | None) -> None:
     (installer.root / "root/.ssh/authorized_keys").unlink()
     if keys is not None:

@@ -360,6 +360,7 @@ def packed(*entries: Entry) -> bytes:
         (packed(STATE)[:-20], "not a tar.gz, or damaged"),
         (gzip.compress(gzip.decompress(packed(STATE, ("x", tarfile.REGTYPE, "", b"x" * 9999)))[:3000]), "or damaged"),
         (packed(("notes", tarfile.REGTYPE, "", b"x")), "has no tailscaled.state"),
+        (packed(("tailscaled.state", tarfile.REGTYPE, "", b"")), "has no tailscaled.state, or an empty one"),
         (packed(STATE, ("/etc/x", tarfile.REGTYPE, "", b"x")), "a path that leads out of it"),
         (packed(STATE, ("../x", tarfile.REGTYPE, "", b"x")), "a path that leads out of it"),
         (packed(STATE, ("a/../../x", tarfile.REGTYPE, "", b"x")), "a path that leads out of it"),
