@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Final, Self
+from typing import IO, Any, Final, Self, cast
 
 import httpx
 
@@ -25,6 +25,7 @@ from lab.runtime import Lab
 PROJECT: Final = Path(__file__).parent.parent
 SERVER_DEADLINE_S: Final = 120
 SERVE_DEADLINE_S: Final = 60
+API_DEADLINE_S: Final = 60
 
 INVENTORY: Final = """\
 [defaults]
@@ -86,7 +87,7 @@ class Operator:
         try:
             self._write_inventory()
             self._start("server", [sys.executable, "-m", "prefect", "server", "start", "--port", str(self.port)])
-            self._until("server", "the Prefect server", SERVER_DEADLINE_S, lambda: self.api("/health") is True)
+            self._until("server", "the Prefect server", SERVER_DEADLINE_S, lambda: self._answers("/health"))
             self.start_serving()
         except BaseException:
             self.stop()
@@ -105,7 +106,7 @@ class Operator:
             "serve",
             "the deployment install/cottage",
             SERVE_DEADLINE_S,
-            lambda: self.api("/deployments/name/install/cottage") is not None,
+            lambda: self._answers("/deployments/name/install/cottage"),
         )
 
     def stop_serving(self) -> None:
@@ -118,14 +119,33 @@ class Operator:
             [sys.executable, "-m", "prefect", *arguments], env=self.env, cwd=PROJECT, check=False
         ).returncode
 
-    def api(self, path: str, body: dict[str, object] | None = None) -> object:
-        """Ask the Prefect server; None if it does not answer or does not have it."""
-        try:
-            answer = httpx.request("GET" if body is None else "POST", f"{self.ui}/api{path}", json=body, timeout=10)
-            answer.raise_for_status()
-        except httpx.HTTPError:
-            return None
+    def api(self, path: str, body: dict[str, object] | None = None) -> dict[str, Any]:
+        """Ask the Prefect server, again if it is too busy or away; what is asked must bear being asked twice.
+
+        Raises:
+            httpx.HTTPError: it refused, or did not answer within API_DEADLINE_S.
+
+        """
+        ends = time.monotonic() + API_DEADLINE_S
+        while True:
+            try:
+                return cast("dict[str, Any]", self._ask(path, body))
+            except httpx.HTTPError as error:
+                refused = isinstance(error, httpx.HTTPStatusError) and not error.response.is_server_error
+                if refused or time.monotonic() > ends:
+                    raise
+            time.sleep(1)
+
+    def _ask(self, path: str, body: dict[str, object] | None = None) -> object:
+        answer = httpx.request("GET" if body is None else "POST", f"{self.ui}/api{path}", json=body, timeout=30)
+        answer.raise_for_status()
         return answer.json()
+
+    def _answers(self, path: str) -> bool:
+        try:
+            return bool(self._ask(path))
+        except httpx.HTTPError:
+            return False
 
     def newest_report(self, *, since: float) -> Path | None:
         """Return the newest run's report, if a run wrote one since then (seconds since 1970)."""

@@ -211,8 +211,15 @@ class _Running:
                 return
         # Short, so that output is read and the deadline seen while the other side does not take more.
         self._channel.settimeout(0.05)
-        with contextlib.suppress(TimeoutError):
+        try:
             self._pending = self._pending[self._channel.send(self._pending[:PACKET_BYTES]) :]
+        except TimeoutError:
+            pass
+        except OSError:
+            # A command may end without reading all its input: its exit status tells how, unless the link broke.
+            if not self._channel.closed:
+                raise
+            self._stdin_open = False
 
     def _pause(self, deadline: Deadline) -> None:
         if self._channel.eof_received:

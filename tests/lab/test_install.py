@@ -3,12 +3,9 @@
 The tests run in the order of this file: the machine is installed only once.
 """
 
-import json
-import time
-from typing import Any
-
 import pytest
 
+from lab.flow_runs import ended, report_of, retry, start
 from lab.operator import Operator
 from lab.runtime import Lab
 
@@ -27,43 +24,6 @@ PHASES = [
     "reboot",
     "verify",
 ]
-
-
-def start(operator: Operator, **parameters: object) -> str:
-    """Start install/cottage as the UI does, and return the run's id."""
-    deployment: Any = operator.api("/deployments/name/install/cottage")
-    run: Any = operator.api(
-        f"/deployments/{deployment['id']}/create_flow_run",
-        {"parameters": {"host": "cottage", **parameters}, "state": {"type": "SCHEDULED"}},
-    )
-    return str(run["id"])
-
-
-def ended(operator: Operator, run_id: str, deadline_s: float = 900) -> dict[str, Any]:
-    """Wait until a run has ended and return it."""
-    ends = time.monotonic() + deadline_s
-    while time.monotonic() < ends:
-        run: Any = operator.api(f"/flow_runs/{run_id}")
-        if run and run["state"]["type"] in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED"):
-            return dict(run)
-        time.sleep(1)
-    raise AssertionError(f"run {run_id} did not end in {deadline_s} s; last seen: {run and run['state']}")
-
-
-def retry(operator: Operator, run_id: str) -> None:
-    """Do what the UI's Retry button does."""
-    answer: Any = operator.api(
-        f"/flow_runs/{run_id}/set_state",
-        {
-            "state": {"type": "SCHEDULED", "name": "AwaitingRetry", "message": "Retry from the UI"},
-            "force": False,
-        },
-    )
-    assert answer["status"] == "ACCEPT", answer
-
-
-def report_of(operator: Operator, run_id: str) -> dict[str, Any]:
-    return dict(json.loads((operator.state / "runs" / run_id / "report.json").read_text()))
 
 
 def test_flow_reaches_the_target_over_the_tailnet_only(lab: Lab, operator: Operator) -> None:

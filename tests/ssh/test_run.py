@@ -2,6 +2,8 @@ import hashlib
 import os
 import signal
 import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -197,3 +199,14 @@ class TestFiles:
     def test_write_refuses_a_folder(self, target: Connection, tmp_path: Path) -> None:
         with pytest.raises(CommandFailed, match="is a folder"):
             target.write_file(str(tmp_path), b"x", mode=0o600, timeout_s=T)
+
+
+def test_command_that_ends_while_its_input_is_read_keeps_its_status(target: Connection) -> None:
+    def slowly() -> Iterator[bytes]:
+        yield b"first"
+        time.sleep(1.5)  # meanwhile the command has ended
+        yield b"second"
+
+    with pytest.raises(CommandFailed, match="status 3: no") as info:
+        target.stream(["sh", "-c", "sleep 0.5; echo no >&2; exit 3"], slowly(), timeout_s=T)
+    assert info.value.result.exit_status == 3

@@ -1,0 +1,54 @@
+"""Flow runs through Prefect's API: what its UI's buttons do."""
+
+import json
+import time
+from typing import Any, Final
+from uuid import uuid4
+
+from lab.operator import Operator
+
+ENDED: Final = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
+
+
+def start(operator: Operator, deployment: str = "install/cottage", **parameters: object) -> str:
+    """Start a deployment as the UI does, and return the run's id."""
+    deployed = operator.api(f"/deployments/name/{deployment}")
+    run = operator.api(
+        f"/deployments/{deployed['id']}/create_flow_run",
+        {
+            "parameters": {"host": "cottage", **parameters},
+            "state": {"type": "SCHEDULED"},
+            "idempotency_key": str(uuid4()),
+        },
+    )
+    return str(run["id"])
+
+
+def ended(operator: Operator, run_id: str, deadline_s: float = 900) -> dict[str, Any]:
+    """Wait until a run has ended and return it."""
+    ends = time.monotonic() + deadline_s
+    while True:
+        run: dict[str, Any] = operator.api(f"/flow_runs/{run_id}")
+        if run["state"]["type"] in ENDED:
+            return run
+        if time.monotonic() > ends:
+            raise AssertionError(f"run {run_id} did not end in {deadline_s:.0f} s; last seen: {run['state']}")
+        time.sleep(1)
+
+
+def retry(operator: Operator, run_id: str) -> None:
+    """Do what the UI's Retry button does."""
+    answer = operator.api(
+        f"/flow_runs/{run_id}/set_state",
+        {
+            "state": {"type": "SCHEDULED", "name": "AwaitingRetry", "message": "Retry from the UI"},
+            "force": False,
+        },
+    )
+    if answer["status"] != "ACCEPT":
+        raise AssertionError(f"Prefect did not take the retry: {answer}")
+
+
+def report_of(operator: Operator, run_id: str) -> dict[str, Any]:
+    """Return the report that a run wrote."""
+    return dict(json.loads((operator.state / "runs" / run_id / "report.json").read_text()))
