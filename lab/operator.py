@@ -3,6 +3,7 @@
 These processes run outside the lab's network: the tailnet is their only way to the target.
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -84,10 +85,11 @@ class Operator:
         )
 
     def __enter__(self) -> Self:
+        for log in ("server.log", "serve.log"):
+            (self.lab.run_dir / log).unlink(missing_ok=True)
         try:
             self._write_inventory()
-            self._start("server", [sys.executable, "-m", "prefect", "server", "start", "--port", str(self.port)])
-            self._until("server", "the Prefect server", SERVER_DEADLINE_S, lambda: self._answers("/health"))
+            self.start_server()
             self.start_serving()
         except BaseException:
             self.stop()
@@ -98,6 +100,15 @@ class Operator:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+    def start_server(self) -> None:
+        """Start the Prefect server and wait until it answers; it goes on with the database that is there."""
+        self._start("server", [sys.executable, "-m", "prefect", "server", "start", "--port", str(self.port)])
+        self._until("server", "the Prefect server", SERVER_DEADLINE_S, lambda: self._answers("/health"))
+
+    def stop_server(self) -> None:
+        """End the Prefect server; runs that are under way go on without it."""
+        self._end("server")
 
     def start_serving(self) -> None:
         """Start `deployments.serve` and wait until its deployment is there."""
@@ -112,6 +123,45 @@ class Operator:
     def stop_serving(self) -> None:
         """End `deployments.serve`; its deployments stay."""
         self._end("serve")
+
+    def kill_serving(self) -> None:
+        """Kill `deployments.serve` as a power cut would: it has no time for anything."""
+        process, log = self._processes.pop("serve")
+        process.kill()
+        process.wait()
+        log.close()
+
+    def ensure_up(self) -> None:
+        """Start what does not run."""
+        for name, start in (("server", self.start_server), ("serve", self.start_serving)):
+            if name not in self._processes:
+                start()
+
+    def start_another_worker(self) -> None:
+        """Serve from what is another machine but for the inventory: no results, journals, pins or vault of before."""
+        number = 1 + len(list(self.lab.run_dir.glob("worker-*")))
+        worker = self.lab.run_dir / f"worker-{number}"
+        self.state = worker / "state"
+        self.overrides["PREFECT_LOCAL_STORAGE_PATH"] = str(worker / "storage")
+        self.start_serving()
+
+    def kill_flow(self, run_id: str) -> None:
+        """Kill the process of a flow run, which our `deployments.serve` started.
+
+        Raises:
+            ProcessLookupError: there is none.
+
+        """
+        mine = {f"PREFECT__FLOW_RUN_ID={run_id}".encode(), f"HOLDFAST_STATE_DIR={self.state}".encode()}
+        killed = 0
+        for environ in Path("/proc").glob("[0-9]*/environ"):
+            with contextlib.suppress(OSError):
+                command = environ.with_name("cmdline").read_bytes()
+                if b"prefect" in command and mine <= set(environ.read_bytes().split(b"\0")):
+                    os.kill(int(environ.parent.name), signal.SIGKILL)
+                    killed += 1
+        if not killed:
+            raise ProcessLookupError(f"run {run_id} has no process")
 
     def prefect(self, *arguments: str) -> int:
         """Run Prefect's own command line, as a user does, and return its exit status."""
@@ -168,7 +218,7 @@ class Operator:
         log.close()
 
     def _start(self, name: str, command: list[str]) -> None:
-        log = (self.lab.run_dir / f"{name}.log").open("wb")
+        log = (self.lab.run_dir / f"{name}.log").open("ab")
         # A session of its own: Ctrl-C in the terminal is for us, who then end things in order.
         process = subprocess.Popen(
             command, env=self.env, cwd=PROJECT, stdout=log, stderr=subprocess.STDOUT, start_new_session=True

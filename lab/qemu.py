@@ -97,8 +97,8 @@ def _image_tool(*arguments: str) -> None:
     subprocess.run([*toolchain.tree_command("qemu-img"), *arguments], check=True, stdout=subprocess.DEVNULL)
 
 
-def ask(qmp: Path, command: str, timeout_s: float = 10) -> object:
-    """Give QEMU one command (`quit`, `system_powerdown`, `system_reset`, `query-status`) and return its answer.
+def ask(qmp: Path, command: str, timeout_s: float = 30, **arguments: object) -> object:
+    """Give QEMU one command (`quit`, `system_reset`, `set_link`, …) and return its answer.
 
     Raises:
         OSError: nobody listens there, or no answer came in time.
@@ -110,11 +110,23 @@ def ask(qmp: Path, command: str, timeout_s: float = 10) -> object:
         link.connect(str(qmp))
         with link.makefile("rw", encoding="utf-8") as lines:
             answer: object = None
-            for execute in ("qmp_capabilities", command):
-                lines.write(json.dumps({"execute": execute}) + "\n")
+            for request in ({"execute": "qmp_capabilities"}, {"execute": command, "arguments": arguments}):
+                lines.write(json.dumps(request) + "\n")
                 lines.flush()
                 answer = _read_answer(lines)
             return answer
+
+
+def monitor(qmp: Path, command: str) -> None:
+    """Give QEMU's human monitor a command (`savevm NAME`, `loadvm NAME`); what it says is an error.
+
+    Raises:
+        OSError, RuntimeError: see ask; or it complained.
+
+    """
+    said = str(ask(qmp, "human-monitor-command", 120, **{"command-line": command}))
+    if said.strip():
+        raise RuntimeError(f"QEMU could not {command}: {said.strip()}")
 
 
 def _read_answer(lines: TextIO) -> object:

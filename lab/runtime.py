@@ -23,7 +23,7 @@ PROJECT: Final = Path(__file__).parent.parent
 SSH_PORT: Final = 2222
 DATA_BYTES: Final = 64 << 20
 # What stays after `down`: logs and reports are read afterwards.
-STAYS: Final = frozenset({"report.json", "state"})
+STAYS: Final = frozenset({"faults.json", "report.json", "state"})
 
 
 @dataclass
@@ -51,6 +51,11 @@ class World:
     def tailnet(self) -> Tailnet:
         """The lab's tailnet."""
         return Tailnet(state=self.run / "tailnet", sockets=self.sockets)
+
+    @property
+    def qmp(self) -> Path:
+        """The control socket of the machine's QEMU."""
+        return self.sockets / "qmp.sock"
 
     def open(self) -> None:
         """Start the supervisor, which makes the network namespace."""
@@ -81,19 +86,27 @@ class World:
     def start_tailnet(self) -> None:
         """Start control server, relay and the operator's tailscaled."""
         self.tailnet.configure()
-        self.start("headscale", self.tailnet.headscale_command("serve"))
+        self.start_control()
         self._until("headscale", lambda: supervisor.ask(self.control, {"do": "reach", "port": CONTROL_PORT}), 30)
         self.start("relay", self.tailnet.relay_command())
         self.start_operator()
+
+    def start_control(self) -> None:
+        """Start the control server."""
+        self.start("headscale", self.tailnet.headscale_command("serve"))
 
     def start_operator(self) -> None:
         """Start the operator's tailscaled."""
         self.start("operator", self.tailnet.operator_daemon_command(), QUIET)
 
-    def start_machine(self, disks: tuple[qemu.Disk, ...]) -> None:
+    def start_machine(self, disks: tuple[qemu.Disk, ...], *, memory_mib: int = 1024) -> None:
         """Power the machine on."""
         machine = qemu.Machine(
-            disks=disks, serial_log=self.run / "serial.log", qmp=self.sockets / "qmp.sock", ssh_port=SSH_PORT
+            disks=disks,
+            serial_log=self.run / "serial.log",
+            qmp=self.qmp,
+            ssh_port=SSH_PORT,
+            memory_mib=memory_mib,
         )
         self.start("machine", machine.command())
 
@@ -325,18 +338,48 @@ class Lab:
             else:
                 path.unlink()
 
-    def power_on(self) -> None:
+    def power_on(self, *, memory_mib: int = 1024) -> None:
         """Start the machine from its own disk."""
         self.world.start_machine(
             (
                 qemu.Disk(self.run_dir / "disk.qcow2", "COTTAGE0001"),
                 qemu.Disk(self.run_dir / "data.qcow2", "DATA0001"),
-            )
+            ),
+            memory_mib=memory_mib,
         )
 
     def power_off(self) -> None:
         """Cut the machine's power."""
         self.world.stop("machine")
+
+    def power_cycle(self) -> None:
+        """Cut the machine's power and give it back: what it had not written is lost."""
+        qemu.ask(self.world.qmp, "system_reset")
+
+    def cut_link(self) -> None:
+        """Pull the machine's network cable."""
+        qemu.ask(self.world.qmp, "set_link", name="net", up=False)
+
+    def mend_link(self) -> None:
+        """Plug the machine's network cable in again."""
+        qemu.ask(self.world.qmp, "set_link", name="net", up=True)
+
+    def ensure_up(self) -> None:
+        """Start what does not run of machine and control server, and plug the machine in."""
+        running = self.status()
+        if running["headscale"] is not None:
+            self.world.start_control()
+        if running["machine"] is not None:
+            self.power_on()
+        self.mend_link()
+
+    def remember(self, moment: str) -> None:
+        """Keep the machine as it is now, memory and disks, under a name."""
+        qemu.monitor(self.world.qmp, f"savevm {moment}")
+
+    def return_to(self, moment: str) -> None:
+        """Put the machine back to a remembered moment; its tailscaled needs some 16 s to find the way back."""
+        qemu.monitor(self.world.qmp, f"loadvm {moment}")
 
     def start_operator(self) -> None:
         """Start the operator's tailscaled again."""

@@ -1,0 +1,1 @@
+"""Faults thrown into real installs in the lab: `./just faults` runs them all and prints their table."""

@@ -1,0 +1,34 @@
+"""One lab for all journeys; the machine goes back to a remembered moment for each."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from lab.operator import Operator
+from lab.runtime import Lab
+from tests.lab.faults.journey import Journey
+from tests.lab.faults.table import Findings
+
+
+@pytest.fixture(scope="session")
+def findings(lab: Lab) -> Iterator[Findings]:
+    findings = Findings(lab.run_dir / "faults.json")
+    yield findings
+    findings.show()
+
+
+@pytest.fixture(scope="session")
+def remembered(lab: Lab) -> str:
+    """The machine in its origin, with something on its other disk."""
+    lab.start_over()
+    lab.ssh_local(["sh", "-c", "head -c 4M /dev/urandom >/dev/disk/by-id/virtio-DATA0001; sync"])
+    lab.remember("origin")
+    return "origin"
+
+
+@pytest.fixture
+def journey(lab: Lab, operator: Operator, remembered: str, findings: Findings) -> Iterator[Journey]:
+    journey = Journey(lab, operator, findings)
+    journey.begin(remembered)
+    yield journey
+    journey.end()

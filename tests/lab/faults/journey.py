@@ -1,0 +1,248 @@
+"""A journey: one install of the lab's machine into which faults are thrown, phase by phase, until it is finished."""
+
+import contextlib
+import json
+import random
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from lab.flow_runs import ENDED, ended, report_of, retry, start
+from lab.operator import Operator
+from lab.runtime import Lab
+from tests.lab.faults.table import Findings, Row
+
+PHASES: Final = (
+    "preflight",
+    "build",
+    "preserve",
+    "approve",
+    "kexec",
+    "reconnect",
+    "partition",
+    "install",
+    "restore",
+    "reboot",
+    "verify",
+)
+TASKS: Final = tuple(phase for phase in PHASES if phase != "approve")
+"""The phases that are Prefect tasks."""
+
+ORIGIN: Final = "origin"
+INSTALLER: Final = "installer"
+FINAL: Final = "final"
+AWAY: Final = "away"
+MOST_RETRIES: Final = 3
+
+# What the machine is, by what only that system has.
+_WHERE: Final = """
+if [ -e /run/holdfast/installer.json ]; then echo installer
+elif [ -e /run/booted-system ]; then echo final
+else echo origin; fi
+"""
+
+
+@dataclass
+class Seen:
+    """Where the machine was found after a fault, and what it took to go on; the body of `Journey.fault` says it."""
+
+    where: str = "?"
+    recovery: str = "?"
+
+
+class Journey:
+    """Drives one install.
+
+    Args:
+        lab: the lab, whose machine has been remembered as `origin`.
+        operator: its Prefect server and deployments.
+        findings: takes a row for each fault.
+
+    """
+
+    def __init__(self, lab: Lab, operator: Operator, findings: Findings) -> None:
+        self.lab, self.operator, self._findings = lab, operator, findings
+        self.run_id = ""
+        self._node = self._seen_by_operator()
+        self._inventory = (lab.run_dir / "hosts.toml").read_text()
+
+    def begin(self, moment: str = "origin", **deadlines: float) -> None:
+        """Put the machine back to a remembered moment, with other deadlines in the inventory (seconds)."""
+        self.lab.return_to(moment)
+        told = "".join(f"{name} = {seconds}\n" for name, seconds in deadlines.items())
+        self.inventory(f"\n[cottage.deadlines]\n{told}" if told else "")
+        self.lab.wait_for_ssh()
+        self.data = self._data_digest()
+
+    def inventory(self, more: str, *, top: str = "") -> None:
+        """Write the inventory anew, with a table at its end, and with keys of the host's own before that."""
+        (self.lab.run_dir / "hosts.toml").write_text(self._inventory + top + more)
+
+    def start(self, image: Path | None = None) -> None:
+        """Start a fresh run, with another image than the inventory's if one is given."""
+        self.run_id = start(self.operator, **({"image": str(image)} if image else {}))
+
+    def end(self) -> None:
+        """Leave nothing behind that the next journey would stumble over, however this one ended."""
+        self.inventory("")
+        if self.run_id and self._state() not in ENDED:
+            with contextlib.suppress(ProcessLookupError):
+                self.operator.kill_flow(self.run_id)
+        self.operator.ensure_up()
+        self.lab.ensure_up()
+
+    def retry(self) -> None:
+        """Press Retry."""
+        retry(self.operator, self.run_id)
+
+    def reach(self, phase: str, deadline_s: float = 300) -> None:
+        """Wait until the run is in this phase."""
+        before = set(PHASES[: PHASES.index(phase)])
+        self._until(
+            f"the run to reach {phase}", lambda: before <= self._done() and self._state() == "RUNNING", deadline_s
+        )
+
+    def past(self, phase: str, deadline_s: float = 300) -> None:
+        """Wait until this phase is over."""
+        self._until(f"the run to finish {phase}", lambda: phase in self._done(), deadline_s)
+
+    def ended(self, *types: str, deadline_s: float = 400) -> str:
+        """Wait until the run has ended, in one of these states, and return its message."""
+        run = ended(self.operator, self.run_id, deadline_s)
+        message = str(run["state"]["message"])
+        if run["state"]["type"] not in types:
+            raise AssertionError(f"the run ended {run['state']['type']}, not {' or '.join(types)}: {message}")
+        return message
+
+    def where(self, deadline_s: float = 200) -> str:
+        """Say which system runs on the machine, over its local port, which no run uses; `away` if none answers."""
+        ends = time.monotonic() + deadline_s
+        while time.monotonic() < ends:
+            try:
+                return self.lab.ssh_local(["sh", "-c", _WHERE]).strip()
+            except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
+                time.sleep(1)
+        return AWAY
+
+    def until_where(self, stage: str, deadline_s: float = 200) -> str:
+        """Wait until this system runs on the machine; return the one that runs at the end."""
+        ends = time.monotonic() + deadline_s
+        while (seen := self.where(ends - time.monotonic())) != stage and time.monotonic() < ends:
+            time.sleep(1)
+        return seen
+
+    def go_on(self, phase: str, deadline_s: float = 400) -> str:
+        """Wait until the phase is over; press Retry, or start a fresh run, if the run failed. Return what it took."""
+        took: list[str] = []
+        ends = time.monotonic() + deadline_s
+        while phase not in self._done():
+            if time.monotonic() > ends:
+                raise AssertionError(f"{phase} was not over after {deadline_s:.0f} s and {took}")
+            if self._state() in ("FAILED", "CRASHED"):
+                if len(took) >= MOST_RETRIES:
+                    raise AssertionError(f"{took} did not help: {self.ended('FAILED', 'CRASHED')}")
+                took.append("Retry")
+                self.retry()
+            time.sleep(0.5)
+        return ", ".join(took) or "by itself"
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass, as part of a fault."""
+        time.sleep(seconds)
+
+    def expire_key(self) -> None:
+        """Let the control server expire the machine's node key."""
+        self.lab.world.tailnet.headscale("nodes", "expire", "--identifier", self._control_id(), "--force")
+
+    def extend_key(self) -> None:
+        """Let the control server take the node key for valid again, as an administrator can."""
+        later = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 86400))
+        self.lab.world.tailnet.headscale(
+            "nodes", "expire", "--identifier", self._control_id(), "--expiry", later, "--force"
+        )
+
+    def _control_id(self) -> str:
+        nodes = json.loads(self.lab.world.tailnet.headscale("nodes", "list", "--output", "json"))
+        return str(next(node["id"] for node in nodes if self.lab.address in node["ip_addresses"]))
+
+    def say_to_machine(self, script: str) -> None:
+        """Start a script on the machine that ends the connection, or the machine."""
+        with contextlib.suppress(subprocess.CalledProcessError, subprocess.TimeoutExpired):
+            self.on_machine(script)
+
+    def on_machine(self, script: str) -> str:
+        """Run a script on the machine, over its local port; return what it prints."""
+        return self.lab.ssh_local(["sh", "-c", script]).strip()
+
+    def until_on_machine(self, what: str, script: str, deadline_s: float = 120) -> None:
+        """Wait until a script on the machine ends well."""
+
+        def probe() -> bool:
+            try:
+                self.on_machine(script)
+            except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
+                return False
+            return True
+
+        self._until(what, probe, deadline_s)
+
+    @contextmanager
+    def fault(self, name: str, phase: str) -> Iterator[Seen]:
+        """Add a row for what the body does: the fault, and all that it takes until the phase is over."""
+        began, seen, outcome = time.monotonic(), Seen(), "broke off"
+        try:
+            yield seen
+            outcome = "recovered"
+        except BaseException as error:
+            outcome = f"FAILED: {error}"[:200]
+            raise
+        finally:
+            self._findings.add(Row(name, phase, seen.where, seen.recovery, outcome, round(time.monotonic() - began, 1)))
+
+    def some_seconds(self, most: float) -> None:
+        """Wait for a random time, so that a fault does not always hit the same line."""
+        time.sleep(random.uniform(0, most))
+
+    def finish(self, deadline_s: float = 400) -> dict[str, Any]:
+        """Wait until the run is complete, and prove that the machine, its identity and its other disk are right."""
+        self.ended("COMPLETED", deadline_s=deadline_s)
+        report = report_of(self.operator, self.run_id)
+        assert report["outcome"] == "done"
+        assert report["closure"]["built"] == report["closure"]["booted"], report["closure"]
+        assert self.where() == FINAL
+        assert self.on_machine("readlink /run/booted-system") == report["closure"]["booted"]
+        assert self._seen_by_operator() == self._node, "another node than before"
+        assert report["identity"]["final"]["node_key"] == self._node[0]
+        key = self.on_machine("cat /etc/ssh/ssh_host_ed25519_key.pub").split()[1]
+        assert key == self.lab.host_key.split()[1], "another host key than before"
+        assert self._data_digest() == self.data, "the other disk has changed"
+        return report
+
+    def _data_digest(self) -> str:
+        return self.on_machine("sha256sum </dev/disk/by-id/virtio-DATA0001").split()[0]
+
+    def _seen_by_operator(self) -> tuple[str, str]:
+        command = [*self.lab.tailscale, "status", "--json"]
+        status = json.loads(subprocess.run(command, check=True, capture_output=True, timeout=30).stdout)
+        peer = next(peer for peer in status["Peer"].values() if self.lab.address in peer["TailscaleIPs"])
+        return peer["PublicKey"], peer["ID"]
+
+    def _state(self) -> str:
+        return str(self.operator.api(f"/flow_runs/{self.run_id}")["state"]["type"])
+
+    def _done(self) -> set[str]:
+        journal = Path(self.operator.state) / "runs" / self.run_id / "journal.jsonl"
+        lines = journal.read_text().splitlines() if journal.is_file() else []
+        entries = [json.loads(line) for line in lines]
+        return {entry["phase"] for entry in entries if entry["outcome"] == "done"}
+
+    def _until(self, what: str, ready: Callable[[], bool], deadline_s: float) -> None:
+        ends = time.monotonic() + deadline_s
+        while not ready():
+            if time.monotonic() > ends:
+                raise AssertionError(f"waited {deadline_s:.0f} s for {what}; done so far: {sorted(self._done())}")
+            time.sleep(0.1)

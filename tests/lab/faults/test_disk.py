@@ -1,0 +1,61 @@
+"""What is done to the new disk fails half-way."""
+
+import time
+
+import pytest
+
+from tests.lab.faults.journey import INSTALLER, Journey
+
+pytestmark = [pytest.mark.lab, pytest.mark.faults]
+
+_BREAK = """
+set -e
+program=$(command -v {name}); mv "$program" "$program.sound"
+printf '#!/bin/sh\\necho {name}: made to fail >&2\\nexit 1\\n' >"$program"; chmod 755 "$program"
+"""
+_MEND = 'program=$(command -v {name}); mv "$program.sound" "$program"'
+
+
+def test_disko_copy_and_install_fail(journey: Journey) -> None:
+    journey.start()
+    journey.reach("reconnect")
+    assert journey.until_where(INSTALLER) == INSTALLER
+    journey.on_machine(_BREAK.format(name="mkfs.ext4"))
+    with journey.fault("disko fails half-way", "partition") as seen:
+        assert "made to fail" in journey.ended("FAILED")
+        seen.where = journey.where()
+        journey.on_machine(_MEND.format(name="mkfs.ext4"))
+        journey.retry()
+        journey.reach("install")
+        seen.recovery = "Retry"
+    with journey.fault("disk full", "install") as seen:
+        journey.on_machine(
+            "cd /mnt && free=$(df -k . | tail -n 1 | tr -s ' ' | cut -d ' ' -f 4) && fallocate -l ${free}K fill"
+        )
+        message = journey.ended("FAILED")
+        assert "space" in message.lower(), message
+        seen.where = journey.where()
+        journey.on_machine("rm /mnt/fill")
+        journey.on_machine(_BREAK.format(name="nixos-install"))
+        journey.retry()
+        seen.recovery = "Retry"
+    with journey.fault("closure copy cut for 20 s", "install") as seen:
+        journey.until_on_machine("a part of the closure", "ls /mnt/nix/store | grep -q .")
+        journey.lab.cut_link()
+        time.sleep(20)
+        journey.lab.mend_link()
+        seen.where = journey.where()
+        journey.until_on_machine(
+            "nixos-install to have begun", "systemctl list-units --all --plain | grep -q holdfast-install"
+        )
+        seen.recovery = "by itself"
+    with journey.fault("nixos-install fails", "install") as seen:
+        assert "made to fail" in journey.ended("FAILED")
+        seen.where = journey.where()
+        journey.on_machine(_MEND.format(name="nixos-install"))
+        journey.retry()
+        journey.past("install")
+        seen.recovery = "Retry"
+    report = journey.finish()
+    attempts = {phase["name"]: phase["attempts"] for phase in report["phases"]}
+    assert attempts["kexec"] == attempts["reconnect"] == 1, attempts

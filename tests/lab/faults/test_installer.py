@@ -1,0 +1,134 @@
+"""The installer does not start, or does not come back."""
+
+import shutil
+import socket
+import subprocess
+import tarfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from lab.image import installer_image
+from lab.runtime import SSH_PORT, Lab
+from tests.lab.faults.journey import INSTALLER, ORIGIN, Journey
+
+pytestmark = [pytest.mark.lab, pytest.mark.faults]
+
+
+def _image_with_a_broken_kernel(into: Path) -> Path:
+    folder = into / "broken"
+    with tarfile.open(installer_image()) as image:
+        image.extractall(folder, filter="tar")
+    (folder / "kexec" / "bzImage").write_bytes(b"no kernel" * 1000)
+    archive = into / "broken.tar"
+    with tarfile.open(archive, "w") as image:
+        image.add(folder / "kexec", "kexec")
+    shutil.rmtree(folder)
+    return archive
+
+
+@contextmanager
+def _local_way(lab: Lab) -> Iterator[str]:
+    """An address of the machine outside its tailnet: a port of this machine's loopback that leads to its SSH server."""
+    inside = [*lab.world.inside(), "busybox", "nc", "127.0.0.1", str(SSH_PORT)]
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def carry() -> None:
+            while True:
+                try:
+                    link, _ = listener.accept()
+                except OSError:
+                    return  # closed
+                with link:
+                    subprocess.Popen(inside, stdin=link.fileno(), stdout=link.fileno(), stderr=subprocess.DEVNULL)
+
+        threading.Thread(target=carry, daemon=True).start()
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+def test_installer_does_not_start(journey: Journey, tmp_path: Path) -> None:
+    lab = journey.lab
+    with journey.fault("too little memory for the image (400 MiB)", "preflight") as seen:
+        lab.power_off()
+        lab.power_on(memory_mib=400)
+        lab.wait_for_ssh()
+        journey.start()
+        assert "memory" in journey.ended("FAILED").lower()
+        seen.where = journey.where()
+        lab.power_off()
+        lab.power_on()
+        lab.wait_for_ssh()
+        seen.recovery = "refused; more memory"
+    with journey.fault("kexec does not load the kernel", "kexec") as seen:
+        journey.start(image=_image_with_a_broken_kernel(tmp_path))
+        assert "kexec" in journey.ended("FAILED")
+        seen.where = journey.where()
+        assert seen.where == ORIGIN
+        assert journey.on_machine("ls /var/lib/holdfast; cat /sys/kernel/kexec_loaded").endswith("0")
+        journey.start()
+        journey.reach("reconnect")
+        seen.recovery = "fresh run, sound image"
+    with journey.fault("the installer's kernel panics", "reconnect") as seen:
+        assert journey.until_where(INSTALLER) == INSTALLER
+        journey.say_to_machine("echo c >/proc/sysrq-trigger")
+        seen.where = journey.until_where(ORIGIN)
+        assert "came back in its origin" in journey.ended("FAILED")
+        journey.start()
+        journey.past("reconnect")
+        seen.recovery = "by itself (panic=30), fresh run"
+    journey.finish()
+
+
+def test_installer_never_gets_onto_the_tailnet(journey: Journey) -> None:
+    journey.begin(kexec_return_s=90, dead_man_s=120)
+    journey.start()
+    journey.reach("reconnect")
+    with journey.fault("Tailscale state damaged in the installer", "reconnect") as seen:
+        assert journey.until_where(INSTALLER) == INSTALLER
+        journey.on_machine(
+            "systemctl stop tailscaled; echo broken >/var/lib/tailscale/tailscaled.state; systemctl start tailscaled"
+            " || true"
+        )
+        assert "dead-man" in journey.ended("FAILED")
+        seen.where = journey.until_where(ORIGIN)
+        assert seen.where == ORIGIN
+        journey.lab.wait_for_ssh()
+        journey.inventory("")
+        journey.start()
+        journey.reach("reconnect")
+        seen.recovery = "by itself (dead-man), fresh run"
+    with journey.fault("control server away for 60 s around kexec", "reconnect") as seen:
+        journey.lab.world.stop("headscale")
+        seen.where = journey.until_where(INSTALLER)
+        journey.wait(60)
+        journey.lab.world.start_control()
+        seen.recovery = journey.go_on("reconnect")
+    journey.finish()
+
+
+def test_installer_answers_only_on_its_local_address(journey: Journey) -> None:
+    with _local_way(journey.lab) as address:
+        journey.inventory("", top=f'local = "{address}"\ngo_on_over_local = true\n')
+        journey.start()
+        journey.reach("reconnect")
+        with journey.fault("the tailnet never returns, the local address answers", "reconnect") as seen:
+            seen.where = journey.until_where(INSTALLER)
+            journey.on_machine("systemctl mask --runtime --now tailscaled")
+            seen.recovery = journey.go_on("reconnect")
+        journey.finish()
+
+
+def test_key_expires_on_the_way(journey: Journey) -> None:
+    journey.start()
+    journey.reach("kexec")
+    with journey.fault("node key expired between preflight and reconnect", "reconnect") as seen:
+        journey.expire_key()
+        seen.where = journey.until_where(INSTALLER)
+        journey.wait(45)
+        journey.extend_key()
+        seen.recovery = f"key extended, {journey.go_on('reconnect')}"
+    journey.finish()

@@ -1,0 +1,73 @@
+"""Something of the operator's dies: the flow, the serving process, the Prefect server."""
+
+import pytest
+
+from tests.lab.faults.journey import TASKS, Journey
+
+pytestmark = [pytest.mark.lab, pytest.mark.faults]
+
+MARKED_WITHIN_S = 240
+"""The automation marks a run without heartbeats; its own time is in deployments/automations.py."""
+
+
+def test_flow_killed_in_each_phase(journey: Journey) -> None:
+    journey.start()
+    for phase in TASKS:
+        journey.reach(phase)
+        journey.some_seconds(2)
+        with journey.fault("flow process killed (-9)", phase) as seen:
+            journey.operator.kill_flow(journey.run_id)
+            journey.ended("CRASHED")
+            seen.where = journey.where()
+            journey.retry()
+            seen.recovery = f"Retry, {journey.go_on(phase)}"
+    journey.finish()
+
+
+def test_retry_on_a_worker_that_has_nothing(journey: Journey) -> None:
+    journey.start()
+    for phase in ("preserve", "reconnect", "partition", "install", "restore", "verify"):
+        journey.reach(phase)
+        journey.some_seconds(2)
+        with journey.fault("flow killed, retried on a worker with empty folders", phase) as seen:
+            journey.operator.kill_flow(journey.run_id)
+            journey.ended("CRASHED")
+            journey.operator.stop_serving()
+            seen.where = journey.where()
+            journey.operator.start_another_worker()
+            journey.retry()
+            seen.recovery = f"Retry there, {journey.go_on(phase)}"
+    journey.finish()
+
+
+def test_serving_process_and_flow_killed(journey: Journey) -> None:
+    journey.start()
+    for phase in ("kexec", "install"):
+        journey.reach(phase)
+        journey.some_seconds(4)
+        with journey.fault("serving process and flow killed (-9)", phase) as seen:
+            journey.operator.kill_serving()
+            journey.operator.kill_flow(journey.run_id)
+            journey.ended("CRASHED", deadline_s=MARKED_WITHIN_S)
+            seen.where = journey.where()
+            journey.operator.start_serving()
+            journey.start()
+            journey.past(phase)
+            seen.recovery = "marked by the automation, fresh run"
+    journey.finish()
+
+
+def test_server_restarted_and_gone(journey: Journey) -> None:
+    journey.start()
+    for phase, gone_s in (("build", 0), ("kexec", 0), ("partition", 0), ("install", 120), ("verify", 0)):
+        journey.reach(phase)
+        journey.some_seconds(1)
+        with journey.fault(
+            f"Prefect server gone for {gone_s} s" if gone_s else "Prefect server restarted", phase
+        ) as seen:
+            journey.operator.stop_server()
+            journey.wait(gone_s)
+            journey.operator.start_server()
+            seen.where = journey.where()
+            seen.recovery = journey.go_on(phase)
+    journey.finish()
