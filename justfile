@@ -17,6 +17,10 @@ demo *flags: _debian
 test *args: _debian
     {{python}} -m pytest "$@"
 
+# the campaign: faults thrown into real installs, phase by phase, with a table at the end (about an hour)
+faults *args: _debian
+    {{python}} -m pytest -m faults -s tests/lab/faults "$@"
+
 # formatters, linters, types, shellcheck and Nix syntax; changes nothing
 check: (_check "--check")
 
@@ -31,7 +35,11 @@ build-kexec:
 
 # install HOST over TARGET (an address): with KEXEC keeping Tailscale, without it the standard way
 install host target kexec="":
-    @{{python}} -m deployments.start "$@"
+    @{{python}} -m deployments.start install "$@"
+
+# take HOST into the installer and back to its own system, to prove that it returns; no disk is touched
+rehearse host target="" kexec="":
+    @{{python}} -m deployments.start rehearse "$@"
 
 # serve a deployment for each host of the inventory to the Prefect server
 serve:

@@ -1,14 +1,22 @@
-"""Serves a deployment for each host of the inventory to the Prefect server: `install/cottage`, …"""
+"""Serves the deployments of each host of the inventory to the Prefect server: `install/NAME` and `rehearse/NAME`."""
 
 import os
 import sys
+from typing import Any
 
-from prefect import serve
+from prefect import Flow, serve
 from prefect.client.schemas.objects import ConcurrencyLimitConfig
 from prefect.deployments.runner import RunnerDeployment
-from prefect.settings import PREFECT_RUNNER_POLL_FREQUENCY, temporary_settings
+from prefect.settings import (
+    PREFECT_CLIENT_MAX_RETRIES,
+    PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
+    PREFECT_RUNNER_POLL_FREQUENCY,
+    temporary_settings,
+)
 
+from deployments.automations import HEARTBEAT_S, TAG, ensure_dead_runs_are_marked
 from flows.install import install
+from flows.rehearse import rehearse
 from tasks.model.errors import HoldfastError
 from tasks.model.host import Host, load_inventory
 from tasks.model.settings import PROJECT, settings
@@ -16,16 +24,28 @@ from tasks.model.settings import PROJECT, settings
 # Prefect's own 10 s would be most of the wait between `deployment run` and Running.
 POLL_S = 1
 
+# With waits of 2, 4, … s between them: a run outlives some eight minutes without its server. Prefect's own 5 are one.
+REQUEST_RETRIES = 8
 
-def deployment(host: Host) -> RunnerDeployment:
-    """Return the deployment that installs a host: its defaults, its schedule, one run at a time."""
-    made = install.to_deployment(
+
+def deployments(host: Host) -> tuple[RunnerDeployment, ...]:
+    """Return what can be done with a host, each one run at a time: install it, also by schedule, and rehearse it."""
+    system = f"{host.flake}#{host.attribute}"
+    away_and_back = f"Takes {host.name} ({host.target}) into the installer and back, as an install of {system} would"
+    return (
+        _deployment(install, host, f"Installs NixOS on {host.name} ({host.target}) from {system}", cron=host.schedule),
+        _deployment(rehearse, host, f"{away_and_back}; no disk is touched"),
+    )
+
+
+def _deployment(flow: Flow[Any, Any], host: Host, description: str, *, cron: str | None = None) -> RunnerDeployment:
+    made = flow.to_deployment(
         name=host.name,
-        description=f"Installs NixOS on {host.name} ({host.target}) from {host.flake}#{host.attribute}",
+        description=description,
         parameters={"host": host.name},
-        cron=host.schedule,
+        cron=cron,
         concurrency_limit=ConcurrencyLimitConfig(limit=1),
-        tags=["holdfast", host.name],
+        tags=[TAG, host.name],
     )
     assert isinstance(made, RunnerDeployment)
     return made
@@ -39,8 +59,15 @@ def main() -> int:
         print(f"serve: {error}", file=sys.stderr)
         return 2
     os.chdir(PROJECT)  # the entrypoints are relative to it
-    with temporary_settings({PREFECT_RUNNER_POLL_FREQUENCY: POLL_S}):
-        serve(*(deployment(host) for host in inventory.hosts.values()), pause_on_shutdown=False)
+    told = {
+        PREFECT_RUNNER_POLL_FREQUENCY: POLL_S,
+        PREFECT_FLOWS_HEARTBEAT_FREQUENCY: HEARTBEAT_S,
+        PREFECT_CLIENT_MAX_RETRIES: REQUEST_RETRIES,
+    }
+    with temporary_settings(told):
+        ensure_dead_runs_are_marked()
+        served = [made for host in inventory.hosts.values() for made in deployments(host)]
+        serve(*served, pause_on_shutdown=False)
     return 0
 
 

@@ -1,18 +1,20 @@
-"""`just install HOST TARGET [KEXEC]`: starts the deployment `install/HOST` and follows it.
+"""`just install HOST TARGET [KEXEC]`, `just rehearse HOST [TARGET] [KEXEC]`: start a deployment and follow it.
 
 With KEXEC (an image of ours: a tarball, a folder that holds one, a flake's output, or a URL with its checksum) the
-machine stays on the tailnet. Without it this is the standard way, which says what will be lost, and what is given
-back, before anything happens.
+machine stays on the tailnet. Without it an install goes the standard way, and says what will be lost, and what is given
+back, before anything happens. A rehearsal takes what is not named from the inventory.
 """
 
 import json
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from tasks.model.errors import HoldfastError
 from tasks.model.host import Host, Way, chosen_host
 from tasks.model.image import inspect_image
+from tasks.model.rehearsal import rehearsal_host
 from tasks.model.settings import settings
 
 LOST = """\
@@ -31,7 +33,7 @@ NOT_GIVEN_BACK = """\
 Its Tailscale state is not given to the final system, which needs a login of its own (keep.tailscale_state = false)."""
 
 
-def chosen(host_name: str, target: str, kexec: str) -> Host:
+def chosen(host_name: str, target: str, kexec: str, way: Way | None = None) -> Host:
     """Return the host as the run will see it; what is wrong is refused here, before Prefect is asked for anything.
 
     An image that has to be built or downloaded first is looked at by the run.
@@ -40,17 +42,16 @@ def chosen(host_name: str, target: str, kexec: str) -> Host:
         ConfigError: the inventory has no such host, or the image is not one.
 
     """
-    way = Way.TAILSCALE if kexec else Way.STANDARD
     host = chosen_host(settings().inventory, host_name, target=target, image=kexec, way=way)
     if host.kexec_is_path:
         inspect_image(Path(host.kexec))
     return host
 
 
-def main(host_name: str, target: str, kexec: str = "") -> int:
-    """Start the run; on a terminal, the standard way asks first."""
+def install(host_name: str, target: str, kexec: str = "") -> int:
+    """Start an install; on a terminal, the standard way asks first."""
     try:
-        host = chosen(host_name, target, kexec)
+        host = chosen(host_name, target, kexec, Way.TAILSCALE if kexec else Way.STANDARD)
     except HoldfastError as error:
         print(f"install: {error}", file=sys.stderr)
         return 2
@@ -61,16 +62,28 @@ def main(host_name: str, target: str, kexec: str = "") -> int:
         if sys.stdin.isatty() and input(f"Type {host.name} to go on: ").strip() != host.name:
             print("install: nothing was started", file=sys.stderr)
             return 1
-    command = [
-        "prefect",
-        "deployment",
-        "run",
-        f"install/{host.name}",
-        "--watch",
-        "--params",
-        json.dumps(given),
-    ]
+    return _run(f"install/{host.name}", given)
+
+
+def rehearse(host_name: str, target: str = "", kexec: str = "") -> int:
+    """Start a rehearsal."""
+    try:
+        host = rehearsal_host(chosen(host_name, target, kexec))
+    except HoldfastError as error:
+        print(f"rehearse: {error}", file=sys.stderr)
+        return 2
+    told = {"target": target, "image": host.kexec if kexec else ""}
+    return _run(f"rehearse/{host.name}", {key: value for key, value in told.items() if value})
+
+
+def _run(deployment: str, parameters: Mapping[str, str]) -> int:
+    command = ["prefect", "deployment", "run", deployment, "--watch", "--params", json.dumps(parameters)]
     return subprocess.run(command, check=False).returncode
+
+
+def main(verb: str, *arguments: str) -> int:
+    """Start what a verb of `just` says."""
+    return {"install": install, "rehearse": rehearse}[verb](*arguments)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from tasks.preflight import preflight
 from tasks.preserve import preserve
 from tasks.reboot import reboot
 from tasks.reconnect import reconnect
+from tasks.rehearsed import rehearsed
 from tasks.restore import restore
 from tasks.verify import verify
 
@@ -42,6 +43,8 @@ def install(
     chosen = chosen_host(settings().inventory, host, target=target, image=image, way=way)
     plan = preflight(chosen)
     built = build(chosen, plan)
+    if chosen.rehearsal_max_age_days is not None:
+        rehearsed(chosen, plan, built)
     preserved = preserve(chosen, plan, built)
     approve(chosen, plan)
     started = kexec(chosen, plan, built)

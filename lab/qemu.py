@@ -13,6 +13,7 @@ GUEST_ADDRESS = "10.0.2.15"
 HOST_ADDRESS = "10.0.2.2"
 """Where a guest finds the host's loopback, in QEMU's user network."""
 DNS_ADDRESS = "10.0.2.3"
+MEMORY_MIB = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ class Machine:
     serial_log: Path
     qmp: Path
     ssh_port: int
-    memory_mib: int = 1024
+    memory_mib: int = MEMORY_MIB
     kernel: Kernel | None = None
 
     def command(self) -> list[str]:

@@ -99,7 +99,7 @@ class World:
         """Start the operator's tailscaled."""
         self.start("operator", self.tailnet.operator_daemon_command(), QUIET)
 
-    def start_machine(self, disks: tuple[qemu.Disk, ...], *, memory_mib: int = 1024) -> None:
+    def start_machine(self, disks: tuple[qemu.Disk, ...], *, memory_mib: int = qemu.MEMORY_MIB) -> None:
         """Power the machine on."""
         machine = qemu.Machine(
             disks=disks,
@@ -261,6 +261,7 @@ class Lab:
         # The checkout's path makes it another lab than any other checkout's.
         name = hashlib.sha256(str(self.run_dir).encode()).hexdigest()[:8]
         self.world = World(self.run_dir, Path("/run") / f"holdfast-lab-{name}", owned)
+        self._memory_mib = qemu.MEMORY_MIB
 
     @property
     def key(self) -> Path:
@@ -338,8 +339,9 @@ class Lab:
             else:
                 path.unlink()
 
-    def power_on(self, *, memory_mib: int = 1024) -> None:
+    def power_on(self, *, memory_mib: int = qemu.MEMORY_MIB) -> None:
         """Start the machine from its own disk."""
+        self._memory_mib = memory_mib
         self.world.start_machine(
             (
                 qemu.Disk(self.run_dir / "disk.qcow2", "COTTAGE0001"),
@@ -379,6 +381,9 @@ class Lab:
 
     def return_to(self, moment: str) -> None:
         """Put the machine back to a remembered moment; its tailscaled needs some 16 s to find the way back."""
+        if self._memory_mib != qemu.MEMORY_MIB:
+            self.power_off()
+            self.power_on()
         qemu.monitor(self.world.qmp, f"loadvm {moment}")
 
     def start_operator(self) -> None:

@@ -7,12 +7,12 @@ from tasks.model.plan import Plan
 from tasks.model.results import Built, Installed
 from tasks.model.stage import nothing_to_do
 from tasks.nixcli.copying import copy_closure
-from tasks.phase import lines, phase
+from tasks.phase import hold_target, lines, phase
 from tasks.progress import progress
 from tasks.remote.look import look
 from tasks.remote.mounting import ROOT, ensure_mounted
-from tasks.remote.reach import reach
-from tasks.remote.units import run_detached
+from tasks.remote.reach import arrive, reach
+from tasks.remote.units import has_begun, run_detached
 
 # nixos-anywhere's own arguments, so that what works there works here.
 NIXOS_INSTALL: Final = ("nixos-install", "--no-root-passwd", "--no-channel-copy", "--system")
@@ -26,29 +26,36 @@ def install(host: Host, plan: Plan, built: Built) -> Installed:
 
     Raises:
         UnexpectedState: not the installer, or this plan's disks are not mounted.
+        TargetRefused: another run works on the target.
         CommandFailed: the copy or nixos-install failed.
 
     """
-    with reach(host) as target:
+    work = f"holdfast install {plan.digest(built.disko_script)} {built.toplevel}"
+    with arrive(host) as target:
         facts = look(target)
         if skipped := nothing_to_do(facts, built.toplevel, host.name):
             return Installed(skipped=skipped)
+        hold_target(target, facts)
         ensure_mounted(target, host.name, built.mount_script)
+        begun = has_begun(target, work)
     with lines() as output:
-        with progress(f"closure-{host.name}", "The system's closure on its way to the target") as report:
-            copy_closure(
-                host,
-                [built.toplevel],
-                root=ROOT,
-                on_line=output.add,
-                on_bytes=lambda copied: report(copied, built.closure_bytes),
-            )
+        if not begun:
+            with progress(f"closure-{host.name}", "The system's closure on its way to the target") as report:
+                copy_closure(
+                    host,
+                    [built.toplevel],
+                    root=ROOT,
+                    on_line=output.add,
+                    on_bytes=lambda copied: report(copied, built.closure_bytes),
+                )
         run_detached(
             lambda: reach(host),
             f"holdfast-install-{plan.run_id[:8]}",
             [*NIXOS_INSTALL, built.toplevel],
+            work=work,
             timeout_s=host.deadlines.install_s,
             on_line=output.add,
             env=ENVIRONMENT,
+            begun=begun,
         )
     return Installed(toplevel=built.toplevel)

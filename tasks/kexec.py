@@ -10,11 +10,12 @@ from tasks.model.host import Host, Way
 from tasks.model.plan import Plan
 from tasks.model.results import Built, Started
 from tasks.model.stage import Stage, observe
-from tasks.phase import lines, phase, say
+from tasks.phase import hold_target, lines, phase, say
 from tasks.progress import progress
 from tasks.remote.connection import Connection
 from tasks.remote.look import look
-from tasks.remote.reach import reach
+from tasks.remote.reach import arrive, reach
+from tasks.remote.upload import upload_over_links
 from tasks.tailnet.identity import require_same_node, same_node
 
 # On the origin's disk, since RAM may be too small for a second copy. Root's alone: kexec/run appends secrets in place.
@@ -33,13 +34,13 @@ def kexec(host: Host, plan: Plan, built: Built) -> Started:
     """Upload the image, unpack it and start it.
 
     Raises:
-        UnexpectedState: it is another node than the plan's.
-        TargetRefused: it lacks a program that the stock image's `kexec/run` needs.
+        UnexpectedState: it is another node than the plan's, or was rebooted during the upload.
+        TargetRefused: another run works on it, or it lacks a program that the stock image's `kexec/run` needs.
         NotTrusted: it is another node than the plan's, in the standard way.
         CommandFailed: `kexec/run` failed; the origin goes on as before.
 
     """
-    with reach(host) as target:
+    with arrive(host) as target:
         facts = look(target)
         stage, why = observe(facts, built.toplevel)
         if stage in (Stage.INSTALLER, Stage.FINAL):
@@ -49,7 +50,17 @@ def kexec(host: Host, plan: Plan, built: Built) -> Started:
         _same_machine(host, plan, facts)
         if host.way is Way.STANDARD:
             _check_programs(target, host)
-        folder = _unpacked(target, host, built)
+        hold_target(target, facts)
+        folder = f"{PLACE}/{built.image_sha256[:16]}"
+        target.run(["install", "-d", "-m", "0700", PLACE, folder], timeout_s=UNPACK_S)
+    _upload(host, built, f"{folder}.tar")
+    with arrive(host) as target:
+        if look(target).boot_id != facts.boot_id:
+            raise UnexpectedState(
+                f"{host.name} was rebooted while the image was uploaded.",
+                hint="Nothing was started. Retry the run, which goes by what it finds.",
+            )
+        target.run(["tar", "-C", folder, "-xf", f"{folder}.tar", "--no-same-owner"], timeout_s=UNPACK_S)
         dead_man = f"its dead-man is set to {host.deadlines.dead_man_s:.0f} s"
         if host.way is Way.STANDARD:
             dead_man = "it has no dead-man: if it does not answer, somebody has to go to the machine"
@@ -74,15 +85,17 @@ def _same_machine(host: Host, plan: Plan, facts: Facts) -> None:
         )
 
 
-def _unpacked(target: Connection, host: Host, built: Built) -> str:
-    """Bring the image to the target, unless it is there, and return the folder that it was unpacked to."""
-    folder = f"{PLACE}/{built.image_sha256[:16]}"
-    tarball = f"{folder}.tar"
-    target.run(["install", "-d", "-m", "0700", PLACE, folder], timeout_s=UNPACK_S)
+def _upload(host: Host, built: Built, tarball: str) -> None:
+    """Bring the image to the target, unless it is there, over as many links as that takes."""
     with progress(f"upload-{host.name}", "The kexec image on its way to the target") as report:
-        target.upload(Path(built.image), tarball, timeout_s=host.deadlines.upload_s, on_progress=report)
-    target.run(["tar", "-C", folder, "-xf", tarball, "--no-same-owner"], timeout_s=UNPACK_S)
-    return folder
+        upload_over_links(
+            lambda: reach(host),
+            Path(built.image),
+            tarball,
+            timeout_s=host.deadlines.upload_s,
+            on_line=say,
+            on_progress=report,
+        )
 
 
 def _check_programs(target: Connection, host: Host) -> None:

@@ -11,12 +11,12 @@ from tasks.model.plan import Plan
 from tasks.model.results import Built, Partitioned
 from tasks.model.stage import nothing_to_do
 from tasks.nixcli.copying import copy_closure
-from tasks.phase import lines, phase, say
+from tasks.phase import hold_target, lines, phase, say
 from tasks.remote import dead_man
 from tasks.remote.look import look
 from tasks.remote.mounting import MARK_IN_RAM, MARK_ON_DISK, ensure_mounted
-from tasks.remote.reach import reach
-from tasks.remote.units import run_detached
+from tasks.remote.reach import arrive, reach
+from tasks.remote.units import has_begun, run_detached
 
 TIMEOUT_S: Final = 60
 
@@ -27,37 +27,48 @@ def partition(host: Host, plan: Plan, built: Built) -> Partitioned:
 
     Raises:
         UnexpectedState: not the installer, another plan's mark, or the disks are not those of the plan.
+        TargetRefused: another run works on the target.
         CommandFailed: the disko script failed; its log is in the run.
 
     """
-    with reach(host) as target:
+    digest = plan.digest(built.disko_script)
+    work = f"holdfast partition {digest}"
+    with arrive(host) as target:
         facts = look(target)
         if skipped := nothing_to_do(facts, built.toplevel, host.name):
             return Partitioned(skipped=skipped)
         mark = facts.partition_mark
-        if mark and mark.plan_digest != plan.digest(built.disko_script):
+        if mark and mark.plan_digest != digest:
             raise UnexpectedState(
                 f"the disks of {host.name} were formatted by run {mark.run_id} for another plan.",
                 hint="To install this plan, reboot the target and start again from what it boots then.",
             )
+        hold_target(target, facts)
         if mark:
             ensure_mounted(target, host.name, built.mount_script)
             return Partitioned(formatted=False, skipped="this plan's disks are formatted already")
-        same_disks(plan.wipe, facts)
+        # Of another run, or of this one before its worker died: the disks may be half formatted, or wholly.
+        begun = has_begun(target, work)
+        if not begun:
+            same_disks(plan.wipe, facts)
     with lines() as output:
-        copy_closure(host, [built.disko_script], root=None, on_line=output.add)
-        with reach(host) as target:
+        if not begun:
+            copy_closure(host, [built.disko_script], root=None, on_line=output.add)
+        with arrive(host) as target:
             dead_man.disarm(target)
-        say(f"formatting {', '.join(disk.device for disk in plan.wipe)}")
+        doing = "following the formatting, begun before, of" if begun else "formatting"
+        say(f"{doing} {', '.join(disk.device for disk in plan.wipe)}")
         run_detached(
             lambda: reach(host),
             f"holdfast-partition-{plan.run_id[:8]}",
             [built.disko_script],
+            work=work,
             timeout_s=host.deadlines.partition_s,
             on_line=output.add,
+            begun=begun,
         )
-    with reach(host) as target:
-        written = PartitionMark(run_id=plan.run_id, plan_digest=plan.digest(built.disko_script))
+    with arrive(host) as target:
+        written = PartitionMark(run_id=plan.run_id, plan_digest=digest)
         ensure_mounted(target, host.name, built.mount_script)
         for place in (MARK_ON_DISK, MARK_IN_RAM):
             target.run(["install", "-d", "-m", "0755", str(PurePosixPath(place).parent)], timeout_s=TIMEOUT_S)

@@ -9,21 +9,26 @@ import resource
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Final, ParamSpec, TypeVar
+from uuid import UUID
 
-from prefect import Task, get_run_logger, task
+import httpx
+from prefect import Task, get_client, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.context import TaskRunContext
-from prefect.exceptions import FailedRun
+from prefect.exceptions import FailedRun, ObjectNotFound
 from prefect.runtime import flow_run
 from prefect.states import Failed
 from pydantic import BaseModel
 
-from tasks.model.errors import HoldfastError, Unreachable
+from tasks.model.errors import HoldfastError, NeverCame, Unreachable
+from tasks.model.facts import Facts
 from tasks.model.settings import settings
 from tasks.record.journal import Journal, Stopwatch
 from tasks.record.lines import Lines
 from tasks.record.report import assemble
+from tasks.remote import lock
+from tasks.remote.connection import Connection
 
 P = ParamSpec("P")
 R = TypeVar("R", bound=BaseModel)
@@ -72,6 +77,27 @@ def lines() -> AbstractContextManager[Lines]:
     return Lines(journal().output, lambda text: logger.info("%s", text))
 
 
+def run_is_over(other: str) -> bool | None:
+    """Ask Prefect whether a run has ended; None if it does not know such a run, or does not answer."""
+    try:
+        with get_client(sync_client=True) as client:
+            state = client.read_flow_run(UUID(other)).state
+    except (ValueError, ObjectNotFound, httpx.HTTPError):
+        return None
+    return state is not None and state.is_final()
+
+
+def hold_target(target: Connection, facts: Facts) -> None:
+    """Take the lock on the target for this run, before a phase changes anything. Raises as lock.hold."""
+    if taken_over := lock.hold(target, run_id(), run_is_over, mark=facts.installer_mark):
+        say(taken_over)
+
+
+def check_lock(target: Connection, facts: Facts) -> None:
+    """Refuse a target that another run works on. Raises as lock.check."""
+    lock.check(target, run_id(), run_is_over, mark=facts.installer_mark)
+
+
 @contextmanager
 def journaled(name: str) -> Iterator[Callable[[BaseModel], None]]:
     """Write an attempt at a phase into the journal, however it ends; the body hands its result to the value."""
@@ -87,8 +113,8 @@ def journaled(name: str) -> Iterator[Callable[[BaseModel], None]]:
 
 
 def _passes_by_itself(_task: "Task[..., Any]", _run: TaskRun, state: "State[Any]") -> bool:
-    """Say whether a failure may be over in a while: only a link that is down is."""
-    return isinstance(state.data, Unreachable)
+    """Say whether a failure may be over in a while: a link that broke is, a wait that was in vain is not."""
+    return isinstance(state.data, Unreachable) and not isinstance(state.data, NeverCame)
 
 
 def phase(name: str, *, retries: int = 0) -> Callable[[Callable[P, R]], "Task[P, R]"]:
@@ -161,6 +187,7 @@ def _write_report() -> None:
     """Write the report's file, and show it in the run's Artifacts."""
     peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     host = str(flow_run.get_parameters()["host"])
-    report = assemble(run_id(), host, journal().entries(), peak_rss_bytes=peak_kib * 1024)
+    flow = str(flow_run.get_flow_name())
+    report = assemble(run_id(), flow, host, journal().entries(), peak_rss_bytes=peak_kib * 1024)
     journal().report.write_text(report.model_dump_json(indent=2) + "\n")
     create_markdown_artifact(report.to_markdown(), key=f"report-{report.host}", description="What this run did")

@@ -10,7 +10,7 @@ from tasks.model.plan import Plan, make_plan
 from tasks.model.settings import settings
 from tasks.model.target import check_target
 from tasks.nixcli.flake import disko_devices
-from tasks.phase import lines, phase, run_id, say, warn
+from tasks.phase import check_lock, lines, phase, run_id, say, warn
 from tasks.remote.look import look
 from tasks.remote.reach import login_of, reach
 from tasks.tailnet.giving_back import check_giving_back
@@ -21,7 +21,8 @@ def preflight(host: Host) -> Plan:
     """Observe the target and plan the install; changes nothing.
 
     Raises:
-        TargetRefused: this target, as it is, cannot be installed.
+        TargetRefused: this target, as it is, cannot be installed, or another run works on it.
+        UnexpectedState: the lock on the target is broken.
         ConfigError: the flake or the image is wrong, or what the vault keeps could not be opened again.
 
     """
@@ -31,6 +32,7 @@ def preflight(host: Host) -> Plan:
     image = inspect_image(Path(host.kexec)) if host.kexec_is_path else None
     with reach(host, first_use=True) as target:
         facts = look(target)
+        check_lock(target, facts)
         host_key, login = target.host_key, login_of(target, host)
     check_target(facts, host, image)
     plan = make_plan(

@@ -8,7 +8,7 @@ from tasks.model.settings import settings
 from tasks.model.stage import Stage, observe
 from tasks.phase import phase, say
 from tasks.remote.look import look
-from tasks.remote.reach import reach
+from tasks.remote.reach import arrive
 from tasks.tailnet.archive import MAX_ARCHIVE_BYTES, check_archive
 from tasks.tailnet.vault import Label, Vault
 
@@ -30,7 +30,7 @@ def preserve(host: Host, plan: Plan, built: Built) -> Preserved:
     """
     if host.way is Way.STANDARD and not plan.carries_state:
         return Preserved(skipped="there is no Tailscale state to keep, or the inventory does not want it kept")
-    with reach(host) as target:
+    with arrive(host) as target:
         stage = observe(look(target), built.toplevel).stage
         if stage is not Stage.ORIGIN:
             return Preserved(skipped=f"the {stage} system runs, so its state is preserved already, or live")

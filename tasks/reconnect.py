@@ -1,6 +1,7 @@
 """Waits for the target to return from kexec, and proves that it is the same machine in the installer."""
 
 import time
+from typing import Final, NamedTuple
 
 from tasks.model.errors import DeadlinePassed, UnexpectedState
 from tasks.model.facts import Facts
@@ -8,72 +9,125 @@ from tasks.model.host import Host, Way
 from tasks.model.plan import Plan
 from tasks.model.results import Built, Returned, Started
 from tasks.model.stage import Stage, observe
-from tasks.phase import phase, say
+from tasks.phase import lines, phase, say, warn
 from tasks.remote import dead_man
+from tasks.remote.diagnose import Diagnosis
 from tasks.remote.look import look
-from tasks.remote.reach import reach
+from tasks.remote.reach import is_over_local, reach
 from tasks.remote.waiting import NotYet, wait_for
 from tasks.tailnet.identity import require_same_node
 from tasks.tailnet.operator import path_to
 
+# How long the tailnet is given before a run goes on over the local address, which is always up earlier.
+TAILNET_FIRST_S: Final = 120
+ORIGIN_ANSWERS: Final = "the origin still answers"
+NEVER_STARTED: Final = (
+    "The installer never started: the origin runs on and nothing was changed. A retry of this run only waits again."
+)
+
+
+class _Seen(NamedTuple):
+    """The installer, accepted; over which way, and whether its dead-man was fed."""
+
+    facts: Facts
+    over_local: bool
+    fed: bool
+
 
 @phase("reconnect")
 def reconnect(host: Host, plan: Plan, built: Built, started: Started) -> Returned:
-    """Wait for SSH from the installer, compare the identity, feed the dead-man.
+    """Wait for SSH from the installer, compare the identity, feed the dead-man; diagnose while nothing comes.
 
     That SSH answers is no proof: the old system still does so for seconds after kexec began.
 
     Raises:
-        DeadlinePassed: nothing came back; says what was seen last and what the dead-man will do.
+        DeadlinePassed: nothing came back; says what was seen last, by whom, and what the dead-man will do.
         UnexpectedState: the origin came back instead.
         NotTrusted: another node, or another host key, answers.
 
     """
+    node = plan.origin.identity if host.way is Way.TAILSCALE else None
+    diagnosis = Diagnosis(host, node, addresses=plan.origin.addresses, say=say, lines=lines)
+    local_from = time.monotonic() + min(TAILNET_FIRST_S, host.deadlines.kexec_return_s / 2)
 
-    def probe() -> Facts | None:
+    def probe() -> _Seen | None:
         with reach(host) as target:
             facts = look(target)
+            diagnosis.saw(facts)
+            over_local = is_over_local(target, host)
             stage, why = observe(facts, built.toplevel)
             if stage is Stage.FINAL:
                 return None
             # The boot id is what tells an origin that is an installer image itself.
             if facts.boot_id == started.origin_boot_id:
-                raise NotYet("the origin still answers")
+                raise NotYet(ORIGIN_ANSWERS)
             if stage is Stage.ORIGIN:
                 raise UnexpectedState(
-                    f"{host.name} came back in its origin, not in the installer.",
-                    hint="The installer panicked or its dead-man fired; nothing was changed on the disks. "
-                    "Look at the machine's console, then start a new run.",
+                    f"{host.name} came back in its origin, not in the installer.", hint=_back_in_origin(host)
                 )
             if stage is Stage.OTHER:
                 raise UnexpectedState(f"{host.name} came back as {why}.", hint="Look at it before going on.")
             if host.way is Way.TAILSCALE:
-                _check_installer(host, plan, started, facts)
-            dead_man.feed(target)
-            return facts
+                _check_installer(host, plan, started, facts, over_local=over_local)
+            if over_local and time.monotonic() < local_from:
+                raise NotYet(f"the installer answers at {host.local}, not over the tailnet yet")
+            return _Seen(facts, over_local, dead_man.feed(target))
 
+    if host.way is Way.TAILSCALE and started.kexec_at:
+        at = dead_man.on_clock(started.kexec_at + host.deadlines.dead_man_s)
+        say(
+            f"if nobody reaches the installer, its dead-man reboots {host.name} into its untouched origin at about"
+            f" {at} (operator's clock)"
+        )
     what = f"{host.name} to return from kexec"
     try:
-        facts = wait_for(what, probe, deadline_s=host.deadlines.kexec_return_s, on_change=say)
+        seen = wait_for(what, diagnosis.watch(probe), deadline_s=host.deadlines.kexec_return_s, on_change=say)
     except DeadlinePassed as error:
-        raise DeadlinePassed(f"{error.message} {_what_next(host, started)}", hint=error.hint) from error
-    if facts is None:
+        diagnosis.look()
+        if str(error.__cause__) == ORIGIN_ANSWERS:
+            what_next, hint = NEVER_STARTED, "Start a new run."
+        else:
+            what_next = _what_next(host, started)
+            hint = diagnosis.hint() or "See docs/troubleshooting/cannot-connect-after-kexec.md."
+            if host.local and diagnosis.answers_at() and not host.go_on_over_local:
+                hint += " With go_on_over_local = true in the inventory, a retry goes on over that address."
+        raise DeadlinePassed(f"{error.message} {diagnosis.summary()} {what_next}", hint=hint) from error
+    if seen is None:
         return Returned(skipped="the final system runs already")
-    away_s = round(time.time() - started.kexec_at, 1) if started.kexec_at else None
-    mark = facts.installer_mark
+    return _returned(host, started, seen)
+
+
+def _returned(host: Host, started: Started, seen: _Seen) -> Returned:
+    """Say what came back, and how long its dead-man waits from now on."""
+    facts, mark = seen.facts, seen.facts.installer_mark
+    if seen.over_local:
+        right = "SSH host key and mark are right" if mark else "its SSH host key is right"
+        who = "it is the same node" if facts.identity else "which node it is could NOT be proved"
+        warn(
+            f"{host.name} does not answer over the tailnet: the run goes on over {host.local} (go_on_over_local);"
+            f" {right}, {who}"
+        )
     say(f"{host.name} is back, in the installer with kernel {facts.kernel_release}")
+    dead_man_at = 0.0
+    if seen.fed:
+        dead_man_at = time.time() + ((mark and mark.dead_man_s) or host.deadlines.dead_man_s)
+        say(
+            f"its dead-man was fed: it fires at about {dead_man.on_clock(dead_man_at)} (operator's clock), unless"
+            " partition disarms it before"
+        )
     return Returned(
         boot_id=facts.boot_id,
         kernel=facts.kernel_release,
         identity=facts.identity,
-        away_s=away_s,
-        path=path_to(facts.identity),
-        dead_man_at=mark.dead_man_at or 0 if mark else 0,
+        away_s=round(time.time() - started.kexec_at, 1) if started.kexec_at else None,
+        path="unknown" if seen.over_local else path_to(facts.identity),
+        over_local=seen.over_local,
+        dead_man_at=dead_man_at,
     )
 
 
-def _check_installer(host: Host, plan: Plan, started: Started, facts: Facts) -> None:
-    """Compare mark and node of the installer with this run's."""
+def _check_installer(host: Host, plan: Plan, started: Started, facts: Facts, *, over_local: bool) -> None:
+    """Compare mark and node of the installer with this run's; over the local address the node may be missing."""
     mark = facts.installer_mark
     if mark is None:
         raise UnexpectedState(
@@ -84,6 +138,14 @@ def _check_installer(host: Host, plan: Plan, started: Started, facts: Facts) -> 
             f"the installer on {host.name} was started by {mark.run_id or 'nobody known'}, not by this run.",
             hint="Two runs at once? Let one of them finish.",
         )
+    if facts.identity is None and over_local:
+        if plan.carries_state and mark.state != "restored":
+            # Restore, behind the formatting, would have nothing to carry.
+            raise NotYet(
+                f"the installer answers at {host.local}, without the Tailscale state that the new system is to keep"
+                f" ({mark.state})"
+            )
+        return
     if facts.identity is None:
         raise NotYet("the installer answers, its tailscaled is not up yet")
     require_same_node(
@@ -91,6 +153,17 @@ def _check_installer(host: Host, plan: Plan, started: Started, facts: Facts) -> 
         plan.origin.identity,
         facts.identity,
         hint="The state was not handed over whole; nothing was changed on the disks.",
+    )
+
+
+def _back_in_origin(host: Host) -> str:
+    """Say what to do when the installer is gone, and nothing was changed on the disks."""
+    why = "The installer panicked, or it was reset"
+    if host.way is Way.TAILSCALE:
+        why = "The installer panicked or its dead-man fired"
+    return (
+        f"{why}; nothing was changed on the disks. Look at the machine's console, then start a new run:"
+        " a retry of this one keeps the result of kexec and does not start the installer again."
     )
 
 
@@ -103,5 +176,9 @@ def _what_next(host: Host, started: Started) -> str:
         )
     if not started.kexec_at:
         return "This run did not start the installer, so its dead-man's time is not known."
-    when = time.strftime("%H:%M:%S", time.localtime(started.kexec_at + host.deadlines.dead_man_s))
-    return f"The dead-man reboots it into its untouched origin at about {when} (operator's clock)."
+    at = started.kexec_at + host.deadlines.dead_man_s
+    verb = "reboots" if at > time.time() else "was to reboot"
+    return (
+        f"The dead-man {verb} it into its untouched origin at about {dead_man.on_clock(at)} (operator's clock). Before,"
+        " a retry waits again; after, start a new run."
+    )

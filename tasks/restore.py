@@ -7,11 +7,11 @@ from tasks.model.plan import Plan, has_live_state
 from tasks.model.results import Built, Preserved, Restored
 from tasks.model.settings import script, settings
 from tasks.model.stage import nothing_to_do
-from tasks.phase import lines, phase, say
+from tasks.phase import hold_target, lines, phase, say
 from tasks.remote.extra_files import put_extra_files
 from tasks.remote.look import look
 from tasks.remote.mounting import ROOT, ensure_mounted
-from tasks.remote.reach import reach
+from tasks.remote.reach import arrive
 from tasks.remote.state import put_state
 from tasks.tailnet.giving_back import state_to_give_back
 
@@ -27,13 +27,15 @@ def restore(host: Host, plan: Plan, built: Built, preserved: Preserved) -> Resto
     Raises:
         UnexpectedState: not the installer, or this plan's disks are not mounted.
         CommandFailed: there is no live state to carry.
+        TargetRefused: another run works on the target.
         ConfigError, TargetRefused, NotTrusted: the vault does not give this node's state (see state_to_give_back).
 
     """
-    with reach(host) as target, lines() as output:
+    with arrive(host) as target, lines() as output:
         facts = look(target)
         if skipped := nothing_to_do(facts, built.toplevel, host.name):
             return Restored(skipped=skipped)
+        hold_target(target, facts)
         ensure_mounted(target, host.name, built.mount_script)
         from_vault = host.way is Way.STANDARD and not has_live_state(facts)
         archive = state_to_give_back(host, plan, preserved.vault_entry, settings()) if from_vault else None

@@ -49,6 +49,10 @@ class DeadlinePassed(Unreachable):
     """Something awaited did not come in time; the message says what was awaited and last seen."""
 
 
+class NeverCame(DeadlinePassed):
+    """A wait for the target itself was in vain: the same wait again at once is of no use, *Retry* later is."""
+
+
 class LoginRefused(HoldfastError):
     """The target answers but does not let us in: the user provides the right user, key or password."""
 

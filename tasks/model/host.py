@@ -1,6 +1,7 @@
 """The inventory: which hosts there are, how each is reached, and what is installed on it."""
 
 import difflib
+import ipaddress
 import re
 import tomllib
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from pydantic import (
     Field,
     ValidationError,
     ValidationInfo,
+    field_validator,
     model_validator,
 )
 from pydantic_core import ErrorDetails
@@ -23,6 +25,7 @@ from pydantic_core import ErrorDetails
 from tasks.model.errors import ConfigError
 from tasks.model.reference import Download, is_path, parse_download, resolve_image, resolve_reference
 from tasks.model.settings import PROJECT, settings
+from tasks.tailnet.identity import is_of_tailnet
 
 NAME: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 DAY_S: Final = 86400.0
@@ -74,6 +77,7 @@ class Deadlines(_Frozen):
 
     Attributes:
         connect_s: to open a connection.
+        answer_s: for a target that is out of reach when a phase begins, to answer.
         upload_s: to upload the kexec image, or the extra files.
         build_s: to build the image, or the system.
         kexec_return_s: from kexec until the installer answers.
@@ -87,6 +91,7 @@ class Deadlines(_Frozen):
     """
 
     connect_s: Seconds = 30
+    answer_s: Seconds = 600
     upload_s: Seconds = 3600
     build_s: Seconds = 4 * 3600
     kexec_return_s: Seconds = 600
@@ -134,6 +139,33 @@ class DiskPin(_Frozen):
 
 # As tasks/remote/endpoint.py: what may stand in a proxy's command line; a leading dash would be an option.
 _Address = Annotated[str, Field(pattern=r"^(?:[A-Za-z0-9_][A-Za-z0-9_.:%-]*|::[A-Za-z0-9:.%]*)$", max_length=255)]
+
+
+def parse_local(text: str) -> tuple[str, int]:
+    """Read the inventory's `local`: `ADDRESS`, `ADDRESS:PORT` or `[IPV6]:PORT`; the port is 22 if none is said.
+
+    Raises:
+        ValueError: it is none of these, or an address of the tailnet.
+
+    """
+    bare = re.fullmatch(r"[0-9A-Fa-f.]*:[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*(?:%[A-Za-z0-9_.-]+)?", text)
+    match = re.fullmatch(r"(?:\[([^][]+:[^][]*)\]|([A-Za-z0-9_][A-Za-z0-9_.-]*))(?::([0-9]{1,5}))?", text, re.ASCII)
+    if not bare and not match:
+        raise ValueError("it is no ADDRESS, ADDRESS:PORT or [IPV6]:PORT")
+    address = text if bare or not match else match[1] or match[2]
+    port = int(match[3]) if match and match[3] else 22
+    if not 0 < port < 65536:
+        raise ValueError(f"{port} is no TCP port")
+    if (":" in address or re.fullmatch(r"[0-9.]+", address)) and is_of_tailnet(ipaddress.ip_address(address)):
+        raise ValueError(f"{address} is an address of the tailnet, and local is for another one")
+    return address, port
+
+
+def _local(text: str) -> str:
+    parse_local(text)
+    return text
+
+
 _FlakeReference = Annotated[str, Field(pattern=r"^[^-\s#\x00-\x1f][^\s#\x00-\x1f]*$", max_length=1000)]
 
 
@@ -151,6 +183,9 @@ class Host(_Frozen):
         port: TCP port of the origin's SSH server.
         identity_file: private key to log in with; else those of the ssh config and the agent.
         proxy: `tailscale-nc`, `socks5://HOST:PORT`, `command: …` (with %h, %p, %r), or None.
+        local: an address outside the tailnet, `ADDRESS`, `ADDRESS:PORT` or `[IPV6]:PORT`, to ask when it is away;
+            always directly, never through `proxy`.
+        go_on_over_local: whether a run may go on over `local` when the machine does not answer at `target`.
         host_key: the pinned SSH host key, `TYPE BASE64`.
         elevation: how the login becomes root.
         deadlines: see there.
@@ -159,6 +194,7 @@ class Host(_Frozen):
         extra_files: folder whose content is copied into the new root.
         keep: what is carried over.
         allow: the refusals of `build` to which the user says "I know".
+        rehearsal_max_age_days: an install demands a rehearsal not older than so many days; None demands none.
         schedule: cron expression of a maintenance window, or None.
 
     """
@@ -177,6 +213,8 @@ class Host(_Frozen):
     proxy: (
         Annotated[str, Field(pattern=r"^(tailscale-nc|socks5://[^\s/@]+:[0-9]{1,5}|command:\s*[^\x00-\x1f]+)$")] | None
     ) = None
+    local: Annotated[str, Field(min_length=1, max_length=255), AfterValidator(_local)] | None = None
+    go_on_over_local: bool = False
     host_key: Annotated[str, Field(pattern=r"^[a-z0-9@.-]+ [A-Za-z0-9+/]+={0,2}$")] | None = None
     elevation: Literal["none", "sudo", "doas"] = "none"
     deadlines: Deadlines = Deadlines()
@@ -185,6 +223,7 @@ class Host(_Frozen):
     extra_files: InventoryPath | None = None
     keep: Keep = Keep()
     allow: tuple[Allowance, ...] = ()
+    rehearsal_max_age_days: Annotated[float, Field(gt=0, le=3650)] | None = None
     schedule: Annotated[str, Field(pattern=r"^\S+( \S+){4}$", max_length=100)] | None = None
 
     @model_validator(mode="before")
@@ -203,6 +242,13 @@ class Host(_Frozen):
                 if isinstance(made.get(key), str):
                     made[key] = resolve(made[key], folder)
         return made
+
+    @field_validator("go_on_over_local")
+    @classmethod
+    def _has_local(cls, value: bool, info: ValidationInfo) -> bool:
+        if value and "local" in info.data and info.data["local"] is None:
+            raise ValueError("it needs an address in local")
+        return value
 
     @property
     def kexec_is_path(self) -> bool:

@@ -50,6 +50,7 @@ class Origin(Machine):
         login: how Holdfast logged in.
         identity: who it is on the tailnet, or None; if it does not run, as the installer or the vault says.
         tailscale_version: its tailscaled's version.
+        addresses: what its network interfaces had, `INTERFACE ADDRESS/PREFIX`.
 
     """
 
@@ -60,6 +61,7 @@ class Origin(Machine):
     login: Login
     identity: Identity | None
     tailscale_version: str
+    addresses: tuple[str, ...] = ()
 
 
 class Plan(_Frozen):
@@ -205,6 +207,7 @@ def _origin(facts: Facts, host_key: str, login: Login, vault_identity: Identity 
         login=login,
         identity=facts.identity or vault_identity,
         tailscale_version=facts.tailscale.version,
+        addresses=facts.network.addresses,
     )
 
 

@@ -83,8 +83,10 @@ class Returned(Result):
         kernel: its kernel release.
         identity: who it is on the tailnet; None in the standard way.
         away_s: from kexec to SSH; None if this run did not start the installer.
-        path: how the operator reaches it.
-        dead_man_at: when the installer reboots into the origin by itself, in seconds since 1970; 0 if never.
+        path: how the operator reaches it; unknown over its local address.
+        over_local: whether it answers at the inventory's `local`, and not over the tailnet.
+        dead_man_at: when the installer reboots into the origin by itself, in seconds since 1970 on the operator's
+            clock, counted from when it was fed; 0 if never.
 
     """
 
@@ -93,6 +95,7 @@ class Returned(Result):
     identity: Identity | None = None
     away_s: float | None = None
     path: PathTaken = "unknown"
+    over_local: bool = False
     dead_man_at: float = 0
 
 
@@ -155,6 +158,7 @@ class Verified(Result):
         host_key: the SSH host key that answered.
         away_s: from the reboot to SSH; None if this run did not reboot it.
         path: how the operator reaches it.
+        over_local: whether it was reached at the inventory's `local`; only for a system without Tailscale.
 
     """
 
@@ -162,6 +166,39 @@ class Verified(Result):
     kernel: str
     booted: str
     identity: Identity | None
+    host_key: str
+    away_s: float | None
+    path: PathTaken
+    over_local: bool = False
+
+
+class Rehearsed(Result):
+    """The rehearsal that an install relies on.
+
+    Attributes:
+        run_id: its flow run.
+        age_days: how long ago it ended, in days.
+
+    """
+
+    run_id: str = ""
+    age_days: float = 0
+
+
+class WentBack(Result):
+    """The proof that a rehearsal worked: the origin is back.
+
+    Attributes:
+        boot_id: the origin's new one.
+        identity: who it is on the tailnet.
+        host_key: the SSH host key that answered.
+        away_s: from the reboot to SSH; None if this attempt did not see the installer.
+        path: how the operator reaches it.
+
+    """
+
+    boot_id: str
+    identity: Identity
     host_key: str
     away_s: float | None
     path: PathTaken

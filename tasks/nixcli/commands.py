@@ -153,20 +153,35 @@ class CopyProgress:
 
     A line is `@nix ` and an object: `start` and `stop` of an activity with an id, a type and a text; `result` of
     an activity, of type 105 with [done, expected, …]; `msg`, a text for people.
+
+    Attributes:
+        missing: store paths that the target lacked when the copy began, as nix says it; None if it has not said so.
+
     """
 
     _COPY_PATH: Final = 100
+    _COPY_PATHS: Final = 103
     _PROGRESS: Final = 105
     # Of nix's verbosities, error to info.
     _LOUDEST: Final = 3
 
     def __init__(self) -> None:
+        self.missing: int | None = None
         self._copied: dict[int, int] = {}
+        self._expected: dict[int, int] = {}
+        self._arrived_bytes = 0
 
     @property
     def copied_bytes(self) -> int:
         """Bytes of store paths copied so far, unpacked."""
-        return sum(self._copied.values())
+        return self._arrived_bytes + sum(self._copied.values())
+
+    def begin_again(self) -> None:
+        """Expect another nix, which sends the paths anew that were not sent to their end."""
+        self._arrived_bytes += sum(done for id_, done in self._copied.items() if 0 < self._expected.get(id_, 0) <= done)
+        self._copied.clear()
+        self._expected.clear()
+        self.missing = None
 
     def take(self, line: str) -> str | None:
         """Take a line; return the text in it that is for people, if there is one."""
@@ -184,8 +199,13 @@ class CopyProgress:
         if action == "start" and event["type"] == self._COPY_PATH:
             self._copied[event["id"]] = 0
             return str(event["text"])
+        if action == "start" and event["type"] == self._COPY_PATHS:
+            # "copying 12 paths" (nix's src/libstore/store-api.cc)
+            counts = [int(word) for word in str(event["text"]).split() if word.isdecimal()]
+            self.missing = counts[0] if counts else None
         if action == "result" and event["type"] == self._PROGRESS and event["id"] in self._copied:
             self._copied[event["id"]] = int(event["fields"][0])
+            self._expected[event["id"]] = int(event["fields"][1])
         if action == "msg" and event["level"] <= self._LOUDEST:
             return str(event["msg"])
         return None

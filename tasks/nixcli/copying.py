@@ -1,15 +1,81 @@
 """Copies closures to the target with nix itself, over the same SSH, with the same host keys."""
 
+import functools
+import re
 import shlex
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Final, NamedTuple
 
+from tasks.model.errors import CommandFailed, UnexpectedState
 from tasks.model.host import Host
 from tasks.nixcli import commands
 from tasks.nixcli.run import run_local
+from tasks.remote.deadline import Deadline
+from tasks.remote.look import look
 from tasks.remote.openssh import write_ssh_config
 from tasks.remote.reach import reach
+from tasks.remote.waiting import wait_for
+
+# How often in a row a copy may fail, while the target answers, without one store path more having arrived: twice if it
+# is nix that complains. What ssh, or nix about ssh, says may be a link that breaks now and then.
+FAILURES: Final = 2
+BROKEN_LINKS: Final = 10
+
+# What ssh and nix say when the link broke: OpenSSH's clientloop.c and packet.c; nix's src/libutil/serialise.cc and
+# src/libstore/ssh.cc. The last word is not always theirs, so the whole output is searched.
+_LINK: Final = re.compile(
+    r"unexpected end-of-file|broken pipe|connection (?:reset|closed|timed out|refused)|connection to \S+ closed"
+    r"|failed to start ssh connection|client_loop:|timeout, server .{0,80}not responding|no route to host"
+    r"|network is unreachable",
+    re.IGNORECASE,
+)
+
+
+# $1 the processes' folder. The nix of a link that broke may wait for more for hours, and hold the lock of the store
+# path that it was sent. No other run works there: this one holds the lock on the target.
+_END_OLD: Final = """
+for process in "$1"/[0-9]*; do
+  words=$(tr '\\000' ' ' < "$process/cmdline") 2>/dev/null || continue
+  case $words in *nix-daemon\\ *--stdio* | *nix\\ daemon\\ *--stdio*) kill -KILL "${process##*/}" ;; esac
+done
+exit 0
+"""
+END_S: Final = 30
+
+
+def looks_like_link(said: str) -> bool:
+    """Say whether what a failed `nix copy` wrote looks like a link that broke."""
+    return _LINK.search(said) is not None
+
+
+class Failures:
+    """Counts the copies that failed although the target answers."""
+
+    def __init__(self) -> None:
+        self._in_a_row = 0
+        self._missing: int | None = None
+
+    def add(self, *, said: str, missing: int | None) -> bool:
+        """Count a failure, and say whether it is worth going on.
+
+        Args:
+            said: what nix and ssh wrote.
+            missing: store paths that the target lacked when this copy began; None if it did not get that far.
+
+        """
+        if missing is not None:
+            if self._missing is not None and missing < self._missing:
+                # The copy before this one brought some.
+                self._in_a_row = 0
+            self._missing = missing
+        self._in_a_row += 1
+        return self._in_a_row < (BROKEN_LINKS if looks_like_link(said) else FAILURES)
+
+    def forget(self) -> None:
+        """Count anew: the target was out of reach, so that the failures were the link's."""
+        self._in_a_row = 0
 
 
 def copy_closure(
@@ -20,7 +86,7 @@ def copy_closure(
     on_line: Callable[[str], None] | None = None,
     on_bytes: Callable[[int], None] | None = None,
 ) -> None:
-    """Copy store paths with all that they need; what is there already is not sent again.
+    """Copy store paths with all that they need, over as many links as that takes; what is there is not sent again.
 
     Args:
         host: the host; its installer runs.
@@ -30,27 +96,78 @@ def copy_closure(
         on_bytes: called with the bytes copied so far.
 
     Raises:
-        CommandFailed: nix failed; what was copied stays there.
+        CommandFailed: nix failed, again, while the target answers; what was copied stays there.
         DeadlinePassed: see Deadlines.copy_s.
-        Unreachable, LoginRefused, NotTrusted: see reach.
+        UnexpectedState: the target was rebooted meanwhile.
+        Unreachable, LoginRefused, NotTrusted: see reach; a target that is out of reach later is waited for.
 
     """
     progress = commands.CopyProgress()
+    tell = on_line or (lambda _line: None)
 
     def follow(line: str) -> None:
         text = progress.take(line)
-        if text and on_line:
-            on_line(text)
+        if text:
+            tell(text)
         if on_bytes:
             on_bytes(progress.copied_bytes)
 
+    deadline = Deadline.after(host.deadlines.copy_s)
+    failures = Failures()
     with tempfile.TemporaryDirectory(prefix="holdfast-ssh-") as folder:
-        # Asks which of its two logins the target answers to; nix's ssh then goes the same way.
-        with reach(host) as target:
-            config = write_ssh_config(target.endpoint, Path(folder))
-        run_local(
-            commands.copy(paths, host.name, root),
-            timeout_s=host.deadlines.copy_s,
-            env={"NIX_SSHOPTS": f"-F {shlex.quote(str(config))}"},
-            on_line=follow,
-        )
+        way = _way(host, Path(folder))
+        while True:
+            try:
+                run_local(
+                    commands.copy(paths, host.name, root),
+                    timeout_s=deadline.left_s(),
+                    env={"NIX_SSHOPTS": f"-F {shlex.quote(str(way.ssh_config))}"},
+                    on_line=follow,
+                )
+            except CommandFailed as error:
+                failed = error
+            else:
+                return
+            tell(f"{failed.message} Seeing whether {host.name} answers, to go on with what is missing.")
+            outages: list[str] = []
+            way = wait_for(
+                "a connection, to go on copying",
+                functools.partial(_way, host, Path(folder), way),
+                deadline_s=deadline.left_s(),
+                on_change=outages.append,
+            )
+            if outages:
+                failures.forget()
+            elif not failures.add(said=failed.result.stderr, missing=progress.missing):
+                raise failed
+            tell(f"{host.name} answers{' again' if outages else ''}; going on with what is missing")
+            progress.begin_again()
+
+
+class _Way(NamedTuple):
+    """How nix's ssh gets to the target, and the boot of the target that answered."""
+
+    ssh_config: Path
+    boot_id: str
+
+
+def _way(host: Host, folder: Path, before: _Way | None = None) -> _Way:
+    """See which of its logins the target answers to: nix's ssh then goes the same way.
+
+    Args:
+        host: the host.
+        folder: where the ssh config goes.
+        before: the way that broke, if one did.
+
+    """
+    with reach(host) as target:
+        way = _Way(write_ssh_config(target.endpoint, folder), look(target).boot_id)
+        if before:
+            if way.boot_id != before.boot_id:
+                # What lies at /mnt in another system is not the new root.
+                raise UnexpectedState(
+                    f"{host.name} was rebooted while a closure was copied to it.",
+                    hint="Retry the run: it looks at what it finds there, and goes on from that.",
+                )
+            target.run_script(_END_OLD, ["/proc"], timeout_s=END_S)
+        return way

@@ -11,10 +11,18 @@ from pydantic import BaseModel, ConfigDict, JsonValue
 from tasks import __version__
 from tasks.record.journal import Entry
 
-NEXT_AFTER: Final = {
-    "done": "Nothing is left to do: log in over the tailnet. The vault keeps a copy of the old state.",
-    "failed": "Mend the cause of the error, then Retry this run in the Prefect UI: finished phases are not run again.",
-}
+REHEARSAL: Final = "rehearse"
+DONE: Final = "Nothing is left to do: log in over the tailnet. The vault keeps a copy of the old state."
+REHEARSED: Final = (
+    "The machine came back as itself, and its disks are as they were, but for the image in `/var/lib/holdfast`."
+    " `install/{host}` may follow, and does not upload it again."
+)
+FAILED: Final = "Mend the cause of the error, then Retry this run in the Prefect UI: finished phases are not run again."
+NOT_REHEARSED: Final = (
+    "No disk was touched. A machine that is still in the installer goes back to its origin by itself when the time of"
+    " its dead-man is up. Mend the cause of the error, then Retry this run; if the installer was gone before the run"
+    " saw it, start a new one."
+)
 
 
 class Frozen(BaseModel):
@@ -58,13 +66,17 @@ class Report(Frozen):
     """Everything about a run; seconds for times, bytes for sizes (the design's `Report`).
 
     Attributes:
+        flow: what was to be done: `install` or `rehearse`.
+        identity: by stage; the last is `final`, or in a rehearsal `returned`, which is the origin again.
+        boot_id: likewise.
         outside_phases_s: time inside the run but outside any phase.
-        path: how the operator reached the final system, or the installer: direct, relay or unknown.
+        path: how the operator reached the last system, or the installer: direct, relay or unknown.
         peak_rss_bytes: the most memory that the flow's process used.
 
     """
 
     run_id: str
+    flow: str
     host: str
     outcome: Literal["done", "failed"]
     error: str
@@ -86,19 +98,25 @@ class Report(Frozen):
             f"| {phase.name} | {phase.outcome} | {phase.seconds:.1f} | {phase.attempts} |" for phase in self.phases
         )
         stages = "\n".join(
-            f"| {stage} | `{self.boot_id[stage] or '?'}` | {_who(self.identity[stage])} |"
-            for stage in ("origin", "installer", "final")
+            f"| {stage} | `{self.boot_id[stage] or '?'}` | {_who(self.identity[stage])} |" for stage in self.boot_id
         )
         return (
-            f"# {self.host}: {self.outcome} after {self.seconds:.0f} s\n\n"
+            f"# {self.flow} {self.host}: {self.outcome} after {self.seconds:.0f} s\n\n"
             + (f"> {self.error}\n\n" if self.error else "")
             + f"| phase | outcome | seconds | attempts |\n|---|---|---:|---:|\n{rows}\n\n"
             f"| stage | boot id | identity |\n|---|---|---|\n{stages}\n\n"
-            f"- built: `{self.closure.built or '?'}`\n- booted: `{self.closure.booted or '?'}`\n"
-            f"- away: {_seconds(self.away_s.kexec)} for kexec, {_seconds(self.away_s.reboot)} for the reboot; "
+            f"- built: `{self.closure.built or '?'}`\n"
+            + ("" if self.flow == REHEARSAL else f"- booted: `{self.closure.booted or '?'}`\n")
+            + f"- away: {_seconds(self.away_s.kexec)} for kexec, {_seconds(self.away_s.reboot)} for the reboot; "
             f"path: {self.path}\n- outside any phase: {self.outside_phases_s:.1f} s; "
-            f"memory of the flow: {self.peak_rss_bytes / 1e6:.0f} MB\n\n**Next:** {NEXT_AFTER[self.outcome]}\n"
+            f"memory of the flow: {self.peak_rss_bytes / 1e6:.0f} MB\n\n**Next:** {self._next()}\n"
         )
+
+    def _next(self) -> str:
+        """Say what the user does now."""
+        if self.flow == REHEARSAL:
+            return REHEARSED.format(host=self.host) if self.outcome == "done" else NOT_REHEARSED
+        return DONE if self.outcome == "done" else FAILED
 
 
 def _who(identity: NodeIdentity | None) -> str:
@@ -109,15 +127,18 @@ def _seconds(value: float | None) -> str:
     return "not in this run" if value is None else f"{value:.1f} s"
 
 
-def assemble(run_id: str, host: str, entries: Iterable[Entry], *, peak_rss_bytes: int) -> Report:
+def assemble(run_id: str, flow: str, host: str, entries: Iterable[Entry], *, peak_rss_bytes: int) -> Report:
     """Make the report from a journal; what a phase did not get to know stays None."""
     all_entries = list(entries)
+    stage, last = ("returned", "go_back") if flow == REHEARSAL else ("final", "verify")
+    places = {"origin": ("preflight", "origin"), "installer": ("reconnect",), stage: (last,)}
     runs = [entry for entry in all_entries if entry.phase == "run"]
     attempts = [entry for entry in all_entries if entry.phase != "run"]
     results = {entry.phase: entry.result for entry in attempts if entry.outcome == "done"}
     total_s = sum(entry.seconds for entry in runs)
     return Report(
         run_id=run_id,
+        flow=flow,
         host=host,
         outcome=runs[-1].outcome if runs else "failed",
         error=runs[-1].error if runs else "",
@@ -125,24 +146,16 @@ def assemble(run_id: str, host: str, entries: Iterable[Entry], *, peak_rss_bytes
         seconds=round(total_s, 3),
         phases=_phases(attempts),
         outside_phases_s=round(total_s - sum(entry.seconds for entry in attempts), 3),
-        identity={
-            "origin": _identity(_get(results, "preflight", "origin", "identity")),
-            "installer": _identity(_get(results, "reconnect", "identity")),
-            "final": _identity(_get(results, "verify", "identity")),
-        },
-        boot_id={
-            "origin": _text(_get(results, "preflight", "origin", "boot_id")),
-            "installer": _text(_get(results, "reconnect", "boot_id")),
-            "final": _text(_get(results, "verify", "boot_id")),
-        },
+        identity={name: _identity(_get(results, *place, "identity")) for name, place in places.items()},
+        boot_id={name: _text(_get(results, *place, "boot_id")) for name, place in places.items()},
         closure=Closure(
             built=_text(_get(results, "build", "toplevel")), booted=_text(_get(results, "verify", "booted"))
         ),
         away_s=Away(
             kexec=_number(_get(results, "reconnect", "away_s")),
-            reboot=_number(_get(results, "verify", "away_s")),
+            reboot=_number(_get(results, last, "away_s")),
         ),
-        path=_text(_get(results, "verify", "path") or _get(results, "reconnect", "path")) or "unknown",
+        path=_text(_get(results, last, "path") or _get(results, "reconnect", "path")) or "unknown",
         peak_rss_bytes=peak_rss_bytes,
         versions={
             "holdfast": __version__,

@@ -3,11 +3,15 @@
 import shlex
 import sys
 from pathlib import Path
+from typing import Final
 
 from tasks.model.errors import NotTrusted
 from tasks.remote.endpoint import Endpoint, Jump, ProxyCommand, Socks5
 from tasks.remote.hostkeys import trust_of
-from tasks.remote.link import KEEPALIVE_S
+
+# A link that was cut is noticed after half a minute: `nix copy` hears of it by ssh's end only.
+ALIVE_EVERY_S: Final = 10
+ALIVE_MISSED: Final = 3
 
 
 def write_ssh_config(endpoint: Endpoint, into: Path) -> Path:
@@ -55,7 +59,8 @@ def _lines(endpoint: Endpoint, known_hosts: Path) -> list[str]:
         "  GlobalKnownHostsFile /dev/null",
         "  UpdateHostKeys no",
         "  BatchMode yes",
-        f"  ServerAliveInterval {KEEPALIVE_S}",
+        f"  ServerAliveInterval {ALIVE_EVERY_S}",
+        f"  ServerAliveCountMax {ALIVE_MISSED}",
         "  ConnectTimeout 30",
     ]
     lines += [f'  IdentityFile "{file.absolute()}"' for file in endpoint.identity_files]

@@ -1,25 +1,29 @@
 """Opens a connection to a host, whichever of its systems runs."""
 
-from tasks.model.errors import LoginRefused, Unreachable
-from tasks.model.host import Host
+from typing import Final
+
+from tasks.model.errors import LoginRefused, NotTrusted, Unreachable
+from tasks.model.host import Host, parse_local
 from tasks.model.plan import Login
 from tasks.model.settings import settings
 from tasks.remote.connection import Connection, connect
+from tasks.remote.endpoint import Endpoint
 from tasks.remote.hostkeys import HostKey
-from tasks.remote.resolve import endpoint_for
+from tasks.remote.resolve import as_root, endpoint_beside, endpoint_for
+from tasks.remote.waiting import wait_for
 
-
-def as_root(host: Host) -> Host:
-    """Return the host as its installer and its final system are reached."""
-    return host.model_copy(update={"user": "root", "port": 22, "elevation": "none"})
+# What answers in the machine's own network answers soon.
+LOCAL_S: Final = 10
 
 
 def reach(host: Host, *, first_use: bool = False) -> Connection:
     """Connect as the inventory says, else as root on port 22, which is how installer and final system are reached.
 
+    If nothing answers there and the inventory allows it, connect to its `local`, as root.
+
     Args:
         host: the host.
-        first_use: pin a host key that nobody knows yet; only the preflight does.
+        first_use: pin a host key that nobody knows yet; only the preflight does, and never over `local`.
 
     Raises:
         Unreachable: it does not answer.
@@ -27,6 +31,31 @@ def reach(host: Host, *, first_use: bool = False) -> Connection:
         NotTrusted: another host key than the expected one answers.
 
     """
+    try:
+        return _reach_target(host, first_use=first_use)
+    except Unreachable as error:
+        local = _local_endpoint(host)
+        if local is None:
+            raise
+        try:
+            return connect(local, timeout_s=min(LOCAL_S, host.deadlines.connect_s))
+        except (LoginRefused, NotTrusted, Unreachable) as other:
+            # Another machine may have that address by now: no reason to stop waiting for this one.
+            raise Unreachable(f"{error.message} And at its local address: {other.message}", hint=error.hint) from error
+
+
+def arrive(host: Host) -> Connection:
+    """Connect as `reach`, and wait for a target that is out of reach: it boots, or the link is down.
+
+    Raises:
+        NeverCame: it did not answer within `host.deadlines.answer_s`.
+        LoginRefused, NotTrusted: see reach.
+
+    """
+    return wait_for(f"{host.name} to answer", lambda: reach(host), deadline_s=host.deadlines.answer_s)
+
+
+def _reach_target(host: Host, *, first_use: bool) -> Connection:
     timeout_s = host.deadlines.connect_s
     ours = as_root(host)
     try:
@@ -38,6 +67,23 @@ def reach(host: Host, *, first_use: bool = False) -> Connection:
             return connect(endpoint_for(ours, settings()), timeout_s=timeout_s)
         except (LoginRefused, Unreachable):
             raise error from None
+
+
+def is_over_local(target: Connection, host: Host) -> bool:
+    """Say whether a connection that `reach` opened leads to the inventory's `local`, because the target was silent."""
+    local = _local_endpoint(host)
+    return local is not None and target.endpoint == local
+
+
+def _local_endpoint(host: Host) -> Endpoint | None:
+    """Return the way to `local`; None if a run may not go on over it, or the target is the same address."""
+    if not host.go_on_over_local or host.local is None:
+        return None
+    address, port = parse_local(host.local)
+    own = endpoint_for(as_root(host), settings())
+    if own.proxy is None and (own.address, own.port) == (address, port):
+        return None
+    return endpoint_beside(host, settings(), address, port)
 
 
 def login_of(target: Connection, host: Host) -> Login:

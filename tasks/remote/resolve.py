@@ -52,6 +52,32 @@ def endpoint_for(host: Host, settings: Settings, *, allow_first_use: bool = Fals
     )
 
 
+def as_root(host: Host) -> Host:
+    """Return the host as its installer and its final system are reached."""
+    return host.model_copy(update={"user": "root", "port": 22, "elevation": "none"})
+
+
+def endpoint_beside(host: Host, settings: Settings, address: str, port: int) -> Endpoint:
+    """Return how to reach installer and final system at another address: directly, as root.
+
+    Whatever is known of that address, the key to believe is the one that is believed at the host's own target.
+
+    Args:
+        host: the host.
+        settings: as for endpoint_for.
+        address: an address of the machine outside the tailnet.
+        port: TCP port of its SSH server there.
+
+    Raises:
+        ConfigError: see endpoint_for.
+
+    """
+    own = endpoint_for(as_root(host), settings)
+    return dataclasses.replace(
+        own, address=address, port=port, proxy=None, host_key_alias=own.host_key_alias or own.address
+    )
+
+
 def parse_proxy(host: Host, settings: Settings) -> Proxy:
     """Read the inventory's `proxy`: `tailscale-nc`, `socks5://HOST:PORT` or `command: …`.
 

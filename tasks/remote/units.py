@@ -3,6 +3,9 @@
 Facts about systemd that this rests on, all measured: without RemainAfterExit a unit that succeeded and one
 that never started read alike, so LoadState and ExecMainCode are looked at before the status; the name of an
 ended unit stays taken until `reset-failed`; the journal gives lines and status also after a reconnect.
+
+A unit is named after its run, and its Description says what work it does: so a fresh run, on any worker, finds the work
+that another run left running, and does not begin it twice.
 """
 
 import json
@@ -29,6 +32,9 @@ KEPT_LINES: Final = 2000
 LINES_A_LOOK: Final = 1000
 
 _PROPERTIES: Final = "LoadState,ActiveState,SubState,Result,ExecMainCode,ExecMainStatus,InvocationID"
+# Every unit of a run; `Transient` tells them from those of the installer's image.
+_PATTERN: Final = "holdfast-*.service"
+_LISTED: Final = f"Id,Description,Transient,{_PROPERTIES}"
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 _SPLIT: Final = "-- journal --"
 
@@ -43,7 +49,7 @@ fields=MESSAGE,_SYSTEMD_INVOCATION_ID
 journalctl --unit="$1" --output=json --output-fields="$fields" --all --no-pager --quiet \\
   ${{2:+"--after-cursor=$2"}} | head -n "$3"
 """
-# $1 unit, then --setenv options, --, the command. A unit's own PATH lacks folders that a login has.
+# $1 unit, then more options, --, the command. A unit's own PATH lacks folders that a login has.
 _START: Final = """
 set -eu
 name=$1
@@ -97,6 +103,58 @@ def parse_state(shown: str) -> UnitState:
     ended = {1: status, 2: 128 + status, 3: 128 + status}.get(code, 255)
     fine = ended == 0 and active != "failed"
     return UnitState(Condition.SUCCEEDED if fine else Condition.FAILED, ended or (not fine) * 255, invocation, result)
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """A unit of a run.
+
+    Attributes:
+        name: with `.service`.
+        work: what it does, its Description.
+        state: how it is.
+
+    """
+
+    name: str
+    work: str
+    state: UnitState
+
+    @property
+    def kind(self) -> str:
+        """Its name without the run: the phase that it is of."""
+        return self.name.rpartition("-")[0]
+
+
+def parse_units(shown: str) -> list[Unit]:
+    """Read the output of `systemctl show` for several units: blocks of `Key=value` lines; others' are left out."""
+    units = []
+    for block in shown.split("\n\n"):
+        values = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
+        name, work = values.get("Id", ""), values.get("Description", "")
+        if values.get("Transient") == "yes" and name.endswith(".service") and _NAME.fullmatch(name):
+            units.append(Unit(name, work, parse_state(block)))
+    return units
+
+
+def find_work(units: Sequence[Unit], work: str) -> Unit | None:
+    """Return the unit that does this work now, else one that has done it, else one that failed at it."""
+    for condition in (Condition.RUNNING, Condition.SUCCEEDED, Condition.FAILED):
+        for unit in units:
+            if unit.work == work and unit.state.condition is condition:
+                return unit
+    return None
+
+
+def has_begun(target: Connection, work: str) -> bool:
+    """Say whether a unit of this or another run does this work, or has done it. Raises as Connection.run."""
+    unit = find_work(_list(target), work)
+    return unit is not None and unit.state.condition is not Condition.FAILED
+
+
+def _list(target: Connection) -> list[Unit]:
+    argv = ["systemctl", "show", "--all", f"--property={_LISTED}", _PATTERN]
+    return parse_units(target.run(argv, timeout_s=ASK_TIMEOUT_S).stdout)
 
 
 def _number(text: str | None) -> int:
@@ -160,15 +218,19 @@ def next_step(state: UnitState, *, ours: bool, failed_before: str | None) -> Ste
     """
     if state.condition is Condition.ABSENT:
         if ours:
-            raise UnexpectedState(
-                "The unit is gone: the target has rebooted, or somebody stopped it.",
-                hint="Look at the target's journal and uptime before going on.",
-            )
+            raise _gone("The unit")
         return Step.START
     if state.condition is Condition.FAILED and not ours:
         # A start whose answer got lost may have failed already: that one counts, and is not tried again.
         return Step.RESET_AND_START if failed_before in (None, state.invocation) else Step.FOLLOW
     return Step.FOLLOW
+
+
+def _gone(what: str) -> UnexpectedState:
+    return UnexpectedState(
+        f"{what} is gone: the target has rebooted, or somebody stopped it.",
+        hint="Retry the run when the target answers: it looks at what it finds there, and goes on from that.",
+    )
 
 
 def unit_state(target: Connection, name: str) -> UnitState:
@@ -188,55 +250,71 @@ def run_detached(
     name: str,
     argv: Sequence[str],
     *,
+    work: str,
     timeout_s: float,
     on_line: Callable[[str], None],
     env: Mapping[str, str] = MappingProxyType({}),
+    begun: bool = False,
 ) -> CommandResult:
     """Run a command as the unit `name` and follow it to its end, over as many links as that takes.
 
-    A unit of that name that runs is joined; one that succeeded is not run again, only read; one that failed
-    is run again.
+    A unit of any run that does this work already is joined; if it succeeded it is not run again, only read. If it
+    failed it is run again. Other work that still runs is waited for first.
 
     Args:
         reconnect: opens a connection; called again whenever the link broke.
         name: the unit, without `.service`; one name stands for one piece of work of one run.
         argv: the command; visible on the target, so never a secret.
-        timeout_s: seconds until it has to be over, reconnecting included.
+        work: what it does and to what, the same for every run that would do the same; the unit's Description.
+        timeout_s: seconds until it has to be over, reconnecting and waiting for other work included.
         on_line: called with each line that it writes.
         env: more environment for it; visible on the target, so never a secret.
+        begun: whether has_begun saw this work, so that nothing was prepared for a start: it is only followed.
 
     Returns:
         Its result, both outputs in `stdout`, of which the last KEPT_LINES lines are kept.
 
     Raises:
         CommandFailed: it ended with another status than 0.
-        DeadlinePassed: it did not end in time, or the link did not come back; the unit is left running.
+        DeadlinePassed: it, or other work, did not end in time, or the link did not come back; both are left running.
         UnexpectedState: it vanished.
 
     """
-    work = _Work(_checked(name), tuple(argv), on_line, dict(env))
+    followed = _Work(_checked(name), tuple(argv), work, on_line, dict(env), begun=begun)
     deadline = Deadline.after(timeout_s)
     while True:
         target = wait_for(f"a connection, to follow {name}", reconnect, deadline_s=deadline.left_s())
         try:
             with target:
-                return work.follow(target, deadline)
+                return followed.follow(target, deadline)
         except DeadlinePassed:
             if deadline.passed():
                 raise
         except Unreachable as error:
-            on_line(f"{error.message} {name} runs on; connecting again.")
+            goes_on = f"{name} runs on; " if followed.ours else ""
+            on_line(f"{error.message} {goes_on}connecting again.")
 
 
 class _Work:
-    """What is known about the unit while links come and go."""
+    """What is known about the unit while links come and go; `ours` once it was seen."""
 
-    def __init__(self, unit: str, argv: tuple[str, ...], on_line: Callable[[str], None], env: dict[str, str]) -> None:
+    def __init__(
+        self,
+        unit: str,
+        argv: tuple[str, ...],
+        work: str,
+        on_line: Callable[[str], None],
+        env: dict[str, str],
+        *,
+        begun: bool,
+    ) -> None:
         self._unit = unit
         self._argv = argv
+        self._work = work
         self._on_line = on_line
         self._env = env
-        self._ours = False
+        self._begun = begun
+        self.ours = False
         self._failed_before: str | None = None
         self._cursor = ""
         self._lines: deque[str] = deque(maxlen=KEPT_LINES)
@@ -244,11 +322,13 @@ class _Work:
 
     def follow(self, target: Connection, deadline: Deadline) -> CommandResult:
         """Start or join the unit, and read its journal until it ended."""
+        if not self.ours:
+            self._find(target, deadline)
         state = unit_state(target, self._unit)
-        step = next_step(state, ours=self._ours, failed_before=self._failed_before)
+        step = next_step(state, ours=self.ours, failed_before=self._failed_before)
         if step is not Step.FOLLOW:
             self._start(target, state, step)
-        self._ours = True
+        self.ours = True
         while True:
             state, more = self._look(target)
             if more:
@@ -265,11 +345,46 @@ class _Work:
                 )
             time.sleep(min(POLL_S, deadline.left_s()))
 
+    def _find(self, target: Connection, deadline: Deadline) -> None:
+        """Join the unit that does, or did, this work; else see that nothing else runs."""
+        waited_for = ""
+        while True:
+            units = _list(target)
+            same = find_work(units, self._work)
+            other = next((unit for unit in units if unit.state.condition is Condition.RUNNING and unit != same), None)
+            running = same is not None and same.state.condition is Condition.RUNNING
+            if running or other is None:
+                break
+            if other.name != waited_for:
+                waited_for = other.name
+                self._on_line(f"{other.name} still runs there ({printable(other.work)}); waiting for its end.")
+            if deadline.passed():
+                raise DeadlinePassed(
+                    f"{other.name} on {target.endpoint} did not end within {deadline.allowed_s:g} s.",
+                    hint=f"`journalctl -u {other.name}` there says what it does. Retry when it has ended.",
+                )
+            time.sleep(min(POLL_S, deadline.left_s()))
+        if same and (self._begun or same.state.condition is not Condition.FAILED):
+            if same.name != self._unit:
+                self._on_line(f"{same.name} of another run does this work; following it.")
+            self._unit, self.ours = same.name, True
+        elif self._begun:
+            raise _gone(f"What was seen to do this work ({printable(self._work)})")
+        else:
+            self._forget(target, units)
+
+    def _forget(self, target: Connection, units: Sequence[Unit]) -> None:
+        """Unload what succeeded at other work of this kind: this work undoes it, and it has to be done anew then."""
+        kind = self._unit.rpartition("-")[0]
+        for unit in units:
+            if unit.kind == kind and unit.state.condition is Condition.SUCCEEDED:
+                target.run(["systemctl", "stop", unit.name], timeout_s=ASK_TIMEOUT_S)
+
     def _start(self, target: Connection, state: UnitState, step: Step) -> None:
         if step is Step.RESET_AND_START:
             self._failed_before = state.invocation
             target.run(["systemctl", "reset-failed", self._unit], timeout_s=ASK_TIMEOUT_S)
-        options = [f"--setenv={key}={value}" for key, value in self._env.items()]
+        options = [f"--description={self._work}", *(f"--setenv={key}={value}" for key, value in self._env.items())]
         target.run(["sh", "-c", _START, "start", self._unit, *options, "--", *self._argv], timeout_s=ASK_TIMEOUT_S)
 
     def _look(self, target: Connection) -> tuple[UnitState, bool]:

@@ -4,14 +4,18 @@ import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO, Final, Protocol
+from types import TracebackType
+from typing import BinaryIO, Final, Protocol, Self
 
 from tasks.model.command import CommandResult
-from tasks.model.errors import NotTrusted
+from tasks.model.errors import NotTrusted, Unreachable
 from tasks.remote.deadline import Deadline
+from tasks.remote.waiting import wait_for
 
 PIECE_BYTES: Final = 256 * 1024
 REPORT_EVERY_S: Final = 0.5
+# Between a link that broke and the next one, so that links which break at once do not follow each other in haste.
+PAUSE_S: Final = 2.0
 
 # $1 place, $2 size. Says what is there already:
 #   done SHA256          a file of that size
@@ -29,12 +33,17 @@ else
   echo nothing
 fi
 """
-# $1 place, $2 bytes of the part to keep. What is sent is appended to them.
+# $1 place, $2 bytes of the part to keep. What is sent is written behind them: to a position, and not to the end, since
+# an earlier sender that the target still believes in may have bytes on their way, which then overwrite their like.
 _APPEND: Final = """
 set -eu
 umask 077
 if [ "$2" -eq 0 ]; then rm -f "$1.part"; fi
-cat >> "$1.part"
+exec 3<> "$1.part"
+skip() { [ "$2" -eq 0 ] || dd bs="$1" count="$2" of=/dev/null <&3 2>/dev/null; }
+skip 65536 $(($2 / 65536))
+skip $(($2 % 65536 + ($2 % 65536 == 0))) $(($2 % 65536 != 0))
+exec cat >&3
 """
 # $1 place, $2 sha256. A part with another content is useless, and is not left behind.
 _FINISH: Final = """
@@ -54,6 +63,58 @@ class Target(Protocol):
 
     def stream(self, argv: Sequence[str], pieces: Iterator[bytes], *, timeout_s: float) -> CommandResult:
         """See Connection.stream."""
+
+
+class Link(Target, Protocol):
+    """A Target of one's own, which is closed after use."""
+
+    def __enter__(self) -> Self:
+        """See Connection."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """See Connection."""
+
+
+def upload_over_links(
+    reconnect: Callable[[], Link],
+    local: Path,
+    remote: str,
+    *,
+    timeout_s: float,
+    on_line: Callable[[str], None],
+    on_progress: Callable[[int, int], None] | None = None,
+) -> None:
+    """Bring a file to the target as `upload` does, over as many links as that takes.
+
+    Args:
+        reconnect: opens a connection; called again whenever the link broke.
+        local: the file here.
+        remote: an absolute path in a folder that exists.
+        timeout_s: seconds until it has to be there, reconnecting included.
+        on_line: called with what happens to the link.
+        on_progress: see upload.
+
+    Raises:
+        DeadlinePassed: it is not there in time, or the link did not come back.
+        NotTrusted, CommandFailed, LoginRefused: see upload.
+
+    """
+    deadline = Deadline.after(timeout_s)
+    while True:
+        target = wait_for(
+            f"a connection, to go on with {local.name}", reconnect, deadline_s=deadline.left_s(), on_change=on_line
+        )
+        try:
+            with target:
+                upload(target, local, remote, deadline=deadline, on_progress=on_progress)
+                return
+        except Unreachable as error:
+            if deadline.passed():
+                raise
+            on_line(f"{error.message} What arrived stays there; connecting again.")
+            time.sleep(min(PAUSE_S, deadline.left_s()))
 
 
 def upload(

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 import tenacity
 
-from tasks.model.errors import DeadlinePassed, Unreachable
+from tasks.model.errors import NeverCame, Unreachable
 
 T = TypeVar("T")
 
@@ -35,7 +35,7 @@ def wait_for(
         on_change: called with what was seen, whenever that differs from the time before.
 
     Raises:
-        DeadlinePassed: it did not come; the message says what was awaited, how long, and the last thing seen.
+        NeverCame: it did not come; the message says what was awaited, how long, and the last thing seen.
 
     """
     began = time.monotonic()
@@ -44,7 +44,7 @@ def wait_for(
     def look(state: tenacity.RetryCallState) -> None:
         nonlocal seen
         error = state.outcome.exception() if state.outcome else None
-        now = error.message if isinstance(error, Unreachable) else str(error)
+        now = (error.message if isinstance(error, Unreachable) else str(error)).removesuffix(".")
         if now != seen and on_change is not None:
             on_change(now)
         seen = now
@@ -59,7 +59,7 @@ def wait_for(
         return retrying(probe)
     except tenacity.RetryError as error:
         last = error.last_attempt.exception()
-        raise DeadlinePassed(
+        raise NeverCame(
             f"Waited {time.monotonic() - began:.0f} of {deadline_s:.0f} s for {what}; last seen: {seen}.",
             hint=last.hint if isinstance(last, Unreachable) else "",
         ) from last

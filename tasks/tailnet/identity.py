@@ -14,6 +14,8 @@ from tasks.model.errors import NotTrusted
 from tasks.remote.text import printable
 
 _NODE_KEY: Final = re.compile(r"nodekey:[0-9a-f]{64}")
+# tailscale's net/tsaddr/tsaddr.go: CGNATRange and TailscaleULARange.
+_TAILNET: Final = (ipaddress.ip_network("100.64.0.0/10"), ipaddress.ip_network("fd7a:115c:a1e0::/48"))
 _NO_KEY: Final = "nodekey:" + "0" * 64
 
 
@@ -38,6 +40,12 @@ class Identity(BaseModel):
     def describe(self) -> str:
         """Return it in a few words, for messages."""
         return f"{self.node_key[:20]}… ({', '.join(self.addresses) or 'no address'})"
+
+
+def is_of_tailnet(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    """Say whether an address is one that Tailscale gives to nodes."""
+    plain = getattr(address, "ipv4_mapped", None) or address
+    return any(plain in network for network in _TAILNET)
 
 
 def same_node(first: Identity, second: Identity) -> bool:
@@ -76,6 +84,7 @@ class Peer:
         direct: the address and port that packets go to; empty if they go by a relay, or none went lately.
         relay: code of its home relay; empty if unknown.
         last_handshake: of WireGuard, or None.
+        last_seen: when the control server lost sight of it; None while it is online, or if unknown.
 
     """
 
@@ -84,6 +93,7 @@ class Peer:
     direct: str
     relay: str
     last_handshake: datetime | None
+    last_seen: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +156,7 @@ def _peers(peers: Mapping[str, Any]) -> Iterator[Peer]:
                 direct=_text(peer.get("CurAddr")),
                 relay=_text(peer.get("Relay")),
                 last_handshake=_time(peer.get("LastHandshake")),
+                last_seen=_time(peer.get("LastSeen")),
             )
 
 

@@ -1,5 +1,7 @@
 import contextlib
 import random
+import shutil
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -10,6 +12,8 @@ import pytest
 from tasks.model.errors import CommandFailed, ConnectionLost, DeadlinePassed, NotTrusted
 from tasks.remote.connection import Connection, connect
 from tasks.remote.endpoint import Endpoint
+from tasks.remote.upload import _APPEND as APPEND
+from tasks.remote.upload import upload_over_links
 from tests.ssh.sshd import Sshd
 
 T = 60
@@ -104,6 +108,103 @@ def test_goes_on_after_a_cut(endpoint: Endpoint, server: Sshd, local: Path, remo
     assert (progress[0], progress[-1]) == ((SIZE // 2, SIZE), (SIZE, SIZE))
     assert remote.read_bytes() == local.read_bytes()
     assert not part.exists()
+
+
+def test_goes_on_by_itself_over_links_that_break(
+    endpoint: Endpoint, server: Sshd, local: Path, remote: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.remote.upload.PAUSE_S", 0.1)
+    part = remote.with_name(remote.name + ".part")
+    links: list[Connection] = []
+
+    def cut_twice() -> None:
+        for count in (SIZE // 3, 2 * (SIZE // 3)):
+            while not part.exists() or part.stat().st_size < count:
+                time.sleep(0.02)
+            server.cut()
+
+    def reconnect() -> Connection:
+        links.append(connect(endpoint, timeout_s=T))
+        return links[-1]
+
+    threading.Thread(target=cut_twice, daemon=True).start()
+    lines: list[str] = []
+    progress: list[tuple[int, int]] = []
+    # The first two links bring a third of the file each, and then no more.
+    script = f"head -c {SIZE // 3}; [ $(wc -c <'{part}') -eq {SIZE} ] || exec sleep 1000"
+    with receiver(server, script):
+        upload_over_links(
+            reconnect,
+            local,
+            str(remote),
+            timeout_s=T,
+            on_line=lines.append,
+            on_progress=lambda done, total: progress.append((done, total)),
+        )
+    assert remote.read_bytes() == local.read_bytes()
+    assert len(links) == 3
+    assert len([line for line in lines if line.endswith("What arrived stays there; connecting again.")]) == 2
+    assert (SIZE // 3, SIZE) in progress
+    assert (2 * (SIZE // 3), SIZE) in progress
+
+
+def test_link_that_does_not_come_back(endpoint: Endpoint, server: Sshd, local: Path, remote: Path) -> None:
+    def cut() -> None:
+        while not remote.with_name(remote.name + ".part").exists():
+            time.sleep(0.02)
+        server.stop()
+
+    threading.Thread(target=cut, daemon=True).start()
+    try:
+        with (
+            receiver(server, "exec sleep 1000"),
+            pytest.raises(DeadlinePassed, match=r"to go on with image; last seen"),
+        ):
+            upload_over_links(
+                lambda: connect(endpoint, timeout_s=T), local, str(remote), timeout_s=4, on_line=lambda _line: None
+            )
+    finally:
+        server.start()
+
+
+def test_error_of_the_target_is_not_waited_for(endpoint: Endpoint, local: Path, tmp_path: Path) -> None:
+    with pytest.raises(CommandFailed, match="nope"):
+        upload_over_links(
+            lambda: connect(endpoint, timeout_s=T),
+            local,
+            str(tmp_path / "nope" / "image"),
+            timeout_s=T,
+            on_line=lambda _line: None,
+        )
+
+
+@pytest.mark.parametrize("shell", ["dash", "busybox"])
+@pytest.mark.parametrize("kept", [0, 1, 65535, 65536, 65537, 200_000])
+def test_late_bytes_of_a_broken_link_do_no_harm(tmp_path: Path, shell: str, kept: int) -> None:
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    busybox = shutil.which("busybox") or pytest.skip("there is no busybox")
+    for name in ("cat", "dd", "rm"):
+        (tools / name).symlink_to(busybox if shell == "busybox" else shutil.which(name) or "")
+    argv = ["busybox", "sh"] if shell == "busybox" else ["dash"]
+    content = random.Random(5).randbytes(400_000)
+    place = tmp_path / "x"
+    place.with_name("x.part").write_bytes(content[:kept])
+
+    def receive() -> subprocess.Popen[bytes]:
+        command = [shutil.which(argv[0]) or "", *argv[1:], "-c", APPEND, "append", str(place), str(kept)]
+        return subprocess.Popen(command, stdin=subprocess.PIPE, env={"PATH": str(tools)})
+
+    # The target believes in the old link until after the new one is done.
+    old = receive()
+    assert old.stdin is not None
+    old.stdin.write(content[kept : kept + 50_000])
+    old.stdin.flush()
+    new = receive()
+    new.communicate(content[kept:], timeout=T)
+    old.communicate(content[kept + 50_000 : kept + 150_000], timeout=T)
+    assert (old.returncode, new.returncode) == (0, 0)
+    assert place.with_name("x.part").read_bytes() == content
 
 
 def test_damaged_part_is_not_used(target: Connection, local: Path, remote: Path) -> None:

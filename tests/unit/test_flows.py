@@ -1,5 +1,6 @@
 """What Prefect's loader and the deployments need of the code, and the user's start from the shell."""
 
+import importlib
 import io
 import json
 import os
@@ -12,7 +13,8 @@ from prefect import Flow
 from prefect.flows import load_flow_from_entrypoint
 
 from deployments import start
-from deployments.serve import deployment
+from deployments.serve import deployments
+from tasks.model.errors import ConfigError
 from tasks.model.host import load_inventory
 from tasks.model.settings import PROJECT
 from tests.unit.test_image import whole, write
@@ -20,10 +22,13 @@ from tests.unit.test_image import whole, write
 PHASE_FILES = {
     "preflight",
     "build",
+    "at_origin",
+    "rehearsed",
     "preserve",
     "approve",
     "kexec",
     "reconnect",
+    "go_back",
     "partition",
     "install",
     "restore",
@@ -45,11 +50,39 @@ def inventory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def test_entrypoint_loads_as_prefect_loads_it(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["install", "rehearse"])
+def test_entrypoint_loads_as_prefect_loads_it(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.chdir(PROJECT)
-    flow: Flow[..., Any] = load_flow_from_entrypoint("flows/install.py:install", use_placeholder_flow=False)
-    assert flow.name == "install"
+    flow: Flow[..., Any] = load_flow_from_entrypoint(f"flows/{name}.py:{name}", use_placeholder_flow=False)
+    assert flow.name == name
     assert flow.retries == 0
+
+
+def phases_of(monkeypatch: pytest.MonkeyPatch, inventory: Path, flow: str) -> list[str]:
+    """Run a flow's body for cottage with phases that do nothing, and return which it called, in order."""
+    module = importlib.import_module(f"flows.{flow}")
+    called: list[str] = []
+    for name in PHASE_FILES & {"install_system", *vars(module)} - {flow} | {"install_system"} & vars(module).keys():
+        monkeypatch.setattr(module, name, lambda *_given, name=name: called.append(name))
+    getattr(module, flow).fn.__wrapped__("cottage")
+    assert inventory.exists()
+    return [name.removesuffix("_system") for name in called]
+
+
+def test_phases_of_an_install(monkeypatch: pytest.MonkeyPatch, inventory: Path) -> None:
+    before, after = ["preflight", "build"], ["preserve", "approve", "kexec", "reconnect", "partition", "install"]
+    last = ["restore", "reboot", "verify"]
+    assert phases_of(monkeypatch, inventory, "install") == [*before, *after, *last]
+    inventory.write_text(f"{INVENTORY}rehearsal_max_age_days = 7\n")
+    assert phases_of(monkeypatch, inventory, "install") == [*before, "rehearsed", *after, *last]
+
+
+def test_phases_of_a_rehearsal(monkeypatch: pytest.MonkeyPatch, inventory: Path) -> None:
+    phases = ["preflight", "build", "at_origin", "preserve", "kexec", "reconnect", "go_back"]
+    assert phases_of(monkeypatch, inventory, "rehearse") == phases
+    inventory.write_text(f'{INVENTORY}way = "standard"\n')
+    with pytest.raises(ConfigError, match="standard way"):
+        phases_of(monkeypatch, inventory, "rehearse")
 
 
 def test_every_phase_is_a_file_and_every_file_a_phase() -> None:
@@ -64,7 +97,15 @@ def test_plain_folders_never_import_prefect() -> None:
 
 
 def test_deployment_of_a_host_has_its_name_a_form_and_a_limit(inventory: Path) -> None:
-    made = deployment(load_inventory(inventory).host("cottage"))
+    inventory.write_text(f'{INVENTORY}schedule = "0 3 * * 6"\n')
+    made, rehearsal = deployments(load_inventory(inventory).host("cottage"))
+    assert (made.flow_name, rehearsal.flow_name) == ("install", "rehearse")
+    assert (made.entrypoint, rehearsal.entrypoint) == ("flows/install.py:install", "flows/rehearse.py:rehearse")
+    assert (len(made.schedules or []), len(rehearsal.schedules or [])) == (1, 0)
+    assert rehearsal.name == "cottage"
+    assert rehearsal.parameters == {"host": "cottage"}
+    assert rehearsal.concurrency_limit == 1
+    assert set(rehearsal._parameter_openapi_schema.properties) == {"host", "target", "image"}
     assert made.name == "cottage"
     assert made.parameters == {"host": "cottage"}
     assert made.concurrency_limit == 1
@@ -86,7 +127,7 @@ def prefect_calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.usefixtures("inventory")
 def test_standard_way_says_what_will_be_lost_first(prefect_calls: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert start.main("cottage", "192.168.1.100") == 0
+    assert start.install("cottage", "192.168.1.100") == 0
     said = capsys.readouterr().err
     assert "loses" in said
     assert "its tailnet, from kexec until the final system runs" in said
@@ -101,7 +142,7 @@ def test_standard_way_says_that_the_node_is_given_up(
     inventory: Path, prefect_calls: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     inventory.write_text(f"{INVENTORY}keep.tailscale_state = false\n")
-    assert start.main("cottage", "192.168.1.100") == 0
+    assert start.install("cottage", "192.168.1.100") == 0
     said = capsys.readouterr().err
     assert "not given to the final system" in said
     assert "no new login" not in said
@@ -114,7 +155,7 @@ def test_standard_way_with_a_stock_image_that_is_none(
 ) -> None:
     for image, said in ((str(tmp_path / "none.tar.gz"), "no kexec image"), ("https://x.example/i.tar", "a checksum")):
         monkeypatch.setenv("HOLDFAST_STANDARD_IMAGE", image)
-        assert start.main("cottage", "192.168.1.100") == 2
+        assert start.install("cottage", "192.168.1.100") == 2
         assert said in capsys.readouterr().err
     assert not prefect_calls.exists()
 
@@ -139,14 +180,14 @@ def test_every_way_to_name_an_image(
         write(tmp_path / place, whole(), "w")
     (tmp_path / "result").symlink_to("image.tar")
     monkeypatch.chdir(tmp_path)
-    assert start.main("cottage", "100.64.0.2", kexec) == 0
+    assert start.install("cottage", "100.64.0.2", kexec) == 0
     given = json.loads(prefect_calls.read_text().splitlines()[-1])
     assert given == {"target": "100.64.0.2", "way": "tailscale", "image": handed_on.format(tmp_path)}
 
 
 @pytest.mark.usefixtures("inventory")
 def test_url_without_a_checksum_starts_nothing(prefect_calls: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert start.main("cottage", "cottage", "https://x.example/i.tar.gz") == 2
+    assert start.install("cottage", "cottage", "https://x.example/i.tar.gz") == 2
     assert "nix store prefetch-file https://x.example/i.tar.gz" in capsys.readouterr().err
     assert not prefect_calls.exists()
 
@@ -157,14 +198,14 @@ def test_image_that_is_none_starts_nothing(
 ) -> None:
     with tarfile.open(tmp_path / "x.tar.gz", "w:gz") as tar:
         tar.addfile(tarfile.TarInfo("other"), io.BytesIO())
-    assert start.main("cottage", "cottage", str(tmp_path / "x.tar.gz")) == 2
+    assert start.install("cottage", "cottage", str(tmp_path / "x.tar.gz")) == 2
     assert "kexec/run" in capsys.readouterr().err
     assert not prefect_calls.exists()
 
 
 @pytest.mark.usefixtures("inventory")
 def test_unknown_host_starts_nothing(prefect_calls: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert start.main("cotage", "cottage") == 2
+    assert start.install("cotage", "cottage") == 2
     assert "cottage" in capsys.readouterr().err
     assert not prefect_calls.exists()
 
@@ -173,5 +214,30 @@ def test_no_inventory_starts_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("HOLDFAST_INVENTORY", str(tmp_path / "none.toml"))
-    assert start.main("cottage", "cottage") == 2
+    assert start.install("cottage", "cottage") == 2
     assert "none.toml" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("inventory")
+def test_rehearsal_takes_what_is_not_named_from_the_inventory(
+    prefect_calls: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert start.main("rehearse", "cottage") == 0
+    called = prefect_calls.read_text().splitlines()
+    assert called[:3] == ["deployment", "run", "rehearse/cottage"]
+    assert json.loads(called[-1]) == {}
+    write(tmp_path / "image.tar", whole(), "w")
+    monkeypatch.chdir(tmp_path)
+    assert start.main("rehearse", "cottage", "100.64.0.9", "image.tar") == 0
+    given = json.loads(prefect_calls.read_text().splitlines()[-1])
+    assert given == {"target": "100.64.0.9", "image": f"{tmp_path}/image.tar"}
+
+
+def test_rehearsal_of_the_standard_way_starts_nothing(
+    inventory: Path, prefect_calls: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    inventory.write_text(f'{INVENTORY}way = "standard"\n')
+    assert start.main("rehearse", "cottage") == 2
+    assert capsys.readouterr().err.startswith("rehearse: cottage goes the standard way")
+    assert start.main("rehearse", "cotage") == 2
+    assert not prefect_calls.exists()

@@ -28,6 +28,7 @@ def test_journal_gives_back_what_was_added(tmp_path: Path) -> None:
 def test_report_of_a_run_that_was_retried() -> None:
     report = assemble(
         "r",
+        "install",
         "cottage",
         [
             entry("preflight", 3, result={"origin": {"boot_id": "b1", "identity": NODE}}),
@@ -55,16 +56,49 @@ def test_report_of_a_run_that_was_retried() -> None:
     assert report.identity["installer"] is None
     assert report.closure.booted == "/nix/store/x"
     assert report.path == "relay"
+    assert report.flow == "install"
+    said = report.to_markdown()
+    assert "- booted: `/nix/store/x`" in said
+    assert "| final | `b3` |" in said
+    assert "Nothing is left to do" in said
+
+
+def test_report_of_a_rehearsal() -> None:
+    entries = [
+        entry("preflight", 3, result={"origin": {"boot_id": "b1", "identity": NODE}}),
+        entry("build", 1, result={"toplevel": "/nix/store/x"}),
+        entry("reconnect", 5, result={"boot_id": "b2", "identity": NODE, "away_s": 45.5, "path": "relay"}),
+    ]
+    back = entry("go_back", 7, result={"boot_id": "b3", "identity": NODE, "away_s": 38.5, "path": "direct"})
+    report = assemble("r", "rehearse", "cottage", [*entries, back, entry("run", 20)], peak_rss_bytes=1000)
+    assert (report.flow, report.outcome, report.path) == ("rehearse", "done", "direct")
+    assert report.boot_id == {"origin": "b1", "installer": "b2", "returned": "b3"}
+    assert report.identity["returned"] == report.identity["origin"]
+    assert (report.away_s.kexec, report.away_s.reboot) == (45.5, 38.5)
+    said = report.to_markdown()
+    assert said.startswith("# rehearse cottage: done")
+    assert "| returned | `b3` |" in said
+    assert "45.5 s for kexec, 38.5 s for the reboot; path: direct" in said
+    assert "`install/cottage` may follow" in said
+    assert "booted" not in said
+
+    failed = assemble("r", "rehearse", "cottage", [*entries, entry("run", 20, outcome="failed")], peak_rss_bytes=1)
+    assert (failed.path, failed.away_s.reboot, failed.boot_id["returned"]) == ("relay", None, None)
+    assert "goes back to its origin by itself" in failed.to_markdown()
 
 
 def test_report_of_a_run_that_failed_at_once_names_the_error() -> None:
-    report = assemble("r", "cottage", [entry("run", 1, outcome="failed", error="no route")], peak_rss_bytes=1)
+    report = assemble(
+        "r", "install", "cottage", [entry("run", 1, outcome="failed", error="no route")], peak_rss_bytes=1
+    )
     assert (report.outcome, report.error, report.phases) == ("failed", "no route", ())
     assert "no route" in report.to_markdown()
 
 
 def test_skipped_phase_is_said_to_be_skipped() -> None:
-    report = assemble("r", "cottage", [entry("kexec", 1, result={"skipped": "runs already"})], peak_rss_bytes=1)
+    report = assemble(
+        "r", "install", "cottage", [entry("kexec", 1, result={"skipped": "runs already"})], peak_rss_bytes=1
+    )
     assert report.phases[0].outcome == "skipped"
 
 

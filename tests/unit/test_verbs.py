@@ -38,3 +38,29 @@ def test_every_verb_finds_the_environment_that_the_bootstrap_made(tmp_path: Path
     command = [str(JUST), "--evaluate", "python"]
     done = subprocess.run(command, cwd=PROJECT, env=env, capture_output=True, text=True, check=True)
     assert done.stdout == str(tmp_path / "elsewhere" / "bin" / "python")
+
+
+@pytest.mark.parametrize(
+    ("verb", "arguments"),
+    [
+        ("install", ["cottage", "100.64.0.2"]),
+        ("install", ["cottage", "100.64.0.2", "./a b"]),
+        ("rehearse", ["cottage"]),
+        ("rehearse", ["cottage", "100.64.0.2", "./a b"]),
+    ],
+)
+def test_verb_hands_its_arguments_on_as_they_are(tmp_path: Path, verb: str, arguments: list[str]) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "python").write_text('#!/bin/sh\nprintf "%s|" "$@"\n')
+    (tmp_path / "bin" / "python").chmod(0o755)
+    env = os.environ | {"HOLDFAST_VENV": str(tmp_path)}
+    done = subprocess.run([JUST, verb, *arguments], cwd=PROJECT, env=env, capture_output=True, text=True, check=True)
+    said = done.stdout.removesuffix("|").split("|")
+    assert said[: 3 + len(arguments)] == ["-m", "deployments.start", verb, *arguments]
+    assert not any(said[3 + len(arguments) :])
+
+
+def test_rehearse_without_a_host_is_refused() -> None:
+    done = subprocess.run([JUST, "rehearse"], cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "rehearse" in done.stderr

@@ -1,0 +1,37 @@
+"""The rehearsal, phase by phase: into the installer, and back to the origin."""
+
+from prefect import flow
+
+from tasks.at_origin import at_origin
+from tasks.build import build
+from tasks.go_back import go_back
+from tasks.kexec import kexec
+from tasks.model.host import chosen_host
+from tasks.model.rehearsal import rehearsal_host
+from tasks.model.settings import settings
+from tasks.phase import reported
+from tasks.preflight import preflight
+from tasks.preserve import preserve
+from tasks.reconnect import reconnect
+
+
+@flow(name="rehearse", flow_run_name="rehearse {host}", validate_parameters=True)
+@reported
+def rehearse(host: str, target: str | None = None, image: str | None = None) -> None:
+    """Prove that a host of the inventory returns from the installer, over its tailnet, as itself; no disk is touched.
+
+    Args:
+        host: the host's name in the inventory.
+        target: another address than the inventory's: a MagicDNS name or an IP address.
+        image: another kexec image than the inventory's: a tarball, a folder that holds one, a flake's output, or a
+            URL with `#sha256=HEX`.
+
+    """
+    chosen = rehearsal_host(chosen_host(settings().inventory, host, target=target, image=image))
+    plan = preflight(chosen)
+    built = build(chosen, plan)
+    at_origin(chosen, plan, built)
+    preserve(chosen, plan, built)
+    started = kexec(chosen, plan, built)
+    returned = reconnect(chosen, plan, built, started)
+    go_back(chosen, plan, built, returned)

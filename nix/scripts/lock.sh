@@ -1,0 +1,125 @@
+#!/bin/sh
+# lock.sh: says which run works on this machine, so that no two do; tasks/remote/lock.py asks it.
+#   lock.sh show
+#   lock.sh take RUN_ID [--instead-of OTHER]
+# `take` takes the lock if nobody holds it, renews it if RUN_ID does, and takes it over if OTHER does. Both print, as one
+# JSON object, who holds it then:
+#   {"lock": "held", "run_id": "…", "since": 1735689600, "renewed": 1735689600, "age_s": 12, "up_s": 345}
+# `lock` is `none` (nobody ever took it in this boot), `free` (the file was emptied), `held` or `broken`. The lock is
+# /run/holdfast/lock.json, in RAM: it does not outlive this boot. Needs root to take, and no more than busybox has.
+set -eu
+export LC_ALL=C
+umask 022
+
+root=${HOLDFAST_ROOT:-} # a folder that stands for the machine's root, in tests
+folder=$root/run/holdfast
+file=$folder/lock.json
+wait_s=20 # for another `take` at the same moment
+longest=1000
+
+usage() {
+	echo "usage: lock.sh show | take RUN_ID [--instead-of OTHER]" >&2
+	exit 2
+}
+
+check_id() {
+	case $1 in '' | *[!A-Za-z0-9-]*) usage ;; esac
+	[ "${#1}" -le 64 ] || usage
+}
+
+# Sets up_s: seconds since the boot. A lease is measured by it, since the clock may be set while a run works.
+uptime() {
+	read -r up_s _ <"$root/proc/uptime"
+	up_s=${up_s%%.*}
+}
+
+# Sets lock, run_id, since, renewed and renewed_up_s.
+read_lock() {
+	lock=none run_id='' since=0 renewed=0 renewed_up_s=$up_s
+	[ -e "$file" ] || [ -L "$file" ] || return 0
+	lock=broken
+	if [ -L "$file" ] || [ ! -f "$file" ] || [ ! -r "$file" ]; then return 0; fi
+	if [ ! -s "$file" ]; then
+		lock=free
+		return 0
+	fi
+	[ "$(head -c "$longest" "$file" | wc -l)" -eq 1 ] || return 0
+	number='(0|[1-9][0-9]{0,11})'
+	set -- "$(head -c "$longest" "$file" | sed -n -E "s/^\{\"run_id\": \"([A-Za-z0-9-]{1,64})\", \"since\": $number, \
+\"renewed\": $number, \"renewed_up_s\": $number\}\$/\1 \2 \3 \4/p")"
+	[ -n "$1" ] || return 0
+	read -r run_id since renewed renewed_up_s <<-END
+		$1
+	END
+	lock=held
+}
+
+write_lock() {
+	printf '{"run_id": "%s", "since": %s, "renewed": %s, "renewed_up_s": %s}\n' \
+		"$run_id" "$since" "$renewed" "$renewed_up_s" >"$file.new"
+	mv -f "$file.new" "$file"
+}
+
+# One `take` at a time. What flock locks is free again however this script ends.
+alone() {
+	mkdir -p "$folder"
+	if command -v flock >/dev/null; then
+		exec 9>"$folder/lock.guard"
+		flock 9
+		return
+	fi
+	tries=$((wait_s * 10))
+	until mkdir "$folder/lock.busy" 2>/dev/null; do
+		tries=$((tries - 1))
+		if [ "$tries" -le 0 ]; then
+			echo "lock.sh: somebody else takes the lock for $wait_s s; if nobody does, remove $folder/lock.busy" >&2
+			exit 1
+		fi
+		sleep 0.1 2>/dev/null || sleep 1
+	done
+	trap 'rmdir "$folder/lock.busy"' EXIT
+	trap 'exit 1' HUP INT TERM
+}
+
+# take RUN_ID OTHER
+take() {
+	alone
+	read_lock
+	now=$(date +%s)
+	case $lock in
+	none | free) since=$now ;;
+	held)
+		if [ "$run_id" != "$1" ]; then
+			[ "$run_id" = "$2" ] || return 0
+			since=$now
+		fi
+		;;
+	*) return 0 ;;
+	esac
+	lock=held run_id=$1 renewed=$now renewed_up_s=$up_s
+	write_lock
+}
+
+main() {
+	uptime
+	case ${1-} in
+	show)
+		[ "$#" -eq 1 ] || usage
+		read_lock
+		;;
+	take)
+		[ "$#" -eq 2 ] || { [ "$#" -eq 4 ] && [ "$3" = --instead-of ]; } || usage
+		check_id "$2"
+		[ "$#" -eq 2 ] || check_id "$4"
+		take "$2" "${4-}"
+		;;
+	*) usage ;;
+	esac
+	age_s=$((up_s - renewed_up_s))
+	[ "$age_s" -ge 0 ] || age_s=0
+	printf '{"lock": "%s", "run_id": "%s", "since": %s, "renewed": %s, "age_s": %s, "up_s": %s}\n' \
+		"$lock" "$run_id" "$since" "$renewed" "$age_s" "$up_s"
+}
+
+# The whole script has to be here before anything happens: it comes over a link that may drop.
+main "$@"

@@ -1,0 +1,25 @@
+"""Sees that a rehearsal starts from an origin, before anything is changed."""
+
+from tasks.model.host import Host
+from tasks.model.plan import Plan
+from tasks.model.rehearsal import require_start
+from tasks.model.results import Built, Result
+from tasks.phase import phase, say
+from tasks.remote.look import look
+from tasks.remote.reach import reach
+
+
+@phase("at_origin", retries=2)
+def at_origin(host: Host, plan: Plan, built: Built) -> Result:
+    """Look which system runs; changes nothing.
+
+    It comes after `build`, since only the built closure tells the final system from an older one of ours.
+
+    Raises:
+        TargetRefused: an installer of somebody else runs, or the final system.
+
+    """
+    with reach(host) as target:
+        require_start(host.name, plan.run_id, look(target), built.toplevel)
+    say(f"this is a rehearsal: {host.name} goes into the installer and back, no disk is touched (the plan's neither)")
+    return Result()

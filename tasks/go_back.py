@@ -1,0 +1,113 @@
+"""Leaves the installer as it came, and proves that the machine is back in its origin: the end of a rehearsal."""
+
+import time
+from typing import Final
+from uuid import UUID
+
+from prefect.client.orchestration import get_client
+
+from tasks.model.errors import DeadlinePassed
+from tasks.model.facts import Facts
+from tasks.model.host import Host
+from tasks.model.plan import Plan
+from tasks.model.rehearsal import require_home, require_untouched
+from tasks.model.results import Built, Returned, WentBack
+from tasks.model.settings import script
+from tasks.phase import hold_target, lines, phase, run_id, say
+from tasks.rehearsed import NODE_LABEL
+from tasks.remote.connection import Connection
+from tasks.remote.dead_man import on_clock
+from tasks.remote.diagnose import Diagnosis
+from tasks.remote.look import look
+from tasks.remote.mounting import ROOT
+from tasks.remote.reach import reach
+from tasks.remote.waiting import NotYet, wait_for
+from tasks.tailnet.identity import Identity
+from tasks.tailnet.operator import path_to
+
+TIMEOUT_S: Final = 120
+HINT: Final = "Look at its console: boot loader, network, tailscaled."
+
+
+@phase("go_back")
+def go_back(host: Host, plan: Plan, built: Built, returned: Returned) -> WentBack:
+    """Reboot the installer, unless the origin is back already, and wait for the origin on the tailnet.
+
+    The dead-man stays armed meanwhile: if the reboot gets stuck, it ends that.
+
+    Raises:
+        UnexpectedState: the installer is another run's or in use, or something else than the origin came back.
+        TargetRefused: another run works on the target.
+        NotTrusted: another node, or another host key, answers.
+        DeadlinePassed: the origin did not answer; says what was seen last.
+        CommandFailed: the installer does not reboot.
+
+    """
+    diagnosis = Diagnosis(host, plan.origin.identity, addresses=plan.origin.addresses, say=say, lines=lines)
+    asked_at = 0.0
+    asked = False
+
+    def probe() -> tuple[Facts, Identity, str]:
+        nonlocal asked, asked_at
+        with reach(host) as target:
+            facts = look(target)
+            diagnosis.saw(facts)
+            if facts.boot_id == returned.boot_id:
+                if not asked:
+                    require_untouched(host.name, plan.run_id, facts)
+                    hold_target(target, facts)
+                    # Before the command: the machine may be gone before its answer is here.
+                    asked_at = time.time()
+                    _reboot(target)
+                    asked = True
+                raise NotYet("the installer still answers")
+            require_home(host.name, plan, facts, target.host_key, built.toplevel)
+            if facts.identity is None:
+                raise NotYet("the origin answers, its tailscaled is not up yet")
+            return facts, facts.identity, target.host_key
+
+    what = f"{host.name} to return to its origin"
+    try:
+        facts, identity, host_key = wait_for(
+            what, diagnosis.watch(probe), deadline_s=host.deadlines.reboot_return_s, on_change=say
+        )
+    except DeadlinePassed as error:
+        diagnosis.look()
+        raise DeadlinePassed(
+            f"{error.message} {diagnosis.summary()} {_what_next(returned, asked_at)}",
+            hint=f"{diagnosis.hint() or HINT} A retry of the run looks again.",
+        ) from error
+    away_s = round(time.time() - asked_at, 1) if asked_at else None
+    _label(identity)
+    path = path_to(identity)
+    say(
+        f"{host.name} is back in its origin, as the same node (path: {path}); it was away {_shown(returned.away_s)} for"
+        f" kexec and {_shown(away_s)} for the reboot; its disks are as they were"
+    )
+    return WentBack(boot_id=facts.boot_id, identity=identity, host_key=host_key, away_s=away_s, path=path)
+
+
+def _reboot(target: Connection) -> None:
+    """Ask the installer to reboot, in a few seconds, so that this command still ends well."""
+    with lines() as output:
+        target.run_script(script("leave-installer.sh"), [ROOT], timeout_s=TIMEOUT_S, on_line=output.add)
+
+
+def _label(identity: Identity) -> None:
+    """Write on the run which machine came back, for an install that demands a rehearsal (tasks/rehearsed.py)."""
+    with get_client(sync_client=True) as client:
+        client.update_flow_run_labels(UUID(run_id()), {NODE_LABEL: identity.node_id})
+
+
+def _what_next(returned: Returned, asked_at: float) -> str:
+    """Say what happens by itself when nobody can reach the machine."""
+    if not asked_at and returned.dead_man_at:
+        return (
+            "The installer was not reached to be left; its dead-man reboots it into its untouched origin at about"
+            f" {on_clock(returned.dead_man_at)} (operator's clock)."
+        )
+    return "Its disks are untouched: switched off and on at the machine, it boots its origin."
+
+
+def _shown(away_s: float | None) -> str:
+    return "an unknown time" if away_s is None else f"{away_s:.1f} s"

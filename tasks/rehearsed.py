@@ -1,0 +1,75 @@
+"""Sees that an install was rehearsed, for a host whose inventory demands it."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from itertools import count
+from typing import Final
+
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import (
+    FlowFilter,
+    FlowFilterName,
+    FlowRunFilter,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
+from prefect.client.schemas.objects import StateType
+from prefect.client.schemas.sorting import FlowRunSort
+
+from tasks.model.host import DAY_S, Host
+from tasks.model.plan import Plan
+from tasks.model.rehearsal import Rehearsal, require_rehearsal
+from tasks.model.results import Built, Rehearsed
+from tasks.model.stage import Stage, observe
+from tasks.phase import phase, say
+from tasks.remote.look import look
+from tasks.remote.reach import reach
+
+# A label of the rehearsal's flow run; the server shows it to every worker, unlike the files of another one.
+NODE_LABEL: Final = "holdfast.node-id"
+PAGE: Final = 50
+
+
+@phase("rehearsed", retries=2)
+def rehearsed(host: Host, plan: Plan, built: Built) -> Rehearsed:
+    """Ask the Prefect server for a rehearsal of this machine that is young enough; changes nothing.
+
+    It comes after `build`, since only the built closure tells whether this run resumes an install or begins one.
+
+    Raises:
+        TargetRefused: there is no such rehearsal; says what was found.
+        ConfigError: the standard way, which cannot be rehearsed.
+
+    """
+    with reach(host) as target:
+        stage = observe(look(target), built.toplevel).stage
+    if stage is not Stage.ORIGIN:
+        return Rehearsed(skipped=f"the {stage} system runs, so the machine was away already")
+    node_id = plan.origin.identity.node_id if plan.origin.identity else ""
+    now = datetime.now(UTC)
+    with get_client(sync_client=True) as client:
+        found = require_rehearsal(host, node_id, rehearsals(client, host.name), now)
+    age_days = round((now - found.ended_at).total_seconds() / DAY_S, 2)
+    say(f"{host.name} was rehearsed {age_days:.1f} days ago, by run {found.run_id}")
+    return Rehearsed(run_id=found.run_id, age_days=age_days)
+
+
+def rehearsals(client: SyncPrefectClient, host: str) -> Iterator[Rehearsal]:
+    """Return the rehearsals of a host that went well, newest first, as the Prefect server knows them.
+
+    A deployment's parameter can be overwritten for one run, so the run's own says which host it was of.
+    """
+    completed = FlowRunFilterStateType(any_=[StateType.COMPLETED])
+    for offset in count(0, PAGE):
+        runs = client.read_flow_runs(
+            flow_filter=FlowFilter(name=FlowFilterName(any_=["rehearse"])),
+            flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=completed)),
+            sort=FlowRunSort.END_TIME_DESC,
+            limit=PAGE,
+            offset=offset,
+        )
+        for run in runs:
+            if run.parameters.get("host") == host and run.end_time is not None:
+                yield Rehearsal(str(run.id), run.end_time, str(run.labels.get(NODE_LABEL, "")))
+        if len(runs) < PAGE:
+            return
