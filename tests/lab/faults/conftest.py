@@ -17,13 +17,14 @@ def findings(lab: Lab) -> Iterator[Findings]:
     findings.show()
 
 
-@pytest.fixture(scope="session")
-def remembered(lab: Lab) -> str:
-    """The machine in its origin, with something on its other disk."""
-    lab.start_over()
+@pytest.fixture(scope="package")
+def remembered(lab: Lab) -> Iterator[str]:
+    """The machine in its origin, with something on its other disk; it is put back to that for the tests after these."""
     lab.ssh_local(["sh", "-c", "head -c 4M /dev/urandom >/dev/disk/by-id/virtio-DATA0001; sync"])
     lab.remember("origin")
-    return "origin"
+    yield "origin"
+    lab.return_to("origin")
+    lab.wait_for_ssh()
 
 
 @pytest.fixture
