@@ -52,3 +52,10 @@ def retry(operator: Operator, run_id: str) -> None:
 def report_of(operator: Operator, run_id: str) -> dict[str, Any]:
     """Return the report that a run wrote."""
     return dict(json.loads((operator.state / "runs" / run_id / "report.json").read_text()))
+
+
+def phases_done(operator: Operator, run_id: str) -> set[str]:
+    """Return the names of the phases that a run has finished, by its journal."""
+    journal = operator.state / "runs" / run_id / "journal.jsonl"
+    lines = journal.read_text().splitlines() if journal.is_file() else []
+    return {entry["phase"] for entry in map(json.loads, lines) if entry["outcome"] == "done"}

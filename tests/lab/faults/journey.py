@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from lab.flow_runs import ENDED, ended, report_of, retry, start
+from lab.flow_runs import ENDED, ended, phases_done, report_of, retry, start
 from lab.operator import Operator
 from lab.runtime import Lab
 from tests.lab.faults.table import Findings, Row
@@ -235,10 +235,7 @@ class Journey:
         return str(self.operator.api(f"/flow_runs/{self.run_id}")["state"]["type"])
 
     def _done(self) -> set[str]:
-        journal = Path(self.operator.state) / "runs" / self.run_id / "journal.jsonl"
-        lines = journal.read_text().splitlines() if journal.is_file() else []
-        entries = [json.loads(line) for line in lines]
-        return {entry["phase"] for entry in entries if entry["outcome"] == "done"}
+        return phases_done(self.operator, self.run_id)
 
     def _until(self, what: str, ready: Callable[[], bool], deadline_s: float) -> None:
         ends = time.monotonic() + deadline_s

@@ -1,0 +1,59 @@
+"""A rehearsal: into the installer and back, and an install that demands one."""
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from lab.flow_runs import ended, phases_done, report_of, start
+from lab.operator import Operator
+from lab.runtime import Lab
+
+pytestmark = pytest.mark.lab
+
+BOOT_ID = ["cat", "/proc/sys/kernel/random/boot_id"]
+
+
+@pytest.fixture(scope="module")
+def demanding(lab: Lab, operator: Operator) -> Iterator[Operator]:
+    """The machine in its origin, and an inventory that wants a rehearsal of it first."""
+    lab.start_over()
+    inventory = lab.run_dir / "hosts.toml"
+    plain = inventory.read_text()
+    inventory.write_text(f"{plain}rehearsal_max_age_days = 1\n")
+    yield operator
+    inventory.write_text(plain)
+
+
+def test_install_is_refused_without_a_rehearsal(lab: Lab, demanding: Operator) -> None:
+    boot_id = lab.ssh_local(BOOT_ID)
+    run = ended(demanding, start(demanding))
+    assert run["state"]["type"] == "FAILED"
+    assert "needs a rehearsal" in run["state"]["message"]
+    assert "rehearse/cottage" in run["state"]["message"]
+    assert lab.ssh_local(BOOT_ID) == boot_id
+
+
+def test_rehearsal_comes_back_and_lets_the_install_begin(lab: Lab, demanding: Operator) -> None:
+    boot_id = lab.ssh_local(BOOT_ID).strip()
+    run_id = start(demanding, "rehearse/cottage")
+    run = ended(demanding, run_id)
+    assert run["state"]["type"] == "COMPLETED", run["state"]["message"]
+    report = report_of(demanding, run_id)
+    boots = report["boot_id"]
+    assert boots["origin"] == boot_id
+    assert boots["returned"] == lab.ssh_local(BOOT_ID).strip()
+    assert len({boots["origin"], boots["installer"], boots["returned"]}) == 3
+    assert report["identity"]["origin"] == report["identity"]["installer"] == report["identity"]["returned"]
+    assert report["away_s"]["kexec"] > 0
+    assert report["away_s"]["reboot"] > 0
+    assert report["path"] in ("direct", "relay")
+    assert "partition" not in {phase["name"] for phase in report["phases"]}
+
+    run_id = start(demanding)
+    ends = time.monotonic() + 120
+    while "rehearsed" not in phases_done(demanding, run_id):
+        assert time.monotonic() < ends, "the install did not take the rehearsal"
+        time.sleep(0.2)
+    demanding.kill_flow(run_id)  # the rest is what test_install.py is about
+    assert ended(demanding, run_id)["state"]["type"] == "CRASHED"
