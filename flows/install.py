@@ -50,7 +50,7 @@ def install(
     started = kexec(chosen, plan, built)
     reconnect(chosen, plan, built, started)
     partition(chosen, plan, built)
-    install_system(chosen, plan, built)
+    install_system(chosen, plan, built, preserved)
     restore(chosen, plan, built, preserved)
     rebooted = reboot(chosen, built)
     verify(chosen, plan, built, rebooted)

@@ -4,30 +4,34 @@ from typing import Final
 
 from tasks.model.host import Host
 from tasks.model.plan import Plan
-from tasks.model.results import Built, Installed
+from tasks.model.results import Built, Installed, Preserved
 from tasks.model.stage import nothing_to_do
 from tasks.nixcli.copying import copy_closure
 from tasks.phase import hold_target, lines, phase
 from tasks.progress import progress
+from tasks.remote.carrying import carry_over
 from tasks.remote.look import look
 from tasks.remote.mounting import ROOT, ensure_mounted
-from tasks.remote.reach import arrive, reach
+from tasks.remote.reach import arrive, reach_soon
 from tasks.remote.units import has_begun, run_detached
 
 # nixos-anywhere's own arguments, so that what works there works here.
 NIXOS_INSTALL: Final = ("nixos-install", "--no-root-passwd", "--no-channel-copy", "--system")
-# Our image's nixos-install would carry the Tailscale state by itself (nix/scripts/nixos-install.sh): `restore` does.
+# Our image's nixos-install would carry the Tailscale state by itself (nix/scripts/nixos-install.sh): we do.
 ENVIRONMENT: Final = {"HOLDFAST_CARRY_OVER": "no"}
 
 
 @phase("install", retries=2)
-def install(host: Host, plan: Plan, built: Built) -> Installed:
-    """Copy what is missing of the closure, then run nixos-install; both can be repeated.
+def install(host: Host, plan: Plan, built: Built, preserved: Preserved) -> Installed:
+    """Copy what is missing of the closure, carry the identity over, then run nixos-install; all can be repeated.
+
+    The boot loader comes last: whenever the power fails, a disk that boots holds a machine that is itself.
 
     Raises:
         UnexpectedState: not the installer, or this plan's disks are not mounted.
         TargetRefused: another run works on the target.
         CommandFailed: the copy or nixos-install failed.
+        ConfigError, NotTrusted: see carry_over.
 
     """
     work = f"holdfast install {plan.digest(built.disko_script)} {built.toplevel}"
@@ -48,8 +52,11 @@ def install(host: Host, plan: Plan, built: Built) -> Installed:
                     on_line=output.add,
                     on_bytes=lambda copied: report(copied, built.closure_bytes),
                 )
+            with arrive(host) as target:
+                ensure_mounted(target, host.name, built.mount_script)
+                carry_over(target, host, plan, built, preserved, look(target), on_line=output.add)
         run_detached(
-            lambda: reach(host),
+            lambda: reach_soon(host),
             f"holdfast-install-{plan.run_id[:8]}",
             [*NIXOS_INSTALL, built.toplevel],
             work=work,

@@ -14,7 +14,7 @@ from tasks.phase import hold_target, lines, phase, say
 from tasks.progress import progress
 from tasks.remote.connection import Connection
 from tasks.remote.look import look
-from tasks.remote.reach import arrive, reach
+from tasks.remote.reach import arrive, reach_soon
 from tasks.remote.upload import upload_over_links
 from tasks.tailnet.identity import require_same_node, same_node
 
@@ -89,7 +89,7 @@ def _upload(host: Host, built: Built, tarball: str) -> None:
     """Bring the image to the target, unless it is there, over as many links as that takes."""
     with progress(f"upload-{host.name}", "The kexec image on its way to the target") as report:
         upload_over_links(
-            lambda: reach(host),
+            lambda: reach_soon(host),
             Path(built.image),
             tarball,
             timeout_s=host.deadlines.upload_s,

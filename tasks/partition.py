@@ -15,7 +15,7 @@ from tasks.phase import hold_target, lines, phase, say
 from tasks.remote import dead_man
 from tasks.remote.look import look
 from tasks.remote.mounting import MARK_IN_RAM, MARK_ON_DISK, ensure_mounted
-from tasks.remote.reach import arrive, reach
+from tasks.remote.reach import arrive, reach_soon
 from tasks.remote.units import has_begun, run_detached
 
 TIMEOUT_S: Final = 60
@@ -59,7 +59,7 @@ def partition(host: Host, plan: Plan, built: Built) -> Partitioned:
         doing = "following the formatting, begun before, of" if begun else "formatting"
         say(f"{doing} {', '.join(disk.device for disk in plan.wipe)}")
         run_detached(
-            lambda: reach(host),
+            lambda: reach_soon(host),
             f"holdfast-partition-{plan.run_id[:8]}",
             [built.disko_script],
             work=work,

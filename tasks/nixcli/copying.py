@@ -15,7 +15,7 @@ from tasks.nixcli.run import run_local
 from tasks.remote.deadline import Deadline
 from tasks.remote.look import look
 from tasks.remote.openssh import write_ssh_config
-from tasks.remote.reach import reach
+from tasks.remote.reach import reach_soon
 from tasks.remote.waiting import wait_for
 
 # How often in a row a copy may fail, while the target answers, without one store path more having arrived: twice if it
@@ -160,7 +160,7 @@ def _way(host: Host, folder: Path, before: _Way | None = None) -> _Way:
         before: the way that broke, if one did.
 
     """
-    with reach(host) as target:
+    with reach_soon(host) as target:
         way = _Way(write_ssh_config(target.endpoint, folder), look(target).boot_id)
         if before:
             if way.boot_id != before.boot_id:

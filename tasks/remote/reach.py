@@ -1,5 +1,7 @@
 """Opens a connection to a host, whichever of its systems runs."""
 
+import contextlib
+import time
 from typing import Final
 
 from tasks.model.errors import LoginRefused, NotTrusted, Unreachable
@@ -14,6 +16,9 @@ from tasks.remote.waiting import wait_for
 
 # What answers in the machine's own network answers soon.
 LOCAL_S: Final = 10
+SILENT_FOR_S: Final = 600
+# When a host was found at its local address only, by name, on the monotonic clock.
+_silent_at: dict[str, float] = {}
 
 
 def reach(host: Host, *, first_use: bool = False) -> Connection:
@@ -38,21 +43,39 @@ def reach(host: Host, *, first_use: bool = False) -> Connection:
         if local is None:
             raise
         try:
-            return connect(local, timeout_s=min(LOCAL_S, host.deadlines.connect_s))
+            found = connect(local, timeout_s=min(LOCAL_S, host.deadlines.connect_s))
         except (LoginRefused, NotTrusted, Unreachable) as other:
             # Another machine may have that address by now: no reason to stop waiting for this one.
             raise Unreachable(f"{error.message} And at its local address: {other.message}", hint=error.hint) from error
+        _silent_at[host.name] = time.monotonic()
+        return found
+
+
+def reach_soon(host: Host) -> Connection:
+    """Connect as `reach`; first to `local`, if that was the way a moment ago: a silent tailnet costs time.
+
+    For work that goes on over whichever way there is. What has to be proved over the tailnet uses `reach`.
+
+    Raises:
+        LoginRefused, NotTrusted, Unreachable: see reach.
+
+    """
+    local = _local_endpoint(host)
+    if local is not None and time.monotonic() - _silent_at.get(host.name, -SILENT_FOR_S) < SILENT_FOR_S:
+        with contextlib.suppress(LoginRefused, NotTrusted, Unreachable):
+            return connect(local, timeout_s=LOCAL_S)
+    return reach(host)
 
 
 def arrive(host: Host) -> Connection:
-    """Connect as `reach`, and wait for a target that is out of reach: it boots, or the link is down.
+    """Connect as `reach_soon`, and wait for a target that is out of reach: it boots, or the link is down.
 
     Raises:
         NeverCame: it did not answer within `host.deadlines.answer_s`.
         LoginRefused, NotTrusted: see reach.
 
     """
-    return wait_for(f"{host.name} to answer", lambda: reach(host), deadline_s=host.deadlines.answer_s)
+    return wait_for(f"{host.name} to answer", lambda: reach_soon(host), deadline_s=host.deadlines.answer_s)
 
 
 def _reach_target(host: Host, *, first_use: bool) -> Connection:

@@ -11,9 +11,11 @@ import pytest
 from tasks.model.errors import Unreachable
 from tasks.model.host import Host
 from tasks.model.settings import settings
+from tasks.remote import reach as reaching
+from tasks.remote.connection import Connection
 from tasks.remote.diagnose import Diagnosis
 from tasks.remote.openssh import write_ssh_config
-from tasks.remote.reach import is_over_local, reach
+from tasks.remote.reach import is_over_local, reach, reach_soon
 from tasks.remote.resolve import endpoint_beside
 from tests.ssh.sshd import Sshd, free_port, make_key, public
 
@@ -150,6 +152,24 @@ def test_reach_prefers_the_target(server: Sshd) -> None:
     there = host(server, target="127.0.0.1", port=server.port, go_on_over_local=True)
     with reach(there) as target:
         assert not is_over_local(target, there)
+
+
+def test_silent_tailnet_is_not_asked_each_time(server: Sshd, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = host(server, go_on_over_local=True)
+    asked: list[str] = []
+
+    def silent(of: Host, *, first_use: bool) -> Connection:
+        asked.append(of.name)
+        raise Unreachable(f"no answer, {first_use}")
+
+    monkeypatch.setattr(reaching, "_reach_target", silent)
+    monkeypatch.setattr(reaching, "_silent_at", {})
+    for _ in range(3):
+        with reach_soon(given) as target:
+            assert is_over_local(target, given)
+    assert len(asked) == 1
+    with reach(given):  # for what has to be proved over the tailnet
+        assert len(asked) == 2
 
 
 def test_another_machine_at_the_local_address_ends_no_wait(server: Sshd, tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ class Play:
         self.seen_bytes: list[int] = []
 
     @contextlib.contextmanager
-    def reach(self, _host: object) -> Iterator["Play"]:
+    def reach_soon(self, _host: object) -> Iterator["Play"]:
         if self.away:
             self.away -= 1
             raise Unreachable("cottage does not answer.")
@@ -113,7 +113,7 @@ class Play:
 @pytest.fixture
 def play(monkeypatch: pytest.MonkeyPatch) -> Play:
     made = Play()
-    for name in ("reach", "look", "run_local"):
+    for name in ("reach_soon", "look", "run_local"):
         monkeypatch.setattr(copying, name, getattr(made, name))
     monkeypatch.setattr(copying, "write_ssh_config", lambda _endpoint, folder: folder / "ssh_config")
     monkeypatch.setattr(

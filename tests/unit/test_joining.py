@@ -11,7 +11,7 @@ import pytest
 
 from tasks import install, kexec, partition
 from tasks.model.errors import TargetRefused, UnexpectedState
-from tasks.model.results import Built, Started
+from tasks.model.results import Built, Preserved, Started
 from tasks.remote import dead_man
 from tests.unit.cases import facts, host, plan
 
@@ -86,7 +86,7 @@ class Play:
         for name in ("arrive", "look", "hold_target", "has_begun", "run_detached", "lines", "progress"):
             if hasattr(module, name):
                 monkeypatch.setattr(module, name, getattr(self, name))
-        for name in ("copy_closure", "ensure_mounted", "same_disks", "say", "upload_over_links"):
+        for name in ("carry_over", "copy_closure", "ensure_mounted", "same_disks", "say", "upload_over_links"):
             if hasattr(module, name):
                 monkeypatch.setattr(module, name, functools.partial(self.called, name))
 
@@ -124,22 +124,23 @@ def test_partition_that_has_begun_is_only_followed_and_marked(play: Play) -> Non
 
 
 def test_install_that_has_begun_is_only_followed(play: Play) -> None:
-    body(install.install)(HOST, PLAN, BUILT)
+    body(install.install)(HOST, PLAN, BUILT, Preserved())
     assert play.calls[:3] == ["look", "hold", "ensure_mounted"]
-    assert play.calls[-2:] == ["copy_closure", "detached"]
+    # The boot loader comes last: a disk that boots holds a machine that is itself.
+    assert play.calls[-5:] == ["copy_closure", "ensure_mounted", "look", "carry_over", "detached"]
     assert play.detached["work"] == f"holdfast install {PLAN.digest(BUILT.disko_script)} {BUILT.toplevel}"
     play.begun = True
     play.calls.clear()
-    body(install.install)(HOST, PLAN, BUILT)
-    assert "copy_closure" not in play.calls
+    body(install.install)(HOST, PLAN, BUILT, Preserved())
+    assert not {"copy_closure", "carry_over"} & set(play.calls)
     assert play.detached["begun"] is True
 
 
 def test_lock_of_another_run_stops_a_phase_before_it_changes_anything(play: Play) -> None:
     play.refused = True
-    for phase in (partition.partition, install.install):
+    for phase, more in ((partition.partition, ()), (install.install, (Preserved(),))):
         with pytest.raises(TargetRefused):
-            body(phase)(HOST, PLAN, BUILT)
+            body(phase)(HOST, PLAN, BUILT, *more)
     origin = facts("debian-12")
     play.looks = [origin]
     with pytest.raises(TargetRefused):

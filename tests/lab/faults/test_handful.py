@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from tests.lab.faults.journey import INSTALLER, Journey
+from tests.lab.faults.journey import FINAL, INSTALLER, Journey
 
 pytestmark = pytest.mark.lab
 
@@ -28,15 +28,15 @@ def test_one_install_with_faults_of_each_kind(journey: Journey) -> None:
         journey.operator.start_another_worker()
         journey.retry()
         seen.recovery = f"Retry there, {journey.go_on('partition')}"
-    journey.reach("install")
-    with journey.fault("power cut, then a fresh run", "install") as seen:
+    journey.reach("restore")
+    with journey.fault("power cut, then a fresh run", "restore") as seen:
         journey.lab.power_cycle()
         seen.where = journey.where()
-        assert seen.where == INSTALLER
+        assert seen.where == FINAL
         journey.operator.kill_flow(journey.run_id)
         journey.ended("CRASHED")
         journey.start()
-        seen.recovery = f"fresh run, {journey.go_on('install')}"
+        seen.recovery = f"fresh run, {journey.go_on('verify')}"
     report = journey.finish()
     outcomes = {phase["name"]: phase["outcome"] for phase in report["phases"]}
-    assert outcomes["kexec"] == outcomes["partition"] == "skipped", outcomes
+    assert outcomes["kexec"] == outcomes["partition"] == outcomes["install"] == "skipped", outcomes

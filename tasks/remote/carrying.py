@@ -1,0 +1,70 @@
+"""Carries what makes the machine itself into the new root: Tailscale state, host keys, the user's files."""
+
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+from tasks.model.facts import Facts
+from tasks.model.host import Host, Way
+from tasks.model.plan import Plan, has_live_state
+from tasks.model.results import Built, Preserved
+from tasks.model.settings import script, settings
+from tasks.remote.connection import Connection
+from tasks.remote.extra_files import put_extra_files
+from tasks.remote.mounting import ROOT
+from tasks.remote.state import put_state
+from tasks.tailnet.giving_back import state_to_give_back
+from tasks.tailnet.identity import Identity
+
+TIMEOUT_S: Final = 120
+
+
+class Carried(NamedTuple):
+    """What was carried, in short words, and who the new root's Tailscale state is."""
+
+    what: tuple[str, ...]
+    identity: Identity | None
+
+
+def carry_over(
+    target: Connection,
+    host: Host,
+    plan: Plan,
+    built: Built,
+    preserved: Preserved,
+    facts: Facts,
+    *,
+    on_line: Callable[[str], None],
+) -> Carried:
+    """Put the installer's live state, the SSH host keys and the extra files in the new root; can be repeated.
+
+    The installer of the standard way has no state: then the vault gives what `preserve` put there.
+
+    Raises:
+        CommandFailed: there is no live state to carry.
+        ConfigError, TargetRefused, NotTrusted: the vault does not give this node's state (see state_to_give_back).
+
+    """
+    from_vault = host.way is Way.STANDARD and not has_live_state(facts)
+    archive = state_to_give_back(host, plan, preserved.vault_entry, settings()) if from_vault else None
+    wanted = _wanted(host, live_state=plan.carries_state and not from_vault)
+    done = target.run_script(
+        script("carry-over.sh"), ["--system", built.toplevel, ROOT, *wanted], timeout_s=TIMEOUT_S, on_line=on_line
+    )
+    what = done.stdout.split()
+    if archive:
+        put_state(target, archive, ROOT, built.toplevel, timeout_s=TIMEOUT_S)
+        what.append("tailscale-state of the vault")
+    if host.extra_files:
+        count = put_extra_files(target, host.extra_files, ROOT, timeout_s=host.deadlines.upload_s)
+        what.append(f"{count} extra files")
+    return Carried(tuple(what), plan.origin.identity if archive else facts.identity)
+
+
+def _wanted(host: Host, *, live_state: bool) -> list[str]:
+    """Return the words for carry-over.sh."""
+    wanted = ["host-keys"]
+    if live_state:
+        wanted.append("tailscale-state")
+    if host.keep.machine_id:
+        wanted.append("machine-id")
+    return wanted
