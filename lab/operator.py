@@ -40,7 +40,11 @@ identity_file = "{key}"
 proxy = "tailscale-nc"
 host_key = "{host_key}"
 disks = [{{ serial = "COTTAGE0001" }}]
+local = "{nowhere}"
 """
+
+NOWHERE: Final = "127.0.0.1:1"
+"""Nobody listens there. Without `local`, the diagnosis would ask for the guest's address in this machine's network."""
 
 
 def _free_port(wanted: int) -> int:
@@ -244,5 +248,6 @@ class Operator:
                 image=installer_image(),
                 key=self.lab.key,
                 host_key=host_key,
+                nowhere=NOWHERE,
             )
         )

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from lab.flow_runs import ENDED, ended, phases_done, report_of, retry, start
-from lab.operator import Operator
+from lab.operator import NOWHERE, Operator
 from lab.runtime import Lab
 from tests.lab.faults.table import Findings, Row
 
@@ -78,9 +78,9 @@ class Journey:
         self.lab.wait_for_ssh()
         self.data = self._data_digest()
 
-    def inventory(self, more: str, *, top: str = "") -> None:
-        """Write the inventory anew, with a table at its end, and with keys of the host's own before that."""
-        (self.lab.run_dir / "hosts.toml").write_text(self._inventory + top + more)
+    def inventory(self, more: str, *, local: str = NOWHERE) -> None:
+        """Write the inventory anew, with more at its end, and an address of the machine outside its tailnet."""
+        (self.lab.run_dir / "hosts.toml").write_text(self._inventory.replace(NOWHERE, local) + more)
 
     def start(self, image: Path | None = None) -> None:
         """Start a fresh run, with another image than the inventory's if one is given."""

@@ -113,7 +113,7 @@ def test_installer_never_gets_onto_the_tailnet(journey: Journey) -> None:
 
 def test_installer_answers_only_on_its_local_address(journey: Journey) -> None:
     with _local_way(journey.lab) as address:
-        journey.inventory("", top=f'local = "{address}"\ngo_on_over_local = true\n')
+        journey.inventory("go_on_over_local = true\n", local=address)
         journey.start()
         journey.reach("reconnect")
         with journey.fault("the tailnet never returns, the local address answers", "reconnect") as seen:
