@@ -7,6 +7,21 @@ from uuid import uuid4
 
 from lab.operator import Operator
 
+PHASES: Final = (
+    "preflight",
+    "build",
+    "preserve",
+    "approve",
+    "kexec",
+    "reconnect",
+    "partition",
+    "install",
+    "restore",
+    "reboot",
+    "verify",
+)
+"""The phases of an install, in their order."""
+
 ENDED: Final = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 
 

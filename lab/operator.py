@@ -110,9 +110,11 @@ class Operator:
         self._start("server", [sys.executable, "-m", "prefect", "server", "start", "--port", str(self.port)])
         self._until("server", "the Prefect server", SERVER_DEADLINE_S, lambda: self._answers("/health"))
 
-    def stop_server(self) -> None:
-        """End the Prefect server; runs that are under way go on without it."""
+    def restart_server(self, *, away_s: float) -> None:
+        """End the Prefect server, while runs are under way, and start it again after that many seconds."""
         self._end("server")
+        time.sleep(away_s)
+        self.start_server()
 
     def start_serving(self) -> None:
         """Start `deployments.serve` and wait until its deployment is there."""

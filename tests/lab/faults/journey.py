@@ -11,24 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from lab.flow_runs import ENDED, ended, phases_done, report_of, retry, start
+from lab.flow_runs import ENDED, PHASES, ended, phases_done, report_of, retry, start
 from lab.operator import NOWHERE, Operator
 from lab.runtime import Lab
 from tests.lab.faults.table import Findings, Row
 
-PHASES: Final = (
-    "preflight",
-    "build",
-    "preserve",
-    "approve",
-    "kexec",
-    "reconnect",
-    "partition",
-    "install",
-    "restore",
-    "reboot",
-    "verify",
-)
 TASKS: Final = tuple(phase for phase in PHASES if phase != "approve")
 """The phases that are Prefect tasks."""
 
@@ -202,6 +189,19 @@ class Journey:
             raise
         finally:
             self._findings.add(Row(name, phase, seen.where, seen.recovery, outcome, round(time.monotonic() - began, 1)))
+
+    def thrown(self, name: str, phase: str, throw: Callable[[], None]) -> None:
+        """Throw a fault that the run itself outlives, or that Retry mends, and wait until the phase is over."""
+        with self.fault(name, phase) as seen:
+            throw()
+            seen.where = self.where()
+            seen.recovery = self.go_on(phase)
+
+    def cut(self, seconds: float) -> None:
+        """Cut the machine's link for a while."""
+        self.lab.cut_link()
+        time.sleep(seconds)
+        self.lab.mend_link()
 
     def some_seconds(self, most: float) -> None:
         """Wait for a random time, so that a fault does not always hit the same line."""

@@ -1,7 +1,5 @@
 """What is done to the new disk fails half-way."""
 
-import time
-
 import pytest
 
 from tests.lab.faults.journey import INSTALLER, Journey
@@ -45,9 +43,7 @@ def test_disko_copy_and_install_fail(journey: Journey) -> None:
         seen.recovery = "Retry"
     with journey.fault("closure copy cut for 20 s", "install") as seen:
         journey.until_on_machine("a part of the closure", "ls /mnt/nix/store | grep -q .")
-        journey.lab.cut_link()
-        time.sleep(20)
-        journey.lab.mend_link()
+        journey.cut(20)
         seen.where = journey.where()
         journey.until_on_machine(
             "nixos-install to have begun", "systemctl list-units --all --plain | grep -q holdfast-install"

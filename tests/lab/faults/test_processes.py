@@ -1,5 +1,7 @@
 """Something of the operator's dies: the flow, the serving process, the Prefect server."""
 
+from functools import partial
+
 import pytest
 
 from tests.lab.faults.journey import TASKS, Journey
@@ -62,12 +64,6 @@ def test_server_restarted_and_gone(journey: Journey) -> None:
     for phase, gone_s in (("build", 0), ("kexec", 0), ("partition", 0), ("install", 120), ("verify", 0)):
         journey.reach(phase)
         journey.some_seconds(1)
-        with journey.fault(
-            f"Prefect server gone for {gone_s} s" if gone_s else "Prefect server restarted", phase
-        ) as seen:
-            journey.operator.stop_server()
-            journey.wait(gone_s)
-            journey.operator.start_server()
-            seen.where = journey.where()
-            seen.recovery = journey.go_on(phase)
+        name = f"Prefect server gone for {gone_s} s" if gone_s else "Prefect server restarted"
+        journey.thrown(name, phase, partial(journey.operator.restart_server, away_s=gone_s))
     journey.finish()
