@@ -227,7 +227,12 @@ class Operator:
         log = (self.lab.run_dir / f"{name}.log").open("ab")
         # A session of its own: Ctrl-C in the terminal is for us, who then end things in order.
         process = subprocess.Popen(
-            command, env=self.env, cwd=PROJECT, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+            ["setpriv", "--pdeathsig", "TERM", "--", *command],  # also when we are killed
+            env=self.env,
+            cwd=PROJECT,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
         self._processes[name] = (process, log)
 
