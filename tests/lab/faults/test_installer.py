@@ -124,12 +124,19 @@ def test_installer_answers_only_on_its_local_address(journey: Journey) -> None:
 
 
 def test_key_expires_on_the_way(journey: Journey) -> None:
+    # tailscaled makes itself a new node key when it starts with an expired one, so an extension comes too late for it.
+    journey.begin(kexec_return_s=90, dead_man_s=120)
     journey.start()
     journey.reach("reconnect")
     with journey.fault("node key expired between preflight and reconnect", "reconnect") as seen:
         journey.expire_key()
-        seen.where = journey.until_where(INSTALLER)
-        journey.wait(45)
+        assert "dead-man" in journey.ended("FAILED")
         journey.extend_key()
-        seen.recovery = f"key extended, {journey.go_on('reconnect')}"
+        seen.where = journey.until_where(ORIGIN)
+        assert seen.where == ORIGIN
+        journey.lab.wait_for_ssh()
+        journey.inventory("")
+        journey.start()
+        journey.past("reconnect")
+        seen.recovery = "key extended, by itself (dead-man), fresh run"
     journey.finish()
