@@ -189,7 +189,8 @@ def test_late_bytes_of_a_broken_link_do_no_harm(tmp_path: Path, shell: str, kept
     argv = ["busybox", "sh"] if shell == "busybox" else ["dash"]
     content = random.Random(5).randbytes(400_000)
     place = tmp_path / "x"
-    place.with_name("x.part").write_bytes(content[:kept])
+    part = place.with_name("x.part")
+    part.write_bytes(content[:kept])
 
     def receive() -> subprocess.Popen[bytes]:
         command = [shutil.which(argv[0]) or "", *argv[1:], "-c", APPEND, "append", str(place), str(kept)]
@@ -200,11 +201,16 @@ def test_late_bytes_of_a_broken_link_do_no_harm(tmp_path: Path, shell: str, kept
     assert old.stdin is not None
     old.stdin.write(content[kept : kept + 50_000])
     old.stdin.flush()
+    # Only once it writes: two that begin at the same instant may both want to remove the part.
+    deadline = time.monotonic() + T
+    while not (part.exists() and part.stat().st_size == kept + 50_000):
+        assert time.monotonic() < deadline, "the old link stored nothing"
+        time.sleep(0.01)
     new = receive()
     new.communicate(content[kept:], timeout=T)
     old.communicate(content[kept + 50_000 : kept + 150_000], timeout=T)
     assert (old.returncode, new.returncode) == (0, 0)
-    assert place.with_name("x.part").read_bytes() == content
+    assert part.read_bytes() == content
 
 
 def test_damaged_part_is_not_used(target: Connection, local: Path, remote: Path) -> None:
