@@ -29,7 +29,7 @@ RUN_SCRIPT = SCRIPTS / "kexec-run.sh"
 GENERATOR = SCRIPTS / "dead-man-generator.sh"
 GUEST_SCRIPTS = tuple(
     SCRIPTS / f"{name}.sh"
-    for name in ("installer-restore", "restore-network", "tailscale-prefs", "carry-over", "dead-man")
+    for name in ("installer-restore", "restore-network", "tailscale-prefs", "carry-over", "dead-man", "standby")
 )
 INSTALL_WRAPPER = SCRIPTS / "nixos-install.sh"
 NIXOS_INSTALL = Path(__file__).parent / "final" / "nixos-install"
@@ -249,7 +249,7 @@ def _make_installer(tree: Path, tailscaled: Path) -> None:
             unit.write_text(SANDBOX.sub("", unit.read_text()))
     for name, text in ACCOUNTS.items():
         _write(tree / "etc" / name, text, 0o640 if name == "shadow" else 0o644)
-    for folder in ("var/log", "var/cache", "var/tmp", "mnt"):
+    for folder in ("var/log", "var/cache", "var/tmp", "mnt", "etc/holdfast/standby"):
         (tree / folder).mkdir(parents=True, exist_ok=True)
     _install_files(tree, tailscaled)
     for target, units in WANTED.items():
@@ -265,6 +265,10 @@ def _make_installer(tree: Path, tailscaled: Path) -> None:
         "usr/sbin/iptables": "xtables-nft-multi",
         "usr/sbin/ip6tables": "xtables-nft-multi",
         "usr/bin/tailscale": "../sbin/tailscaled",
+        # what standby.sh takes, which boots by BIOS here
+        "etc/holdfast/standby/extlinux": "/usr/bin/extlinux",
+        "etc/holdfast/standby/mbr.bin": "/usr/lib/syslinux/mbr/mbr.bin",
+        "etc/holdfast/standby/gptmbr.bin": "/usr/lib/syslinux/mbr/gptmbr.bin",
         "var/run": "/run",  # base-files makes it when it is configured; tailscale looks there for its socket
     }
     for link, target_name in links.items():

@@ -62,6 +62,19 @@ let
     };
   };
 
+  # What standby.sh needs to make a disk boot, without what nixpkgs' syslinux brings beside it. extlinux is for the
+  # BIOS of PCs; systemd-boot's file is where nixos/modules/system/boot/loader/systemd-boot has it from.
+  standbyTools = pkgs.runCommand "holdfast-standby" { } (
+    ''
+      mkdir $out
+      cp ${pkgs.systemd}/lib/systemd/boot/efi/systemd-boot${platform.efiArch}.efi $out/boot.efi
+    ''
+    + lib.optionalString platform.isx86_64 ''
+      cp ${pkgs.syslinux}/sbin/extlinux $out/
+      cp ${pkgs.syslinux}/share/syslinux/mbr.bin ${pkgs.syslinux}/share/syslinux/gptmbr.bin $out/
+    ''
+  );
+
   deadManTimer = {
     description = "Return to the origin if nobody comes";
     wantedBy = [ "sysinit.target" ];
@@ -240,6 +253,10 @@ in
         ${sh} ${./scripts/installer-restore.sh} --root /sysroot --image-id ${config.system.image.id} \
           --dead-man-s ${toString cfg.deadManSeconds} /
         restored=$?
+        # Told by standby.sh: there is no origin. Without this the timer would run on in stage 2.
+        if grep -q '"dead_man_s": null' /run/holdfast/installer.json; then
+          systemctl stop --no-block holdfast-deadman.timer
+        fi
         ${lib.optionalString (config.networking.hostName == "") ''
           cat /proc/sys/kernel/hostname >/sysroot/etc/hostname
         ''}
@@ -382,6 +399,9 @@ in
       pkgs.jq
     ]
     ++ cfg.extraPackages;
+
+    # nixos/modules/system/etc/etc.nix. standby.sh looks there.
+    environment.etc."holdfast/standby".source = standbyTools;
 
     # ------------------------------------------------------------------ the image
 

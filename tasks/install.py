@@ -7,11 +7,13 @@ from tasks.model.plan import Plan
 from tasks.model.results import Built, Installed, Preserved
 from tasks.model.stage import nothing_to_do
 from tasks.nixcli.copying import copy_closure
-from tasks.phase import hold_target, lines, phase
+from tasks.nixcli.mounting import mount_again
+from tasks.phase import hold_target, lines, phase, warn
 from tasks.progress import progress
+from tasks.remote import standby
 from tasks.remote.carrying import carry_over
 from tasks.remote.look import look
-from tasks.remote.mounting import ROOT, ensure_mounted
+from tasks.remote.mounting import ROOT
 from tasks.remote.reach import arrive, reach_soon
 from tasks.remote.units import has_begun, run_detached
 
@@ -40,9 +42,10 @@ def install(host: Host, plan: Plan, built: Built, preserved: Preserved) -> Insta
         if skipped := nothing_to_do(facts, built.toplevel, host.name):
             return Installed(skipped=skipped)
         hold_target(target, facts)
-        ensure_mounted(target, host.name, built.mount_script)
         begun = has_begun(target, work)
     with lines() as output:
+        with arrive(host) as target:
+            mount_again(target, host, built, on_line=output.add)
         if not begun:
             with progress(f"closure-{host.name}", "The system's closure on its way to the target") as report:
                 copy_closure(
@@ -53,7 +56,6 @@ def install(host: Host, plan: Plan, built: Built, preserved: Preserved) -> Insta
                     on_bytes=lambda copied: report(copied, built.closure_bytes),
                 )
             with arrive(host) as target:
-                ensure_mounted(target, host.name, built.mount_script)
                 carry_over(target, host, plan, built, preserved, look(target), on_line=output.add)
         run_detached(
             lambda: reach_soon(host),
@@ -65,4 +67,7 @@ def install(host: Host, plan: Plan, built: Built, preserved: Preserved) -> Insta
             env=ENVIRONMENT,
             begun=begun,
         )
+        with arrive(host) as target:
+            if why := standby.remove(target, ROOT):
+                warn(f"the standby is still on the boot partition, with the node's state in it: {why}")
     return Installed(toplevel=built.toplevel)

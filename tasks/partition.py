@@ -1,24 +1,29 @@
 """Runs the disko script on exactly the disks of the plan. The only phase that destroys, once for a run."""
 
-from pathlib import PurePosixPath
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
 from typing import Final
 
 from tasks.model.disks import same_disks
 from tasks.model.errors import UnexpectedState
-from tasks.model.facts import PartitionMark
+from tasks.model.facts import Facts, PartitionMark
 from tasks.model.host import Host
 from tasks.model.plan import Plan
 from tasks.model.results import Built, Partitioned
 from tasks.model.stage import nothing_to_do
 from tasks.nixcli.copying import copy_closure
-from tasks.phase import hold_target, lines, phase, say
-from tasks.remote import dead_man
+from tasks.nixcli.mounting import mount_again
+from tasks.phase import hold_target, lines, phase, say, warn
+from tasks.progress import progress
+from tasks.remote import dead_man, standby
+from tasks.remote.connection import Connection
 from tasks.remote.look import look
-from tasks.remote.mounting import MARK_IN_RAM, MARK_ON_DISK, ensure_mounted
+from tasks.remote.mounting import MARK_IN_RAM, MARK_ON_DISK, ROOT
 from tasks.remote.reach import arrive, reach_soon
 from tasks.remote.units import has_begun, run_detached
 
 TIMEOUT_S: Final = 60
+ARMED: Final = "if the power fails from now on, the new disk boots the installer again"
 
 
 @phase("partition")
@@ -41,11 +46,14 @@ def partition(host: Host, plan: Plan, built: Built) -> Partitioned:
         if mark and mark.plan_digest != digest:
             raise UnexpectedState(
                 f"the disks of {host.name} were formatted by run {mark.run_id} for another plan.",
-                hint="To install this plan, reboot the target and start again from what it boots then.",
+                hint="To format them again for this plan, remove /run/holdfast/partition.json there, then retry.",
             )
         hold_target(target, facts)
         if mark:
-            ensure_mounted(target, host.name, built.mount_script)
+            with lines() as output:
+                mount_again(target, host, built, on_line=output.add)
+            if standby.wanted(host) and not standby.arm(target, ROOT):
+                say(ARMED)
             return Partitioned(formatted=False, skipped="this plan's disks are formatted already")
         # Of another run, or of this one before its worker died: the disks may be half formatted, or wholly.
         begun = has_begun(target, work)
@@ -54,6 +62,9 @@ def partition(host: Host, plan: Plan, built: Built) -> Partitioned:
     with lines() as output:
         if not begun:
             copy_closure(host, [built.disko_script], root=None, on_line=output.add)
+        no_standby = (
+            _bring_standby(host, built, facts, on_line=output.add) if standby.wanted(host) and not begun else ""
+        )
         with arrive(host) as target:
             dead_man.disarm(target)
         doing = "following the formatting, begun before, of" if begun else "formatting"
@@ -67,10 +78,27 @@ def partition(host: Host, plan: Plan, built: Built) -> Partitioned:
             on_line=output.add,
             begun=begun,
         )
-    with arrive(host) as target:
-        written = PartitionMark(run_id=plan.run_id, plan_digest=digest)
-        ensure_mounted(target, host.name, built.mount_script)
-        for place in (MARK_ON_DISK, MARK_IN_RAM):
-            target.run(["install", "-d", "-m", "0755", str(PurePosixPath(place).parent)], timeout_s=TIMEOUT_S)
-            target.write_file(place, written.model_dump_json().encode(), mode=0o644, timeout_s=TIMEOUT_S)
+        with arrive(host) as target:
+            written = PartitionMark(run_id=plan.run_id, plan_digest=digest)
+            mount_again(target, host, built, on_line=output.add)
+            for place in (MARK_ON_DISK, MARK_IN_RAM):
+                target.run(["install", "-d", "-m", "0755", str(PurePosixPath(place).parent)], timeout_s=TIMEOUT_S)
+                target.write_file(place, written.model_dump_json().encode(), mode=0o644, timeout_s=TIMEOUT_S)
+            if standby.wanted(host):
+                _arm_standby(target, host, no_standby)
     return Partitioned(formatted=True)
+
+
+def _bring_standby(host: Host, built: Built, facts: Facts, *, on_line: Callable[[str], None]) -> str:
+    """Bring what a standby needs, while the origin is still whole; return why there can be none."""
+    with progress(f"standby-{host.name}", "The installer, for the new disk until its system is there") as report:
+        return standby.bring(
+            lambda: reach_soon(host), host, Path(built.image), facts, on_line=on_line, on_progress=report
+        )
+
+
+def _arm_standby(target: Connection, host: Host, why_not: str) -> None:
+    if why_not := why_not or standby.arm(target, ROOT):
+        warn(f"if the power fails before nixos-install is over, {host.name} does not boot: no standby, since {why_not}")
+    else:
+        say(ARMED)

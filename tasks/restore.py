@@ -4,10 +4,10 @@ from tasks.model.host import Host
 from tasks.model.plan import Plan
 from tasks.model.results import Built, Preserved, Restored
 from tasks.model.stage import nothing_to_do
+from tasks.nixcli.mounting import mount_again
 from tasks.phase import hold_target, lines, phase, say
 from tasks.remote.carrying import carry_over
 from tasks.remote.look import look
-from tasks.remote.mounting import ensure_mounted
 from tasks.remote.reach import arrive
 
 
@@ -26,7 +26,7 @@ def restore(host: Host, plan: Plan, built: Built, preserved: Preserved) -> Resto
         if skipped := nothing_to_do(facts, built.toplevel, host.name):
             return Restored(skipped=skipped)
         hold_target(target, facts)
-        ensure_mounted(target, host.name, built.mount_script)
+        mount_again(target, host, built, on_line=output.add)
         carried = carry_over(target, host, plan, built, preserved, facts, on_line=output.add)
     say(f"carried into the new root: {', '.join(carried.what)}")
     return Restored(carried=carried.what, identity=carried.identity)

@@ -10,6 +10,7 @@ from tasks.model.plan import Plan
 from tasks.model.results import Built, Rebooted, Verified
 from tasks.model.stage import Stage, observe
 from tasks.phase import lines, phase, say, warn
+from tasks.remote import standby
 from tasks.remote.diagnose import Diagnosis
 from tasks.remote.look import look, system_state
 from tasks.remote.reach import is_over_local, reach
@@ -88,6 +89,10 @@ def verify(host: Host, plan: Plan, built: Built, rebooted: Rebooted) -> Verified
             f"{host.name} runs its new system, with failed units: {', '.join(failed)}.",
             hint="Look at `systemctl status` there; a retry of the run checks again.",
         )
+    if rebooted.skipped and standby.wanted(host):
+        # It rebooted by itself, maybe before `install` had taken the standby away.
+        with reach(host) as target:
+            standby.remove(target, "/")
     node = "as the same node, " if expects_node and plan.origin.identity else ""
     say(f"{host.name} runs {built.toplevel}, {node}with no failed unit")
     return Verified(

@@ -15,6 +15,8 @@ logged_in() {
 	journalctl --boot --quiet --output=cat --identifier=sshd --identifier=sshd-session | grep '^Accepted ' >/dev/null
 }
 
+# Told by standby.sh: this installer was booted by the new disk.
+if grep '^"dead_man_s": 0,*$' "$root/run/holdfast/run.json" >/dev/null 2>&1; then stay "there is no origin any more"; fi
 [ ! -e "$root/run/holdfast/partition.json" ] || stay "the disks are formatted"
 # The installer's own root is in RAM, or on a loop device.
 if grep '^/dev/' "$root/proc/mounts" | grep -v '^/dev/loop' >/dev/null; then

@@ -3,9 +3,10 @@
 # Runs once, early in the installer's boot: puts what kexec/run handed over in its place, and writes the
 # installer's mark, /run/holdfast/installer.json:
 #   {"image_id": "…", "run_id": "…", "origin_boot_id": "…", "state": "restored", "dead_man_at": 1790000000, "dead_man_s": 900}
-# `state` is "restored", "none" or "refused: WHY"; run_id and origin_boot_id are null if nothing was handed over.
-# What kexec/run told stays beside it as run.json, for the dead-man's generator. Whatever is wrong with the hand-over,
-# the installer starts.
+# `state` is "restored", "none" or "refused: WHY"; run_id and origin_boot_id are null if nothing was handed over, and the
+# dead-man's two if it was told 0 seconds, which means none.
+# What kexec/run told stays beside it as run.json, for the dead-man; and the mark of disks that are formatted already,
+# from standby.sh, as partition.json. Whatever is wrong with the hand-over, the installer starts.
 #   --root ROOT     what becomes the installer's root (default /): in stage 1 of NixOS, /sysroot. /etc, /root and /var
 #                   are below it; /run and /proc are the running kernel's, and stay when the root changes
 #   --image-id ID   the image's name (default: IMAGE_ID of ROOT's /etc/os-release)
@@ -188,18 +189,22 @@ DNS=$(echo "$servers" | tr '\n' ' ')" >"$system/run/systemd/resolved.conf.d/hold
 write_mark() {
 	told=
 	if [ -f "$handover/holdfast/run.json" ]; then
-		told=$(sed -n 's/^"dead_man_s": \([1-9][0-9]\{0,8\}\),*$/\1/p' "$handover/holdfast/run.json")
+		told=$(sed -n 's/^"dead_man_s": \(0\|[1-9][0-9]\{0,8\}\),*$/\1/p' "$handover/holdfast/run.json")
 	fi
 	seconds=${told:-$dead_man_s}
+	dead_man_at=$(($(date +%s) + seconds))
+	if [ "$seconds" = 0 ]; then seconds=null dead_man_at=null; fi
 	[ -n "$image_id" ] || [ ! -f "$root/etc/os-release" ] ||
 		image_id=$(sed -n 's/^IMAGE_ID="\{0,1\}\([A-Za-z0-9._-]*\)"\{0,1\}$/\1/p' "$root/etc/os-release")
 	(
 		umask 022
 		mkdir -p "$system/run/holdfast"
-		[ ! -f "$handover/holdfast/run.json" ] ||
-			head -c 4096 "$handover/holdfast/run.json" >"$system/run/holdfast/run.json"
+		for name in run.json partition.json; do
+			[ ! -f "$handover/holdfast/$name" ] ||
+				head -c 4096 "$handover/holdfast/$name" >"$system/run/holdfast/$name"
+		done
 		printf '{"image_id": "%s", "run_id": %s, "origin_boot_id": %s, "state": "%s", "dead_man_at": %s, "dead_man_s": %s}\n' \
-			"$image_id" "$(fact run_id)" "$(fact origin_boot_id)" "$state" $(($(date +%s) + seconds)) "$seconds" \
+			"$image_id" "$(fact run_id)" "$(fact origin_boot_id)" "$state" "$dead_man_at" "$seconds" \
 			>"$system/run/holdfast/installer.json.new"
 	)
 	mv "$system/run/holdfast/installer.json.new" "$system/run/holdfast/installer.json"

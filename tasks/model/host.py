@@ -193,6 +193,7 @@ class Host(_Frozen):
         disks: the disks that may be wiped; empty allows those that the disko configuration names.
         extra_files: folder whose content is copied into the new root.
         keep: what is carried over.
+        standby: whether the new disk boots the installer until the new system's boot loader is in place.
         allow: the refusals of `build` to which the user says "I know".
         rehearsal_max_age_days: an install demands a rehearsal not older than so many days; None demands none.
         schedule: cron expression of a maintenance window, or None.
@@ -222,6 +223,7 @@ class Host(_Frozen):
     disks: tuple[DiskPin, ...] = ()
     extra_files: InventoryPath | None = None
     keep: Keep = Keep()
+    standby: bool = True
     allow: tuple[Allowance, ...] = ()
     rehearsal_max_age_days: Annotated[float, Field(gt=0, le=3650)] | None = None
     schedule: Annotated[str, Field(pattern=r"^\S+( \S+){4}$", max_length=100)] | None = None

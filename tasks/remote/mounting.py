@@ -19,14 +19,14 @@ def ensure_mounted(target: Connection, host: str, mount_script: str) -> None:
     Args:
         target: a connection to the installer.
         host: the host's name, for the message.
-        mount_script: store path of the script, which the installer has since `partition`; may be empty.
+        mount_script: store path of the script, which is in the installer's store; may be empty.
 
     Raises:
         UnexpectedState: nothing is mounted, and there is no script that would.
         CommandFailed: the script failed.
 
     """
-    if _mounted(target):
+    if is_mounted(target):
         return
     if not mount_script:
         raise UnexpectedState(
@@ -34,12 +34,13 @@ def ensure_mounted(target: Connection, host: str, mount_script: str) -> None:
             hint="Mount it by hand in the installer, then retry the run.",
         )
     target.run([mount_script], timeout_s=MOUNT_S)
-    if not _mounted(target):
+    if not is_mounted(target):
         raise UnexpectedState(
             f"{mount_script} ended well on {host}, but nothing is mounted at {ROOT}.",
             hint="Look at the file systems of the disko configuration: one has to be mounted at /.",
         )
 
 
-def _mounted(target: Connection) -> bool:
+def is_mounted(target: Connection) -> bool:
+    """Say whether the new root is mounted."""
     return target.run(["mountpoint", "-q", ROOT], timeout_s=PROBE_S, check=False).exit_status == 0

@@ -105,6 +105,38 @@ def test_origins_host_name_stays(nix: Nix) -> None:
     assert "hostname" not in named_values["boot.initrd.systemd.services"]["holdfast-restore"]["script"]
 
 
+@pytest.mark.parametrize(
+    ("system", "tools"),
+    [
+        (
+            "x86_64-linux",
+            [
+                "systemd/lib/systemd/boot/efi/systemd-bootx64.efi $out/boot.efi",
+                "syslinux/sbin/extlinux $out/",
+                "syslinux/share/syslinux/mbr.bin",
+                "syslinux/share/syslinux/gptmbr.bin $out/",
+            ],
+        ),
+        ("aarch64-linux", ["systemd/lib/systemd/boot/efi/systemd-bootaa64.efi $out/boot.efi"]),
+    ],
+)
+def test_standby_has_the_boot_loaders_where_the_script_looks(nix: Nix, system: str, tools: list[str]) -> None:
+    source = image(nix, system=system)["environment.etc"]["holdfast/standby"]["source"]
+    made = nix.packages(f'(image "{system}" {{ }}).config.environment.etc."holdfast/standby".source')
+    assert made[source["path"]]["name"] == "holdfast-standby"
+    copied = re.findall(r"/nix/store/[^-]+-(\S+(?: \$out\S*)?)", made[source["path"]]["text"])
+    assert copied == tools
+    script = (SCRIPTS / "standby.sh").read_text()
+    assert "/etc/holdfast/standby\n" in script
+    assert all(f"$tools/{name}" in script for name in ("boot.efi", "extlinux", "mbr.bin", "gptmbr.bin"))
+
+
+def test_timer_of_the_first_stage_ends_if_there_is_no_origin(nix: Nix) -> None:
+    script = image(nix)["boot.initrd.systemd.services"]["holdfast-restore"]["script"]
+    assert script.index("installer-restore.sh") < script.index("systemctl stop --no-block holdfast-deadman.timer")
+    assert """'"dead_man_s": null' /run/holdfast/installer.json""" in script
+
+
 @pytest.mark.parametrize("stage", ["boot.initrd.systemd", "systemd"])
 def test_dead_man_is_armed_in_both_stages(nix: Nix, stage: str) -> None:
     values = image(nix)

@@ -283,6 +283,14 @@ def test_greeting_before_the_answer_is_skipped() -> None:
     assert parse_facts("Welcome!\n" + answer("debian-12"), "cottage").os_id == "debian"
 
 
+def test_installer_that_the_new_disk_booted_has_no_dead_man() -> None:
+    mark = '{"run_id": "run-1", "state": "restored", "dead_man_at": null, "dead_man_s": null}'
+    seen = facts("installer", installer_mark=mark)
+    assert seen.stage == "installer"
+    assert seen.installer_mark is not None
+    assert (seen.installer_mark.dead_man_at, seen.installer_mark.dead_man_s) == (None, None)
+
+
 def test_broken_mark_belongs_to_nobody() -> None:
     assert facts("installer", installer_mark="{").stage == "other"
     assert facts("installer", partition_mark='{"run_id": "x\\u001b"}').stage == "other"

@@ -12,7 +12,7 @@ import pytest
 from tasks import install, kexec, partition
 from tasks.model.errors import TargetRefused, UnexpectedState
 from tasks.model.results import Built, Preserved, Started
-from tasks.remote import dead_man
+from tasks.remote import dead_man, standby
 from tests.unit.cases import facts, host, plan
 
 SEEN = facts("installer", partition_mark="")
@@ -86,7 +86,7 @@ class Play:
         for name in ("arrive", "look", "hold_target", "has_begun", "run_detached", "lines", "progress"):
             if hasattr(module, name):
                 monkeypatch.setattr(module, name, getattr(self, name))
-        for name in ("carry_over", "copy_closure", "ensure_mounted", "same_disks", "say", "upload_over_links"):
+        for name in ("carry_over", "copy_closure", "mount_again", "same_disks", "say", "upload_over_links", "warn"):
             if hasattr(module, name):
                 monkeypatch.setattr(module, name, functools.partial(self.called, name))
 
@@ -97,6 +97,8 @@ def play(monkeypatch: pytest.MonkeyPatch) -> Play:
     for module in (partition, install, kexec):
         made.into(module, monkeypatch)
     monkeypatch.setattr(dead_man, "disarm", functools.partial(made.called, "disarm"))
+    for name in ("bring", "arm", "remove"):
+        monkeypatch.setattr(standby, name, functools.partial(made.called, f"standby {name}"))
     return made
 
 
@@ -108,8 +110,9 @@ def body(phase: Any) -> Any:
 def test_partition_of_an_untouched_machine(play: Play) -> None:
     body(partition.partition)(HOST, PLAN, BUILT)
     work = f"holdfast partition {PLAN.digest(BUILT.disko_script)}"
-    expected = ["look", "hold", f"has begun: {work}", "same_disks", "copy_closure", "disarm", "say", "detached"]
-    assert play.calls[:8] == expected
+    # All that the standby needs is there before anything is destroyed; it is armed when the disk has its mark.
+    expected = ["look", "hold", f"has begun: {work}", "same_disks", "copy_closure", "standby bring", "disarm", "say"]
+    assert play.calls == [*expected, "detached", "mount_again", "run install", "run install", "standby arm", "say"]
     assert (play.detached["work"], play.detached["begun"]) == (work, False)
     assert play.detached["argv"] == [BUILT.disko_script]
 
@@ -125,9 +128,9 @@ def test_partition_that_has_begun_is_only_followed_and_marked(play: Play) -> Non
 
 def test_install_that_has_begun_is_only_followed(play: Play) -> None:
     body(install.install)(HOST, PLAN, BUILT, Preserved())
-    assert play.calls[:3] == ["look", "hold", "ensure_mounted"]
+    assert play.calls[:3] == ["look", "hold", f"has begun: {play.detached['work']}"]
     # The boot loader comes last: a disk that boots holds a machine that is itself.
-    assert play.calls[-5:] == ["copy_closure", "ensure_mounted", "look", "carry_over", "detached"]
+    assert play.calls[-6:] == ["mount_again", "copy_closure", "look", "carry_over", "detached", "standby remove"]
     assert play.detached["work"] == f"holdfast install {PLAN.digest(BUILT.disko_script)} {BUILT.toplevel}"
     play.begun = True
     play.calls.clear()

@@ -90,6 +90,14 @@ def test_stays_while_a_pool_is_imported(installer: Installer) -> None:
     assert installer.time_is_up() == ""
 
 
+@pytest.mark.parametrize(
+    ("seconds", "asked"), [(0, ""), (600, "reboot --force --force"), (10, "reboot --force --force")]
+)
+def test_stays_if_the_new_disk_booted_it(installer: Installer, seconds: int, asked: str) -> None:
+    (installer.root / "run/holdfast/run.json").write_text(f'{{\n"dead_man_s": {seconds},\n"hostname": "cottage"\n}}\n')
+    assert installer.time_is_up() == asked
+
+
 def test_stays_when_the_disks_are_formatted(installer: Installer) -> None:
     (installer.root / "run/holdfast/partition.json").write_text("{}")
     assert installer.time_is_up() == ""

@@ -245,6 +245,15 @@ def test_permissions_of_the_archive_are_not_taken(installer: Installer) -> None:
     assert modes == {"tailscaled.state": 0o700, "certs": 0o700}
 
 
+def test_told_no_deadline_it_has_no_dead_man(installer: Installer) -> None:
+    ours = installer.handover / "holdfast"
+    (ours / "run.json").write_text(RUN_JSON.replace("600", "0"))
+    (ours / "partition.json").write_text('{"run_id": "run-1"}')
+    mark = installer.restore()
+    assert (mark["run_id"], mark["dead_man_at"], mark["dead_man_s"]) == ("run-1", None, None)
+    assert (installer.root / "run/holdfast/partition.json").read_text() == '{"run_id": "run-1"}'
+
+
 def test_facts_that_are_not_what_they_should_be_are_left_out(installer: Installer) -> None:
     ours = installer.handover / "holdfast"
     (ours / "run.json").write_text('{\n"run_id": "a\\"b",\n"origin_boot_id": "$(id)",\n"dead_man_s": -5,\n}\n')
@@ -261,8 +270,12 @@ def test_the_dead_mans_deadline_is_known_before_units_are_read(tmp_path: Path, t
     (tmp_path / "holdfast").mkdir()
     (tmp_path / "holdfast/run.json").write_text(RUN_JSON.replace("600", told))
     script = (SCRIPTS / "dead-man-generator.sh").read_text().replace("@handover@", str(tmp_path))
-    subprocess.run(["dash", "-c", script, "generator", str(tmp_path), "early", "late"], check=True)
+    early = tmp_path / "early"
+    early.mkdir()
+    subprocess.run(["dash", "-c", script, "generator", str(tmp_path), str(early), "late"], check=True)
     written = tmp_path / "holdfast-deadman.timer.d/deadline.conf"
+    masked = {"holdfast-deadman.timer": Path("/dev/null")} if told == "0" else {}
+    assert {path.name: path.readlink() for path in early.iterdir()} == masked
     if expected is None:
         assert not written.exists()
     else:

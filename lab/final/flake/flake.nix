@@ -118,7 +118,7 @@
             partitions = [
               {
                 name = "boot";
-                size = "64M";
+                size = "192M";
                 bootable = true;
                 content = {
                   type = "filesystem";

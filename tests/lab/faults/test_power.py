@@ -28,10 +28,18 @@ def test_power_cut_before_the_disk_is_touched(journey: Journey) -> None:
     journey.finish()
 
 
-def test_power_cut_when_the_new_system_boots(journey: Journey) -> None:
+def test_power_cut_when_the_disk_is_new(journey: Journey) -> None:
     journey.start()
+    journey.reach("install")
+    journey.some_seconds(10)
+    with journey.fault(FAULT, "install") as seen:
+        journey.lab.power_cycle()
+        seen.where = journey.where()
+        assert seen.where == INSTALLER, "the standby did not boot"
+        seen.recovery = journey.go_on("install")
     for phase in ("restore", "reboot", "verify"):
         journey.reach(phase)
         journey.some_seconds(1)
         journey.thrown(FAULT, phase, journey.lab.power_cycle)
     journey.finish()
+    assert journey.on_machine("ls /boot/holdfast 2>/dev/null || true") == "", "the standby is still there"

@@ -17,7 +17,7 @@ wipefs --all --quiet "$disk"
 udevadm settle --timeout=30
 sfdisk --quiet "$disk" <<'END'
 label: dos
-size=64MiB, type=c, bootable
+size=192MiB, type=c, bootable
 type=83
 END
 udevadm settle --timeout=30

@@ -110,6 +110,11 @@ in
   );
   "boot.zfs.forceImportRoot" = with' true (option "nixos/modules/tasks/filesystems/zfs.nix" bool);
 
+  "environment.etc" = with' { } (
+    option "nixos/modules/system/etc/etc.nix" (set {
+      source = typed path;
+    })
+  );
   "environment.systemPackages" = with' [ ] (
     option "nixos/modules/config/system-path.nix" (listOf package)
   );

@@ -21,6 +21,8 @@
   qemu_test.file = "pkgs/top-level/all-packages.nix";
   ruff.file = "pkgs/by-name/ru/ruff/package.nix";
   shellcheck.file = "pkgs/development/tools/shellcheck/default.nix";
+  syslinux.file = "pkgs/by-name/sy/syslinux/package.nix";
+  systemd.file = "pkgs/os-specific/linux/systemd/default.nix";
   tailscale.file = "pkgs/by-name/ta/tailscale/package.nix";
   uv.file = "pkgs/by-name/uv/uv/package.nix";
   pkgsStatic = {

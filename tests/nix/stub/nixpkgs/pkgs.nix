@@ -64,6 +64,8 @@ listed
       inherit system;
       isAarch64 = arch == "aarch64";
       isx86_64 = arch == "x86_64";
+      # lib/systems/default.nix
+      efiArch = if arch == "aarch64" then "aa64" else "x64";
       linux-kernel.target = if arch == "aarch64" then "Image" else "bzImage";
     };
   };
