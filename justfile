@@ -18,8 +18,8 @@ test *args: _debian
     {{python}} -m pytest "$@"
 
 # the campaign: faults thrown into real installs, phase by phase, with a table at the end (about an hour)
-faults *args: _debian
-    {{python}} -m pytest -m faults -s tests/lab/faults "$@"
+faults: _debian
+    {{python}} -m tests.lab.faults
 
 # formatters, linters, types, shellcheck and Nix syntax; changes nothing
 check: (_check "--check")

@@ -70,7 +70,15 @@ def report_of(operator: Operator, run_id: str) -> dict[str, Any]:
 
 
 def phases_done(operator: Operator, run_id: str) -> set[str]:
-    """Return the names of the phases that a run has finished, by its journal."""
+    """Return the names of the phases that a run has finished and will not begin again, by its journal.
+
+    Until the disks are formatted, a Retry runs kexec and reconnect again (`settled_by` in tasks/phase.py).
+    """
     journal = operator.state / "runs" / run_id / "journal.jsonl"
     lines = journal.read_text().splitlines() if journal.is_file() else []
-    return {entry["phase"] for entry in map(json.loads, lines) if entry["outcome"] == "done"}
+    done = [entry for entry in map(json.loads, lines) if entry["outcome"] == "done"]
+    start = int(operator.api(f"/flow_runs/{run_id}")["run_count"])
+    counted = min([start, *(entry["start"] for entry in done if entry["phase"] == "partition")])
+    return {
+        entry["phase"] for entry in done if entry["phase"] not in ("kexec", "reconnect") or entry["start"] >= counted
+    }

@@ -7,14 +7,14 @@ import pytest
 from lab.operator import Operator
 from lab.runtime import Lab
 from tests.lab.faults.journey import Journey
-from tests.lab.faults.table import Findings
+from tests.lab.faults.table import Findings, show
 
 
 @pytest.fixture(scope="session")
 def findings(lab: Lab) -> Iterator[Findings]:
     findings = Findings(lab.run_dir / "faults.json")
     yield findings
-    findings.show()
+    show(findings.rows)
 
 
 @pytest.fixture(scope="package")

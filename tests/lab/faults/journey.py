@@ -57,13 +57,16 @@ class Journey:
         self._node = self._seen_by_operator()
         self._inventory = (lab.run_dir / "hosts.toml").read_text()
 
-    def begin(self, moment: str = "origin", **deadlines: float) -> None:
-        """Put the machine back to a remembered moment, with other deadlines in the inventory (seconds)."""
+    def begin(self, moment: str) -> None:
+        """Put the machine back to a remembered moment."""
         self.lab.return_to(moment)
-        told = "".join(f"{name} = {seconds}\n" for name, seconds in deadlines.items())
-        self.inventory(f"\n[cottage.deadlines]\n{told}" if told else "")
+        self.inventory("")
         self.lab.wait_for_ssh()
         self.data = self._data_digest()
+
+    def deadlines(self, **seconds: float) -> None:
+        """Give the runs that start from now on other deadlines."""
+        self.inventory("\n[cottage.deadlines]\n" + "".join(f"{name} = {value}\n" for name, value in seconds.items()))
 
     def inventory(self, more: str, *, local: str = NOWHERE) -> None:
         """Write the inventory anew, with more at its end, and an address of the machine outside its tailnet."""
@@ -90,7 +93,7 @@ class Journey:
         """Wait until the run is in this phase."""
         before = set(PHASES[: PHASES.index(phase)])
         self._until(
-            f"the run to reach {phase}", lambda: before <= self._done() and self._state() == "RUNNING", deadline_s
+            f"the run to reach {phase}", lambda: self._state() == "RUNNING" and before <= self._done(), deadline_s
         )
 
     def past(self, phase: str, deadline_s: float = 300) -> None:

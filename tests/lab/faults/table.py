@@ -1,6 +1,7 @@
 """What the campaign found: a row for each fault in each phase."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -30,23 +31,39 @@ class Row:
     seconds: float
 
 
+def show(rows: Sequence[Row]) -> None:
+    """Print the table for people."""
+    table = Table(title=f"{len(rows)} faults, {sum(row.outcome == 'recovered' for row in rows)} recovered")
+    for column in ("fault", "phase", "machine", "went on by", "outcome", "seconds"):
+        table.add_column(column)
+    for row in rows:
+        table.add_row(row.fault, row.phase, row.where, row.recovery, row.outcome, f"{row.seconds:.0f}")
+    Console(width=160).print(table)
+
+
+def read(path: Path) -> list[Row]:
+    """Return the rows of a file that `Findings` wrote; none if there is no such file."""
+    return [Row(**row) for row in json.loads(path.read_text())] if path.is_file() else []
+
+
+def to_markdown(rows: Sequence[Row]) -> str:
+    """Return the table for docs/faults.md."""
+    lines = [f"| {r.fault} | {r.phase} | {r.where} | {r.recovery} | {r.outcome} | {r.seconds:.0f} |\n" for r in rows]
+    return (
+        "| fault | phase | machine was in | went on by | outcome | seconds |\n|---|---|---|---|---|---:|\n"
+        + "".join(lines)
+    )
+
+
 class Findings:
     """The rows, kept in a file too, so that a campaign that breaks off still leaves what it found."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        path.unlink(missing_ok=True)
         self.rows: list[Row] = []
 
     def add(self, row: Row) -> None:
         """Add a row."""
         self.rows.append(row)
         self._path.write_text(json.dumps([asdict(each) for each in self.rows], indent=1) + "\n")
-
-    def show(self) -> None:
-        """Print the table."""
-        table = Table(title=f"{len(self.rows)} faults, {sum(r.outcome == 'recovered' for r in self.rows)} recovered")
-        for column in ("fault", "phase", "machine", "went on by", "outcome", "seconds"):
-            table.add_column(column)
-        for row in self.rows:
-            table.add_row(row.fault, row.phase, row.where, row.recovery, row.outcome, f"{row.seconds:.0f}")
-        Console(width=160).print(table)

@@ -13,7 +13,7 @@ import pytest
 
 from lab.image import installer_image
 from lab.runtime import SSH_PORT, Lab
-from tests.lab.faults.journey import INSTALLER, ORIGIN, Journey
+from tests.lab.faults.journey import FINAL, INSTALLER, ORIGIN, Journey
 
 pytestmark = [pytest.mark.lab, pytest.mark.faults]
 
@@ -51,7 +51,7 @@ def _local_way(lab: Lab) -> Iterator[str]:
         listener.shutdown(socket.SHUT_RDWR)
 
 
-def test_installer_does_not_start(journey: Journey, tmp_path: Path) -> None:
+def _too_little_memory(journey: Journey) -> None:
     lab = journey.lab
     with journey.fault("too little memory for the image (256 MiB)", "preflight") as seen:
         lab.power_off()
@@ -64,79 +64,105 @@ def test_installer_does_not_start(journey: Journey, tmp_path: Path) -> None:
         lab.power_on()
         lab.wait_for_ssh()
         seen.recovery = "refused; more memory"
+
+
+def _kernel_does_not_load(journey: Journey, folder: Path) -> None:
     with journey.fault("kexec does not load the kernel", "kexec") as seen:
-        journey.start(image=_image_with_a_broken_kernel(tmp_path))
+        journey.start(image=_image_with_a_broken_kernel(folder))
         assert "kexec" in journey.ended("FAILED")
         seen.where = journey.where()
         assert seen.where == ORIGIN
-        assert journey.on_machine("ls /var/lib/holdfast; cat /sys/kernel/kexec_loaded").endswith("0")
+        assert journey.on_machine("cat /sys/kernel/kexec_loaded") == "0"
         journey.start()
         journey.reach("reconnect")
         seen.recovery = "fresh run, sound image"
+
+
+def _kernel_panics(journey: Journey) -> None:
     with journey.fault("the installer's kernel panics", "reconnect") as seen:
         assert journey.until_where(INSTALLER) == INSTALLER
         journey.say_to_machine("echo c >/proc/sysrq-trigger")
         seen.where = journey.until_where(ORIGIN)
         assert "came back in its origin" in journey.ended("FAILED")
-        journey.start()
-        journey.past("reconnect")
-        seen.recovery = "by itself (panic=30), fresh run"
-    journey.finish()
+        # For the two faults to come: what they wait for is a deadline.
+        journey.deadlines(kexec_return_s=90, dead_man_s=120)
+        journey.retry()
+        journey.reach("reconnect")
+        seen.recovery = "by itself (panic=30), Retry"
 
 
-def test_installer_never_gets_onto_the_tailnet(journey: Journey) -> None:
-    journey.begin(kexec_return_s=90, dead_man_s=120)
-    journey.start()
-    journey.reach("reconnect")
+def _back_by_the_dead_man(journey: Journey) -> str:
+    """See that the run gives up, and that the dead-man brings the origin back, on the tailnet."""
+    assert "dead-man" in journey.ended("FAILED")
+    found = journey.until_where(ORIGIN)
+    assert found == ORIGIN
+    journey.lab.wait_for_ssh()
+    return found
+
+
+def _state_is_damaged(journey: Journey) -> None:
     with journey.fault("Tailscale state damaged in the installer", "reconnect") as seen:
         assert journey.until_where(INSTALLER) == INSTALLER
         journey.on_machine(
             "systemctl stop tailscaled; echo broken >/var/lib/tailscale/tailscaled.state; systemctl start tailscaled"
             " || true"
         )
-        assert "dead-man" in journey.ended("FAILED")
-        seen.where = journey.until_where(ORIGIN)
-        assert seen.where == ORIGIN
-        journey.lab.wait_for_ssh()
-        journey.inventory("")
-        journey.start()
+        seen.where = _back_by_the_dead_man(journey)
+        journey.retry()
         journey.reach("reconnect")
-        seen.recovery = "by itself (dead-man), fresh run"
+        seen.recovery = "by itself (dead-man), Retry"
+
+
+def _key_expires(journey: Journey) -> None:
+    # tailscaled makes itself a new node key when it starts with an expired one, so an extension comes too late for it.
+    with journey.fault("node key expired between preflight and reconnect", "reconnect") as seen:
+        journey.expire_key()
+        assert journey.until_where(INSTALLER) == INSTALLER
+        journey.extend_key()
+        seen.where = _back_by_the_dead_man(journey)
+        journey.inventory("")
+        journey.retry()
+        journey.reach("reconnect")
+        seen.recovery = "key extended, by itself (dead-man), Retry"
+
+
+def _control_server_is_away(journey: Journey) -> None:
     with journey.fault("control server away for 60 s around kexec", "reconnect") as seen:
         journey.lab.world.stop("headscale")
         seen.where = journey.until_where(INSTALLER)
         journey.wait(60)
         journey.lab.world.start_control()
         seen.recovery = journey.go_on("reconnect")
+
+
+def test_installer_does_not_come_back(journey: Journey, tmp_path: Path) -> None:
+    _too_little_memory(journey)
+    _kernel_does_not_load(journey, tmp_path)
+    _kernel_panics(journey)
+    _state_is_damaged(journey)
+    _key_expires(journey)
+    _control_server_is_away(journey)
     journey.finish()
 
 
-def test_installer_answers_only_on_its_local_address(journey: Journey) -> None:
+def test_tailnet_does_not_return_and_the_local_address_answers(journey: Journey) -> None:
     with _local_way(journey.lab) as address:
-        journey.inventory("go_on_over_local = true\n", local=address)
+        journey.inventory("go_on_over_local = true\ndeadlines = { reboot_return_s = 120 }\n", local=address)
         journey.start()
         journey.reach("reconnect")
         with journey.fault("the tailnet never returns, the local address answers", "reconnect") as seen:
             seen.where = journey.until_where(INSTALLER)
             journey.on_machine("systemctl mask --runtime --now tailscaled")
             seen.recovery = journey.go_on("reconnect")
+        journey.reach("restore")
+        with journey.fault("the final system boots without tailscale", "verify") as seen:
+            journey.on_machine("sed -i '/APPEND/s/$/ systemd.mask=tailscaled.service/' /mnt/boot/syslinux.cfg")
+            assert address in journey.ended("FAILED")
+            seen.where = journey.where()
+            assert seen.where == FINAL
+            journey.on_machine("sed -i 's/ systemd.mask=tailscaled.service//' /boot/syslinux.cfg; sync")
+            journey.lab.power_cycle()
+            journey.retry()
+            journey.past("verify")
+            seen.recovery = "mended over the local address, Retry"
         journey.finish()
-
-
-def test_key_expires_on_the_way(journey: Journey) -> None:
-    # tailscaled makes itself a new node key when it starts with an expired one, so an extension comes too late for it.
-    journey.begin(kexec_return_s=90, dead_man_s=120)
-    journey.start()
-    journey.reach("reconnect")
-    with journey.fault("node key expired between preflight and reconnect", "reconnect") as seen:
-        journey.expire_key()
-        assert "dead-man" in journey.ended("FAILED")
-        journey.extend_key()
-        seen.where = journey.until_where(ORIGIN)
-        assert seen.where == ORIGIN
-        journey.lab.wait_for_ssh()
-        journey.inventory("")
-        journey.start()
-        journey.past("reconnect")
-        seen.recovery = "key extended, by itself (dead-man), fresh run"
-    journey.finish()

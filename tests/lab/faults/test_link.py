@@ -20,11 +20,11 @@ def test_short_cut_in_each_phase(journey: Journey) -> None:
     journey.finish()
 
 
-def test_long_cut_during_upload_and_install(journey: Journey) -> None:
+def test_long_cut_in_each_phase(journey: Journey) -> None:
     journey.start()
-    for phase in ("kexec", "install"):
+    for phase in TASKS:
         journey.reach(phase)
-        journey.some_seconds(4)
+        journey.some_seconds(2)
         journey.thrown(f"link cut for {LONG_S} s", phase, lambda: journey.cut(LONG_S))
     journey.finish()
 

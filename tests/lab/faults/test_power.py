@@ -9,30 +9,25 @@ pytestmark = [pytest.mark.lab, pytest.mark.faults]
 FAULT = "power cut"
 
 
-def test_power_cut_before_the_disk_is_touched(journey: Journey) -> None:
+def test_power_cut_in_each_phase(journey: Journey) -> None:
     journey.start()
     for phase in ("preflight", "build", "preserve", "kexec"):
         journey.reach(phase)
         journey.some_seconds(2)
         journey.thrown(FAULT, phase, journey.lab.power_cycle)
-    journey.reach("reconnect")
-    assert journey.until_where(INSTALLER) == INSTALLER
-    with journey.fault(FAULT, "reconnect") as seen:
-        journey.lab.power_cycle()
-        seen.where = journey.where()
-        assert seen.where == ORIGIN
-        assert "came back in its origin" in journey.ended("FAILED")
-        journey.start()
-        journey.past("reconnect")
-        seen.recovery = "fresh run"
-    journey.finish()
-
-
-def test_power_cut_when_the_disk_is_new(journey: Journey) -> None:
-    journey.start()
+    for phase, said in (("reconnect", "came back in its origin"), ("partition", "was rebooted")):
+        journey.reach(phase)
+        with journey.fault(FAULT, phase) as seen:
+            journey.lab.power_cycle()
+            seen.where = journey.where()
+            assert seen.where == ORIGIN
+            assert said in journey.ended("FAILED")
+            journey.retry()
+            journey.past(phase)
+            seen.recovery = "Retry"
     journey.reach("install")
     journey.some_seconds(10)
-    with journey.fault(FAULT, "install") as seen:
+    with journey.fault(f"{FAULT}, the new disk not bootable yet", "install") as seen:
         journey.lab.power_cycle()
         seen.where = journey.where()
         assert seen.where == INSTALLER, "the standby did not boot"

@@ -1,9 +1,12 @@
 """Something of the operator's dies: the flow, the serving process, the Prefect server."""
 
+import subprocess
+import sys
 from functools import partial
 
 import pytest
 
+from lab.operator import PROJECT
 from tests.lab.faults.journey import TASKS, Journey
 
 pytestmark = [pytest.mark.lab, pytest.mark.faults]
@@ -12,10 +15,30 @@ MARKED_WITHIN_S = 240
 """The automation marks a run without heartbeats; its own time is in deployments/automations.py."""
 
 
+def _second_run_is_refused(journey: Journey, phase: str) -> None:
+    """Start a run without a deployment, which Prefect's own limit does not hold back: the lock on the target does."""
+    with journey.fault("a second run, past Prefect's limit", phase) as seen:
+        journey.until_on_machine("the first run's lock", f"grep -q {journey.run_id} /run/holdfast/lock.json")
+        second = subprocess.run(
+            [sys.executable, "-c", "from flows.install import install; install('cottage')"],
+            cwd=PROJECT,
+            env=journey.operator.env,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert second.returncode != 0
+        assert journey.run_id in second.stdout + second.stderr, second.stdout + second.stderr
+        seen.where = journey.where()
+        seen.recovery = "second refused, first by itself"
+
+
 def test_flow_killed_in_each_phase(journey: Journey) -> None:
     journey.start()
     for phase in TASKS:
         journey.reach(phase)
+        if phase in ("kexec", "install"):
+            _second_run_is_refused(journey, phase)
         journey.some_seconds(2)
         with journey.fault("flow process killed (-9)", phase) as seen:
             journey.operator.kill_flow(journey.run_id)

@@ -1,0 +1,53 @@
+"""`./just faults`: the campaign, in three labs at once, since a lab waits more than it works; one table at the end."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Final
+
+from tests.lab.faults.table import read, show, to_markdown
+
+PROJECT: Final = Path(__file__).parents[3]
+HERE: Final = Path(__file__).parent
+
+# Each takes about as long as the others. The long cuts take the longest, and no work at all.
+LABS: Final = {
+    "run": ("test_processes.py",),
+    "run-2": ("test_power.py", "test_installer.py", "test_disk.py"),
+    "run-3": ("test_link.py",),
+}
+
+
+def main() -> int:
+    """Run the labs, print what they found, and return 0 if every fault was recovered from."""
+    began = time.monotonic()
+    labs = {}
+    for lab, files in LABS.items():
+        folder = PROJECT / "lab" / lab
+        folder.mkdir(mode=0o700, exist_ok=True)
+        log = folder / "campaign.log"
+        # SIGINT is what pytest cleans up after; it comes too if this process is killed.
+        command = ["setpriv", "--pdeathsig", "INT", "--", sys.executable, "-m", "pytest", "-m", "faults", "-q"]
+        with log.open("wb") as output:
+            labs[log] = subprocess.Popen(
+                [*command, *(str(HERE / file) for file in files)],
+                cwd=PROJECT,
+                env=os.environ | {"HOLDFAST_LAB": lab},
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+        print(f"faults: {', '.join(files)}: see {log.relative_to(PROJECT)}", flush=True)
+    failed = [log for log, running in labs.items() if running.wait()]
+    for log in failed:
+        print(log.read_text(errors="replace"))
+    rows = [row for lab in LABS for row in read(PROJECT / "lab" / lab / "faults.json")]
+    show(rows)
+    (PROJECT / "lab" / "run" / "faults.md").write_text(to_markdown(rows))
+    print(f"faults: {time.monotonic() - began:.0f} s; the table for docs/faults.md is in lab/run/faults.md")
+    return 1 if failed or not rows else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
