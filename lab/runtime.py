@@ -23,7 +23,7 @@ PROJECT: Final = Path(__file__).parent.parent
 SSH_PORT: Final = 2222
 DATA_BYTES: Final = 64 << 20
 # What stays after `down`: logs and reports are read afterwards.
-STAYS: Final = frozenset({"faults.json", "report.json", "state"})
+STAYS: Final = frozenset({"faults.json", "faults.md", "report.json", "state"})
 
 
 @dataclass
@@ -249,7 +249,7 @@ def _until_ended(world: World, name: str, deadline_s: float) -> None:
 
 
 class Lab:
-    """The lab of this checkout, in `lab/run`.
+    """A lab of this checkout: in `lab/run`, or the folder beside it that `HOLDFAST_LAB` names, so that two can run.
 
     Args:
         owned: whether everything ends when this process does; `lab up` leaves it running.
@@ -257,7 +257,7 @@ class Lab:
     """
 
     def __init__(self, *, owned: bool = True) -> None:
-        self.run_dir = PROJECT / "lab" / "run"
+        self.run_dir = PROJECT / "lab" / os.environ.get("HOLDFAST_LAB", "run")
         # The checkout's path makes it another lab than any other checkout's.
         name = hashlib.sha256(str(self.run_dir).encode()).hexdigest()[:8]
         self.world = World(self.run_dir, Path("/run") / f"holdfast-lab-{name}", owned)

@@ -75,7 +75,7 @@ def go_back(host: Host, plan: Plan, built: Built, returned: Returned) -> WentBac
         diagnosis.look()
         raise DeadlinePassed(
             f"{error.message} {diagnosis.summary()} {_what_next(returned, asked_at)}",
-            hint=f"{diagnosis.hint() or HINT} A retry of the run looks again.",
+            hint=f"{diagnosis.hint() or HINT} A retry of the run rehearses again, from what it finds.",
         ) from error
     away_s = round(time.time() - asked_at, 1) if asked_at else None
     _label(identity)

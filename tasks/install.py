@@ -1,7 +1,10 @@
 """Copies the closure to the new root and runs nixos-install there."""
 
+import functools
+import re
 from typing import Final
 
+from tasks.model.errors import CommandFailed
 from tasks.model.host import Host
 from tasks.model.plan import Plan
 from tasks.model.results import Built, Installed, Preserved
@@ -21,6 +24,8 @@ from tasks.remote.units import has_begun, run_detached
 NIXOS_INSTALL: Final = ("nixos-install", "--no-root-passwd", "--no-channel-copy", "--system")
 # Our image's nixos-install would carry the Tailscale state by itself (nix/scripts/nixos-install.sh): we do.
 ENVIRONMENT: Final = {"HOLDFAST_CARRY_OVER": "no"}
+# What systemd-boot's, GRUB's and extlinux's installers say, each in one line.
+BOOT_IS_FULL: Final = re.compile(r"/boot\b.*No space left|No space left.*/boot\b")
 
 
 @phase("install", retries=2)
@@ -31,6 +36,7 @@ def install(host: Host, plan: Plan, built: Built, preserved: Preserved) -> Insta
 
     Raises:
         UnexpectedState: not the installer, or this plan's disks are not mounted.
+        Restarted: it was rebooted meanwhile.
         TargetRefused: another run works on the target.
         CommandFailed: the copy or nixos-install failed.
         ConfigError, NotTrusted: see carry_over.
@@ -44,30 +50,41 @@ def install(host: Host, plan: Plan, built: Built, preserved: Preserved) -> Insta
         hold_target(target, facts)
         begun = has_begun(target, work)
     with lines() as output:
-        with arrive(host) as target:
-            mount_again(target, host, built, on_line=output.add)
+        with arrive(host, boot_id=facts.boot_id) as target:
+            mount_again(target, host, built, boot_id=facts.boot_id, on_line=output.add)
         if not begun:
             with progress(f"closure-{host.name}", "The system's closure on its way to the target") as report:
                 copy_closure(
                     host,
                     [built.toplevel],
                     root=ROOT,
+                    boot_id=facts.boot_id,
                     on_line=output.add,
                     on_bytes=lambda copied: report(copied, built.closure_bytes),
                 )
-            with arrive(host) as target:
+            with arrive(host, boot_id=facts.boot_id) as target:
                 carry_over(target, host, plan, built, preserved, look(target), on_line=output.add)
-        run_detached(
-            lambda: reach_soon(host),
+        nixos_install = functools.partial(
+            run_detached,
+            lambda: reach_soon(host, boot_id=facts.boot_id),
             f"holdfast-install-{plan.run_id[:8]}",
             [*NIXOS_INSTALL, built.toplevel],
             work=work,
             timeout_s=host.deadlines.install_s,
             on_line=output.add,
             env=ENVIRONMENT,
-            begun=begun,
         )
-        with arrive(host) as target:
+        try:
+            nixos_install(begun=begun)
+        except CommandFailed as error:
+            if not standby.wanted(host) or not BOOT_IS_FULL.search(error.result.stdout):
+                raise
+            with arrive(host, boot_id=facts.boot_id) as target:
+                if standby.remove(target, ROOT):
+                    raise
+            warn("the boot partition is full: the standby is taken off it, and nixos-install runs once more")
+            nixos_install()
+        with arrive(host, boot_id=facts.boot_id) as target:
             if why := standby.remove(target, ROOT):
                 warn(f"the standby is still on the boot partition, with the node's state in it: {why}")
     return Installed(toplevel=built.toplevel)

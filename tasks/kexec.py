@@ -29,12 +29,13 @@ LOOK_S: Final = 30
 _STOCK: Final = 'status=0; "$1" || status=$?; rm -f "$2"; exit "$status"'
 
 
-@phase("kexec")
+@phase("kexec", settled_by="partition")
 def kexec(host: Host, plan: Plan, built: Built) -> Started:
     """Upload the image, unpack it and start it.
 
     Raises:
-        UnexpectedState: it is another node than the plan's, or was rebooted during the upload.
+        UnexpectedState: it is another node than the plan's.
+        Restarted: it was rebooted during the upload; nothing was started.
         TargetRefused: another run works on it, or it lacks a program that the stock image's `kexec/run` needs.
         NotTrusted: it is another node than the plan's, in the standard way.
         CommandFailed: `kexec/run` failed; the origin goes on as before.
@@ -54,12 +55,7 @@ def kexec(host: Host, plan: Plan, built: Built) -> Started:
         folder = f"{PLACE}/{built.image_sha256[:16]}"
         target.run(["install", "-d", "-m", "0700", PLACE, folder], timeout_s=UNPACK_S)
     _upload(host, built, f"{folder}.tar")
-    with arrive(host) as target:
-        if look(target).boot_id != facts.boot_id:
-            raise UnexpectedState(
-                f"{host.name} was rebooted while the image was uploaded.",
-                hint="Nothing was started. Retry the run, which goes by what it finds.",
-            )
+    with arrive(host, boot_id=facts.boot_id) as target:
         target.run(["tar", "-C", folder, "-xf", f"{folder}.tar", "--no-same-owner"], timeout_s=UNPACK_S)
         dead_man = f"its dead-man is set to {host.deadlines.dead_man_s:.0f} s"
         if host.way is Way.STANDARD:

@@ -32,6 +32,7 @@ def partition(host: Host, plan: Plan, built: Built) -> Partitioned:
 
     Raises:
         UnexpectedState: not the installer, another plan's mark, or the disks are not those of the plan.
+        Restarted: it was rebooted meanwhile.
         TargetRefused: another run works on the target.
         CommandFailed: the disko script failed; its log is in the run.
 
@@ -51,7 +52,7 @@ def partition(host: Host, plan: Plan, built: Built) -> Partitioned:
         hold_target(target, facts)
         if mark:
             with lines() as output:
-                mount_again(target, host, built, on_line=output.add)
+                mount_again(target, host, built, boot_id=facts.boot_id, on_line=output.add)
             if standby.wanted(host) and not standby.arm(target, ROOT):
                 say(ARMED)
             return Partitioned(formatted=False, skipped="this plan's disks are formatted already")
@@ -61,16 +62,16 @@ def partition(host: Host, plan: Plan, built: Built) -> Partitioned:
             same_disks(plan.wipe, facts)
     with lines() as output:
         if not begun:
-            copy_closure(host, [built.disko_script], root=None, on_line=output.add)
+            copy_closure(host, [built.disko_script], root=None, boot_id=facts.boot_id, on_line=output.add)
         no_standby = (
             _bring_standby(host, built, facts, on_line=output.add) if standby.wanted(host) and not begun else ""
         )
-        with arrive(host) as target:
+        with arrive(host, boot_id=facts.boot_id) as target:
             dead_man.disarm(target)
         doing = "following the formatting, begun before, of" if begun else "formatting"
         say(f"{doing} {', '.join(disk.device for disk in plan.wipe)}")
         run_detached(
-            lambda: reach_soon(host),
+            lambda: reach_soon(host, boot_id=facts.boot_id),
             f"holdfast-partition-{plan.run_id[:8]}",
             [built.disko_script],
             work=work,
@@ -78,9 +79,9 @@ def partition(host: Host, plan: Plan, built: Built) -> Partitioned:
             on_line=output.add,
             begun=begun,
         )
-        with arrive(host) as target:
+        with arrive(host, boot_id=facts.boot_id) as target:
             written = PartitionMark(run_id=plan.run_id, plan_digest=digest)
-            mount_again(target, host, built, on_line=output.add)
+            mount_again(target, host, built, boot_id=facts.boot_id, on_line=output.add)
             for place in (MARK_ON_DISK, MARK_IN_RAM):
                 target.run(["install", "-d", "-m", "0755", str(PurePosixPath(place).parent)], timeout_s=TIMEOUT_S)
                 target.write_file(place, written.model_dump_json().encode(), mode=0o644, timeout_s=TIMEOUT_S)
@@ -93,7 +94,12 @@ def _bring_standby(host: Host, built: Built, facts: Facts, *, on_line: Callable[
     """Bring what a standby needs, while the origin is still whole; return why there can be none."""
     with progress(f"standby-{host.name}", "The installer, for the new disk until its system is there") as report:
         return standby.bring(
-            lambda: reach_soon(host), host, Path(built.image), facts, on_line=on_line, on_progress=report
+            lambda: reach_soon(host, boot_id=facts.boot_id),
+            host,
+            Path(built.image),
+            facts,
+            on_line=on_line,
+            on_progress=report,
         )
 
 

@@ -21,7 +21,7 @@ from prefect.runtime import flow_run
 from prefect.states import Failed
 from pydantic import BaseModel
 
-from tasks.model.errors import HoldfastError, NeverCame, Unreachable
+from tasks.model.errors import HoldfastError, NeverCame, Restarted, Unreachable
 from tasks.model.facts import Facts
 from tasks.model.settings import settings
 from tasks.record.journal import Journal, Stopwatch
@@ -101,7 +101,7 @@ def check_lock(target: Connection, facts: Facts) -> None:
 @contextmanager
 def journaled(name: str) -> Iterator[Callable[[BaseModel], None]]:
     """Write an attempt at a phase into the journal, however it ends; the body hands its result to the value."""
-    watch = Stopwatch(name)
+    watch = Stopwatch(name, flow_run.get_run_count())
     results: list[BaseModel] = []
     try:
         yield results.append
@@ -114,10 +114,16 @@ def journaled(name: str) -> Iterator[Callable[[BaseModel], None]]:
 
 def _passes_by_itself(_task: "Task[..., Any]", _run: TaskRun, state: "State[Any]") -> bool:
     """Say whether a failure may be over in a while: a link that broke is, a wait that was in vain is not."""
-    return isinstance(state.data, Unreachable) and not isinstance(state.data, NeverCame)
+    return isinstance(state.data, Restarted | Unreachable) and not isinstance(state.data, NeverCame)
 
 
-def phase(name: str, *, retries: int = 0) -> Callable[[Callable[P, R]], "Task[P, R]"]:
+def _counted_start(settled_by: str) -> int:
+    """Return the start of the run whose result counts: the one in which that phase was done, until then this one."""
+    done = [entry.start for entry in journal().entries() if (entry.phase, entry.outcome) == (settled_by, "done")]
+    return min([flow_run.get_run_count(), *done])
+
+
+def phase(name: str, *, retries: int = 0, settled_by: str = "") -> Callable[[Callable[P, R]], "Task[P, R]"]:
     """Make a Prefect task of a phase.
 
     Its result is kept by run id and phase, so that a retry of the run does not run the phase again. (Prefect's
@@ -126,13 +132,15 @@ def phase(name: str, *, retries: int = 0) -> Callable[[Callable[P, R]], "Task[P,
 
     Args:
         name: the phase's name in the design, the UI and the report.
-        retries: how often Prefect repeats the phase by itself when the target was out of reach. 0 for kexec and
-            partition.
+        retries: how often Prefect repeats the phase by itself when the target was out of reach, or was rebooted.
+            0 for kexec and partition.
+        settled_by: a later phase. Until that is done, what this one did can be undone (an installer goes back to
+            the origin), so a retry of the run does run it again.
 
     """
 
     def of_run(_context: TaskRunContext, _arguments: dict[str, Any]) -> str:
-        return f"{run_id()}-{name}"
+        return f"{run_id()}-{name}-{_counted_start(settled_by)}" if settled_by else f"{run_id()}-{name}"
 
     def decorate(work: Callable[P, R]) -> "Task[P, R]":
         @functools.wraps(work)
@@ -162,7 +170,7 @@ def reported(body: Callable[P, T]) -> Callable[P, "T | State[T]"]:
 
     @functools.wraps(body)
     def run(*args: P.args, **kwargs: P.kwargs) -> "T | State[T]":
-        watch = Stopwatch("run")
+        watch = Stopwatch("run", flow_run.get_run_count())
         try:
             value = body(*args, **kwargs)
         except HoldfastError as error:

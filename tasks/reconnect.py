@@ -21,9 +21,7 @@ from tasks.tailnet.operator import path_to
 # How long the tailnet is given before a run goes on over the local address, which is always up earlier.
 TAILNET_FIRST_S: Final = 120
 ORIGIN_ANSWERS: Final = "the origin still answers"
-NEVER_STARTED: Final = (
-    "The installer never started: the origin runs on and nothing was changed. A retry of this run only waits again."
-)
+NEVER_STARTED: Final = "The installer never started: the origin runs on and nothing was changed."
 
 
 class _Seen(NamedTuple):
@@ -34,7 +32,7 @@ class _Seen(NamedTuple):
     fed: bool
 
 
-@phase("reconnect")
+@phase("reconnect", settled_by="partition")
 def reconnect(host: Host, plan: Plan, built: Built, started: Started) -> Returned:
     """Wait for SSH from the installer, compare the identity, feed the dead-man; diagnose while nothing comes.
 
@@ -85,7 +83,7 @@ def reconnect(host: Host, plan: Plan, built: Built, started: Started) -> Returne
     except DeadlinePassed as error:
         diagnosis.look()
         if str(error.__cause__) == ORIGIN_ANSWERS:
-            what_next, hint = NEVER_STARTED, "Start a new run."
+            what_next, hint = NEVER_STARTED, "Retry the run: it starts the installer again."
         else:
             what_next = _what_next(host, started)
             hint = diagnosis.hint() or "See docs/troubleshooting/cannot-connect-after-kexec.md."
@@ -162,8 +160,8 @@ def _back_in_origin(host: Host) -> str:
     if host.way is Way.TAILSCALE:
         why = "The installer panicked or its dead-man fired"
     return (
-        f"{why}; nothing was changed on the disks. Look at the machine's console, then start a new run:"
-        " a retry of this one keeps the result of kexec and does not start the installer again."
+        f"{why}; nothing was changed on the disks. Look at the machine's console, then retry the run: it starts the"
+        " installer again."
     )
 
 
@@ -180,5 +178,5 @@ def _what_next(host: Host, started: Started) -> str:
     verb = "reboots" if at > time.time() else "was to reboot"
     return (
         f"The dead-man {verb} it into its untouched origin at about {dead_man.on_clock(at)} (operator's clock). Before,"
-        " a retry waits again; after, start a new run."
+        " a retry waits again; after, it starts the installer again."
     )

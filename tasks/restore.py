@@ -26,7 +26,7 @@ def restore(host: Host, plan: Plan, built: Built, preserved: Preserved) -> Resto
         if skipped := nothing_to_do(facts, built.toplevel, host.name):
             return Restored(skipped=skipped)
         hold_target(target, facts)
-        mount_again(target, host, built, on_line=output.add)
+        mount_again(target, host, built, boot_id=facts.boot_id, on_line=output.add)
         carried = carry_over(target, host, plan, built, preserved, facts, on_line=output.add)
     say(f"carried into the new root: {', '.join(carried.what)}")
     return Restored(carried=carried.what, identity=carried.identity)

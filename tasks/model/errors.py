@@ -61,6 +61,10 @@ class UnexpectedState(HoldfastError):
     """The target is in nobody's plan (another machine, another run): the user looks before going on."""
 
 
+class Restarted(UnexpectedState):
+    """The target was switched off and on while a phase worked on it: running the phase again goes by what runs now."""
+
+
 class CommandFailed(HoldfastError):
     """A command ended with a status other than 0: the user reads its last lines, which are shown.
 

@@ -62,5 +62,5 @@ def nothing_to_do(facts: "Facts", toplevel: str, host: str) -> str:
         return f"{host} runs {why} already"
     raise UnexpectedState(
         f"{host} is not in the installer: it runs {why}, boot {facts.boot_id}.",
-        hint="The dead-man fired, or somebody rebooted it. Look at it, then start a new run.",
+        hint="The dead-man fired, or it was rebooted. Look at it, then retry the run: it goes by what it finds there.",
     )

@@ -6,14 +6,13 @@ import shlex
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
-from tasks.model.errors import CommandFailed, UnexpectedState
+from tasks.model.errors import CommandFailed
 from tasks.model.host import Host
 from tasks.nixcli import commands
 from tasks.nixcli.run import run_local
 from tasks.remote.deadline import Deadline
-from tasks.remote.look import look
 from tasks.remote.openssh import write_ssh_config
 from tasks.remote.reach import reach_soon
 from tasks.remote.waiting import wait_for
@@ -83,6 +82,7 @@ def copy_closure(
     paths: Sequence[str],
     *,
     root: str | None,
+    boot_id: str,
     on_line: Callable[[str], None] | None = None,
     on_bytes: Callable[[int], None] | None = None,
 ) -> None:
@@ -92,13 +92,14 @@ def copy_closure(
         host: the host; its installer runs.
         paths: store paths on the operator.
         root: folder on the target below which the store lies (`/mnt`), or None for the installer's own store.
+        boot_id: the boot of the installer that the phase looked at.
         on_line: called with what nix says.
         on_bytes: called with the bytes copied so far.
 
     Raises:
         CommandFailed: nix failed, again, while the target answers; what was copied stays there.
         DeadlinePassed: see Deadlines.copy_s.
-        UnexpectedState: the target was rebooted meanwhile.
+        Restarted: the target was rebooted meanwhile.
         Unreachable, LoginRefused, NotTrusted: see reach; a target that is out of reach later is waited for.
 
     """
@@ -115,13 +116,13 @@ def copy_closure(
     deadline = Deadline.after(host.deadlines.copy_s)
     failures = Failures()
     with tempfile.TemporaryDirectory(prefix="holdfast-ssh-") as folder:
-        way = _way(host, Path(folder))
+        ssh_config = _way(host, boot_id, Path(folder), again=False)
         while True:
             try:
                 run_local(
                     commands.copy(paths, host.name, root),
                     timeout_s=deadline.left_s(),
-                    env={"NIX_SSHOPTS": f"-F {shlex.quote(str(way.ssh_config))}"},
+                    env={"NIX_SSHOPTS": f"-F {shlex.quote(str(ssh_config))}"},
                     on_line=follow,
                 )
             except CommandFailed as error:
@@ -130,9 +131,9 @@ def copy_closure(
                 return
             tell(f"{failed.message} Seeing whether {host.name} answers, to go on with what is missing.")
             outages: list[str] = []
-            way = wait_for(
+            ssh_config = wait_for(
                 "a connection, to go on copying",
-                functools.partial(_way, host, Path(folder), way),
+                functools.partial(_way, host, boot_id, Path(folder), again=True),
                 deadline_s=deadline.left_s(),
                 on_change=outages.append,
             )
@@ -144,30 +145,17 @@ def copy_closure(
             progress.begin_again()
 
 
-class _Way(NamedTuple):
-    """How nix's ssh gets to the target, and the boot of the target that answered."""
-
-    ssh_config: Path
-    boot_id: str
-
-
-def _way(host: Host, folder: Path, before: _Way | None = None) -> _Way:
-    """See which of its logins the target answers to: nix's ssh then goes the same way.
+def _way(host: Host, boot_id: str, folder: Path, *, again: bool) -> Path:
+    """See which of its logins the target answers to; return the ssh config with which nix's ssh goes the same way.
 
     Args:
         host: the host.
+        boot_id: the boot that has to answer: what lies at /mnt in another system is not the new root.
         folder: where the ssh config goes.
-        before: the way that broke, if one did.
+        again: whether a copy of this phase failed before.
 
     """
-    with reach_soon(host) as target:
-        way = _Way(write_ssh_config(target.endpoint, folder), look(target).boot_id)
-        if before:
-            if way.boot_id != before.boot_id:
-                # What lies at /mnt in another system is not the new root.
-                raise UnexpectedState(
-                    f"{host.name} was rebooted while a closure was copied to it.",
-                    hint="Retry the run: it looks at what it finds there, and goes on from that.",
-                )
+    with reach_soon(host, boot_id=boot_id) as target:
+        if again:
             target.run_script(_END_OLD, ["/proc"], timeout_s=END_S)
-        return way
+        return write_ssh_config(target.endpoint, folder)

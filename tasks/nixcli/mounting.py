@@ -9,7 +9,7 @@ from tasks.remote.connection import Connection
 from tasks.remote.mounting import ensure_mounted, is_mounted
 
 
-def mount_again(target: Connection, host: Host, built: Built, *, on_line: Callable[[str], None]) -> None:
+def mount_again(target: Connection, host: Host, built: Built, *, boot_id: str, on_line: Callable[[str], None]) -> None:
     """See that the new root is mounted; an installer that was booted anew, as the standby, gets the script first.
 
     Raises:
@@ -17,5 +17,5 @@ def mount_again(target: Connection, host: Host, built: Built, *, on_line: Callab
 
     """
     if built.mount_script and not is_mounted(target):
-        copy_closure(host, [built.mount_script], root=None, on_line=on_line)
+        copy_closure(host, [built.mount_script], root=None, boot_id=boot_id, on_line=on_line)
     ensure_mounted(target, host.name, built.mount_script)

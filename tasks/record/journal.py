@@ -22,6 +22,7 @@ class Entry(BaseModel):
         outcome: `done` or `failed`.
         started_at: seconds since 1970.
         seconds: how long the attempt took.
+        start: of the run's starts, the one that it was in: 1, and one more for each Retry.
         result: the phase's result as JSON; never holds a secret.
         error: one line, if it failed.
 
@@ -33,6 +34,7 @@ class Entry(BaseModel):
     outcome: Outcome
     started_at: float
     seconds: float
+    start: int
     result: JsonValue = None
     error: str = ""
 
@@ -76,8 +78,8 @@ class Journal:
 class Stopwatch:
     """Turns an attempt into an entry."""
 
-    def __init__(self, phase: str) -> None:
-        self.phase = phase
+    def __init__(self, phase: str, start: int) -> None:
+        self.phase, self.start = phase, start
         self._started_at = time.time()
         self._started = time.monotonic()
 
@@ -88,6 +90,7 @@ class Stopwatch:
             outcome=outcome,
             started_at=self._started_at,
             seconds=round(time.monotonic() - self._started, 3),
+            start=self.start,
             result=result,
             error=error,
         )

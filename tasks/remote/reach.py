@@ -4,7 +4,7 @@ import contextlib
 import time
 from typing import Final
 
-from tasks.model.errors import LoginRefused, NotTrusted, Unreachable
+from tasks.model.errors import LoginRefused, NotTrusted, Restarted, Unreachable
 from tasks.model.host import Host, parse_local
 from tasks.model.plan import Login
 from tasks.model.settings import settings
@@ -12,8 +12,11 @@ from tasks.remote.connection import Connection, connect
 from tasks.remote.endpoint import Endpoint
 from tasks.remote.hostkeys import HostKey
 from tasks.remote.resolve import as_root, endpoint_beside, endpoint_for
+from tasks.remote.text import printable
 from tasks.remote.waiting import wait_for
 
+BOOT_ID: Final = "/proc/sys/kernel/random/boot_id"
+LOOK_S: Final = 60
 # What answers in the machine's own network answers soon.
 LOCAL_S: Final = 10
 SILENT_FOR_S: Final = 600
@@ -51,15 +54,41 @@ def reach(host: Host, *, first_use: bool = False) -> Connection:
         return found
 
 
-def reach_soon(host: Host) -> Connection:
+def reach_soon(host: Host, *, boot_id: str = "") -> Connection:
     """Connect as `reach`; first to `local`, if that was the way a moment ago: a silent tailnet costs time.
 
     For work that goes on over whichever way there is. What has to be proved over the tailnet uses `reach`.
 
+    Args:
+        host: the host.
+        boot_id: the boot that the work began on, for work that would be wrong on another: a machine that was
+            switched off and on answers from its origin with the same host key.
+
     Raises:
+        Restarted: another boot answers.
         LoginRefused, NotTrusted, Unreachable: see reach.
 
     """
+    target = _reach_whichever(host)
+    if boot_id:
+        try:
+            _require_boot(host, target, boot_id)
+        except BaseException:
+            target.close()
+            raise
+    return target
+
+
+def _require_boot(host: Host, target: Connection, boot_id: str) -> None:
+    now = printable(target.run(["cat", BOOT_ID], timeout_s=LOOK_S).stdout.strip())[:36]
+    if now != boot_id:
+        raise Restarted(
+            f"{host.name} was rebooted while this phase worked on it: boot {now} answers, not {boot_id}.",
+            hint="Retry the run: it looks at what it finds there, and goes on from that.",
+        )
+
+
+def _reach_whichever(host: Host) -> Connection:
     local = _local_endpoint(host)
     if local is not None and time.monotonic() - _silent_at.get(host.name, -SILENT_FOR_S) < SILENT_FOR_S:
         with contextlib.suppress(LoginRefused, NotTrusted, Unreachable):
@@ -67,15 +96,18 @@ def reach_soon(host: Host) -> Connection:
     return reach(host)
 
 
-def arrive(host: Host) -> Connection:
+def arrive(host: Host, *, boot_id: str = "") -> Connection:
     """Connect as `reach_soon`, and wait for a target that is out of reach: it boots, or the link is down.
 
     Raises:
         NeverCame: it did not answer within `host.deadlines.answer_s`.
         LoginRefused, NotTrusted: see reach.
+        Restarted: see reach_soon.
 
     """
-    return wait_for(f"{host.name} to answer", lambda: reach_soon(host), deadline_s=host.deadlines.answer_s)
+    return wait_for(
+        f"{host.name} to answer", lambda: reach_soon(host, boot_id=boot_id), deadline_s=host.deadlines.answer_s
+    )
 
 
 def _reach_target(host: Host, *, first_use: bool) -> Connection:

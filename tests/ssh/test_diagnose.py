@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from tasks.model.errors import Unreachable
+from tasks.model.errors import Restarted, Unreachable
 from tasks.model.host import Host
 from tasks.model.settings import settings
 from tasks.remote import reach as reaching
 from tasks.remote.connection import Connection
 from tasks.remote.diagnose import Diagnosis
 from tasks.remote.openssh import write_ssh_config
-from tasks.remote.reach import is_over_local, reach, reach_soon
+from tasks.remote.reach import arrive, is_over_local, reach, reach_soon
 from tasks.remote.resolve import endpoint_beside
 from tests.ssh.sshd import Sshd, free_port, make_key, public
 
@@ -170,6 +170,16 @@ def test_silent_tailnet_is_not_asked_each_time(server: Sshd, monkeypatch: pytest
     assert len(asked) == 1
     with reach(given):  # for what has to be proved over the tailnet
         assert len(asked) == 2
+
+
+def test_another_boot_than_the_work_began_on(server: Sshd) -> None:
+    given = host(server, target="127.0.0.1", port=server.port, deadlines={"answer_s": T})
+    now = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    with arrive(given, boot_id=now) as target:
+        assert not is_over_local(target, given)
+    # At once, and not at the deadline: it is no link that comes back.
+    with pytest.raises(Restarted, match=f"boot {now} answers, not 0000.*Hint: Retry the run"):
+        arrive(given, boot_id="0" * 36)
 
 
 def test_another_machine_at_the_local_address_ends_no_wait(server: Sshd, tmp_path: Path) -> None:

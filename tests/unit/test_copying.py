@@ -4,12 +4,11 @@ import contextlib
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 from tasks.model.command import CommandResult
-from tasks.model.errors import CommandFailed, DeadlinePassed, UnexpectedState, Unreachable
+from tasks.model.errors import CommandFailed, DeadlinePassed, Restarted, Unreachable
 from tasks.nixcli import copying
 from tasks.nixcli.copying import BROKEN_LINKS, Failures, copy_closure, looks_like_link
 from tasks.remote.waiting import wait_for
@@ -72,14 +71,13 @@ class Play:
         self.seen_bytes: list[int] = []
 
     @contextlib.contextmanager
-    def reach_soon(self, _host: object) -> Iterator["Play"]:
+    def reach_soon(self, _host: object, *, boot_id: str) -> Iterator["Play"]:
         if self.away:
             self.away -= 1
             raise Unreachable("cottage does not answer.")
+        if boot_id != (self.boots.pop(0) if len(self.boots) > 1 else self.boots[0]):
+            raise Restarted("cottage was rebooted.")
         yield self
-
-    def look(self, _target: object) -> SimpleNamespace:
-        return SimpleNamespace(boot_id=self.boots.pop(0) if len(self.boots) > 1 else self.boots[0])
 
     def run_script(self, script: str, args: list[str], *, timeout_s: float) -> None:
         assert "--stdio" in script
@@ -105,6 +103,7 @@ class Play:
             host(deadlines=deadlines),
             ["/nix/store/x"],
             root="/mnt",
+            boot_id="boot-1",
             on_line=self.lines.append,
             on_bytes=self.seen_bytes.append,
         )
@@ -113,7 +112,7 @@ class Play:
 @pytest.fixture
 def play(monkeypatch: pytest.MonkeyPatch) -> Play:
     made = Play()
-    for name in ("reach_soon", "look", "run_local"):
+    for name in ("reach_soon", "run_local"):
         monkeypatch.setattr(copying, name, getattr(made, name))
     monkeypatch.setattr(copying, "write_ssh_config", lambda _endpoint, folder: folder / "ssh_config")
     monkeypatch.setattr(
@@ -180,7 +179,7 @@ def test_deadline(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_another_boot_is_not_copied_to(play: Play) -> None:
     play.ends = [BROKEN, "never reached"]
     play.boots = ["boot-1", "boot-2"]
-    with pytest.raises(UnexpectedState, match=r"was rebooted while a closure was copied.*Retry the run"):
+    with pytest.raises(Restarted):
         play.copy()
     assert play.ended_old == 0
     assert play.ends == ["never reached"]

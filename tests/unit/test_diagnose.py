@@ -384,13 +384,13 @@ class TestReconnect:
         with pytest.raises(DeadlinePassed, match="installer never started") as info:
             reconnect(machine())
         assert "dead-man reboots" not in info.value.message
-        assert info.value.hint == "Start a new run."
+        assert info.value.hint == "Retry the run: it starts the installer again."
 
     def test_origin_that_came_back_needs_a_new_run(self, target: Target) -> None:
         target.facts = ORIGIN
         with pytest.raises(UnexpectedState, match="came back in its origin") as info:
             reconnect(machine(), Started(kexec_at=1000.0, origin_boot_id="before"))
-        assert "start a new run: a retry of this one keeps the result of kexec" in info.value.hint
+        assert "retry the run: it starts the installer again" in info.value.hint
 
     def test_over_the_tailnet(self, target: Target, fakes: Fakes) -> None:
         target.facts = installer()

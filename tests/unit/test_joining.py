@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from tasks import install, kexec, partition
-from tasks.model.errors import TargetRefused, UnexpectedState
+from tasks.model.command import CommandResult
+from tasks.model.errors import CommandFailed, Restarted, TargetRefused
 from tasks.model.results import Built, Preserved, Started
 from tasks.remote import dead_man, standby
 from tests.unit.cases import facts, host, plan
@@ -38,12 +39,16 @@ class Play:
         self.calls: list[str] = []
         self.begun = False
         self.refused = False
+        self.fails_with: list[str] = []
         self.detached: dict[str, Any] = {}
         self.looks = [SEEN]
+        self.boot_id = SEEN.boot_id
         self.files: dict[str, bytes] = {}
 
     @contextlib.contextmanager
-    def arrive(self, _host: object) -> Iterator["Play"]:
+    def arrive(self, _host: object, *, boot_id: str = "") -> Iterator["Play"]:
+        if boot_id not in ("", self.boot_id):
+            raise Restarted("cottage was rebooted.")
         yield self
 
     def look(self, _target: object) -> object:
@@ -59,9 +64,12 @@ class Play:
         self.calls.append(f"has begun: {work}")
         return self.begun
 
-    def run_detached(self, _reconnect: object, name: str, argv: Sequence[str], **options: Any) -> None:
-        self.calls.append("detached")
+    def run_detached(self, reconnect: Any, name: str, argv: Sequence[str], **options: Any) -> None:
+        with reconnect():
+            self.calls.append("detached")
         self.detached = {"name": name, "argv": list(argv), **options}
+        if self.fails_with:
+            raise CommandFailed(CommandResult(tuple(argv), "cottage", 1, self.fails_with.pop(0), "", 1.0))
 
     def run(self, argv: Sequence[str], *, timeout_s: float, **_options: object) -> None:
         assert timeout_s > 0
@@ -82,7 +90,15 @@ class Play:
     def called(self, name: str, *_args: object, **_options: object) -> None:
         self.calls.append(name)
 
+    def reboots_after(self, name: str, module: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+        def call_and_reboot(*_args: object, **_options: object) -> None:
+            self.calls.append(name)
+            self.boot_id = "0" * 36
+
+        monkeypatch.setattr(module, name, call_and_reboot)
+
     def into(self, module: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(module, "reach_soon", self.arrive)
         for name in ("arrive", "look", "hold_target", "has_begun", "run_detached", "lines", "progress"):
             if hasattr(module, name):
                 monkeypatch.setattr(module, name, getattr(self, name))
@@ -139,6 +155,29 @@ def test_install_that_has_begun_is_only_followed(play: Play) -> None:
     assert play.detached["begun"] is True
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        "OSError: [Errno 28] No space left on device: '/boot/EFI/nixos/x.tmp'",
+        "cannot copy /nix/store/x to /boot/kernels/x.tmp: No space left on device",
+    ],
+)
+def test_standby_makes_room_for_the_final_systems_kernel(play: Play, said: str) -> None:
+    play.fails_with = [f"installing the boot loader...\n{said}\n"]
+    body(install.install)(HOST, PLAN, BUILT, Preserved())
+    assert play.calls[-5:] == ["detached", "standby remove", "warn", "detached", "standby remove"]
+    play.fails_with = [said, said]
+    with pytest.raises(CommandFailed):
+        body(install.install)(HOST, PLAN, BUILT, Preserved())
+
+
+def test_standby_stays_when_another_disk_is_full(play: Play) -> None:
+    play.fails_with = ["error: writing to file: No space left on device\ncp: /boot is fine\n"]
+    with pytest.raises(CommandFailed):
+        body(install.install)(HOST, PLAN, BUILT, Preserved())
+    assert play.calls[-1] == "detached"
+
+
 def test_lock_of_another_run_stops_a_phase_before_it_changes_anything(play: Play) -> None:
     play.refused = True
     for phase, more in ((partition.partition, ()), (install.install, (Preserved(),))):
@@ -151,14 +190,31 @@ def test_lock_of_another_run_stops_a_phase_before_it_changes_anything(play: Play
     assert play.calls == ["look", "hold"] * 3
 
 
-def test_kexec_starts_nothing_on_another_boot_than_it_looked_at(play: Play) -> None:
+def test_kexec_starts_nothing_on_another_boot_than_it_looked_at(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
     origin = facts("debian-12")
-    play.looks = [origin, origin]
+    play.looks, play.boot_id = [origin], origin.boot_id
     assert isinstance(body(kexec.kexec)(HOST, plan(origin, HOST), BUILT), Started)
-    expected = ["look", "hold", "run install", "upload_over_links", "look", "run tar", "say", "run setsid"]
+    expected = ["look", "hold", "run install", "upload_over_links", "run tar", "say", "run setsid"]
     assert play.calls == expected
     play.calls.clear()
-    play.looks = [origin, origin.model_copy(update={"boot_id": "0" * 36})]
-    with pytest.raises(UnexpectedState, match=r"was rebooted while the image was uploaded.*Retry the run"):
+    play.reboots_after("upload_over_links", kexec, monkeypatch)
+    with pytest.raises(Restarted):
         body(kexec.kexec)(HOST, plan(origin, HOST), BUILT)
-    assert play.calls[-1] == "look"
+    assert play.calls[-1] == "upload_over_links"
+
+
+@pytest.mark.parametrize("moment", ["same_disks", "copy_closure", "disarm"])
+def test_partition_formats_nothing_on_another_boot(play: Play, monkeypatch: pytest.MonkeyPatch, moment: str) -> None:
+    # Met in the lab: the power failed during an upload, the origin answered, and was told to run disko.
+    play.reboots_after(moment, dead_man if moment == "disarm" else partition, monkeypatch)
+    with pytest.raises(Restarted):
+        body(partition.partition)(HOST, PLAN, BUILT)
+    assert "detached" not in play.calls
+
+
+@pytest.mark.parametrize("moment", ["mount_again", "copy_closure", "carry_over"])
+def test_install_does_nothing_on_another_boot(play: Play, monkeypatch: pytest.MonkeyPatch, moment: str) -> None:
+    play.reboots_after(moment, install, monkeypatch)
+    with pytest.raises(Restarted):
+        body(install.install)(HOST, PLAN, BUILT, Preserved())
+    assert "detached" not in play.calls

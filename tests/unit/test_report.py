@@ -10,13 +10,15 @@ NODE = {"node_key": "nodekey:aa", "node_id": "n1", "addresses": ["100.64.0.1"]}
 
 
 def entry(phase: str, seconds: float, **more: object) -> Entry:
-    return Entry.model_validate({"phase": phase, "outcome": "done", "started_at": 0.0, "seconds": seconds} | more)
+    return Entry.model_validate(
+        {"phase": phase, "outcome": "done", "started_at": 0.0, "seconds": seconds, "start": 1} | more
+    )
 
 
 def test_journal_gives_back_what_was_added(tmp_path: Path) -> None:
     journal = Journal.of_run(tmp_path / "runs", "run-1")
     journal.add(entry("build", 2))
-    journal.add(Stopwatch("kexec").entry("failed", error="no link"))
+    journal.add(Stopwatch("kexec", 1).entry("failed", error="no link"))
     again = Journal.of_run(tmp_path / "runs", "run-1")
     assert [(line.phase, line.outcome, line.error) for line in again.entries()] == [
         ("build", "done", ""),

@@ -1,0 +1,70 @@
+"""Under which key Prefect keeps a phase's result: what a Retry runs again, and what it does not."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tasks import phase
+from tasks.install import install
+from tasks.kexec import kexec
+from tasks.partition import partition
+from tasks.reconnect import reconnect
+from tasks.record.journal import Journal, Stopwatch
+
+
+class Run:
+    """A run that is started once, and again with each Retry, on one worker."""
+
+    def __init__(self, folder: Path) -> None:
+        self.start = 1
+        self.journal = Journal.of_run(folder, "run-1")
+
+    def done(self, name: str) -> None:
+        self.journal.add(Stopwatch(name, self.start).entry("done"))
+
+    def failed(self, name: str) -> None:
+        self.journal.add(Stopwatch(name, self.start).entry("failed"))
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    made = Run(tmp_path)
+    monkeypatch.setattr(phase, "flow_run", SimpleNamespace(get_id=lambda: "run-1", get_run_count=lambda: made.start))
+    monkeypatch.setattr(phase, "journal", lambda: made.journal)
+    return made
+
+
+def key(of: Any) -> str:
+    return str(of.cache_key_fn(None, {}))
+
+
+def test_retry_starts_the_installer_again_until_the_disks_are_formatted(run: Run) -> None:
+    keys = []
+    for _ in range(2):
+        keys.append((key(kexec), key(reconnect)))
+        run.done("kexec")
+        run.failed("partition")
+        run.start += 1
+    assert len({one for pair in keys for one in pair}) == 4
+
+
+def test_retry_keeps_the_installer_that_formatted_the_disks(run: Run) -> None:
+    run.failed("partition")
+    run.start = 2
+    second = key(kexec), key(reconnect)
+    run.done("partition")
+    run.start = 3
+    assert (key(kexec), key(reconnect)) == second
+    # Another worker has no results, and may mount what is formatted: that settles nothing anew here.
+    run.done("partition")
+    run.start = 4
+    assert (key(kexec), key(reconnect)) == second
+
+
+def test_retry_keeps_the_other_phases(run: Run) -> None:
+    before = key(partition), key(install)
+    run.failed("install")
+    run.start = 2
+    assert (key(partition), key(install)) == before
