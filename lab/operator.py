@@ -64,7 +64,8 @@ class Operator:
     def __init__(self, lab: Lab, *, overrides: dict[str, str] | None = None) -> None:
         self.lab = lab
         self.state = lab.run_dir / "state"
-        self.port = _free_port(4200)
+        # Labs that start at once would all find Prefect's own port free.
+        self.port = _free_port(4200 if lab.run_dir.name == "run" else 0)
         self.ui = f"http://127.0.0.1:{self.port}"
         self.overrides = overrides or {}
         self._processes: dict[str, tuple[subprocess.Popen[bytes], IO[bytes]]] = {}
