@@ -20,7 +20,8 @@ TAG: Final = "holdfast"
 HEARTBEAT_S: Final = 30
 """How often a run says that it lives: Prefect's minimum."""
 
-DEAD_AFTER_S: Final = 120
+DEAD_AFTER_S: Final = 300
+"""Longer than a server that restarts, or is away for two minutes, hears of nobody."""
 
 DEAD_RUNS: Final = AutomationCore(
     name="holdfast: mark dead runs",

@@ -5,7 +5,6 @@ import sys
 from typing import Any
 
 from prefect import Flow, serve
-from prefect.client.schemas.objects import ConcurrencyLimitConfig
 from prefect.deployments.runner import RunnerDeployment
 from prefect.settings import (
     PREFECT_CLIENT_MAX_RETRIES,
@@ -29,7 +28,12 @@ REQUEST_RETRIES = 8
 
 
 def deployments(host: Host) -> tuple[RunnerDeployment, ...]:
-    """Return what can be done with a host, each one run at a time: install it, also by schedule, and rehearse it."""
+    """Return what can be done with a host: install it, also by schedule, and rehearse it.
+
+    They have no concurrency limit of Prefect's: a run would be ended in the middle of its work when the server restarts
+    and has forgotten its slot ("Concurrency lease renewal failed", Prefect 3.8.8). The lock on the target keeps a
+    second run out (tasks/remote/lock.py).
+    """
     system = f"{host.flake}#{host.attribute}"
     away_and_back = f"Takes {host.name} ({host.target}) into the installer and back, as an install of {system} would"
     return (
@@ -44,7 +48,6 @@ def _deployment(flow: Flow[Any, Any], host: Host, description: str, *, cron: str
         description=description,
         parameters={"host": host.name},
         cron=cron,
-        concurrency_limit=ConcurrencyLimitConfig(limit=1),
         tags=[TAG, host.name],
     )
     assert isinstance(made, RunnerDeployment)

@@ -14,6 +14,7 @@ from typing import Any, Final
 from lab.flow_runs import ENDED, PHASES, ended, phases_done, report_of, retry, start
 from lab.operator import NOWHERE, Operator
 from lab.runtime import Lab
+from tests.lab import leaks
 from tests.lab.faults.table import Findings, Row
 
 TASKS: Final = tuple(phase for phase in PHASES if phase != "approve")
@@ -56,6 +57,7 @@ class Journey:
         self.run_id = ""
         self._node = self._seen_by_operator()
         self._inventory = (lab.run_dir / "hosts.toml").read_text()
+        self._secrets: tuple[str, ...] = ()
 
     def begin(self, moment: str) -> None:
         """Put the machine back to a remembered moment."""
@@ -63,6 +65,7 @@ class Journey:
         self.inventory("")
         self.lab.wait_for_ssh()
         self.data = self._data_digest()
+        self._secrets = leaks.node_secrets(self.lab)
 
     def deadlines(self, **seconds: float) -> None:
         """Give the runs that start from now on other deadlines."""
@@ -223,6 +226,7 @@ class Journey:
         key = self.on_machine("cat /etc/ssh/ssh_host_ed25519_key.pub").split()[1]
         assert key == self.lab.host_key.split()[1], "another host key than before"
         assert self._data_digest() == self.data, "the other disk has changed"
+        assert leaks.in_files(self.lab.run_dir, self._secrets) == []
         return report
 
     def _data_digest(self) -> str:

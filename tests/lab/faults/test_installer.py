@@ -18,12 +18,17 @@ from tests.lab.faults.journey import FINAL, INSTALLER, ORIGIN, Journey
 pytestmark = [pytest.mark.lab, pytest.mark.faults]
 
 
+_PROGRAM = "find {store} -name tailscaled -type f -exec chmod {change} {{}} +; sync"
+
+
 def _image_with_a_broken_kernel(into: Path) -> Path:
     folder = into / "broken"
     with tarfile.open(installer_image()) as image:
         image.extractall(folder, filter="tar")
     kernel = folder / "kexec" / "bzImage"
-    kernel.write_bytes(kernel.read_bytes()[: 1 << 20])  # its header is right, and the rest is missing
+    content = bytearray(kernel.read_bytes())
+    content[0x202:0x206] = b"none"  # "HdrS" (the kernel's Documentation/arch/x86/boot.rst), which kexec looks for
+    kernel.write_bytes(content)
     archive = into / "broken.tar"
     with tarfile.open(archive, "w") as image:
         image.add(folder / "kexec", "kexec")
@@ -156,12 +161,12 @@ def test_tailnet_does_not_return_and_the_local_address_answers(journey: Journey)
             seen.recovery = journey.go_on("reconnect")
         journey.reach("restore")
         with journey.fault("the final system boots without tailscale", "verify") as seen:
-            journey.on_machine("sed -i '/APPEND/s/$/ systemd.mask=tailscaled.service/' /mnt/boot/syslinux.cfg")
+            journey.on_machine(_PROGRAM.format(store="/mnt/nix/store", change="a-x"))
             assert address in journey.ended("FAILED")
             seen.where = journey.where()
             assert seen.where == FINAL
-            journey.on_machine("sed -i 's/ systemd.mask=tailscaled.service//' /boot/syslinux.cfg; sync")
-            journey.lab.power_cycle()
+            journey.on_machine(_PROGRAM.format(store="/nix/store", change="a+x"))
+            journey.on_machine("systemctl restart tailscaled")
             journey.retry()
             journey.past("verify")
             seen.recovery = "mended over the local address, Retry"

@@ -20,6 +20,7 @@ def test_short_cut_in_each_phase(journey: Journey) -> None:
     journey.finish()
 
 
+@pytest.mark.timeout(5400)
 def test_long_cut_in_each_phase(journey: Journey) -> None:
     journey.start()
     for phase in TASKS:
