@@ -14,6 +14,8 @@ HOST_ADDRESS = "10.0.2.2"
 """Where a guest finds the host's loopback, in QEMU's user network."""
 DNS_ADDRESS = "10.0.2.3"
 MEMORY_MIB = 1024
+DISK_SLOT = 16
+"""The first disk's place on the PCI bus; the places before it are for what is plugged in later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,8 @@ class Machine:
         # fmt: on
         for number, disk in enumerate(self.disks):
             command += ["-drive", f"if=none,id=disk{number},file={disk.path},format={disk.format},cache=unsafe"]
-            command += ["-device", f"virtio-blk-pci,drive=disk{number},serial={disk.serial}"]
+            slot = f"addr={DISK_SLOT + number:#x},bootindex={number}"
+            command += ["-device", f"virtio-blk-pci,drive=disk{number},serial={disk.serial},{slot}"]
         if self.kernel:
             command += ["-kernel", str(self.kernel.image), "-initrd", str(self.kernel.initrd)]
             command += ["-append", self.kernel.command_line]
@@ -116,6 +119,17 @@ def ask(qmp: Path, command: str, timeout_s: float = 30, **arguments: object) -> 
                 lines.flush()
                 answer = _read_answer(lines)
             return answer
+
+
+def plug_in(qmp: Path, disk: Disk) -> None:
+    """Plug a disk into a running machine, before its others on the PCI bus.
+
+    The running system gives it the next free name. The next kernel finds it first on the bus, and shifts all names.
+    """
+    file = {"driver": "file", "filename": str(disk.path)}
+    node: dict[str, object] = {"driver": disk.format, "node-name": disk.serial, "file": file}
+    ask(qmp, "blockdev-add", 30, **node)
+    ask(qmp, "device_add", driver="virtio-blk-pci", drive=disk.serial, serial=disk.serial, addr=f"{DISK_SLOT - 1:#x}")
 
 
 def monitor(qmp: Path, command: str) -> None:

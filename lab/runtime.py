@@ -350,6 +350,13 @@ class Lab:
             memory_mib=memory_mib,
         )
 
+    def plug_in_disk(self, serial: str) -> None:
+        """Plug an empty disk into the running machine; it is gone with the next power_off."""
+        path = self.run_dir / f"{serial}.qcow2"
+        path.unlink(missing_ok=True)
+        qemu.make_disk(path, DATA_BYTES)
+        qemu.plug_in(self.world.qmp, qemu.Disk(path, serial))
+
     def power_off(self) -> None:
         """Cut the machine's power."""
         self.world.stop("machine")
@@ -395,10 +402,11 @@ class Lab:
         """Stop the operator's tailscaled: its way to the machine is gone."""
         self.world.stop("operator")
 
-    def ssh_local(self, argv: list[str]) -> str:
+    def ssh_local(self, argv: list[str], stdin: str = "") -> str:
         """Run a command on the machine over its local port, which the flow cannot reach; return its output."""
         command = self.world.ssh_command(self.key, self.run_dir / "known_hosts", *argv)
-        return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
+        done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120, input=stdin)
+        return done.stdout
 
     def status(self) -> dict[str, object]:
         """Return what runs: process names, and None for those that run, else their exit status."""

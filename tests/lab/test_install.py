@@ -3,13 +3,28 @@
 The tests run in the order of this file: the machine is installed only once.
 """
 
+import os
+
 import pytest
 
 from lab.flow_runs import PHASES, ended, report_of, retry, start
 from lab.operator import Operator
 from lab.runtime import Lab
+from tests.lab import leaks
 
 pytestmark = pytest.mark.lab
+
+
+@pytest.fixture(scope="module")
+def secrets(lab: Lab, operator: Operator) -> tuple[str, ...]:
+    """The node's private keys, and a file that the user brings."""
+    poison = os.urandom(24).hex()
+    folder = lab.run_dir / "secrets" / "etc"
+    folder.mkdir(parents=True, mode=0o700)
+    (folder / "secret-of-the-user").write_text(poison)
+    with (operator.lab.run_dir / "hosts.toml").open("a") as inventory:
+        inventory.write('extra_files = "secrets"\n')
+    return (*leaks.node_secrets(lab), poison)
 
 
 def test_flow_reaches_the_target_over_the_tailnet_only(lab: Lab, operator: Operator) -> None:
@@ -42,10 +57,11 @@ def test_image_that_is_none_is_refused_before_anything_changes(lab: Lab, operato
     assert lab.ssh_local(["cat", "/proc/sys/kernel/random/boot_id"]) == boot_id
 
 
-def test_install_fails_at_install_and_retry_finishes_it(lab: Lab, operator: Operator) -> None:
+def test_install_fails_at_install_and_retry_finishes_it(lab: Lab, operator: Operator, secrets: tuple[str, ...]) -> None:
     (lab.run_dir / "fail-closure-copy").touch()
     run_id = start(operator)
-    run = ended(operator, run_id)
+    with leaks.in_arguments(lab, secrets) as shown:
+        run = ended(operator, run_id)
     assert run["state"]["type"] == "FAILED"
     failed = report_of(operator, run_id)
     assert tuple(phase["name"] for phase in failed["phases"]) == PHASES[: PHASES.index("install") + 1]
@@ -53,8 +69,10 @@ def test_install_fails_at_install_and_retry_finishes_it(lab: Lab, operator: Oper
 
     (lab.run_dir / "fail-closure-copy").unlink()
     retry(operator, run_id)
-    run = ended(operator, run_id)
+    with leaks.in_arguments(lab, secrets) as shown_again:
+        run = ended(operator, run_id)
     assert run["state"]["type"] == "COMPLETED", run["state"]["message"]
+    assert shown | shown_again == set()
     report = report_of(operator, run_id)
     attempts = {phase["name"]: phase["attempts"] for phase in report["phases"]}
     assert attempts == dict.fromkeys(PHASES, 1) | {"install": 2, "approve": 2}
@@ -70,6 +88,12 @@ def test_install_fails_at_install_and_retry_finishes_it(lab: Lab, operator: Oper
     assert report["closure"]["built"].startswith("/nix/store/")
     assert report["away_s"]["kexec"] > 0
     assert report["away_s"]["reboot"] > 0
+
+
+def test_no_secret_is_where_it_must_not_be(lab: Lab, secrets: tuple[str, ...]) -> None:
+    assert lab.ssh_local(["cat", "/etc/secret-of-the-user"]) == secrets[-1]
+    assert leaks.in_files(lab.run_dir, secrets) == []
+    assert leaks.on_machine(lab, secrets, "/etc/secret-of-the-user") == []
 
 
 def test_installed_machine_is_proved_from_outside_the_flow(lab: Lab) -> None:

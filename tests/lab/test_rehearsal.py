@@ -8,6 +8,7 @@ import pytest
 from lab.flow_runs import ended, phases_done, report_of, start
 from lab.operator import Operator
 from lab.runtime import Lab
+from tests.lab import leaks
 
 pytestmark = pytest.mark.lab
 
@@ -36,8 +37,11 @@ def test_install_is_refused_without_a_rehearsal(lab: Lab, demanding: Operator) -
 
 def test_rehearsal_comes_back_and_lets_the_install_begin(lab: Lab, demanding: Operator) -> None:
     boot_id = lab.ssh_local(BOOT_ID).strip()
+    secrets = leaks.node_secrets(lab)
+    leaks.mark_files(lab)
     run_id = start(demanding, "rehearse/cottage")
-    run = ended(demanding, run_id)
+    with leaks.in_arguments(lab, secrets) as shown:
+        run = ended(demanding, run_id)
     assert run["state"]["type"] == "COMPLETED", run["state"]["message"]
     report = report_of(demanding, run_id)
     boots = report["boot_id"]
@@ -49,6 +53,9 @@ def test_rehearsal_comes_back_and_lets_the_install_begin(lab: Lab, demanding: Op
     assert report["away_s"]["reboot"] > 0
     assert report["path"] in ("direct", "relay")
     assert "partition" not in {phase["name"] for phase in report["phases"]}
+    assert shown == set()
+    assert leaks.on_machine(lab, secrets) == []
+    assert leaks.in_files(lab.run_dir, secrets) == []
 
     run_id = start(demanding)
     ends = time.monotonic() + 120

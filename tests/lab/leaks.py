@@ -1,0 +1,110 @@
+"""Looks for a machine's secrets where they must not be: logs, databases, stores, process lists, the origin."""
+
+import base64
+import json
+import re
+import subprocess
+import threading
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+from lab.runtime import Lab
+
+STATE: Final = "/var/lib/tailscale/tailscaled.state"
+SAMPLE_EVERY_S: Final = 1.0
+
+# The operator's own copies, and what the lab itself is made of.
+ALLOWED: Final = ("vault", "secrets", "tailnet", "operator_key")
+_PIECE: Final = 1 << 20
+
+_ARGUMENTS: Final = "cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\000' ' '"
+# Secrets come on standard input; $@ are files that may hold them. What is compressed is looked into as well. With a
+# mark, only what is newer than that: an origin is large.
+_HOLDERS: Final = """
+umask 077; mkdir -p /run/leaks; cat >/run/leaks/secrets
+newer=; [ ! -e /var/lib/leaks-since ] || newer='-newer /var/lib/leaks-since'
+find / -xdev -type f $newer | while read -r file; do
+  for allowed; do case $file in "$allowed"*) continue 2 ;; esac; done
+  { cat "$file"; gzip -dc <"$file"; } 2>/dev/null | grep -aqF -f /run/leaks/secrets && echo "$file"
+done
+rm -rf /run/leaks
+"""
+
+
+def node_secrets(lab: Lab) -> tuple[str, ...]:
+    """Return the private keys in the machine's Tailscale state: as text, and as they stand in the file."""
+    state: dict[str, str] = json.loads(lab.ssh_local(["cat", STATE]))
+    found = []
+    for value in state.values():
+        plain = base64.b64decode(value).decode("utf-8", "replace")
+        for key in re.findall(r"privkey:([0-9a-f]{64})", plain):
+            found.append(key)
+            # Base64 has three ways to write it, by where it begins; the one in the file is among them.
+            found += [base64.b64encode(b"x" * shift + key.encode())[4:-4].decode() for shift in range(3)]
+    assert found, "the state has no private key"
+    return tuple(found)
+
+
+def in_files(folder: Path, secrets: Sequence[str]) -> list[str]:
+    """Return the files of the operator that hold a secret, compressed or not, in names or content."""
+    wanted = [secret.encode() for secret in secrets]
+    found = []
+    for path in sorted(folder.rglob("*")):
+        parts = path.relative_to(folder).parts
+        if any(part in ALLOWED for part in parts) or path.suffix == ".qcow2" or path.is_symlink():
+            continue
+        if any(secret in path.name for secret in secrets):
+            found.append(f"{path} (its name)")
+        if path.is_file() and any(secret in content for content in _contents(path) for secret in wanted):
+            found.append(str(path))
+    return found
+
+
+def _contents(path: Path) -> Iterator[bytes]:
+    """Yield a file's content in pieces that overlap, and once more as what it holds if it is compressed."""
+    for unpack in (None, zlib.decompressobj(wbits=47)):
+        before = b""
+        with path.open("rb") as file, suppress(zlib.error):
+            while piece := file.read(_PIECE):
+                piece = unpack.decompress(piece) if unpack else piece
+                yield before + piece
+                before = piece[-256:]
+
+
+def mark_files(lab: Lab) -> None:
+    """Let `on_machine` look only at what is written on the machine from now on."""
+    lab.ssh_local(["sh", "-c", "touch /var/lib/leaks-since; sync; sleep 1"])
+
+
+def on_machine(lab: Lab, secrets: Sequence[str], *allowed: str) -> list[str]:
+    """Return the files of the machine that hold a secret, beside Tailscale's own and those that may.
+
+    After `mark_files` in this boot or, on the same disk, an earlier one: the files that were written since.
+    """
+    argv = ["sh", "-c", _HOLDERS, "holders", "/var/lib/tailscale/", "/proc/", *allowed]
+    return lab.ssh_local(argv, stdin="".join(f"{secret}\n" for secret in secrets)).splitlines()
+
+
+@contextmanager
+def in_arguments(lab: Lab, secrets: Sequence[str]) -> Iterator[set[str]]:
+    """Look at all processes' arguments here and on the machine while the body runs; hand out those with a secret."""
+    found: set[str] = set()
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(SAMPLE_EVERY_S):
+            seen = subprocess.run(["sh", "-c", _ARGUMENTS], capture_output=True, text=True, check=False).stdout
+            with suppress(subprocess.SubprocessError):
+                seen += lab.ssh_local(["sh", "-c", _ARGUMENTS])
+            found.update(secret[:8] for secret in secrets if secret in seen)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield found
+    finally:
+        over.set()
+        watcher.join()

@@ -1,0 +1,104 @@
+"""Three disks with other names in the installer than in the origin: one is wiped, the others stay as they are."""
+
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from lab.flow_runs import ended, phases_done, start
+from lab.operator import Operator
+from lab.runtime import Lab
+
+pytestmark = pytest.mark.lab
+
+OURS = "COTTAGE0001"
+OTHERS = ("DATA0001", "THIRD0001")
+
+
+def name_of(lab: Lab, serial: str) -> str:
+    """Return what the kernel that runs calls a disk."""
+    return lab.ssh_local(["readlink", "-f", f"/dev/disk/by-id/virtio-{serial}"]).strip()
+
+
+def digest(lab: Lab, serial: str) -> str:
+    return lab.ssh_local(["sh", "-c", f"sha256sum </dev/disk/by-id/virtio-{serial}"]).split()[0]
+
+
+def beginning(lab: Lab, serial: str) -> str:
+    """Return the digest of a disk's partition table and boot code, which its running system does not change."""
+    return lab.ssh_local(["sh", "-c", f"head -c 1048576 /dev/disk/by-id/virtio-{serial} | sha256sum"]).split()[0]
+
+
+@pytest.fixture
+def others(lab: Lab) -> Iterator[dict[str, str]]:
+    """The machine in its origin with three disks, two of them with content: their digests."""
+    lab.start_over()
+    lab.plug_in_disk("THIRD0001")
+    fill = "udevadm settle --timeout=30; head -c 4M /dev/urandom >/dev/disk/by-id/virtio-{}; sync"
+    for serial in OTHERS:
+        lab.ssh_local(["sh", "-c", fill.format(serial)])
+    assert [name_of(lab, serial) for serial in (OURS, *OTHERS)] == ["/dev/vda", "/dev/vdb", "/dev/vdc"]
+    yield {serial: digest(lab, serial) for serial in OTHERS}
+    lab.power_off()
+    lab.power_on()
+
+
+def until_done(operator: Operator, run_id: str, phase: str) -> None:
+    ends = time.monotonic() + 300
+    while phase not in phases_done(operator, run_id):
+        assert time.monotonic() < ends, (
+            f"{phase} was not done; the run is {operator.api(f'/flow_runs/{run_id}')['state']}"
+        )
+        time.sleep(0.2)
+
+
+@contextmanager
+def flake_with(lab: Lab, device: str) -> Iterator[None]:
+    """Let the inventory name another flake, whose disko configuration names this device."""
+    flake = lab.run_dir / "flake-of-another-disk"
+    shutil.copytree(lab.run_dir / "flake", flake, symlinks=True)
+    (flake / "flake.nix").write_text(
+        (flake / "flake.nix").read_text().replace(f"/dev/disk/by-id/virtio-{OURS}", device)
+    )
+    inventory = lab.run_dir / "hosts.toml"
+    plain = inventory.read_text()
+    inventory.write_text(plain.replace(f"path:{lab.run_dir / 'flake'}", f"path:{flake}"))
+    try:
+        yield
+    finally:
+        inventory.write_text(plain)
+        shutil.rmtree(flake)
+
+
+def test_the_right_disk_is_wiped_under_another_name(lab: Lab, operator: Operator, others: dict[str, str]) -> None:
+    run_id = start(operator)
+    until_done(operator, run_id, "reconnect")
+    assert [name_of(lab, serial) for serial in (OURS, *OTHERS)] == ["/dev/vdb", "/dev/vdc", "/dev/vda"]
+    run = ended(operator, run_id)
+    assert run["state"]["type"] == "COMPLETED", run["state"]["message"]
+    assert lab.ssh_local(["readlink", "/run/booted-system"]).startswith("/nix/store/")
+    assert {serial: digest(lab, serial) for serial in OTHERS} == others
+
+
+def test_a_name_that_is_another_disk_by_then_stops_the_run(
+    lab: Lab, operator: Operator, others: dict[str, str]
+) -> None:
+    table = beginning(lab, OURS)
+    with flake_with(lab, "/dev/vda"):
+        run_id = start(operator)
+        ends = time.monotonic() + 120
+        while (state := operator.api(f"/flow_runs/{run_id}")["state"])["type"] != "PAUSED":
+            assert time.monotonic() < ends, f"nobody was asked: {state}"
+            time.sleep(0.5)
+        operator.api(f"/flow_runs/{run_id}/resume", {"run_input": {"host": "cottage"}})
+        run = ended(operator, run_id)
+    assert run["state"]["type"] == "FAILED"
+    message = run["state"]["message"]
+    assert "/dev/vda" in message
+    assert OURS in message
+    assert "THIRD0001" in message
+    assert name_of(lab, "THIRD0001") == "/dev/vda"
+    assert {serial: digest(lab, serial) for serial in OTHERS} == others
+    assert beginning(lab, OURS) == table
