@@ -1,15 +1,21 @@
 """Serves the deployments of each host of the inventory to the Prefect server: `install/NAME` and `rehearse/NAME`."""
 
+import ipaddress
 import os
 import sys
 from typing import Any
+from urllib.parse import urlsplit
 
 from prefect import Flow, serve
 from prefect.deployments.runner import RunnerDeployment
 from prefect.settings import (
+    PREFECT_API_AUTH_STRING,
+    PREFECT_API_KEY,
+    PREFECT_API_URL,
     PREFECT_CLIENT_MAX_RETRIES,
     PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
     PREFECT_RUNNER_POLL_FREQUENCY,
+    PREFECT_SERVER_API_HOST,
     temporary_settings,
 )
 
@@ -19,12 +25,44 @@ from flows.rehearse import rehearse
 from tasks.model.errors import HoldfastError
 from tasks.model.host import Host, load_inventory
 from tasks.model.settings import PROJECT, settings
+from tasks.remote.text import printable
 
 # Prefect's own 10 s would be most of the wait between `deployment run` and Running.
 POLL_S = 1
 
 # With waits of 2, 4, … s between them: a run outlives some eight minutes without its server. Prefect's own 5 are one.
 REQUEST_RETRIES = 8
+
+
+def who_may_reach(api_url: str, *, server_host: str, authenticated: bool) -> str:
+    """Return a warning if others than this machine's users may command the Prefect server; empty if none may.
+
+    Whoever can talk to it can start installs, approve them, and run code as the worker (docs/security.md).
+
+    Args:
+        api_url: where the server is asked; empty for one that Prefect starts by itself, on loopback.
+        server_host: the address that a server started with the same settings listens on.
+        authenticated: whether a key or password is set to ask it with.
+
+    """
+    if authenticated or not api_url:
+        return ""
+    asked = urlsplit(api_url).hostname or ""
+    where = next((host for host in (asked, server_host) if not _is_loopback(host)), "")
+    if not where:
+        return ""
+    return (
+        f"the Prefect server at {printable(where)} asks for no password: whoever reaches it can install machines."
+        " Hint: let it listen on 127.0.0.1, or set PREFECT_SERVER_API_AUTH_STRING there and PREFECT_API_AUTH_STRING"
+        " here."
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def deployments(host: Host) -> tuple[RunnerDeployment, ...]:
@@ -61,6 +99,13 @@ def main() -> int:
     except HoldfastError as error:
         print(f"serve: {error}", file=sys.stderr)
         return 2
+    warning = who_may_reach(
+        PREFECT_API_URL.value() or "",
+        server_host=PREFECT_SERVER_API_HOST.value(),
+        authenticated=bool(PREFECT_API_KEY.value() or PREFECT_API_AUTH_STRING.value()),
+    )
+    if warning:
+        print(f"serve: {warning}", file=sys.stderr)
     os.chdir(PROJECT)  # the entrypoints are relative to it
     told = {
         PREFECT_RUNNER_POLL_FREQUENCY: POLL_S,

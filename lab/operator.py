@@ -108,7 +108,10 @@ class Operator:
 
     def start_server(self) -> None:
         """Start the Prefect server and wait until it answers; it goes on with the database that is there."""
-        self._start("server", [sys.executable, "-m", "prefect", "server", "start", "--port", str(self.port)])
+        self._start(
+            "server",
+            [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(self.port)],
+        )
         self._until("server", "the Prefect server", SERVER_DEADLINE_S, lambda: self._answers("/health"))
 
     def restart_server(self, *, away_s: float) -> None:

@@ -23,6 +23,7 @@ from pydantic import BaseModel
 
 from tasks.model.errors import HoldfastError, NeverCame, Restarted, Unreachable
 from tasks.model.facts import Facts
+from tasks.model.host import NAME
 from tasks.model.settings import settings
 from tasks.record.journal import Journal, Stopwatch
 from tasks.record.lines import Lines
@@ -198,4 +199,6 @@ def _write_report() -> None:
     flow = str(flow_run.get_flow_name())
     report = assemble(run_id(), flow, host, journal().entries(), peak_rss_bytes=peak_kib * 1024)
     journal().report.write_text(report.model_dump_json(indent=2) + "\n")
-    create_markdown_artifact(report.to_markdown(), key=f"report-{report.host}", description="What this run did")
+    # A run may be started with any text for a host, and Prefect takes no other keys.
+    key = f"report-{host if NAME.fullmatch(host) else 'unknown'}"
+    create_markdown_artifact(report.to_markdown(), key=key, description="What this run did")

@@ -4,7 +4,7 @@ import shlex
 from dataclasses import dataclass
 from typing import Final
 
-from tasks.remote.text import printable
+from tasks.remote.text import LONGEST_LINE, printable
 
 LAST_LINES: Final = 10
 
@@ -33,7 +33,7 @@ class CommandResult:
     def summary(self) -> str:
         """Say in one line what ran where, how it ended, and the last lines that it wrote."""
         said = (self.stderr.strip() or self.stdout.strip()).splitlines()[-LAST_LINES:]
-        tail = " | ".join(printable(line.strip()) for line in said if line.strip())
+        tail = " | ".join(printable(line.strip()[:LONGEST_LINE]) for line in said if line.strip())
         command = printable(" ".join(shlex.join(self.argv).split()))
         if len(command) > 120:
             command = command[:117] + "..."

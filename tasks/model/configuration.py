@@ -140,6 +140,8 @@ def parse_configuration(output: str) -> Configuration:
     """
     try:
         return Configuration.model_validate(json.loads(output))
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise ValueError(f"{'.'.join(map(str, first['loc']))[:100]}: {first['msg']}") from None

@@ -1,9 +1,15 @@
 """Errors, one class for each thing that the user has to do next.
 
-Every error is one line and carries a hint; where a command failed, it carries the whole result too.
+Every error is one line and carries a hint; where a command failed, it carries the whole result too. What an error
+quotes may come from the target or the network, so message and hint are made printable, and bounded, here.
 """
 
+from typing import Final
+
 from tasks.model.command import CommandResult
+from tasks.remote.text import printable
+
+LONGEST: Final = 4000
 
 
 class HoldfastError(Exception):
@@ -16,13 +22,18 @@ class HoldfastError(Exception):
     """
 
     def __init__(self, message: str, *, hint: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+        super().__init__(_one_line(message))
+        self.message = _one_line(message)
+        self.hint = _one_line(hint)
 
     def __str__(self) -> str:
         """Message and hint in one line."""
         return f"{self.message} Hint: {self.hint}" if self.hint else self.message
+
+
+def _one_line(text: str) -> str:
+    shown = printable(text[: LONGEST + 1])
+    return shown if len(shown) <= LONGEST else shown[: LONGEST - 1] + "…"
 
 
 class ConfigError(HoldfastError):

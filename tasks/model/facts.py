@@ -200,6 +200,8 @@ def _shown(text: str) -> str:
     return text
 
 
+# Up to the year 5138: what is beyond that, or no number, no clock can show.
+_Seconds = Annotated[float, Field(ge=0, le=1e11)]
 _MarkText = Annotated[str, Field(max_length=LONGEST), AfterValidator(_shown)]
 
 
@@ -222,8 +224,8 @@ class InstallerMark(BaseModel):
     run_id: _MarkText | None = None
     origin_boot_id: _MarkText | None = None
     state: _MarkText
-    dead_man_at: float | None = None
-    dead_man_s: float | None = None
+    dead_man_at: _Seconds | None = None
+    dead_man_s: _Seconds | None = None
 
 
 class PartitionMark(BaseModel):

@@ -23,7 +23,7 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 
 from tasks.model.errors import ConfigError
-from tasks.model.reference import Download, is_path, parse_download, resolve_image, resolve_reference
+from tasks.model.reference import Download, at_home, is_path, parse_download, resolve_image, resolve_reference
 from tasks.model.settings import PROJECT, settings
 from tasks.tailnet.identity import is_of_tailnet
 
@@ -50,7 +50,9 @@ class Approval(StrEnum):
 
 def _from_inventory(path: Path, info: ValidationInfo) -> Path:
     base: Path = (info.context or {}).get("folder", Path())
-    return (base / path.expanduser()).absolute()
+    if "\0" in str(path):
+        raise ValueError("no path holds a NUL")
+    return (base / at_home(path)).absolute()
 
 
 InventoryPath = Annotated[Path, AfterValidator(_from_inventory)]
@@ -307,7 +309,7 @@ def load_inventory(path: Path) -> Inventory:
         raise ConfigError(f"there is no inventory {path}.", hint=hint) from None
     except OSError as error:
         raise ConfigError(f"the inventory {path} cannot be read: {error.strerror}.", hint=hint) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # beside tomllib's own: bytes, a NUL in the path, a number too long
         raise ConfigError(f"{path} is no TOML: {error}.", hint="Correct that line.") from error
     defaults = tables.pop("defaults", {})
     for name, table in {"defaults": defaults, **tables}.items():
@@ -345,7 +347,10 @@ def chosen_host(
     if way:
         told["way"] = way
     if image:
-        told["kexec"] = resolve_image(image, Path.cwd())
+        try:
+            told["kexec"] = resolve_image(image, Path.cwd())
+        except ValueError as error:
+            raise ConfigError(f"the run's parameters: image is {image!r:.120}: {error}.", hint="Correct it.") from error
     elif (way or host.way) == Way.STANDARD and not (host.way is Way.STANDARD and "kexec" in host.model_fields_set):
         told["kexec"] = resolve_image(settings().standard_image, Path.cwd())
     if not told:

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping
 from typing import Final
 
@@ -14,7 +13,7 @@ from tasks.model.host import Host, Way
 from tasks.model.image import Image
 from tasks.model.stage import Stage
 from tasks.model.target import Machine, in_mib, machine_of
-from tasks.remote.text import printable
+from tasks.remote.text import in_markdown
 from tasks.tailnet.identity import Identity
 
 LONGEST_CELL: Final = 160
@@ -290,9 +289,4 @@ def _table(disks: tuple[PlannedDisk, ...]) -> list[str]:
 
 
 def _cell(text: str) -> str:
-    """Make text harmless in a Markdown table: no markup, no HTML, no control characters, one line."""
-    plain = printable(text)
-    short = plain if len(plain) <= LONGEST_CELL else plain[: LONGEST_CELL - 1] + "…"
-    entities = short.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    # A colon behind a scheme would make a link of its own.
-    return re.sub(r"([\\`*_{}\[\]()#+!|~$^=-])", r"\\\1", entities).replace("://", ":&#47;&#47;")
+    return in_markdown(text, LONGEST_CELL)

@@ -62,16 +62,45 @@ def resolve_reference(reference: str, folder: Path) -> str:
     """Return a flake reference, or a path, with a relative path made to start at a folder.
 
     `./result`, `.#kexec`, `path:../flake` and `git+file:.` are such; `github:…` and names of the registry are left.
+
+    Raises:
+        ValueError: no path can be so.
+
     """
     scheme = next((prefix for prefix in ("path:", "git+file:") if reference.startswith(prefix)), "")
     path, hash_, attribute = reference.removeprefix(scheme).partition("#")
     if not re.match(r"(\.{1,2}|~)(/|$)", path):
         return reference
-    return f"{scheme}{(folder / Path(path).expanduser()).resolve()}{hash_}{attribute}"
+    return f"{scheme}{_resolved(folder, path)}{hash_}{attribute}"
 
 
 def resolve_image(reference: str, folder: Path) -> str:
-    """Return the reference of an image with a relative path made to start at a folder: `result` is one too."""
+    """Return the reference of an image with a relative path made to start at a folder: `result` is one too.
+
+    Raises:
+        ValueError: no path can be so.
+
+    """
     if is_path(reference):
-        return str((folder / Path(reference).expanduser()).resolve())
+        return str(_resolved(folder, reference))
     return resolve_reference(reference, folder)
+
+
+def at_home(path: Path) -> Path:
+    """Return a path with its `~` filled in.
+
+    Raises:
+        ValueError: it begins with the name of a user whom nobody knows.
+
+    """
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        raise ValueError("its ~ names no user of this machine") from error
+
+
+def _resolved(folder: Path, path: str) -> Path:
+    try:
+        return (folder / at_home(Path(path))).resolve()
+    except (RuntimeError, OSError) as error:
+        raise ValueError("its links go round in a circle, or it is too long") from error

@@ -1,12 +1,14 @@
 """Command lines for nix (2.18 and newer), and parsers of what it prints."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from tasks.model.reference import Download
 from tasks.model.settings import settings
+from tasks.remote.text import LONGEST_LINE, printable
 
 # What an operator has not switched on for good.
 _FEATURES: Final = ("--extra-experimental-features", "nix-command flakes")
@@ -19,6 +21,7 @@ _PARTS_OF: Final = (
 )
 _DEVICES_OF: Final = "disks: builtins.mapAttrs (_: disk: disk.device) disks"
 _DESCRIBE: Final = Path(__file__).with_name("describe.nix")
+_COLOUR: Final = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def nixos(flake: str, attribute: str) -> str:
@@ -190,7 +193,7 @@ class CopyProgress:
         try:
             event = json.loads(line.removeprefix("@nix "))
             return self._event(event)
-        except (ValueError, KeyError, TypeError, IndexError):
+        except (ValueError, KeyError, TypeError, IndexError, RecursionError):
             # The format is internal to nix: what it may become does no harm to the copy.
             return None
 
@@ -198,21 +201,39 @@ class CopyProgress:
         action = event["action"]
         if action == "start" and event["type"] == self._COPY_PATH:
             self._copied[event["id"]] = 0
-            return str(event["text"])
+            return _shown(event["text"])
         if action == "start" and event["type"] == self._COPY_PATHS:
             # "copying 12 paths" (nix's src/libstore/store-api.cc)
-            counts = [int(word) for word in str(event["text"]).split() if word.isdecimal()]
+            counts = [int(word) for word in str(event["text"]).split() if re.fullmatch("[0-9]{1,9}", word)]
             self.missing = counts[0] if counts else None
         if action == "result" and event["type"] == self._PROGRESS and event["id"] in self._copied:
-            self._copied[event["id"]] = int(event["fields"][0])
-            self._expected[event["id"]] = int(event["fields"][1])
+            done, expected = event["fields"][:2]
+            self._copied[event["id"]], self._expected[event["id"]] = _bytes(done), _bytes(expected)
         if action == "msg" and event["level"] <= self._LOUDEST:
-            return str(event["msg"])
+            return _shown(event["msg"])
         return None
 
 
+def _bytes(value: object) -> int:
+    if not isinstance(value, int) or not 0 <= value < 2**63:
+        raise ValueError("that is no number of bytes")
+    return value
+
+
+def _shown(text: object) -> str:
+    """Return nix's text for a log: one line, without its colours, and what else may act on a terminal escaped.
+
+    A part of it comes from the target's store: JSON hides control characters from the reader of the lines.
+    """
+    lines = _COLOUR.sub("", str(text)[:LONGEST_LINE]).split("\n")
+    return printable(" | ".join(line.strip() for line in lines if line.strip()))
+
+
 def _table(output: str) -> dict[str, Any]:
-    value = json.loads(output)
+    try:
+        value = json.loads(output)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
     if not isinstance(value, dict):
         raise ValueError("it is no JSON object")
     return value

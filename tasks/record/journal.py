@@ -3,13 +3,13 @@
 Prefect knows the same, but later, and only while its server answers.
 """
 
-import json
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, JsonValue
+from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
 Outcome = Literal["done", "failed"]
 
@@ -64,15 +64,23 @@ class Journal:
 
     def add(self, entry: Entry) -> None:
         """Append an entry."""
-        with (self.folder / "journal.jsonl").open("a") as journal:
-            journal.write(entry.model_dump_json() + "\n")
+        line = f"{entry.model_dump_json()}\n".encode()
+        with (self.folder / "journal.jsonl").open("ab+") as journal:
+            if journal.tell():
+                journal.seek(-1, os.SEEK_END)
+                # What a power cut left unfinished must not swallow this one.
+                line = line if journal.read() == b"\n" else b"\n" + line
+            journal.write(line)
 
     def entries(self) -> Iterator[Entry]:
-        """Read the entries, oldest first."""
+        """Read the entries, oldest first; a line that a power cut left unfinished is passed over."""
         path = self.folder / "journal.jsonl"
         if path.exists():
-            for line in path.read_text().splitlines():
-                yield Entry.model_validate(json.loads(line))
+            for line in path.read_bytes().split(b"\n"):
+                try:
+                    yield Entry.model_validate_json(line)
+                except ValidationError:
+                    continue
 
 
 class Stopwatch:

@@ -1,16 +1,22 @@
 """The report of a run, made from its journal: what was done, how long it took, and what proves it."""
 
 import platform
+import re
 import time
 from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from typing import Final, Literal
 
-from pydantic import BaseModel, ConfigDict, JsonValue
+from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
 from tasks import __version__
 from tasks.record.journal import Entry
+from tasks.remote.text import in_markdown
 
+LONGEST: Final = 256
+LONGEST_ERROR: Final = 4000
+# Boot ids, node keys, store paths.
+_PLAIN: Final = re.compile(r"[A-Za-z0-9:/+._?=-]{1,256}")
 REHEARSAL: Final = "rehearse"
 DONE: Final = "Nothing is left to do: log in over the tailnet. The vault keeps a copy of the old state."
 REHEARSED: Final = (
@@ -95,32 +101,42 @@ class Report(Frozen):
     def to_markdown(self) -> str:
         """Return the report as the artifact in Prefect's UI."""
         rows = "\n".join(
-            f"| {phase.name} | {phase.outcome} | {phase.seconds:.1f} | {phase.attempts} |" for phase in self.phases
+            f"| {in_markdown(phase.name, LONGEST)} | {in_markdown(phase.outcome, LONGEST)} | {phase.seconds:.1f} "
+            f"| {phase.attempts} |"
+            for phase in self.phases
         )
         stages = "\n".join(
-            f"| {stage} | `{self.boot_id[stage] or '?'}` | {_who(self.identity[stage])} |" for stage in self.boot_id
+            f"| {stage} | {_shown(self.boot_id[stage])} | {_who(self.identity[stage])} |" for stage in self.boot_id
         )
         return (
-            f"# {self.flow} {self.host}: {self.outcome} after {self.seconds:.0f} s\n\n"
-            + (f"> {self.error}\n\n" if self.error else "")
+            f"# {self.flow} {in_markdown(self.host, LONGEST)}: {self.outcome} after {self.seconds:.0f} s\n\n"
+            + (f"> {in_markdown(self.error, LONGEST_ERROR)}\n\n" if self.error else "")
             + f"| phase | outcome | seconds | attempts |\n|---|---|---:|---:|\n{rows}\n\n"
             f"| stage | boot id | identity |\n|---|---|---|\n{stages}\n\n"
-            f"- built: `{self.closure.built or '?'}`\n"
-            + ("" if self.flow == REHEARSAL else f"- booted: `{self.closure.booted or '?'}`\n")
+            f"- built: {_shown(self.closure.built)}\n"
+            + ("" if self.flow == REHEARSAL else f"- booted: {_shown(self.closure.booted)}\n")
             + f"- away: {_seconds(self.away_s.kexec)} for kexec, {_seconds(self.away_s.reboot)} for the reboot; "
-            f"path: {self.path}\n- outside any phase: {self.outside_phases_s:.1f} s; "
+            f"path: {in_markdown(self.path, LONGEST)}\n- outside any phase: {self.outside_phases_s:.1f} s; "
             f"memory of the flow: {self.peak_rss_bytes / 1e6:.0f} MB\n\n**Next:** {self._next()}\n"
         )
 
     def _next(self) -> str:
         """Say what the user does now."""
         if self.flow == REHEARSAL:
-            return REHEARSED.format(host=self.host) if self.outcome == "done" else NOT_REHEARSED
+            return REHEARSED.format(host=in_markdown(self.host, LONGEST)) if self.outcome == "done" else NOT_REHEARSED
         return DONE if self.outcome == "done" else FAILED
 
 
 def _who(identity: NodeIdentity | None) -> str:
-    return f"`{identity.node_key[:24]}…` {', '.join(identity.addresses)}" if identity else "none"
+    if identity is None:
+        return "none"
+    return f"{_shown(identity.node_key[:24])}… {in_markdown(', '.join(identity.addresses), LONGEST)}"
+
+
+def _shown(text: str | None) -> str:
+    """Return what was read on the target as code, if it is what it should be; anything else without any meaning."""
+    plain = text or "?"
+    return f"`{plain}`" if _PLAIN.fullmatch(plain) else in_markdown(plain, LONGEST)
 
 
 def _seconds(value: float | None) -> str:
@@ -197,8 +213,11 @@ def _text(value: JsonValue) -> str | None:
 
 
 def _number(value: JsonValue) -> float | None:
-    return float(value) if isinstance(value, int | float) else None
+    return float(value) if isinstance(value, int | float) and abs(value) < 1e12 else None
 
 
 def _identity(value: JsonValue) -> NodeIdentity | None:
-    return NodeIdentity.model_validate(value) if isinstance(value, dict) else None
+    try:
+        return NodeIdentity.model_validate(value) if isinstance(value, dict) else None
+    except ValidationError:
+        return None

@@ -12,6 +12,7 @@ from tasks.remote.connection import Connection
 from tasks.remote.extra_files import put_extra_files
 from tasks.remote.mounting import ROOT
 from tasks.remote.state import put_state
+from tasks.remote.text import LONGEST_LINE, printable
 from tasks.tailnet.giving_back import state_to_give_back
 from tasks.tailnet.identity import Identity
 
@@ -50,7 +51,7 @@ def carry_over(
     done = target.run_script(
         script("carry-over.sh"), ["--system", built.toplevel, ROOT, *wanted], timeout_s=TIMEOUT_S, on_line=on_line
     )
-    what = done.stdout.split()
+    what = [printable(word) for word in done.stdout[:LONGEST_LINE].split()]
     if archive:
         put_state(target, archive, ROOT, built.toplevel, timeout_s=TIMEOUT_S)
         what.append("tailscale-state of the vault")

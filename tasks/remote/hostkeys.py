@@ -6,7 +6,6 @@ The file format is that of sshd(8), "SSH_KNOWN_HOSTS FILE FORMAT".
 """
 
 import base64
-import binascii
 import fcntl
 import fnmatch
 import hashlib
@@ -41,10 +40,10 @@ class HostKey:
             return None
         try:
             raw = base64.b64decode(fields[1], validate=True)
-        except binascii.Error:
+            name = fields[0].encode("ascii")
+        except ValueError:  # also for text that is not ASCII, which is no binascii.Error
             return None
         # The blob repeats the type, behind four bytes that hold its length (RFC 4253, section 6.6).
-        name = fields[0].encode()
         if raw[: 4 + len(name)] != len(name).to_bytes(4, "big") + name:
             return None
         return cls(kind=fields[0], blob=fields[1])
@@ -153,7 +152,7 @@ def _names(endpoint: Endpoint) -> list[str]:
 
 def _look_up(file: Path, names: Sequence[str]) -> list[Expected]:
     try:
-        lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = file.read_text(encoding="utf-8", errors="replace").split("\n")
     except FileNotFoundError:
         return []
     except OSError as error:
@@ -202,7 +201,7 @@ def _is_hash_of(hashed: str, name: str) -> bool:
         return False
     try:
         salt, expected = base64.b64decode(parts[2]), base64.b64decode(parts[3])
-    except binascii.Error:
+    except ValueError:
         return False
     return hmac.compare_digest(hmac.digest(salt, name.lower().encode(), "sha1"), expected)
 

@@ -38,6 +38,16 @@ CIPHERS: Final = (
 logging.getLogger("paramiko").setLevel(logging.CRITICAL)
 
 
+class _Transport(paramiko.Transport):
+    """paramiko's, but what it trips over in a hostile server's packets is an SSHException, whatever it was."""
+
+    def get_exception(self) -> Exception | None:
+        error = super().get_exception()
+        if error is None or isinstance(error, paramiko.SSHException | EOFError | OSError):
+            return error
+        return paramiko.SSHException(f"what it sends is no SSH ({type(error).__name__})")
+
+
 class Link:
     """A connection that is logged in. Closed by `close`, or by its own watch when the target falls silent.
 
@@ -122,13 +132,14 @@ def open_link(endpoint: Endpoint, deadline: Deadline) -> Link:
     trust = hostkeys.trust_of(endpoint)
     stream = _open_wire(endpoint, deadline)
     try:
-        transport = paramiko.Transport(stream)  # type: ignore[arg-type]  # a socket-like object is enough
+        transport = _Transport(stream)  # type: ignore[arg-type]  # a socket-like object is enough
         transport.daemon = True
         try:
             _shake_hands(endpoint, stream, transport, trust, deadline)
             key = transport.get_remote_server_key()
             hostkeys.check(endpoint, trust, hostkeys.HostKey(key.get_name(), key.get_base64()))
             login_key = _log_in(endpoint, transport, deadline)
+            stream.trust()
         except BaseException:
             transport.close()
             raise

@@ -5,6 +5,7 @@ from typing import Final
 from tasks.model.facts import Facts, parse_facts
 from tasks.model.settings import script
 from tasks.remote.connection import Connection
+from tasks.remote.text import printable
 
 PROBE_S: Final = 60
 
@@ -25,4 +26,4 @@ def system_state(target: Connection) -> tuple[str, tuple[str, ...]]:
     listed = target.run(
         ["systemctl", "list-units", "--failed", "--plain", "--no-legend", "--no-pager"], timeout_s=PROBE_S
     )
-    return state, tuple(line.split()[0] for line in listed.stdout.splitlines() if line.strip())
+    return state, tuple(printable(line.split()[0])[:256] for line in listed.stdout.split("\n") if line.strip())

@@ -63,7 +63,8 @@ def look_up(config: Path | None, name: str, *, user: str, port: int) -> Looked:
             done = subprocess.run(
                 ["ssh", "-G", "-T", "-F", file.name, "--", name],
                 capture_output=True,
-                text=True,
+                encoding="utf-8",
+                errors="replace",
                 timeout=_ANSWER_WITHIN_S,
                 check=False,
                 stdin=subprocess.DEVNULL,
@@ -78,13 +79,21 @@ def look_up(config: Path | None, name: str, *, user: str, port: int) -> Looked:
     if done.returncode:
         said = printable(done.stderr.strip().replace("\n", " | "))
         raise ConfigError(f"OpenSSH refuses {config}: {said}.", hint=f"Try `ssh -G -F {config} {name}`.")
-    return parse(done.stdout)
+    try:
+        return parse(done.stdout)
+    except ValueError as error:
+        raise ConfigError(f"What `ssh -G {name}` says is not understood: {error}.", hint=f"See {config}.") from error
 
 
 def parse(output: str) -> Looked:
-    """Read what `ssh -G` prints: a line an option, its name in lower case, a space, its value."""
+    """Read what `ssh -G` prints: a line an option, its name in lower case, a space, its value.
+
+    Raises:
+        ValueError: it lacks address, port or user, or the port is no number.
+
+    """
     values: dict[str, list[str]] = {}
-    for line in output.splitlines():
+    for line in output.split("\n"):
         key, _, value = line.partition(" ")
         values.setdefault(key, []).append(value)
 
@@ -92,7 +101,10 @@ def parse(output: str) -> Looked:
         value = values.get(key, ["none"])[0]
         return None if value.lower() == "none" else value
 
-    files = [Path(value).expanduser() for value in values.get("identityfile", [])]
+    missing = [key for key in ("hostname", "port", "user") if key not in values]
+    if missing:
+        raise ValueError(f"it has no {missing[0]}")
+    files = [_home(value) for value in values.get("identityfile", [])]
     known = " ".join(values.get("userknownhostsfile", []) + values.get("globalknownhostsfile", []))
     return Looked(
         address=values["hostname"][0],
@@ -101,6 +113,14 @@ def parse(output: str) -> Looked:
         identity_files=tuple(file for file in files if file.is_file()),
         proxy_command=one("proxycommand"),
         proxy_jump=one("proxyjump"),
-        known_hosts=tuple(Path(file).expanduser() for file in known.split() if file != "none"),
+        known_hosts=tuple(_home(file) for file in known.split() if file != "none"),
         host_key_alias=one("hostkeyalias"),
     )
+
+
+def _home(text: str) -> Path:
+    """Return a path with its `~` filled in; that of a user whom nobody knows stays, and leads to no file."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        return Path(text)

@@ -1,6 +1,7 @@
 """Bytes from the target made into text that is safe to show, and kept in bounded memory."""
 
 import codecs
+import re
 from collections.abc import Callable
 from typing import Final
 
@@ -21,6 +22,21 @@ def _escaped(char: str) -> str:
         return " "
     code = ord(char)
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
+def in_markdown(text: str, longest: int) -> str:
+    """Make text harmless in Markdown, a table's cell too: no markup, no HTML, no control characters, one line.
+
+    Args:
+        text: what may come from the target.
+        longest: of more characters, so many are left, before the escaping.
+
+    """
+    plain = printable(text[: longest + 1])
+    short = plain if len(plain) <= longest else plain[: longest - 1] + "…"
+    entities = short.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    # A colon behind a scheme would make a link of its own.
+    return re.sub(r"([\\`*_{}\[\]()#+!|~$^=-])", r"\\\1", entities).replace("://", ":&#47;&#47;")
 
 
 class Lines:

@@ -22,7 +22,7 @@ from tasks.model.command import CommandResult
 from tasks.model.errors import CommandFailed, ConfigError, DeadlinePassed, UnexpectedState, Unreachable
 from tasks.remote.connection import Connection
 from tasks.remote.deadline import Deadline
-from tasks.remote.text import printable
+from tasks.remote.text import LONGEST_LINE, printable
 from tasks.remote.waiting import wait_for
 
 POLL_S: Final = 1.0
@@ -37,6 +37,8 @@ _PATTERN: Final = "holdfast-*.service"
 _LISTED: Final = f"Id,Description,Transient,{_PROPERTIES}"
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 _SPLIT: Final = "-- journal --"
+# It goes back to the target as an argument (systemd.journal-fields(7): text without a meaning).
+_CURSOR: Final = re.compile(r"[!-~]{1,1000}")
 
 # The state comes first: if it says that the unit ended, the journal read after it holds all lines.
 # $1 unit, $2 cursor or "", $3 lines.
@@ -88,10 +90,10 @@ class UnitState:
 
 def parse_state(shown: str) -> UnitState:
     """Read the output of `systemctl show`: `Key=value` lines."""
-    values = dict(line.split("=", 1) for line in shown.splitlines() if "=" in line)
+    values = _values(shown)
     active, sub = values.get("ActiveState", ""), values.get("SubState", "")
     code, status = _number(values.get("ExecMainCode")), _number(values.get("ExecMainStatus"))
-    invocation, result = values.get("InvocationID", ""), printable(values.get("Result", ""))
+    invocation, result = (printable(values.get(key, "")[:64]) for key in ("InvocationID", "Result"))
     if values.get("LoadState") != "loaded":
         return UnitState(Condition.ABSENT)
     if active in ("activating", "deactivating", "reloading") or (active == "active" and sub != "exited"):
@@ -130,7 +132,7 @@ def parse_units(shown: str) -> list[Unit]:
     """Read the output of `systemctl show` for several units: blocks of `Key=value` lines; others' are left out."""
     units = []
     for block in shown.split("\n\n"):
-        values = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
+        values = _values(block)
         name, work = values.get("Id", ""), values.get("Description", "")
         if values.get("Transient") == "yes" and name.endswith(".service") and _NAME.fullmatch(name):
             units.append(Unit(name, work, parse_state(block)))
@@ -157,8 +159,13 @@ def _list(target: Connection) -> list[Unit]:
     return parse_units(target.run(argv, timeout_s=ASK_TIMEOUT_S).stdout)
 
 
+def _values(shown: str) -> dict[str, str]:
+    # At newlines only: str.splitlines knows more ends of a line, with which one property could forge another.
+    return dict(line.split("=", 1) for line in shown.split("\n") if "=" in line)
+
+
 def _number(text: str | None) -> int:
-    return int(text) if text and text.isdecimal() else 0
+    return int(text) if text and re.fullmatch(r"[0-9]{1,9}", text) else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,19 +187,22 @@ class Entry:
 def parse_entries(output: str) -> list[Entry]:
     """Read the output of `journalctl -o json`; a line that is no entry is left out."""
     entries = []
-    for line in output.splitlines():
+    # At newlines only: a message may hold what str.splitlines takes for the end of a line.
+    for line in output.split("\n"):
         try:
             fields = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
-        if not isinstance(fields, dict) or not isinstance(fields.get("__CURSOR"), str):
+        cursor = fields.get("__CURSOR") if isinstance(fields, dict) else None
+        if not isinstance(cursor, str) or not _CURSOR.fullmatch(cursor):
             continue
         message = fields.get("MESSAGE")
         if isinstance(message, list):
             # Bytes that are no clean text come as a list of numbers.
             message = bytes(code & 0xFF for code in message if isinstance(code, int)).decode("utf-8", "replace")
-        text = printable(message) if isinstance(message, str) else ""
-        entries.append(Entry(fields["__CURSOR"], text, str(fields.get("_SYSTEMD_INVOCATION_ID", ""))))
+        text = printable(message[:LONGEST_LINE]) if isinstance(message, str) else ""
+        invocation = fields.get("_SYSTEMD_INVOCATION_ID")
+        entries.append(Entry(cursor, text, printable(invocation[:64]) if isinstance(invocation, str) else ""))
     return entries
 
 
@@ -357,7 +367,9 @@ class _Work:
                 break
             if other.name != waited_for:
                 waited_for = other.name
-                self._on_line(f"{other.name} still runs there ({printable(other.work)}); waiting for its end.")
+                self._on_line(
+                    f"{other.name} still runs there ({printable(other.work[:LONGEST_LINE])}); waiting for its end."
+                )
             if deadline.passed():
                 raise DeadlinePassed(
                     f"{other.name} on {target.endpoint} did not end within {deadline.allowed_s:g} s.",

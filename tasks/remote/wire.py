@@ -1,6 +1,7 @@
 """The byte stream to a target: directly over TCP, through a command, a SOCKS5 proxy or another SSH server."""
 
 import contextlib
+import errno
 import os
 import queue
 import signal
@@ -18,6 +19,9 @@ from tasks.remote.endpoint import Endpoint, ProxyCommand, Socks5
 from tasks.remote.text import printable
 
 T = TypeVar("T")
+
+# Banners and key exchange need some ten KiB; a server that nobody trusts yet must not fill the memory.
+MAX_BYTES_BEFORE_LOGIN: Final = 1024 * 1024
 
 _SOCKS_REPLIES: Final = {
     1: "general failure",
@@ -68,6 +72,7 @@ class Wire:
         self._close_carrier = close_carrier
         self.explain = explain
         self._heard_at = time.monotonic()
+        self._left: int | None = MAX_BYTES_BEFORE_LOGIN
         self._closed = False  # paramiko reads it, as it does on Python's own sockets
 
     def send(self, data: bytes) -> int:
@@ -78,7 +83,17 @@ class Wire:
         """See Stream."""
         data = self._stream.recv(size)
         self._heard_at = time.monotonic()
+        if self._left is not None:
+            self._left -= len(data)
+            if self._left < 0:
+                # With a number, which paramiko expects of every OSError.
+                said = f"it sent more than {MAX_BYTES_BEFORE_LOGIN} bytes before the login"
+                raise ConnectionError(errno.EMSGSIZE, said)
         return data
+
+    def trust(self) -> None:
+        """Take any number of bytes from now on: the host key is the right one, and we are logged in."""
+        self._left = None
 
     def settimeout(self, seconds: float | None) -> None:
         """See Stream."""

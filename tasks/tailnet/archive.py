@@ -15,7 +15,7 @@ import tarfile
 import zlib
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
@@ -26,6 +26,11 @@ from tasks.tailnet.identity import Identity
 MAX_ARCHIVE_BYTES: Final = 64 * 1024 * 1024
 MAX_UNPACKED_BYTES: Final = 64 * 1024 * 1024
 MAX_MEMBERS: Final = 2000
+# Of the headers that hold what the plain one has no room for. tarfile needs time that grows with the square of a pax
+# header (in Python before 3.11.10), and a level of recursion for each header before a file.
+MAX_PAX_BYTES: Final = 1024
+MAX_NAME_BYTES: Final = 8192
+MAX_EXTRA_HEADERS: Final = 2 * MAX_MEMBERS
 
 STATE_FILE: Final = "tailscaled.state"
 MAX_STATE_BYTES: Final = 4 * 1024 * 1024
@@ -87,7 +92,7 @@ def _read(archive: bytes) -> tuple[int, int, bytes | None]:
     # Unpacked here, and only so far, so that nothing inside tarfile can grow beyond the limit.
     plain = _gunzipped(archive)
     try:
-        with tarfile.open(fileobj=io.BytesIO(plain), mode="r:") as tar:
+        with tarfile.open(fileobj=io.BytesIO(plain), mode="r:", tarinfo=_bounded_headers()) as tar:
             for member in tar:
                 members += 1
                 if members > MAX_MEMBERS:
@@ -101,7 +106,7 @@ def _read(archive: bytes) -> tuple[int, int, bytes | None]:
             # tarfile takes a header that it cannot read for the end; tar on the target skips it and goes on.
             if plain[tar.offset :].strip(b"\0"):
                 raise NotTrusted("the state archive goes on after its end.", hint=_TAMPERED)
-    except (tarfile.TarError, ValueError, OverflowError, EOFError) as error:
+    except (tarfile.TarError, ValueError, OverflowError, EOFError, RecursionError) as error:
         raise NotTrusted(f"the state archive is damaged: {type(error).__name__}.", hint=_AGAIN) from error
     return members, unpacked, state
 
@@ -128,6 +133,26 @@ def _gunzipped(archive: bytes) -> bytes:
         # gzip on the target would unpack a second stream too, which nobody checked.
         raise NotTrusted("the state archive goes on after its end.", hint=_TAMPERED)
     return plain
+
+
+def _bounded_headers() -> type[tarfile.TarInfo]:
+    """Return what tarfile reads headers with: it refuses long ones, and many, before their content is looked at."""
+    longest = dict.fromkeys((tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE), MAX_PAX_BYTES)
+    longest |= dict.fromkeys((tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK), MAX_NAME_BYTES)
+    seen = 0
+
+    class Header(tarfile.TarInfo):
+        @classmethod
+        def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+            nonlocal seen
+            header = super().frombuf(buf, encoding, errors)
+            if header.type in longest:
+                seen += 1
+                if seen > MAX_EXTRA_HEADERS or not 0 <= header.size <= longest[header.type]:
+                    raise NotTrusted("the state archive has too many or too long extended headers.", hint=_TAMPERED)
+            return header
+
+    return Header
 
 
 def _safe_path(member: tarfile.TarInfo) -> PurePosixPath:
@@ -159,7 +184,8 @@ def _node_of(state: bytes) -> tuple[str, str]:
     preferences = _json(_value(store, profile), "the current profile")
     config = preferences.get("Config")
     config = config if isinstance(config, dict) else {}
-    match = _PRIVATE_KEY.fullmatch(str(config.get("PrivateNodeKey")))
+    private_key = config.get("PrivateNodeKey")
+    match = _PRIVATE_KEY.fullmatch(private_key) if isinstance(private_key, str) else None
     if match is None or not int(match[1], 16):
         raise NotTrusted(f"{STATE_FILE} has no node key.", hint="Log in to the tailnet on the target.")
     public = X25519PrivateKey.from_private_bytes(bytes.fromhex(match[1])).public_key().public_bytes_raw()

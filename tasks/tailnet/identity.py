@@ -197,7 +197,8 @@ def _time(value: Any) -> datetime | None:  # noqa: ANN401  parsed JSON
     try:
         # Go prints up to nine decimals, Python 3.11 reads any number of them.
         moment = datetime.fromisoformat(value)
-    except (TypeError, ValueError):
+        # In UTC, as it is shown; the first and the last day of all have no other zone.
+        moment = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except (TypeError, ValueError, OverflowError):
         return None
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     return moment if moment.year > 1 else None

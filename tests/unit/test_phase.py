@@ -68,3 +68,18 @@ def test_retry_keeps_the_other_phases(run: Run) -> None:
     run.failed("install")
     run.start = 2
     assert (key(partition), key(install)) == before
+
+
+@pytest.mark.parametrize(("host", "expected"), [("cottage", "report-cottage"), ("\x1b[2J Foo\n", "report-unknown")])
+def test_report_of_a_host_that_is_none_is_shown_all_the_same(
+    run: Run, monkeypatch: pytest.MonkeyPatch, host: str, expected: str
+) -> None:
+    keys: list[str] = []
+    known = SimpleNamespace(
+        get_id=lambda: "run-1", get_parameters=lambda: {"host": host}, get_flow_name=lambda: "install"
+    )
+    monkeypatch.setattr(phase, "flow_run", known)
+    monkeypatch.setattr(phase, "create_markdown_artifact", lambda _text, *, key, **_more: keys.append(key))
+    phase._write_report()
+    assert keys == [expected]
+    assert run.journal.report.is_file()
