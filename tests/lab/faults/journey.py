@@ -92,14 +92,14 @@ class Journey:
         """Press Retry."""
         retry(self.operator, self.run_id)
 
-    def reach(self, phase: str, deadline_s: float = 300) -> None:
+    def reach(self, phase: str, deadline_s: float = 600) -> None:
         """Wait until the run is in this phase."""
         before = set(PHASES[: PHASES.index(phase)])
         self._until(
             f"the run to reach {phase}", lambda: self._state() == "RUNNING" and before <= self._done(), deadline_s
         )
 
-    def past(self, phase: str, deadline_s: float = 300) -> None:
+    def past(self, phase: str, deadline_s: float = 600) -> None:
         """Wait until this phase is over."""
         self._until(f"the run to finish {phase}", lambda: phase in self._done(), deadline_s)
 

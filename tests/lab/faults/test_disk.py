@@ -15,7 +15,9 @@ printf '#!/bin/sh\\necho {name}: made to fail >&2\\nexit 1\\n' >"$program"; chmo
 _FILL = """
 set -e
 tune2fs -m 0 "$(findmnt -n -o SOURCE /mnt)" >/dev/null
-fallocate -l "$(df -k /mnt | tail -n 1 | tr -s ' ' | cut -d ' ' -f 4)K" /mnt/fill
+free=$(df -Pk /mnt | tail -n 1 | tr -s ' ' | cut -d ' ' -f 4)
+fallocate -l "$((free - 65536))K" /mnt/fill
+dd if=/dev/zero of=/mnt/fill.rest bs=1M 2>/dev/null || true
 """
 _MEND = 'program=$(command -v {name}); mv "$program.sound" "$program"'
 
@@ -38,7 +40,7 @@ def test_disko_copy_and_install_fail(journey: Journey) -> None:
         message = journey.ended("FAILED")
         assert "space" in message.lower(), message
         seen.where = journey.where()
-        journey.on_machine("rm /mnt/fill")
+        journey.on_machine("rm /mnt/fill /mnt/fill.rest")
         journey.on_machine(_BREAK.format(name="nixos-install"))
         journey.retry()
         seen.recovery = "Retry"
