@@ -41,6 +41,10 @@ install host target kexec="":
 rehearse host target="" kexec="":
     @{{python}} -m deployments.start rehearse "$@"
 
+# show what an install of HOST would do, disk by disk; changes nothing and needs no Prefect server
+plan host target="" kexec="":
+    @{{python}} -m deployments.plan "$@"
+
 # serve a deployment for each host of the inventory to the Prefect server
 serve:
     {{python}} -m deployments.serve

@@ -28,7 +28,7 @@ def rehearse(host: str, target: str | None = None, image: str | None = None) -> 
 
     """
     chosen = rehearsal_host(chosen_host(settings().inventory, host, target=target, image=image))
-    plan = preflight(chosen)
+    plan = preflight(chosen, rehearsal=True)
     built = build(chosen, plan)
     at_origin(chosen, plan, built)
     preserve(chosen, plan, built)

@@ -8,11 +8,16 @@ from prefect.input import RunInput
 from prefect.runtime import flow_run
 from pydantic import Field
 
+from tasks.model.approval import nothing_to_approve, while_nobody_comes, why_ask
 from tasks.model.errors import TargetRefused
-from tasks.model.host import Approval, Host
+from tasks.model.host import Host
 from tasks.model.plan import Plan
-from tasks.model.results import Result
+from tasks.model.results import Built, Result
+from tasks.model.stage import Stage
 from tasks.phase import journaled, say
+from tasks.remote.look import look
+from tasks.remote.reach import arrive
+from tasks.remote.units import has_begun
 
 POLL_S: Final = 2
 
@@ -23,19 +28,31 @@ class Approved(RunInput):
     host: str = Field(description="Type the host's name: its disks in the plan will be wiped")
 
 
-def approve(host: Host, plan: Plan) -> None:
+def approve(host: Host, plan: Plan, built: Built) -> None:
     """Show the plan and wait until a person resumes the run, at most `host.deadlines.approval_s` seconds.
+
+    It comes after `build`: only the built closure and disko script tell whether this run still wipes a disk.
 
     Raises:
         TargetRefused: nobody came, or the name was wrong; nothing was changed on the target.
 
     """
     with journaled("approve") as done:
-        if host.approval is not Approval.ALWAYS or plan.resumes:
+        why = why_ask(host, plan)
+        if not why:
             done(Result(skipped="no approval is asked for"))
             return
-        say(f"waiting for a person to approve the plan for {host.name}: see the run's Artifacts, then ⋮ and Resume")
-        form = Approved.with_initial_data(description=plan.to_markdown(), host="")
+        with arrive(host) as target:
+            facts = look(target)
+            begun = facts.stage is Stage.INSTALLER and has_begun(target, plan.formatting(built.disko_script))
+        if nothing := nothing_to_approve(plan, facts, built, begun=begun):
+            done(Result(skipped=nothing))
+            return
+        say(
+            f"waiting for a person to approve the plan for {host.name}, since {why}: see the run's Artifacts, then ⋮"
+            f" and Resume, within {host.deadlines.approval_s:.0f} s"
+        )
+        form = Approved.with_initial_data(description=f"You are asked since {why}.\n\n{plan.to_markdown()}", host="")
         try:
             answer = pause_flow_run(
                 wait_for_input=form,
@@ -45,13 +62,14 @@ def approve(host: Host, plan: Plan) -> None:
             )
         except FlowPauseTimeout as error:
             raise TargetRefused(
-                f"nobody approved the plan for {host.name} in {host.deadlines.approval_s:.0f} s;"
-                " nothing was changed on it.",
-                hint="Start the run again when somebody is there to approve it.",
+                f"nobody approved the plan for {host.name} in {host.deadlines.approval_s:.0f} s, and a person was asked"
+                f" since {why}; {while_nobody_comes(host, facts)}.",
+                hint="Start the run again when somebody is there to approve it, or pin the disks in the inventory.",
             ) from error
         if answer.host != host.name:
             raise TargetRefused(
-                f"the plan for {host.name} was not approved: another name was typed; nothing was changed on it.",
+                f"the plan for {host.name} was not approved: another name was typed;"
+                f" {while_nobody_comes(host, facts)}.",
                 hint="Retry the run and type the host's name.",
             )
         done(Result())

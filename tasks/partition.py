@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from tasks.model.disks import same_disks
+from tasks.model.disks import kept_disks, same_disks
 from tasks.model.errors import UnexpectedState
 from tasks.model.facts import Facts, PartitionMark
 from tasks.model.host import Host
@@ -15,7 +15,7 @@ from tasks.nixcli.copying import copy_closure
 from tasks.nixcli.mounting import mount_again
 from tasks.phase import hold_target, lines, phase, say, warn
 from tasks.progress import progress
-from tasks.remote import dead_man, standby
+from tasks.remote import dead_man, digests, standby
 from tasks.remote.connection import Connection
 from tasks.remote.look import look
 from tasks.remote.mounting import MARK_IN_RAM, MARK_ON_DISK, ROOT
@@ -31,14 +31,15 @@ def partition(host: Host, plan: Plan, built: Built) -> Partitioned:
     """Format and mount the disks of the plan, or only mount them if this plan's mark is there.
 
     Raises:
-        UnexpectedState: not the installer, another plan's mark, or the disks are not those of the plan.
+        UnexpectedState: not the installer, another plan's mark, or the disks are not those of the plan; or, after the
+            formatting, a disk that the plan keeps is not as it was before.
         Restarted: it was rebooted meanwhile.
         TargetRefused: another run works on the target.
         CommandFailed: the disko script failed; its log is in the run.
 
     """
     digest = plan.digest(built.disko_script)
-    work = f"holdfast partition {digest}"
+    work = plan.formatting(built.disko_script)
     with arrive(host) as target:
         facts = look(target)
         if skipped := nothing_to_do(facts, built.toplevel, host.name):
@@ -60,6 +61,7 @@ def partition(host: Host, plan: Plan, built: Built) -> Partitioned:
         begun = has_begun(target, work)
         if not begun:
             same_disks(plan.wipe, facts)
+    kept = () if begun else kept_disks(plan.wipe, facts)
     with lines() as output:
         if not begun:
             copy_closure(host, [built.disko_script], root=None, boot_id=facts.boot_id, on_line=output.add)
@@ -67,6 +69,9 @@ def partition(host: Host, plan: Plan, built: Built) -> Partitioned:
             _bring_standby(host, built, facts, on_line=output.add) if standby.wanted(host) and not begun else ""
         )
         with arrive(host, boot_id=facts.boot_id) as target:
+            before = digests.take(target, kept)
+            for disk in (disk for disk, digest in before.items() if not digest):
+                warn(f"{disk} cannot be read: whether the formatting leaves it alone will not be known")
             dead_man.disarm(target)
         doing = "following the formatting, begun before, of" if begun else "formatting"
         say(f"{doing} {', '.join(disk.device for disk in plan.wipe)}")
@@ -80,6 +85,7 @@ def partition(host: Host, plan: Plan, built: Built) -> Partitioned:
             begun=begun,
         )
         with arrive(host, boot_id=facts.boot_id) as target:
+            after = digests.take(target, kept)  # before anything is mounted
             written = PartitionMark(run_id=plan.run_id, plan_digest=digest)
             mount_again(target, host, built, boot_id=facts.boot_id, on_line=output.add)
             for place in (MARK_ON_DISK, MARK_IN_RAM):
@@ -87,6 +93,9 @@ def partition(host: Host, plan: Plan, built: Built) -> Partitioned:
                 target.write_file(place, written.model_dump_json().encode(), mode=0o644, timeout_s=TIMEOUT_S)
             if standby.wanted(host):
                 _arm_standby(target, host, no_standby)
+    digests.require_same(host.name, before, after)
+    if any(before.values()):
+        say(f"untouched, by their first and last MiB: {', '.join(disk for disk, digest in before.items() if digest)}")
     return Partitioned(formatted=True)
 
 

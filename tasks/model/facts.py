@@ -126,9 +126,9 @@ class Disk(_Frozen):
 
     def describe_content(self) -> str:
         """Return what is on it, in a few words."""
-        if self.partitions:
-            return "; ".join(part.describe() for part in self.partitions)
-        return self.content.describe() if self.content.fstype else "empty, or unknown content"
+        # A disk with partitions can be a member of something, too (RAID of the firmware).
+        own = [self.content] if self.content.fstype or self.content.mountpoints else []
+        return "; ".join(part.describe() for part in (*own, *self.partitions)) or "empty, or unknown content"
 
 
 class Kexec(_Frozen):
@@ -600,7 +600,15 @@ def _contents(said: Mapping[str, str]) -> dict[str, Partition]:
     for name, mounted in places.items():
         if name not in found or not found[name].mountpoints:
             found[name] = found.get(name, Partition(name=name)).model_copy(update={"mountpoints": tuple(mounted)})
+    for name, member in found.items():
+        if member.fstype == "zfs_member" and (of_pool := places.get(_pool(member.label))):
+            found[name] = member.model_copy(update={"mountpoints": tuple(of_pool)})
     return found
+
+
+def _pool(name: str) -> str:
+    """Return the key of a ZFS pool among the places; no block device has such a name."""
+    return f"zfs pool {name}"
 
 
 def _devices(nodes: Any, depth: int = 0) -> Iterator[tuple[str, Mapping[str, Any]]]:  # noqa: ANN401  parsed JSON
@@ -644,7 +652,7 @@ def _blkid(text: str) -> dict[str, Partition]:
 
 
 def _places(said: Mapping[str, str]) -> dict[str, list[str]]:
-    """Return where each block device is mounted, by its name (mappers by the name under /dev/mapper)."""
+    """Return where each block device is mounted, by its name (mappers by the name under /dev/mapper), and each pool."""
     numbers = _numbers(said["disks"])
     places: dict[str, list[str]] = {}
     for line in _lines(said["mountinfo"]):
@@ -653,7 +661,8 @@ def _places(said: Mapping[str, str]) -> dict[str, list[str]]:
         fields, source = before.split(" "), after.split(" ")
         if len(fields) < 5 or len(source) < 2:
             continue
-        name = numbers.get(fields[2]) or source[1].rpartition("/")[2]
+        pool = _pool(_clean(source[1].partition("/")[0])) if source[0] == "zfs" else ""
+        name = pool or numbers.get(fields[2]) or source[1].rpartition("/")[2]
         _add(places, name, _clean(fields[4]))
     for line in _lines(said["swaps"])[1:]:
         _add(places, line.split()[0].rpartition("/")[2] if line.split() else "", "[swap]")

@@ -41,10 +41,14 @@ class Way(StrEnum):
     STANDARD = "standard"
 
 
-class Approval(StrEnum):
-    """Whether a person has to resume the run before the target is changed."""
+class Approve(StrEnum):
+    """Whether a person has to resume the run before the target is changed.
+
+    `unpinned`: unless the inventory pins every disk that will be wiped (tasks/model/approval.py).
+    """
 
     ALWAYS = "always"
+    UNPINNED = "unpinned"
     NEVER = "never"
 
 
@@ -191,7 +195,7 @@ class Host(_Frozen):
         host_key: the pinned SSH host key, `TYPE BASE64`.
         elevation: how the login becomes root.
         deadlines: see there.
-        approval: whether a person has to resume the run first.
+        approve: whether a person has to resume the run first; `unpinned`: unless `disks` pins what is wiped.
         disks: the disks that may be wiped; empty allows those that the disko configuration names.
         extra_files: folder whose content is copied into the new root.
         keep: what is carried over.
@@ -221,7 +225,7 @@ class Host(_Frozen):
     host_key: Annotated[str, Field(pattern=r"^[a-z0-9@.-]+ [A-Za-z0-9+/]+={0,2}$")] | None = None
     elevation: Literal["none", "sudo", "doas"] = "none"
     deadlines: Deadlines = Deadlines()
-    approval: Approval = Approval.NEVER
+    approve: Approve = Approve.UNPINNED
     disks: tuple[DiskPin, ...] = ()
     extra_files: InventoryPath | None = None
     keep: Keep = Keep()

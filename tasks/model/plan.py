@@ -17,6 +17,7 @@ from tasks.remote.text import in_markdown
 from tasks.tailnet.identity import Identity
 
 LONGEST_CELL: Final = 160
+LONGEST_CONTENT: Final = 4000
 
 
 class _Frozen(BaseModel):
@@ -72,7 +73,9 @@ class Plan(_Frozen):
         attribute: the flake and attribute that are installed.
         way: whether the machine stays on the tailnet.
         stage: the stage that was seen.
-        resumes: whether the disks are formatted already, so that nothing more is wiped.
+        rehearsal: whether it is made for a rehearsal, which touches no disk.
+        resumes: whether an installer runs in which the disks were formatted: nothing more is wiped. If it was for
+            another plan, which only the built disko script tells, the install stops.
         origin: the target before the install.
         wipe: the disks that will be wiped.
         keep: the other disks.
@@ -88,6 +91,7 @@ class Plan(_Frozen):
     attribute: str
     way: Way
     stage: Stage
+    rehearsal: bool = False
     resumes: bool
     origin: Origin
     wipe: tuple[PlannedDisk, ...]
@@ -109,6 +113,10 @@ class Plan(_Frozen):
         disks = sorted((disk.stable_id or disk.device, disk.size_bytes) for disk in self.wipe)
         return hashlib.sha256(json.dumps([self.host, disks, disko_script]).encode()).hexdigest()
 
+    def formatting(self, disko_script: str) -> str:
+        """Return what the detached unit that formats the disks says it does (see Plan.digest)."""
+        return f"holdfast partition {self.digest(disko_script)}"
+
     def to_markdown(self) -> str:
         """Return the plan as the artifact in Prefect's UI; text from the target is escaped."""
         origin = self.origin
@@ -122,12 +130,21 @@ class Plan(_Frozen):
             ("image", self.image or "yet to be built"),
             ("carried over", ", ".join(self.carried) or "nothing"),
         ]
-        lines = [f"# Install {_cell(self.host)}", "", f"From {_cell(self.attribute)}, the {self.way} way.", ""]
+        verb = "Rehearse the install of" if self.rehearsal else "Install"
+        lines = [f"# {verb} {_cell(self.host)}", "", f"From {_cell(self.attribute)}, the {self.way} way.", ""]
         lines += ["| | |", "|---|---|", *(f"| {key} | {_cell(value)} |" for key, value in facts), ""]
-        verb = "Formatted already" if self.resumes else "Will be wiped"
-        lines += [f"## {verb}", "", *_table(self.wipe), ""]
+        if self.rehearsal:
+            lines += ["## No disk is touched", "", "These are the disks that an install would format:", ""]
+        elif self.resumes:
+            lines += ["## Formatted already", ""]
+        elif self.stage is Stage.FINAL:
+            lines += ["## Will be wiped", "", "Unless it is the system to be installed that runs already.", ""]
+        else:
+            lines += ["## Will be wiped", ""]
+        lines += [*_table(self.wipe), ""]
         if self.keep:
-            lines += ["## Will not be touched", "", *_table(self.keep), ""]
+            kept = "An install would keep" if self.rehearsal else "Will not be touched"
+            lines += [f"## {kept}", "", *_table(self.keep), ""]
         if self.warnings:
             lines += ["## Warnings", "", *(f"- {_cell(warning)}" for warning in self.warnings), ""]
         return "\n".join(lines)
@@ -143,6 +160,7 @@ def make_plan(
     devices: Mapping[str, str],
     image: Image | None,
     vault_identity: Identity | None = None,
+    rehearsal: bool = False,
 ) -> Plan:
     """Plan the install of a target that check_target accepted.
 
@@ -155,12 +173,13 @@ def make_plan(
         devices: the disko configuration's disks: its name for each, and the device file.
         image: the kexec image, or None if it is yet to be built.
         vault_identity: whose state the vault keeps, if it is needed because the installer that runs has none.
+        rehearsal: whether it is only rehearsed.
 
     Raises:
         TargetRefused: a disk is missing, or is another than the inventory pins.
 
     """
-    resumes = facts.stage is Stage.FINAL or (facts.stage is Stage.INSTALLER and facts.partition_mark is not None)
+    resumes = facts.stage is Stage.INSTALLER and facts.partition_mark is not None
     wipe, keep = plan_disks(devices, facts, host)
     origin = _origin(facts, host_key, login, vault_identity)
     # The standard way needs no Tailscale; what there is none of is not carried.
@@ -172,6 +191,7 @@ def make_plan(
         attribute=f"{host.flake}#{host.attribute}",
         way=host.way,
         stage=facts.stage,
+        rehearsal=rehearsal,
         resumes=resumes,
         origin=origin,
         wipe=wipe,
@@ -224,7 +244,7 @@ def _carried(host: Host, facts: Facts, *, carries_state: bool) -> tuple[str, ...
 def _warnings(host: Host, facts: Facts, wipe: tuple[PlannedDisk, ...]) -> list[str]:
     expires = facts.tailscale.key_expiry
     found = [
-        (not host.disks, "the inventory pins no disks: what the flake's disko configuration names is wiped"),
+        (not host.disks, "the inventory pins no disks: an install wipes what the flake's disko configuration names"),
         (
             any(not disk.stable_id for disk in wipe),
             "a disk to be wiped has no serial number: only its size and its name tell it from others",
@@ -280,13 +300,18 @@ def _gib(size_bytes: int) -> str:
 
 
 def _table(disks: tuple[PlannedDisk, ...]) -> list[str]:
-    head = ["| device | now | serial | size | model | content |", "|---|---|---|---:|---|---|"]
-    rows = (
-        (disk.device, disk.name, disk.stable_id or "none", _gib(disk.size_bytes), disk.model, disk.content)
-        for disk in disks
-    )
-    return head + [f"| {' | '.join(_cell(value) for value in row)} |" for row in rows]
+    head = ["| device | now | by-id | serial, WWN | size | model | content |", "|---|---|---|---|---|---|---|"]
+    return head + [f"| {' | '.join(_row(disk))} |" for disk in disks]
 
 
-def _cell(text: str) -> str:
-    return in_markdown(text, LONGEST_CELL)
+def _row(disk: PlannedDisk) -> list[str]:
+    by_id = "as configured" if disk.by_id == disk.device else disk.by_id or "none"
+    ids = ", ".join(dict.fromkeys(text for text in (disk.stable_id, disk.wwid) if text)) or "none"
+    size = f"{_gib(disk.size_bytes)}, {disk.size_bytes} bytes"
+    cells = [_cell(value) for value in (disk.device, disk.name, by_id, ids, size, disk.model)]
+    # All of what would be lost, and not only its first partitions.
+    return [*cells, _cell(disk.content, longest=LONGEST_CONTENT)]
+
+
+def _cell(text: str, *, longest: int = LONGEST_CELL) -> str:
+    return in_markdown(text, longest)

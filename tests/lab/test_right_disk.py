@@ -56,7 +56,7 @@ def until_done(operator: Operator, run_id: str, phase: str) -> None:
 
 @contextmanager
 def flake_with(lab: Lab, device: str) -> Iterator[None]:
-    """Let the inventory name another flake, whose disko configuration names this device."""
+    """Let the inventory name another flake, whose disko configuration names this device, and pin no disk."""
     flake = lab.run_dir / "flake-of-another-disk"
     shutil.copytree(lab.run_dir / "flake", flake, symlinks=True)
     (flake / "flake.nix").write_text(
@@ -64,7 +64,8 @@ def flake_with(lab: Lab, device: str) -> Iterator[None]:
     )
     inventory = lab.run_dir / "hosts.toml"
     plain = inventory.read_text()
-    inventory.write_text(plain.replace(f"path:{lab.run_dir / 'flake'}", f"path:{flake}"))
+    other = plain.replace(f"path:{lab.run_dir / 'flake'}", f"path:{flake}")
+    inventory.write_text("".join(line for line in other.splitlines(keepends=True) if not line.startswith("disks")))
     try:
         yield
     finally:
@@ -90,6 +91,7 @@ def test_a_name_that_is_another_disk_by_then_stops_the_run(
         run_id = start(operator)
         ends = time.monotonic() + 120
         while (state := operator.api(f"/flow_runs/{run_id}")["state"])["type"] != "PAUSED":
+            assert state["type"] in ("SCHEDULED", "PENDING", "RUNNING"), state
             assert time.monotonic() < ends, f"nobody was asked: {state}"
             time.sleep(0.5)
         operator.api(f"/flow_runs/{run_id}/resume", {"run_input": {"host": "cottage"}})

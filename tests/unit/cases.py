@@ -63,6 +63,7 @@ def plan(
     devices: dict[str, str] | None = None,
     login: Login | None = None,
     vault_identity: Identity | None = None,
+    rehearsal: bool = False,
 ) -> Plan:
     return make_plan(
         run_id="run-2",
@@ -73,4 +74,5 @@ def plan(
         devices=devices or {"main": BY_ID},
         image=image(),
         vault_identity=vault_identity,
+        rehearsal=rehearsal,
     )

@@ -301,3 +301,13 @@ def test_broken_mark_belongs_to_nobody() -> None:
 def test_every_recorded_case_parses() -> None:
     for case in CASES.glob("*.json"):
         assert facts(case.stem).memory_bytes > 0
+
+
+def test_disk_that_is_a_member_itself_and_one_that_is_only_mounted() -> None:
+    lsblk = '{"blockdevices": [{"name": "sda", "type": "disk", "fstype": "isw_raid_member"}]}'
+    disks = "sda size 9\nsda partition sda1 8 8:1\nvdb size 9\nvdb number 254:16"
+    seen = facts("debian-12", disks=disks, lsblk=lsblk, blkid="", mountinfo="9 1 254:16 / /data rw - ext4 /dev/vdb rw")
+    assert [disk.describe_content() for disk in seen.disks] == [
+        "sda RAID; sda1 unknown content",
+        "vdb unknown content at /data",
+    ]

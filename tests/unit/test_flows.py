@@ -63,7 +63,7 @@ def phases_of(monkeypatch: pytest.MonkeyPatch, inventory: Path, flow: str) -> li
     module = importlib.import_module(f"flows.{flow}")
     called: list[str] = []
     for name in PHASE_FILES & {"install_system", *vars(module)} - {flow} | {"install_system"} & vars(module).keys():
-        monkeypatch.setattr(module, name, lambda *_given, name=name: called.append(name))
+        monkeypatch.setattr(module, name, lambda *_given, name=name, **_told: called.append(name))
     getattr(module, flow).fn.__wrapped__("cottage")
     assert inventory.exists()
     return [name.removesuffix("_system") for name in called]

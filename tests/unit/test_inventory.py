@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tasks.model.errors import ConfigError
-from tasks.model.host import Approval, Inventory, Way, chosen_host, load_inventory
+from tasks.model.host import Approve, Inventory, Way, chosen_host, load_inventory
 from tasks.model.settings import PROJECT
 
 
@@ -37,7 +37,7 @@ def test_example_is_valid_and_says_the_defaults() -> None:
     said = path.read_text()
     for key, value in cottage.deadlines.model_dump().items():
         assert f"{key} = {value:.0f}" in said
-    assert cottage.allow == ()
+    assert (cottage.allow, cottage.approve) == ((), Approve.UNPINNED)
     assert "allow = []" in said
     for key, value in cottage.keep.model_dump().items():
         assert f"{key} = {str(value).lower()}" in said
@@ -111,7 +111,8 @@ def test_unknown_host_names_the_known_ones(write: Path) -> None:
         ('[cottage]\nproxy = "http://x"\n', ["proxy is 'http://x'", "tailscale-nc"]),
         ('[cottage]\nhost_key = "AAAA"\n', ["host_key is 'AAAA'", "TYPE BASE64"]),
         ('[cottage]\nway = "slow"\n', ["way is 'slow'", "'tailscale' or 'standard'"]),
-        ('[cottage]\napproval = "unpinned"\n', ["approval is 'unpinned'"]),
+        ('[cottage]\napprove = "pinned"\n', ["approve is 'pinned'", "'always', 'unpinned' or 'never'", "'unpinned'?"]),
+        ('[cottage]\napproval = "always"\n', ["'approval'", "Did you mean 'approve'"]),
         ("[cottage.deadlines]\ncopy_s = 0\n", ["deadlines.copy_s is 0", "greater than 0"]),
         ("[cottage.deadlines]\ncopy_s = inf\n", ["deadlines.copy_s is inf"]),
         (
@@ -160,10 +161,10 @@ def test_what_a_run_is_told_wins(write: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_standard_way_takes_the_stock_image(write: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    load(write, '[cottage]\nkexec = "/ours.tar.gz"\napproval = "always"\n')
+    load(write, '[cottage]\nkexec = "/ours.tar.gz"\napprove = "always"\n')
     monkeypatch.setenv("HOLDFAST_STANDARD_IMAGE", "/stock.tar.gz")
     standard = chosen_host(write, "cottage", way="standard")
-    assert (standard.way, standard.kexec, standard.approval) == (Way.STANDARD, "/stock.tar.gz", Approval.ALWAYS)
+    assert (standard.way, standard.kexec, standard.approve) == (Way.STANDARD, "/stock.tar.gz", Approve.ALWAYS)
     assert chosen_host(write, "cottage", way="standard", image="/x.tar").kexec == "/x.tar"
     monkeypatch.setenv("HOLDFAST_STANDARD_IMAGE", "https://x.example/i.tar")
     with pytest.raises(ConfigError, match="checksum"):

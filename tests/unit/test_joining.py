@@ -11,7 +11,7 @@ import pytest
 
 from tasks import install, kexec, partition
 from tasks.model.command import CommandResult
-from tasks.model.errors import CommandFailed, Restarted, TargetRefused
+from tasks.model.errors import CommandFailed, Restarted, TargetRefused, UnexpectedState
 from tasks.model.results import Built, Preserved, Started
 from tasks.remote import dead_man, standby
 from tests.unit.cases import facts, host, plan
@@ -44,6 +44,8 @@ class Play:
         self.looks = [SEEN]
         self.boot_id = SEEN.boot_id
         self.files: dict[str, bytes] = {}
+        self.endpoint = SimpleNamespace(host="cottage")
+        self.digests: list[str] = []
 
     @contextlib.contextmanager
     def arrive(self, _host: object, *, boot_id: str = "") -> Iterator["Play"]:
@@ -74,6 +76,11 @@ class Play:
     def run(self, argv: Sequence[str], *, timeout_s: float, **_options: object) -> None:
         assert timeout_s > 0
         self.calls.append(f"run {argv[0]}")
+
+    def run_script(self, _script: str, args: Sequence[str], *, timeout_s: float) -> SimpleNamespace:
+        assert timeout_s > 0
+        self.calls.append(f"digests {' '.join(args)}")
+        return SimpleNamespace(stdout=f"{self.digests.pop(0)}\n")
 
     def write_file(self, path: str, data: bytes, *, mode: int, timeout_s: float) -> None:
         assert (mode, timeout_s > 0) == (0o644, True)
@@ -140,6 +147,57 @@ def test_partition_that_has_begun_is_only_followed_and_marked(play: Play) -> Non
     assert "copy_closure" not in play.calls
     assert play.detached["begun"] is True
     assert [json.loads(mark)["plan_digest"] for mark in play.files.values()] == [PLAN.digest(BUILT.disko_script)] * 2
+
+
+TWO = {"disks": "vda size 6291456\nvda serial COTTAGE0001\nvdb size 2048\nvdb serial DATA"}
+
+
+def test_partition_proves_the_kept_disk_untouched(play: Play) -> None:
+    play.looks = [facts("installer", **TWO)]
+    play.digests = [f"/dev/vdb {'a' * 64} {'b' * 64}"] * 2
+    body(partition.partition)(HOST, PLAN, BUILT)
+    expected = ["digests /dev/vdb", "disarm", "say", "detached", "digests /dev/vdb", "mount_again"]
+    assert [call for call in play.calls if call in expected][:6] == expected
+
+
+@pytest.mark.parametrize(
+    ("after", "said"),
+    [
+        (f"/dev/vdb {'a' * 64} {'c' * 64}", "/dev/vdb changed"),
+        ("/dev/vdb unreadable", "/dev/vdb cannot be read any more"),
+        ("/dev/vdb gone", "/dev/vdb cannot be read any more"),
+    ],
+)
+def test_partition_names_a_kept_disk_that_changed(play: Play, after: str, said: str) -> None:
+    play.looks = [facts("installer", **TWO)]
+    play.digests = [f"/dev/vdb {'a' * 64} {'b' * 64}", after]
+    with pytest.raises(UnexpectedState, match=said):
+        body(partition.partition)(HOST, PLAN, BUILT)
+    # Nothing is formatted again all the same, and the new disk boots the installer.
+    assert len(play.files) == 2
+    assert "standby arm" in play.calls
+
+
+def test_partition_goes_on_beside_a_disk_that_cannot_be_read(play: Play) -> None:
+    play.looks = [facts("installer", **TWO)]
+    play.digests = ["/dev/vdb unreadable", f"/dev/vdb {'a' * 64} {'b' * 64}"]
+    body(partition.partition)(HOST, PLAN, BUILT)
+    assert "warn" in play.calls
+
+
+def test_partition_formats_nothing_if_the_digests_are_not_told(play: Play) -> None:
+    play.looks = [facts("installer", **TWO)]
+    for said in ("", "/dev/vdc gone", "/dev/vdb x y"):
+        play.digests = [said]
+        with pytest.raises(UnexpectedState, match="did not say what is on /dev/vdb"):
+            body(partition.partition)(HOST, PLAN, BUILT)
+    assert not {"detached", "disarm"} & set(play.calls)
+
+
+def test_partition_that_only_joins_takes_no_digests(play: Play) -> None:
+    play.looks, play.begun = [facts("installer", **TWO)], True
+    body(partition.partition)(HOST, PLAN, BUILT)
+    assert "digests /dev/vdb" not in play.calls
 
 
 def test_install_that_has_begun_is_only_followed(play: Play) -> None:

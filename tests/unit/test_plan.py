@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tasks.model.disks import plan_disks, same_disks
+from tasks.model.disks import kept_disks, plan_disks, same_disks
 from tasks.model.errors import TargetRefused, UnexpectedState
 from tasks.model.image import MIB
 from tasks.model.plan import Plan
@@ -219,22 +219,72 @@ def test_plan_made_in_the_installer_knows_the_origin_by_its_mark() -> None:
     assert plan(facts("installer", partition_mark=mark)).resumes
 
 
-def test_same_disks() -> None:
+TWO = "vda size 6291456\nvda serial COTTAGE0001\nvdb size 6291456\nvdb serial DATA"
+SWAPPED = TWO.replace("vda", "vdx").replace("vdb", "vda").replace("vdx", "vdb")
+LINK = "/dev/disk/by-id/virtio-COTTAGE0001"
+
+
+@pytest.mark.parametrize(
+    ("changed", "parts"),
+    [
+        ({"disks": "vda size 6291456\nvda serial OTHER"}, ["COTTAGE0001", "is not in the installer", "serial OTHER"]),
+        ({"disk_links": ""}, ["is /dev/vda in the installer", f"there is no {LINK}"]),
+        ({"disks": TWO, "disk_links": f"{LINK} vdb"}, ["is /dev/vda in the installer", f"{LINK} is serial DATA"]),
+        ({"disks": "vda size 6291457\nvda serial COTTAGE0001"}, ["is larger", "3221225984 bytes", "says 3221225472"]),
+        ({"disks": "vda size 6291455\nvda serial COTTAGE0001"}, ["is smaller in the installer"]),
+        ({"disks": TWO.replace("DATA", "COTTAGE0001")}, ["cannot be told", "/dev/vda, /dev/vdb"]),
+        ({"disks": "vda size 6291456\nvda serial COTTAGE0001\nvda readonly 1"}, ["read-only in the installer"]),
+    ],
+)
+def test_disk_that_is_not_found_again_stops_the_run(changed: dict[str, str], parts: list[str]) -> None:
     made = plan(facts("debian-12"))
     same_disks(made.wipe, facts("installer"))
-    with pytest.raises(UnexpectedState, match="is another disk in the installer"):
-        same_disks(made.wipe, facts("installer", disks="vda size 6291456\nvda serial OTHER"))
-    with pytest.raises(UnexpectedState, match="not in the installer"):
-        same_disks(made.wipe, facts("installer", disk_links=""))
+    with pytest.raises(UnexpectedState) as error:
+        same_disks(made.wipe, facts("installer", **changed))
+    for part in parts:
+        assert part in str(error.value)
+    assert error.value.hint
 
 
 def test_device_that_is_another_disk_now_is_noticed() -> None:
-    two = "vda size 6291456\nvda serial COTTAGE0001\nvdb size 6291456\nvdb serial DATA"
-    swapped = two.replace("vda", "vdx").replace("vdb", "vda").replace("vdx", "vdb")
-    made = plan(facts("debian-12", disks=two), devices={"main": "/dev/vda"})
+    made = plan(facts("debian-12", disks=TWO), devices={"main": "/dev/vda"})
     assert any("by-id is safer" in warning for warning in made.warnings)
-    with pytest.raises(UnexpectedState, match="/dev/vda is another disk"):
-        same_disks(made.wipe, facts("installer", disks=swapped))
+    with pytest.raises(UnexpectedState, match="is /dev/vdb in the installer, and /dev/vda is serial DATA"):
+        same_disks(made.wipe, facts("installer", disks=SWAPPED))
+    by_id = plan(facts("debian-12", disks=TWO))
+    swapped = facts("installer", disks=SWAPPED, disk_links=f"{LINK} vdb")
+    same_disks(by_id.wipe, swapped)
+    assert kept_disks(by_id.wipe, swapped) == ("/dev/vda",)
+
+
+def test_other_size_beside_the_same_serial_number_is_no_doubt() -> None:
+    made = plan(facts("debian-12"))
+    other = "vda size 6291456\nvda serial COTTAGE0001\nvdb size 2048\nvdb serial COTTAGE0001"
+    same_disks(made.wipe, facts("installer", disks=other))
+
+
+def test_disk_is_found_by_its_wwid_where_the_serial_number_is_not_seen() -> None:
+    made = plan(facts("debian-12", disks="vda size 6291456\nvda serial COTTAGE0001\nvda wwid naa.5", udev_serials=""))
+    same_disks(made.wipe, facts("installer", disks="vda size 6291456\nvda wwid naa.5", udev_serials=""))
+
+
+def test_disks_without_a_serial_number() -> None:
+    bare = {"disks": "vda size 2048\nvdb size 2048\nvdc size 4096", "udev_serials": ""}
+    socket = "/dev/disk/by-path/pci-0000:00:04.0"
+    links = f"{socket} vdb"
+    with pytest.raises(TargetRefused, match="/dev/vdb on cottage cannot be told from /dev/vda"):
+        plan_disks({"main": "/dev/vdb"}, facts("debian-12", **bare), host(disks=[]))
+    for device in ("/dev/vdc", socket):
+        wipe, _ = plan_disks({"main": device}, facts("debian-12", **bare, disk_links=links), host(disks=[]))
+        same_disks(wipe, facts("installer", **bare, disk_links=links))
+        with pytest.raises(UnexpectedState, match="the disk without a serial number"):
+            same_disks(wipe, facts("installer", disks="vda size 2048", udev_serials="", disk_links=""))
+
+
+def test_disks_that_nothing_tells_apart_are_refused() -> None:
+    twins = facts("debian-12", disks=TWO.replace("DATA", "COTTAGE0001"), udev_serials="")
+    with pytest.raises(TargetRefused, match="cannot be told from /dev/vdb: both are serial COTTAGE0001"):
+        plan_disks(MAIN, twins, host())
 
 
 def test_markdown_shows_the_disks_and_escapes_the_target() -> None:
@@ -247,6 +297,39 @@ def test_markdown_shows_the_disks_and_escapes_the_target() -> None:
         assert raw not in text
     rows = [line for line in text.splitlines() if line.startswith("| system")]
     assert len(rows) == 1
+
+
+def test_markdown_says_all_that_is_known_of_each_disk() -> None:
+    seen = facts(
+        "nixos",
+        disks="nvme0n1 size 1000\nnvme0n1 serial S1\nnvme0n1 wwid eui.01\nnvme0n1 model Disk One\n"
+        "nvme0n1 partition nvme0n1p1 8 259:1\nnvme0n1 partition nvme0n1p2 8 259:2\nsda size 9\nsda serial S2\n"
+        + "".join(f"sda partition sda{number} 8 8:{number}\n" for number in range(1, 60)),
+        disk_links="/dev/disk/by-id/nvme-eui.01 nvme0n1\n/dev/disk/by-id/nvme-Disk_One_S1 nvme0n1",
+        udev_serials="",
+    )
+    text = plan(seen, host(disks=[]), devices={"main": "/dev/nvme0n1"}).to_markdown().replace("\\", "")
+    wiped, kept = (line for line in text.splitlines() if line.startswith("| /dev/"))
+    parts = ("/dev/nvme0n1 | nvme0n1 | /dev/disk/by-id/nvme-Disk_One_S1", "S1, eui.01", "512000 bytes", "Disk One")
+    for part in (*parts, "vfat", "at /boot", "ZFS 'rpool' at /"):
+        assert part in wiped
+    assert "| /dev/sda | sda | none | S2 |" in kept
+    assert "sda59 unknown content" in kept
+
+
+def test_rehearsal_wipes_nothing_and_says_so() -> None:
+    text = plan(facts("debian-12", disks=TWO), host(disks=[]), rehearsal=True).to_markdown()
+    assert "No disk is touched" in text
+    assert "COTTAGE0001" in text
+    assert "wiped" not in text
+
+
+def test_heading_says_what_becomes_of_the_disks() -> None:
+    mark = '{"run_id": "r", "plan_digest": "d"}'
+    assert "## Formatted already" in plan(facts("installer", partition_mark=mark)).to_markdown()
+    final = plan(facts("nixos", system_mark=mark), host(disks=[]), devices={"main": "/dev/nvme0n1"})
+    assert not final.resumes
+    assert "Unless it is the system to be installed that runs already" in final.to_markdown()
 
 
 def test_plan_survives_json_and_holds_no_state() -> None:

@@ -47,6 +47,8 @@ def test_every_verb_finds_the_environment_that_the_bootstrap_made(tmp_path: Path
         ("install", ["cottage", "100.64.0.2", "./a b"]),
         ("rehearse", ["cottage"]),
         ("rehearse", ["cottage", "100.64.0.2", "./a b"]),
+        ("plan", ["cottage"]),
+        ("plan", ["cottage", "100.64.0.2", "./a b"]),
     ],
 )
 def test_verb_hands_its_arguments_on_as_they_are(tmp_path: Path, verb: str, arguments: list[str]) -> None:
@@ -56,8 +58,10 @@ def test_verb_hands_its_arguments_on_as_they_are(tmp_path: Path, verb: str, argu
     env = os.environ | {"HOLDFAST_VENV": str(tmp_path)}
     done = subprocess.run([JUST, verb, *arguments], cwd=PROJECT, env=env, capture_output=True, text=True, check=True)
     said = done.stdout.removesuffix("|").split("|")
-    assert said[: 3 + len(arguments)] == ["-m", "deployments.start", verb, *arguments]
-    assert not any(said[3 + len(arguments) :])
+    module = ["deployments.plan"] if verb == "plan" else ["deployments.start", verb]
+    expected = ["-m", *module, *arguments]
+    assert said[: len(expected)] == expected
+    assert not any(said[len(expected) :])
 
 
 def test_rehearse_without_a_host_is_refused() -> None:

@@ -1,0 +1,69 @@
+"""`just plan HOST [TARGET] [KEXEC]`: shows what an install would do; changes nothing and needs no Prefect server.
+
+It looks at the target as the phase `preflight` does. What is not named comes from the inventory. A host key that nobody
+knows is refused: only a run pins one.
+"""
+
+import sys
+
+from rich.console import Console
+from rich.markdown import Markdown
+
+from tasks.model.approval import why_ask
+from tasks.model.errors import HoldfastError, TargetRefused
+from tasks.model.facts import Facts
+from tasks.model.host import Host, chosen_host
+from tasks.model.plan import Plan
+from tasks.model.settings import settings
+from tasks.model.stage import Stage
+from tasks.nixcli.planning import plan_install
+from tasks.remote import lock
+from tasks.remote.connection import Connection
+
+WIDTH_OF_A_FILE = 160
+
+
+def main(host_name: str, target: str = "", kexec: str = "") -> int:
+    """Print the plan, and whether a person will be asked; return 2 if an install would be refused."""
+    try:
+        host = chosen_host(settings().inventory, host_name, target=target, image=kexec)
+        plan = plan_install(
+            host,
+            run_id="",
+            rehearsal=False,
+            first_use=False,
+            check_lock=_tell_of_lock,
+            on_line=lambda line: print(line, file=sys.stderr),
+        )
+    except HoldfastError as error:
+        print(f"plan: {error}", file=sys.stderr)
+        return 2
+    console = Console(width=None if sys.stdout.isatty() else WIDTH_OF_A_FILE)
+    console.print(Markdown(plan.to_markdown(), hyperlinks=False))
+    console.print(f"\n{asked(host, plan)}", markup=False, highlight=False, soft_wrap=True)
+    return 0
+
+
+def asked(host: Host, plan: Plan) -> str:
+    """Say whether a person will be asked before anything is changed, and why."""
+    why = why_ask(host, plan)
+    if plan.resumes:
+        ends = f", if not: a person will be asked, since {why}" if why else ""
+        return f"Nobody will be asked if it was this plan that the disks were formatted for{ends}."
+    if not why:
+        pinned = "all disks to be wiped are pinned" if all(disk.pinned for disk in plan.wipe) else "approve = never"
+        return f"Nobody will be asked before these disks are wiped: {pinned}."
+    unless = ", unless it runs the system to be installed already" if plan.stage is Stage.FINAL else ""
+    return f"A person will be asked before these disks are wiped{unless}, since {why}."
+
+
+def _tell_of_lock(target: Connection, facts: Facts) -> None:
+    """Say that a run works on the target, which is no reason not to look."""
+    try:
+        lock.check(target, "", lambda _run: None, mark=facts.installer_mark)
+    except TargetRefused as error:
+        print(f"plan: an install would have to wait: {error.message}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
