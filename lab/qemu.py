@@ -79,7 +79,9 @@ class Machine:
         # fmt: on
         for number, disk in enumerate(self.disks):
             command += ["-drive", f"if=none,id=disk{number},file={disk.path},format={disk.format},cache=unsafe"]
-            slot = f"addr={DISK_SLOT + number:#x},bootindex={number}"
+            slot = f"addr={DISK_SLOT + number:#x}"
+            if not self.kernel:  # it would not be started if a disk had the first place
+                slot += f",bootindex={number}"
             command += ["-device", f"virtio-blk-pci,drive=disk{number},serial={disk.serial},{slot}"]
         if self.kernel:
             command += ["-kernel", str(self.kernel.image), "-initrd", str(self.kernel.initrd)]
