@@ -18,6 +18,7 @@ from tasks.reboot import reboot
 from tasks.reconnect import reconnect
 from tasks.rehearsed import rehearsed
 from tasks.restore import restore
+from tasks.trial import trial
 from tasks.verify import verify
 
 
@@ -50,7 +51,8 @@ def install(
     started = kexec(chosen, plan, built)
     reconnect(chosen, plan, built, started)
     partition(chosen, plan, built)
-    install_system(chosen, plan, built, preserved)
+    installed = install_system(chosen, plan, built, preserved)
     restore(chosen, plan, built, preserved)
+    trial(chosen, plan, built, installed)
     rebooted = reboot(chosen, built)
     verify(chosen, plan, built, rebooted)

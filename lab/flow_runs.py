@@ -17,6 +17,7 @@ PHASES: Final = (
     "partition",
     "install",
     "restore",
+    "trial",
     "reboot",
     "verify",
 )

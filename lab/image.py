@@ -145,11 +145,11 @@ DROPPED_GLOBS = (
         "usr/lib/x86_64-linux-gnu/libperl*",
     ),
     *(
-        "usr/lib/x86_64-linux-gnu/libxen*",
+        *(f"usr/lib/x86_64-linux-gnu/libxen{name}*" for name in ("gu", "h", "l", "s", "v")),  # not kexec's
         "usr/lib/x86_64-linux-gnu/libapt-*",
         "usr/lib/x86_64-linux-gnu/libdb-*",
     ),
-    *("usr/sbin/kexec*", "usr/lib/x86_64-linux-gnu/libfsimage*", "usr/lib/x86_64-linux-gnu/libmvec*"),
+    *("usr/lib/x86_64-linux-gnu/libfsimage*", "usr/lib/x86_64-linux-gnu/libmvec*"),
     *("usr/lib/systemd/system/*.wants", "usr/share/syslinux/*.c32"),
 )
 

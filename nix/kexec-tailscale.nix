@@ -393,10 +393,11 @@ in
     # ------------------------------------------------------------------ programs
 
     # nixos/modules/installer/tools/tools.nix has the real nixos-install; ours goes before it. carry-over.sh
-    # needs jq.
+    # needs jq, load-final.sh kexec.
     environment.systemPackages = [
       (lib.hiPrio nixosInstall)
       pkgs.jq
+      pkgs.kexec-tools
     ]
     ++ cfg.extraPackages;
 

@@ -12,14 +12,12 @@ from tasks.model.host import Host
 from tasks.model.plan import Plan
 from tasks.model.rehearsal import require_home, require_untouched
 from tasks.model.results import Built, Returned, WentBack
-from tasks.model.settings import script
 from tasks.phase import hold_target, lines, phase, run_id, say
 from tasks.rehearsed import NODE_LABEL
-from tasks.remote.connection import Connection
 from tasks.remote.dead_man import on_clock
 from tasks.remote.diagnose import Diagnosis
 from tasks.remote.look import look
-from tasks.remote.mounting import ROOT
+from tasks.remote.mounting import leave_installer
 from tasks.remote.reach import reach
 from tasks.remote.waiting import NotYet, wait_for
 from tasks.tailnet.identity import Identity
@@ -58,7 +56,8 @@ def go_back(host: Host, plan: Plan, built: Built, returned: Returned) -> WentBac
                     hold_target(target, facts)
                     # Before the command: the machine may be gone before its answer is here.
                     asked_at = time.time()
-                    _reboot(target)
+                    with lines() as output:
+                        leave_installer(target, "reboot", on_line=output.add)
                     asked = True
                 raise NotYet("the installer still answers")
             require_home(host.name, plan, facts, target.host_key, built.toplevel)
@@ -85,12 +84,6 @@ def go_back(host: Host, plan: Plan, built: Built, returned: Returned) -> WentBac
         f" kexec and {_shown(away_s)} for the reboot; its disks are as they were"
     )
     return WentBack(boot_id=facts.boot_id, identity=identity, host_key=host_key, away_s=away_s, path=path)
-
-
-def _reboot(target: Connection) -> None:
-    """Ask the installer to reboot, in a few seconds, so that this command still ends well."""
-    with lines() as output:
-        target.run_script(script("leave-installer.sh"), [ROOT], timeout_s=TIMEOUT_S, on_line=output.add)
 
 
 def _label(identity: Identity) -> None:

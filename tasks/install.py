@@ -1,19 +1,16 @@
 """Copies the closure to the new root and runs nixos-install there."""
 
-import functools
-import re
 from typing import Final
 
-from tasks.model.errors import CommandFailed
 from tasks.model.host import Host
 from tasks.model.plan import Plan
 from tasks.model.results import Built, Installed, Preserved
 from tasks.model.stage import nothing_to_do
 from tasks.nixcli.copying import copy_closure
 from tasks.nixcli.mounting import mount_again
-from tasks.phase import hold_target, lines, phase, warn
+from tasks.phase import hold_target, lines, phase, say, warn
 from tasks.progress import progress
-from tasks.remote import standby
+from tasks.remote import standby, trial
 from tasks.remote.carrying import carry_over
 from tasks.remote.look import look
 from tasks.remote.mounting import ROOT
@@ -24,15 +21,14 @@ from tasks.remote.units import has_begun, run_detached
 NIXOS_INSTALL: Final = ("nixos-install", "--no-root-passwd", "--no-channel-copy", "--system")
 # Our image's nixos-install would carry the Tailscale state by itself (nix/scripts/nixos-install.sh): we do.
 ENVIRONMENT: Final = {"HOLDFAST_CARRY_OVER": "no"}
-# What systemd-boot's, GRUB's and extlinux's installers say, each in one line.
-BOOT_IS_FULL: Final = re.compile(r"/boot\b.*No space left|No space left.*/boot\b")
 
 
 @phase("install", retries=2)
 def install(host: Host, plan: Plan, built: Built, preserved: Preserved) -> Installed:
     """Copy what is missing of the closure, carry the identity over, then run nixos-install; all can be repeated.
 
-    The boot loader comes last: whenever the power fails, a disk that boots holds a machine that is itself.
+    If the disk boots a standby, the boot loader is left to the phase `trial`. Else it comes last: whenever the power
+    fails, a disk that boots holds a machine that is itself.
 
     Raises:
         UnexpectedState: not the installer, or this plan's disks are not mounted.
@@ -48,10 +44,13 @@ def install(host: Host, plan: Plan, built: Built, preserved: Preserved) -> Insta
         if skipped := nothing_to_do(facts, built.toplevel, host.name):
             return Installed(skipped=skipped)
         hold_target(target, facts)
+        with lines() as output:
+            mount_again(target, host, built, boot_id=facts.boot_id, on_line=output.add)
+        no_trial = trial.why_not(target, host, facts)
+        if not no_trial:
+            work += ", no boot loader"
         begun = has_begun(target, work)
     with lines() as output:
-        with arrive(host, boot_id=facts.boot_id) as target:
-            mount_again(target, host, built, boot_id=facts.boot_id, on_line=output.add)
         if not begun:
             with progress(f"closure-{host.name}", "The system's closure on its way to the target") as report:
                 copy_closure(
@@ -64,27 +63,21 @@ def install(host: Host, plan: Plan, built: Built, preserved: Preserved) -> Insta
                 )
             with arrive(host, boot_id=facts.boot_id) as target:
                 carry_over(target, host, plan, built, preserved, look(target), on_line=output.add)
-        nixos_install = functools.partial(
-            run_detached,
+        run_detached(
             lambda: reach_soon(host, boot_id=facts.boot_id),
             f"holdfast-install-{plan.run_id[:8]}",
-            [*NIXOS_INSTALL, built.toplevel],
+            [*NIXOS_INSTALL, built.toplevel, *(() if no_trial else ("--no-bootloader",))],
             work=work,
             timeout_s=host.deadlines.install_s,
             on_line=output.add,
             env=ENVIRONMENT,
+            begun=begun,
         )
-        try:
-            nixos_install(begun=begun)
-        except CommandFailed as error:
-            if not standby.wanted(host) or not BOOT_IS_FULL.search(error.result.stdout):
-                raise
-            with arrive(host, boot_id=facts.boot_id) as target:
-                if standby.remove(target, ROOT):
-                    raise
-            warn("the boot partition is full: the standby is taken off it, and nixos-install runs once more")
-            nixos_install()
+    if not no_trial:
+        say("its boot loader comes after its trial: until then the disk boots the installer")
+    elif standby.wanted(host):
+        warn(f"{built.toplevel} has its boot loader, and no trial comes before it: {no_trial}")
         with arrive(host, boot_id=facts.boot_id) as target:
             if why := standby.remove(target, ROOT):
-                warn(f"the standby is still on the boot partition, with the node's state in it: {why}")
-    return Installed(toplevel=built.toplevel)
+                warn(f"a part of the standby is still on the boot partition, with the node's state in it: {why}")
+    return Installed(toplevel=built.toplevel, boot_loader=bool(no_trial))

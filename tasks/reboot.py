@@ -1,23 +1,24 @@
-"""Unmounts the new root, exports ZFS pools, and reboots into the final system."""
+"""Reboots into the final system, by its own boot loader."""
 
 import time
 from typing import Final
 
 from tasks.model.host import Host
 from tasks.model.results import Built, Rebooted
-from tasks.model.settings import script
-from tasks.model.stage import nothing_to_do
+from tasks.model.stage import Stage, nothing_to_do, observe
 from tasks.phase import hold_target, lines, phase, say
 from tasks.remote.look import look
-from tasks.remote.mounting import ROOT
+from tasks.remote.mounting import leave_installer
 from tasks.remote.reach import arrive
 
-TIMEOUT_S: Final = 120
+TIMEOUT_S: Final = 60
 
 
 @phase("reboot", retries=2)
 def reboot(host: Host, built: Built) -> Rebooted:
-    """Ask the installer to reboot, in a few seconds, so that this command still ends well.
+    """Ask the final system on its trial, or an installer without one, to reboot in a few seconds.
+
+    So this command still ends well. The installer unmounts the new root and exports ZFS pools first.
 
     Raises:
         UnexpectedState: neither the installer nor a final system runs.
@@ -27,9 +28,13 @@ def reboot(host: Host, built: Built) -> Rebooted:
     """
     with arrive(host) as target, lines() as output:
         facts = look(target)
-        if skipped := nothing_to_do(facts, built.toplevel, host.name):
+        if observe(facts, built.toplevel).stage is Stage.FINAL and facts.on_trial:
+            hold_target(target, facts)
+            target.run(["systemd-run", "--quiet", "--on-active=2s", "systemctl", "reboot"], timeout_s=TIMEOUT_S)
+        elif skipped := nothing_to_do(facts, built.toplevel, host.name):
             return Rebooted(skipped=skipped)
-        hold_target(target, facts)
-        target.run_script(script("leave-installer.sh"), [ROOT], timeout_s=TIMEOUT_S, on_line=output.add)
+        else:
+            hold_target(target, facts)
+            leave_installer(target, "reboot", on_line=output.add)
     say(f"{host.name} reboots into its new system")
     return Rebooted(rebooted_at=time.time(), boot_id=facts.boot_id)

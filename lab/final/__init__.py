@@ -30,6 +30,7 @@ PROGRAMS = (
     *(f"usr/bin/{name}" for name in ("networkctl", "systemd-detect-virt", "umount")),
     *(f"usr/lib/openssh/{name}" for name in ("sftp-server", "sshd-auth", "sshd-session")),
     *(f"usr/lib/systemd/systemd{name}" for name in ("", "-executor", "-journald", "-networkd", "-shutdown")),
+    "usr/lib/systemd/system-generators/systemd-debug-generator",
     *(f"usr/lib/systemd/systemd-{name}" for name in ("random-seed", "remount-fs", "sysctl", "udevd")),
     "usr/sbin/sshd",
 )

@@ -170,6 +170,9 @@ units() {
 		within 10 systemctl list-units --plain --no-legend --no-pager --state=active,activating,deactivating 'holdfast-*'
 }
 
+# How long the trial of this system may last, in seconds, if its start is one (load-final.sh).
+trial() { tr ' ' '\n' <"$root/proc/cmdline" | sed -n 's/^holdfast\.trial=//p' | tail -n 1; }
+
 booted_system() { readlink "$root/run/booted-system" || readlink "$root/run/current-system"; }
 
 # Sets tailscaled_pid.
@@ -275,6 +278,7 @@ fact upload_free_bytes free_bytes "$root/var/lib"
 fact host_keys host_keys
 fact units units
 fact booted_system booted_system
+fact trial trial
 fact installer_mark cat "$root/run/holdfast/installer.json"
 fact partition_mark cat "$root/run/holdfast/partition.json"
 fact system_mark cat "$root/var/lib/holdfast/partition.json"

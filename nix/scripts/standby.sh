@@ -1,5 +1,6 @@
 #!/bin/sh
 # standby.sh put ROOT FOLDER    in the installer, when the disks are formatted and mounted at ROOT
+# standby.sh show ROOT          in the installer: does the disk at ROOT boot a standby?
 # standby.sh remove ROOT        when the final system's boot loader is in place; there too, with ROOT `/`
 #
 # The standby is the installer itself on the new disk: from the formatting until the final system has its boot loader, a
@@ -11,7 +12,7 @@
 #   UEFI: holdfast/loader.efi EFI/BOOT/BOOT….EFI loader/loader.conf loader/entries/holdfast-standby.conf
 #   BIOS: syslinux.cfg, what extlinux installs, the disk's first 440 bytes, and which partition they start
 # The programs for it are the image's: /etc/holdfast/standby/{extlinux,mbr.bin,gptmbr.bin,boot.efi}.
-# Prints one line: `armed: …`, or `none: WHY` if there can be none; both end well.
+# `put` and `show` print one line: `armed: …`, or `none: WHY` if there is none; both end well.
 # `remove` takes away exactly what `put` wrote and nobody else replaced, secrets overwritten first, and prints
 # `removed: …` or `none: …`. Both can be repeated. The script may come on standard input, so nothing here may read that.
 set -euf
@@ -27,7 +28,7 @@ work=
 fresh= # set while there is a part of a standby, and was none before
 
 usage() {
-	echo "usage: standby.sh put ROOT FOLDER | remove ROOT" >&2
+	echo "usage: standby.sh put ROOT FOLDER | show ROOT | remove ROOT" >&2
 	exit 2
 }
 
@@ -336,7 +337,8 @@ END
 	dd if="$boot_code" of="$live$disk" bs=440 count=1 conv=notrunc,fsync 2>/dev/null
 }
 
-put() {
+# find_all: sets where a standby goes, or is
+find_all() {
 	case $root in /?*) ;; *) usage ;; esac
 	mkdir -p "$live/run/holdfast"
 	work=$(mktemp -d "$live/run/holdfast/standby.XXXXXX")
@@ -347,12 +349,31 @@ put() {
 	find_boot
 	if [ "$firmware" = UEFI ]; then find_loader; else find_disk; fi
 	ours=$boot/holdfast
-	require_no_other
-	if [ ! -e "$folder/kernel" ] && [ -f "$ours/handover" ] &&
-		{ ours "$boot/syslinux.cfg" || ours "$boot/loader/loader.conf"; }; then
+}
+
+# Does the disk boot the standby, all of it, by what the firmware starts?
+armed() {
+	[ -s "$ours/kernel" ] && [ -s "$ours/initrd" ] && [ -s "$ours/handover" ] || return 1
+	if [ "$firmware" = UEFI ]; then
+		ours "$boot/loader/loader.conf" && same "$tools/boot.efi" "$loader"
+	else
+		ours "$boot/syslinux.cfg" && [ "$(digest <"$boot_code")" = "$(head -c 440 "$live$disk" | digest)" ]
+	fi
+}
+
+show() {
+	find_all
+	armed || none "the disk does not boot the installer"
+	echo "armed: by $firmware, $source boots the installer"
+}
+
+put() {
+	find_all
+	if [ ! -e "$folder/kernel" ] && armed; then
 		echo "armed: by $firmware, $source boots the installer already"
 		return
 	fi
+	require_no_other
 	for file in kernel initrd command-line; do
 		[ -s "$folder/$file" ] || none "the installer's $file is not in its RAM"
 	done
@@ -437,7 +458,7 @@ main() {
 	trap 'exit 143' TERM
 	case ${1-} in
 	put) [ $# -eq 3 ] || usage ;;
-	remove) [ $# -eq 2 ] || usage ;;
+	show | remove) [ $# -eq 2 ] || usage ;;
 	*) usage ;;
 	esac
 	root=${2%/}

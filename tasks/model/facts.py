@@ -268,6 +268,7 @@ class Facts(_Frozen):
         host_keys: public SSH host keys, `TYPE BASE64`.
         units: names of Holdfast's units that are active.
         booted_system: store path of the NixOS system that booted; empty elsewhere.
+        on_trial: whether the installer started it, for its trial (tasks/trial.py).
         installer_mark: the installer's mark.
         partition_mark: the mark in the installer's RAM.
         system_mark: the mark on the disk that runs.
@@ -300,6 +301,7 @@ class Facts(_Frozen):
     host_keys: tuple[str, ...] = ()
     units: tuple[str, ...] = ()
     booted_system: str = ""
+    on_trial: bool = False
     installer_mark: InstallerMark | None = None
     partition_mark: PartitionMark | None = None
     system_mark: PartitionMark | None = None
@@ -392,6 +394,7 @@ def _facts(said: Mapping[str, str]) -> Facts:
         host_keys=tuple(_host_keys(said["host_keys"])),
         units=tuple(_words(said["units"])),
         booted_system=_store_path(said["booted_system"]),
+        on_trial=bool(said["trial"].strip()),
         installer_mark=installer_mark,
         partition_mark=partition_mark,
         system_mark=system_mark,

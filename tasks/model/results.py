@@ -111,14 +111,16 @@ class Partitioned(Result):
 
 
 class Installed(Result):
-    """The closure is in place and has its boot loader.
+    """The closure is in place.
 
     Attributes:
         toplevel: the system that nixos-install was given.
+        boot_loader: whether it has its boot loader; else its trial comes first.
 
     """
 
     toplevel: str = ""
+    boot_loader: bool = True
 
 
 class Restored(Result):
@@ -132,6 +134,19 @@ class Restored(Result):
 
     carried: tuple[str, ...] = ()
     identity: Identity | None = None
+
+
+class Tried(Result):
+    """The final system came up on its trial, and has its boot loader.
+
+    Attributes:
+        boot_id: of the trial.
+        away_s: from kexec to SSH; None if this attempt did not start it.
+
+    """
+
+    boot_id: str = ""
+    away_s: float | None = None
 
 
 class Rebooted(Result):

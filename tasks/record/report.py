@@ -62,9 +62,10 @@ class Closure(Frozen):
 
 
 class Away(Frozen):
-    """Seconds out of reach: from kexec to SSH over the tailnet, and from the reboot to the same."""
+    """Seconds out of reach: from kexec to SSH over the tailnet, from the start of the trial, and from the reboot."""
 
     kexec: float | None
+    trial: float | None
     reboot: float | None
 
 
@@ -115,7 +116,9 @@ class Report(Frozen):
             f"| stage | boot id | identity |\n|---|---|---|\n{stages}\n\n"
             f"- built: {_shown(self.closure.built)}\n"
             + ("" if self.flow == REHEARSAL else f"- booted: {_shown(self.closure.booted)}\n")
-            + f"- away: {_seconds(self.away_s.kexec)} for kexec, {_seconds(self.away_s.reboot)} for the reboot; "
+            + f"- away: {_seconds(self.away_s.kexec)} for kexec, "
+            + ("" if self.flow == REHEARSAL else f"{_seconds(self.away_s.trial)} for the trial, ")
+            + f"{_seconds(self.away_s.reboot)} for the reboot; "
             f"path: {in_markdown(self.path, LONGEST)}\n- outside any phase: {self.outside_phases_s:.1f} s; "
             f"memory of the flow: {self.peak_rss_bytes / 1e6:.0f} MB\n\n**Next:** {self._next()}\n"
         )
@@ -169,6 +172,7 @@ def assemble(run_id: str, flow: str, host: str, entries: Iterable[Entry], *, pea
         ),
         away_s=Away(
             kexec=_number(_get(results, "reconnect", "away_s")),
+            trial=_number(_get(results, "trial", "away_s")),
             reboot=_number(_get(results, last, "away_s")),
         ),
         path=_text(_get(results, last, "path") or _get(results, "reconnect", "path")) or "unknown",

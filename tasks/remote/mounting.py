@@ -1,8 +1,10 @@
-"""The new root: where it is mounted, how it is mounted again, and the marks that say it is this plan's."""
+"""The new root: where it is mounted, how it is mounted again and left, and the marks that say it is this plan's."""
 
-from typing import Final
+from collections.abc import Callable
+from typing import Final, Literal
 
 from tasks.model.errors import UnexpectedState
+from tasks.model.settings import script
 from tasks.remote.connection import Connection
 
 ROOT: Final = "/mnt"
@@ -11,6 +13,7 @@ MARK_ON_DISK: Final = "/mnt/var/lib/holdfast/partition.json"
 
 PROBE_S: Final = 30
 MOUNT_S: Final = 300
+LEAVE_S: Final = 120
 
 
 def ensure_mounted(target: Connection, host: str, mount_script: str) -> None:
@@ -44,3 +47,20 @@ def ensure_mounted(target: Connection, host: str, mount_script: str) -> None:
 def is_mounted(target: Connection) -> bool:
     """Say whether the new root is mounted."""
     return target.run(["mountpoint", "-q", ROOT], timeout_s=PROBE_S, check=False).exit_status == 0
+
+
+def leave_installer(target: Connection, how: Literal["reboot", "kexec"], *, on_line: Callable[[str], None]) -> None:
+    """Unmount the new root, if it is mounted, and in two seconds reboot, or start what kexec has loaded.
+
+    So this command still ends well.
+
+    Args:
+        target: a connection to the installer.
+        how: which of the two.
+        on_line: called with each line that the script prints.
+
+    Raises:
+        CommandFailed: the new root is busy.
+
+    """
+    target.run_script(script("leave-installer.sh"), [ROOT, how], timeout_s=LEAVE_S, on_line=on_line)

@@ -1,6 +1,7 @@
 """The standby: the installer on the new disk, until the final system has its boot loader (nix/scripts/standby.sh).
 
-It is a second chance, so nothing here raises: whoever calls is told why there is none, and goes on.
+It is a second chance, so nothing here raises, but for a broken link where that matters: whoever calls is told why there
+is none, and goes on.
 """
 
 import re
@@ -12,7 +13,7 @@ from lzma import LZMAError
 from pathlib import Path
 from typing import Final
 
-from tasks.model.errors import ConfigError, DeadlinePassed, HoldfastError
+from tasks.model.errors import CommandFailed, ConfigError, DeadlinePassed, HoldfastError
 from tasks.model.facts import Facts
 from tasks.model.host import Host, Way
 from tasks.model.image import MIB
@@ -113,6 +114,15 @@ def arm(target: Connection, root: str) -> str:
         said = _said(target, "put", root, FOLDER)
         target.run(["sh", "-c", _GIVE_BACK, "sh", FOLDER], timeout_s=TIMEOUT_S, check=False)
     except HoldfastError as error:
+        return error.message
+    return "" if said.startswith("armed: ") else said.removeprefix("none: ")
+
+
+def missing(target: Connection, root: str) -> str:
+    """Return why the disk at `root` does not boot the standby; empty if it does. Raises as Connection.run_script."""
+    try:
+        said = _said(target, "show", root)
+    except CommandFailed as error:
         return error.message
     return "" if said.startswith("armed: ") else said.removeprefix("none: ")
 

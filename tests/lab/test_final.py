@@ -192,7 +192,7 @@ def test_closure_copy_fails_on_demand_and_other_copies_do_not(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--system", "/nix/store/x", "--no-bootloader"], "unknown option --no-bootloader"),
+        (["--system", "/nix/store/x", "--no-flake"], "unknown option --no-flake"),
         (["--no-root-passwd"], "--system is missing"),
         (["--system"], "--system needs a value"),
         (["--system", "/nix/store/x", "--root", "/proc/nowhere"], "nothing is mounted at /proc/nowhere"),

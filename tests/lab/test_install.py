@@ -87,6 +87,7 @@ def test_install_fails_at_install_and_retry_finishes_it(lab: Lab, operator: Oper
     assert report["closure"]["built"] == report["closure"]["booted"]
     assert report["closure"]["built"].startswith("/nix/store/")
     assert report["away_s"]["kexec"] > 0
+    assert report["away_s"]["trial"] > 0
     assert report["away_s"]["reboot"] > 0
 
 

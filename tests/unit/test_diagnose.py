@@ -11,12 +11,24 @@ from typing import Any
 import pytest
 
 from tasks import reconnect as reconnect_file
+from tasks import trial as trial_file
 from tasks import verify as verify_file
-from tasks.model.errors import ConfigError, DeadlinePassed, HoldfastError, NotTrusted, UnexpectedState, Unreachable
+from tasks.model.command import CommandResult
+from tasks.model.errors import (
+    CommandFailed,
+    ConfigError,
+    DeadlinePassed,
+    HoldfastError,
+    NeverCame,
+    NotTrusted,
+    UnexpectedState,
+    Unreachable,
+)
 from tasks.model.facts import Facts, Network
 from tasks.model.host import Host, load_inventory, parse_local
-from tasks.model.results import Built, Rebooted, Returned, Started, Verified
+from tasks.model.results import Built, Installed, Rebooted, Returned, Started, Tried, Verified
 from tasks.remote import diagnose
+from tasks.remote import final as final_file
 from tasks.remote.diagnose import Answer, Diagnosis, worth_trying
 from tasks.remote.waiting import NotYet, wait_for
 from tasks.tailnet.identity import Identity, Peer, parse_status
@@ -307,17 +319,22 @@ class Target:
 @pytest.fixture
 def target(monkeypatch: pytest.MonkeyPatch, fakes: Fakes) -> Target:
     made = Target()
-    for file in (reconnect_file, verify_file):
-        module: Any = file
-        monkeypatch.setattr(module, "reach", lambda _host: made)
-        monkeypatch.setattr(module, "look", lambda _target: made.facts)
-        monkeypatch.setattr(module, "is_over_local", lambda _target, _host: made.over_local)
-        monkeypatch.setattr(module, "wait_for", lambda *a, **k: wait_for(*a, **k, pause_s=0.01))
-        monkeypatch.setattr(module, "path_to", lambda _identity: "direct")
-        monkeypatch.setattr(module, "lines", fakes.lines)
-        for name in ("say", "warn"):
-            monkeypatch.setattr(module, name, fakes.said.append)
-    monkeypatch.setattr(module, "system_state", lambda _target: ("running", ()))
+    for module in map(vars, (reconnect_file, final_file, verify_file, trial_file)):
+        for name, fake in {
+            "reach": lambda _host: made,
+            "arrive": lambda _host, **_options: made,
+            "look": lambda _target: made.facts,
+            "is_over_local": lambda _target, _host: made.over_local,
+            "wait_for": lambda *a, **k: wait_for(*a, **k, pause_s=0.01),
+            "path_to": lambda _identity: "direct",
+            "system_state": lambda _target: ("running", ()),
+            "lines": fakes.lines,
+            "say": fakes.said.append,
+            "warn": fakes.said.append,
+            "hold_target": lambda _target, _facts: None,
+        }.items():
+            if name in module:
+                monkeypatch.setitem(module, name, fake)
     monkeypatch.setattr("tasks.remote.dead_man.feed", made.feed)
     return made
 
@@ -453,3 +470,123 @@ class TestVerify:
             verify(machine(local=LAN, go_on_over_local=True))
         target.over_local = False
         assert not verify(machine(local=LAN, go_on_over_local=True)).over_local
+
+
+TRIAL = FINAL.model_copy(update={"on_trial": True, "boot_id": "22222222-2222-2222-2222-222222222222"})
+
+
+class Machine:
+    """The machine on its trial: what it is after it was left, what was done to it, and how its boot loader fares."""
+
+    def __init__(self, target: Target) -> None:
+        self.target = target
+        self.after: Facts | HoldfastError = TRIAL
+        self.no_trial = ""
+        self.boot_loader: list[str] = []
+        self.done: list[str] = []
+
+    def begin(self, *_given: object, **_told: object) -> str:
+        self.done.append("begin")
+        self.target.facts = self.after
+        return self.no_trial
+
+    def run_detached(self, *_given: object, **_told: object) -> None:
+        self.done.append("boot loader")
+        if self.boot_loader:
+            result = CommandResult(("switch",), "cottage", 1, self.boot_loader.pop(0), "", 1.0)
+            raise CommandFailed(result)
+
+    def remove(self, *_given: object) -> str:
+        self.done.append("standby removed")
+        return ""
+
+
+@pytest.fixture
+def on_trial(monkeypatch: pytest.MonkeyPatch, target: Target) -> Machine:
+    made = Machine(target)
+    target.facts = installer()
+    monkeypatch.setattr(trial_file, "_begin", made.begin)
+    monkeypatch.setattr(trial_file, "run_detached", made.run_detached)
+    monkeypatch.setattr("tasks.remote.standby.remove", made.remove)
+    monkeypatch.setattr("tasks.remote.trial.end_watch", lambda _target: made.done.append("watch ended"))
+    return made
+
+
+def trial(of: Host, *, boot_loader: bool = False) -> Tried:
+    work: Callable[..., Tried] = trial_file.trial.fn.__wrapped__  # type: ignore[attr-defined]
+    return work(of, plan(ORIGIN, of), BUILT, Installed(boot_loader=boot_loader))
+
+
+class TestTrial:
+    def test_system_that_comes_up_gets_its_boot_loader(self, on_trial: Machine) -> None:
+        tried = trial(machine())
+        assert tried.boot_id == TRIAL.boot_id
+        assert tried.away_s is not None
+        assert on_trial.done == ["begin", "watch ended", "boot loader", "standby removed"]
+
+    def test_system_that_does_not_come_up_is_left_in_the_installer(self, on_trial: Machine) -> None:
+        on_trial.after = installer().model_copy(update={"boot_id": "33333333-3333-3333-3333-333333333333"})
+        with pytest.raises(UnexpectedState, match=r"did not come up .* in the installer again"):
+            trial(machine())
+        assert on_trial.done == ["begin"]
+
+    def test_silence_says_what_happens_by_itself(self, on_trial: Machine) -> None:
+        on_trial.after = Unreachable("cottage: no answer.")
+        with pytest.raises(NeverCame, match=r"no answer.*the disk boots the installer") as info:
+            trial(machine())
+        assert info.value.hint.endswith("A retry of the run waits again.")
+        assert on_trial.done == ["begin"]
+
+    def test_another_node_is_not_confirmed(self, on_trial: Machine) -> None:
+        other = NODE.model_copy(update={"node_key": "nodekey:" + "00ff" * 16})
+        on_trial.after = TRIAL.model_copy(update={"tailscale": TRIAL.tailscale.model_copy(update={"identity": other})})
+        with pytest.raises(NotTrusted, match="another node"):
+            trial(machine())
+        assert on_trial.done == ["begin"]
+
+    def test_node_without_tailscale_is_not_confirmed(self, on_trial: Machine) -> None:
+        alone = TRIAL.tailscale.model_copy(update={"identity": None})
+        on_trial.after = TRIAL.model_copy(update={"tailscale": alone})
+        with pytest.raises(NeverCame, match="its tailscaled is not up yet"):
+            trial(machine())
+
+    def test_retry_goes_on_with_a_system_on_its_trial(self, on_trial: Machine, target: Target) -> None:
+        target.facts = TRIAL
+        tried = trial(machine())
+        assert (tried.skipped, tried.away_s) == ("", None)
+        assert on_trial.done == ["watch ended", "boot loader", "standby removed"]
+
+    def test_system_that_booted_by_itself_has_no_trial(self, on_trial: Machine, target: Target) -> None:
+        target.facts = FINAL
+        assert "runs the installed system" in trial(machine()).skipped
+        assert on_trial.done == []
+
+    def test_without_a_standby_there_is_none(self, on_trial: Machine) -> None:
+        on_trial.no_trial = "the root is encrypted"
+        assert trial(machine(), boot_loader=True).skipped == "there is no trial: the root is encrypted"
+        on_trial.target.facts = installer()
+        with pytest.raises(UnexpectedState, match=r"no boot loader yet.*the root is encrypted"):
+            trial(machine())
+        assert on_trial.done == ["begin", "begin"]
+
+    def test_origin_is_left_alone(self, on_trial: Machine, target: Target) -> None:
+        target.facts = ORIGIN
+        with pytest.raises(UnexpectedState, match="its own system"):
+            trial(machine())
+        assert on_trial.done == []
+
+    def test_full_boot_partition_loses_the_standby_and_not_the_boot_loader(self, on_trial: Machine) -> None:
+        on_trial.boot_loader = ["cp: error writing '/boot/initrd.new': No space left on device\n"]
+        trial(machine())
+        assert on_trial.done[2:] == ["boot loader", "standby removed", "boot loader", "standby removed"]
+
+    def test_boot_loader_that_fails_keeps_the_standby(self, on_trial: Machine) -> None:
+        on_trial.boot_loader = ["grub-install: error\n"]
+        with pytest.raises(CommandFailed, match="grub-install"):
+            trial(machine())
+        assert on_trial.done == ["begin", "watch ended", "boot loader"]
+
+    def test_verify_does_not_take_the_trial_for_the_end(self, target: Target) -> None:
+        target.facts = TRIAL
+        with pytest.raises(DeadlinePassed, match="its trial still runs"):
+            verify(machine())

@@ -32,6 +32,7 @@ PHASE_FILES = {
     "partition",
     "install",
     "restore",
+    "trial",
     "reboot",
     "verify",
 }
@@ -71,7 +72,7 @@ def phases_of(monkeypatch: pytest.MonkeyPatch, inventory: Path, flow: str) -> li
 
 def test_phases_of_an_install(monkeypatch: pytest.MonkeyPatch, inventory: Path) -> None:
     before, after = ["preflight", "build"], ["preserve", "approve", "kexec", "reconnect", "partition", "install"]
-    last = ["restore", "reboot", "verify"]
+    last = ["restore", "trial", "reboot", "verify"]
     assert phases_of(monkeypatch, inventory, "install") == [*before, *after, *last]
     inventory.write_text(f"{INVENTORY}rehearsal_max_age_days = 7\n")
     assert phases_of(monkeypatch, inventory, "install") == [*before, "rehearsed", *after, *last]

@@ -10,10 +10,9 @@ from typing import Any
 import pytest
 
 from tasks import install, kexec, partition
-from tasks.model.command import CommandResult
-from tasks.model.errors import CommandFailed, Restarted, TargetRefused, UnexpectedState
+from tasks.model.errors import Restarted, TargetRefused, UnexpectedState
 from tasks.model.results import Built, Preserved, Started
-from tasks.remote import dead_man, standby
+from tasks.remote import dead_man, standby, trial
 from tests.unit.cases import facts, host, plan
 
 SEEN = facts("installer", partition_mark="")
@@ -39,7 +38,7 @@ class Play:
         self.calls: list[str] = []
         self.begun = False
         self.refused = False
-        self.fails_with: list[str] = []
+        self.no_trial = ""
         self.detached: dict[str, Any] = {}
         self.looks = [SEEN]
         self.boot_id = SEEN.boot_id
@@ -70,8 +69,6 @@ class Play:
         with reconnect():
             self.calls.append("detached")
         self.detached = {"name": name, "argv": list(argv), **options}
-        if self.fails_with:
-            raise CommandFailed(CommandResult(tuple(argv), "cottage", 1, self.fails_with.pop(0), "", 1.0))
 
     def run(self, argv: Sequence[str], *, timeout_s: float, **_options: object) -> None:
         assert timeout_s > 0
@@ -120,6 +117,7 @@ def play(monkeypatch: pytest.MonkeyPatch) -> Play:
     for module in (partition, install, kexec):
         made.into(module, monkeypatch)
     monkeypatch.setattr(dead_man, "disarm", functools.partial(made.called, "disarm"))
+    monkeypatch.setattr(trial, "why_not", lambda *_given: made.no_trial)
     for name in ("bring", "arm", "remove"):
         monkeypatch.setattr(standby, name, functools.partial(made.called, f"standby {name}"))
     return made
@@ -201,11 +199,13 @@ def test_partition_that_only_joins_takes_no_digests(play: Play) -> None:
 
 
 def test_install_that_has_begun_is_only_followed(play: Play) -> None:
-    body(install.install)(HOST, PLAN, BUILT, Preserved())
-    assert play.calls[:3] == ["look", "hold", f"has begun: {play.detached['work']}"]
-    # The boot loader comes last: a disk that boots holds a machine that is itself.
-    assert play.calls[-6:] == ["mount_again", "copy_closure", "look", "carry_over", "detached", "standby remove"]
-    assert play.detached["work"] == f"holdfast install {PLAN.digest(BUILT.disko_script)} {BUILT.toplevel}"
+    assert not body(install.install)(HOST, PLAN, BUILT, Preserved()).boot_loader
+    work = f"holdfast install {PLAN.digest(BUILT.disko_script)} {BUILT.toplevel}, no boot loader"
+    assert play.calls[:4] == ["look", "hold", "mount_again", f"has begun: {work}"]
+    # The standby stays: the boot loader comes when the system has proved that it comes up.
+    assert play.calls[4:] == ["copy_closure", "look", "carry_over", "detached", "say"]
+    assert play.detached["work"] == work
+    assert play.detached["argv"][-2:] == [BUILT.toplevel, "--no-bootloader"]
     play.begun = True
     play.calls.clear()
     body(install.install)(HOST, PLAN, BUILT, Preserved())
@@ -213,27 +213,13 @@ def test_install_that_has_begun_is_only_followed(play: Play) -> None:
     assert play.detached["begun"] is True
 
 
-@pytest.mark.parametrize(
-    "said",
-    [
-        "OSError: [Errno 28] No space left on device: '/boot/EFI/nixos/x.tmp'",
-        "cannot copy /nix/store/x to /boot/kernels/x.tmp: No space left on device",
-    ],
-)
-def test_standby_makes_room_for_the_final_systems_kernel(play: Play, said: str) -> None:
-    play.fails_with = [f"installing the boot loader...\n{said}\n"]
-    body(install.install)(HOST, PLAN, BUILT, Preserved())
-    assert play.calls[-5:] == ["detached", "standby remove", "warn", "detached", "standby remove"]
-    play.fails_with = [said, said]
-    with pytest.raises(CommandFailed):
-        body(install.install)(HOST, PLAN, BUILT, Preserved())
-
-
-def test_standby_stays_when_another_disk_is_full(play: Play) -> None:
-    play.fails_with = ["error: writing to file: No space left on device\ncp: /boot is fine\n"]
-    with pytest.raises(CommandFailed):
-        body(install.install)(HOST, PLAN, BUILT, Preserved())
-    assert play.calls[-1] == "detached"
+def test_install_without_a_trial_puts_the_boot_loader_last(play: Play) -> None:
+    play.no_trial = "the root is encrypted"
+    assert body(install.install)(HOST, PLAN, BUILT, Preserved()).boot_loader
+    # A disk that boots holds a machine that is itself.
+    assert play.calls[-5:] == ["look", "carry_over", "detached", "warn", "standby remove"]
+    assert play.detached["work"] == f"holdfast install {PLAN.digest(BUILT.disko_script)} {BUILT.toplevel}"
+    assert play.detached["argv"][-1] == BUILT.toplevel
 
 
 def test_lock_of_another_run_stops_a_phase_before_it_changes_anything(play: Play) -> None:

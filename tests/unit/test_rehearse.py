@@ -197,7 +197,7 @@ def test_goes_back_once_and_proves_it(back: GoBack) -> None:
     assert offline.identity is None
     machine = Machine([Unreachable("no link"), INSTALLER, INSTALLER, Unreachable("away"), offline, HOME])
     result = back(machine)
-    assert machine.reboots == [f"# leave-installer.sh ROOT: ['/mnt'] in {INSTALLER.boot_id}"]
+    assert machine.reboots == [f"# leave-installer.sh ROOT reboot|kexec: ['/mnt', 'reboot'] in {INSTALLER.boot_id}"]
     assert (result.boot_id, result.identity, result.host_key, result.path) == (
         HOME.boot_id,
         BEFORE.identity,

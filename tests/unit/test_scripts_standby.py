@@ -564,3 +564,34 @@ def test_wrong_calls_are_refused(target: Target, words: list[str]) -> None:
     done = target.run(*words)
     assert (done.returncode, done.stdout) == (2, "")
     assert "usage: " in done.stderr
+
+
+def shown(target: Target) -> str:
+    done = target.run("show", target.root)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert not list((target.live / "run/holdfast").glob("standby.*"))
+    return done.stdout.strip()
+
+
+@pytest.mark.parametrize("uefi", [False, True])
+def test_show_says_what_the_disk_boots(target: Target, uefi: bool) -> None:
+    if uefi:
+        target.uefi()
+    none = "none: the disk does not boot the installer"
+    assert shown(target) == none
+    said = target.put()
+    shutil.rmtree(target.ram)
+    # As nixos-install without a boot loader leaves it.
+    profile = target.root / "nix/var/nix/profiles/system"
+    profile.parent.mkdir(parents=True)
+    profile.symlink_to("system-1-link")
+    assert shown(target) == said
+    assert target.put() == f"{said} already"
+    if uefi:
+        (target.root / "boot/EFI/BOOT/BOOTX64.EFI").write_text("another boot loader")
+    else:
+        disk = target.live / "dev/vda"
+        disk.write_bytes(b"another boot loader".ljust(440) + disk.read_bytes()[440:])
+    assert shown(target) == none
+    target.remove()
+    assert shown(target) == none

@@ -14,7 +14,7 @@ from tasks.model.command import CommandResult
 from tasks.model.errors import CommandFailed, ConnectionLost, DeadlinePassed
 from tasks.model.facts import InstallerMark
 from tasks.model.image import MIB
-from tasks.remote import standby
+from tasks.remote import standby, trial
 from tasks.remote.connection import Connection
 from tests.unit.cases import facts, host
 
@@ -55,9 +55,9 @@ class Installer:
 
     def run(self, argv: Sequence[str], *, timeout_s: float, check: bool = True) -> Any:
         assert timeout_s > 0
-        assert check or "active" in argv[1] or "umount" in argv[2]
+        assert check or "active" in argv[1] or "umount" in argv[2] or "kexec" in argv[2]
         self.ran.append(list(argv))
-        return SimpleNamespace(exit_status=0 if self.armed or argv[1] != "is-active" else 3)
+        return SimpleNamespace(exit_status=0 if self.armed or not {"is-active", "command -v kexec"} & set(argv) else 3)
 
     def run_script(self, script: str, words: Sequence[str], *, timeout_s: float) -> Any:
         assert "standby.sh put ROOT FOLDER" in script
@@ -214,3 +214,21 @@ def test_remove_says_why_it_is_still_there(says: str, why: str) -> None:
     installer = Installer(says)
     assert standby.remove(installer.target, "/mnt") == why
     assert installer.ran == [["remove", "/mnt"]]
+
+
+def test_trial_needs_a_standby_and_a_kexec() -> None:
+    armed = Installer("armed: by BIOS, /dev/vda1 boots the installer\n")
+    assert trial.why_not(armed.target, host(), INSTALLER) == ""
+    assert armed.ran[-1] == ["show", "/mnt"]
+    assert trial.why_not(armed.target, host(standby=False), INSTALLER) == "no standby is asked for"
+    none = Installer("none: the root is encrypted and the boot partition is not\n")
+    assert trial.why_not(none.target, host(), INSTALLER) == "the root is encrypted and the boot partition is not"
+    lost = Installer(error=ConnectionLost("the link broke."))
+    with pytest.raises(ConnectionLost):
+        trial.why_not(lost.target, host(), INSTALLER)
+    failed = Installer(error=FAILED)
+    assert trial.why_not(failed.target, host(), INSTALLER) == FAILED.message
+    locked = facts("installer", kexec_load_disabled="1")
+    assert "does not load another one" in trial.why_not(armed.target, host(), locked)
+    armed.armed = False
+    assert trial.why_not(armed.target, host(), INSTALLER) == "the installer has no kexec"

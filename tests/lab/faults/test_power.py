@@ -32,7 +32,7 @@ def test_power_cut_in_each_phase(journey: Journey) -> None:
         seen.where = journey.where()
         assert seen.where == INSTALLER, "the standby did not boot"
         seen.recovery = journey.go_on("install")
-    for phase in ("restore", "reboot", "verify"):
+    for phase in ("restore", "trial", "reboot", "verify"):
         journey.reach(phase)
         journey.some_seconds(1)
         journey.thrown(FAULT, phase, journey.lab.power_cycle)

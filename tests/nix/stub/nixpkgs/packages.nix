@@ -12,6 +12,7 @@
   headscale.file = "pkgs/by-name/he/headscale/package.nix";
   jq.file = "pkgs/by-name/jq/jq/package.nix";
   just.file = "pkgs/by-name/ju/just/package.nix";
+  kexec-tools.file = "pkgs/by-name/ke/kexec-tools/package.nix";
   nixos-anywhere.file = "pkgs/by-name/ni/nixos-anywhere/package.nix";
   nixfmt.file = "pkgs/by-name/ni/nixfmt/package.nix";
   nixfmt-tree.file = "pkgs/by-name/ni/nixfmt-tree/package.nix";

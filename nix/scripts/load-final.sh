@@ -1,0 +1,89 @@
+#!/bin/sh
+# load-final.sh ROOT TOPLEVEL SECONDS
+# Runs in the installer: loads the kernel of the system TOPLEVEL, which is installed at ROOT, so that `systemctl kexec`
+# starts it. The disk is left as it is: it boots the standby (standby.sh).
+# That start is a trial, which `holdfast.trial` in its kernel's command line tells. It ends with a reboot if
+#   the kernel panics (`panic=`), or stage 1 gives up (`boot.panic_on_fail`: nixos/modules/system/boot/stage-1-init.sh),
+#   nobody stops holdfast-trial.service within SECONDS: the unit comes with the command line, as a credential
+#   (systemd.system-credentials(7), since systemd 256; older ones start without it).
+# The secrets that the boot loader's installer adds to the initrd are added here too.
+set -euf
+umask 077
+
+live=${HOLDFAST_ROOT:-} # a folder that stands for the installer's root, in tests
+longest=2000            # bytes of the command line; the kernel's own limit on x86 is 2048
+
+fail() {
+	echo "load-final.sh: $*" >&2
+	exit 1
+}
+
+[ $# -eq 3 ] || {
+	echo "usage: load-final.sh ROOT TOPLEVEL SECONDS" >&2
+	exit 2
+}
+root=${1%/}
+toplevel=$2
+seconds=$3
+case $seconds in '' | *[!0-9]*) fail "$seconds is no number of seconds" ;; esac
+
+# inside PATH: the file below ROOT that PATH leads to there; its links are absolute
+inside() {
+	path=$1
+	for _ in 1 2 3 4 5 6 7 8; do
+		[ -L "$root$path" ] || break
+		target=$(readlink "$root$path")
+		case $target in
+		/*) path=$target ;;
+		*) path=${path%/*}/$target ;;
+		esac
+	done
+	[ -f "$root$path" ] || fail "$1 is not at $root"
+	printf '%s' "$root$path"
+}
+
+unit() {
+	cat <<END
+[Unit]
+Description=Reboots into the standby, unless Holdfast comes first
+DefaultDependencies=no
+IgnoreOnIsolate=yes
+[Service]
+Environment=PATH=$toplevel/sw/bin
+ExecStart=$toplevel/sw/bin/sh -c "sleep $seconds; systemctl --force reboot"
+END
+}
+
+kernel=$(inside "$toplevel/kernel")
+initrd=$(inside "$toplevel/initrd")
+line="init=$toplevel/init $(cat "$(inside "$toplevel/kernel-params")") panic=10 boot.panic_on_fail holdfast.trial=$seconds"
+watched="$line systemd.set_credential_binary=systemd.extra-unit.holdfast-trial.service:$(unit | base64 | tr -d '\n')"
+watched="$watched systemd.wants=holdfast-trial.service"
+if [ "${#watched}" -le "$longest" ]; then
+	line=$watched
+else
+	echo "the kernel's command line has no room for what would watch over this start"
+fi
+
+secrets=
+clean_up() {
+	if [ -n "$secrets" ]; then umount "$root/run"; fi
+}
+trap clean_up EXIT
+appender=$toplevel/append-initrd-secrets
+if [ -e "$root$appender" ] || [ -L "$root$appender" ]; then
+	mkdir -p "$root/run"
+	mount -t tmpfs -o mode=0700 holdfast-trial "$root/run"
+	secrets=1
+	cp "$initrd" "$root/run/initrd"
+	initrd=$root/run/initrd
+	TMPDIR=/run chroot "$root" "$appender" /run/initrd
+fi
+
+# kexec_load copies faster than the file-based call, which a locked-down kernel insists on.
+load() {
+	kexec --load "$kernel" "$@" --initrd="$initrd" --command-line="$line"
+}
+load --kexec-syscall || load --kexec-syscall-auto || fail "kexec cannot load $kernel"
+[ "$(cat "$live/sys/kernel/kexec_loaded")" = 1 ] || fail "kexec has loaded nothing"
+echo "loaded: $toplevel"

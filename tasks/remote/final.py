@@ -1,0 +1,131 @@
+"""Waits for the final system, on its trial and after its reboot."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from tasks.model.errors import NeverCame, UnexpectedState
+from tasks.model.facts import Facts
+from tasks.model.host import Host
+from tasks.model.plan import Plan
+from tasks.model.results import Built
+from tasks.model.stage import Stage, observe
+from tasks.remote.diagnose import Diagnosis
+from tasks.remote.look import look, system_state
+from tasks.remote.reach import is_over_local, reach
+from tasks.remote.waiting import NotYet, wait_for
+from tasks.tailnet.identity import require_same_node
+
+HINT: Final = "Look at its console: boot loader, network, `journalctl -u tailscaled`."
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """The final system answers.
+
+    Attributes:
+        facts: what it answered.
+        host_key: the SSH host key that answered.
+        failed: names of its failed units; not asked for on its trial.
+        over_local: whether it was reached at the inventory's `local`; never a node that is to be on the tailnet.
+
+    """
+
+    facts: Facts
+    host_key: str
+    failed: tuple[str, ...]
+    over_local: bool
+
+
+def expects_node(plan: Plan, built: Built) -> bool:
+    """Say whether the final system is to be on the tailnet, as the node of the plan."""
+    return plan.carries_state and built.tailscale
+
+
+def wait_for_final(
+    host: Host,
+    plan: Plan,
+    built: Built,
+    diagnosis: Diagnosis,
+    *,
+    left: str,
+    trial: bool,
+    deadline_s: float,
+    then: str,
+    say: Callable[[str], None],
+) -> Arrived:
+    """Wait until the final system answers; a node that is to be on the tailnet is proved over the tailnet only.
+
+    Args:
+        host: the host.
+        plan: its plan.
+        built: the system that was installed.
+        diagnosis: looks meanwhile at what can be known without reaching it.
+        left: the boot id that it came from; empty if that is not known.
+        trial: whether this is its first start, or the one from its own boot loader.
+        deadline_s: seconds until it has to answer.
+        then: what happens next by itself if it does not.
+        say: takes a line for the run.
+
+    Raises:
+        NeverCame: it did not come; says what was seen last, by whom, and where it can be reached.
+        UnexpectedState: another system came, or on its trial the installer, by the standby.
+        NotTrusted: it is another node, or another host key answers.
+
+    """
+
+    def probe() -> Arrived:
+        with reach(host) as target:
+            facts = look(target)
+            diagnosis.saw(facts)
+            if facts.boot_id == left:
+                raise NotYet("the system before it still answers")
+            if observe(facts).stage is Stage.INSTALLER:
+                if trial:
+                    raise UnexpectedState(
+                        f"{host.name} did not come up in {built.toplevel}: it is in the installer again, started by the"
+                        " standby on its disk, on its tailnet. Nothing is lost.",
+                        hint="Its console, or `journalctl -D /mnt/var/log/journal` there, may tell why. Correct the"
+                        " system and start a fresh run: it goes on from there, and formats nothing.",
+                    )
+                raise NotYet("the installer answers, on another boot")
+            if facts.booted_system != built.toplevel:
+                raise UnexpectedState(
+                    f"{host.name} booted {facts.booted_system or facts.os_id}, not {built.toplevel}.",
+                    hint="Look at the boot loader's entries; the new system is on the disk.",
+                )
+            if facts.on_trial and not trial:
+                raise NotYet("its trial still runs")
+            over_local = is_over_local(target, host)
+            if expects_node(plan, built):
+                require_node(plan, facts)
+                if over_local:
+                    raise NotYet(f"the new system runs and answers at {host.local}, not over the tailnet")
+                if facts.identity is None:
+                    raise NotYet("the final system answers, its tailscaled is not up yet")
+            state, failed = ("", ()) if trial else system_state(target)
+            if state in ("initializing", "starting"):
+                raise NotYet("the final system is still starting")
+            return Arrived(facts, target.host_key, failed, over_local)
+
+    what = f"{host.name} to start its new system" if trial else f"{host.name} to boot its new system"
+    try:
+        return wait_for(what, diagnosis.watch(probe), deadline_s=deadline_s, on_change=say)
+    except NeverCame as error:
+        diagnosis.look()
+        runs_at = diagnosis.answers_at(built.toplevel)
+        runs = f" The new system runs and is reachable at {runs_at}, not at {host.target}." if runs_at else ""
+        raise NeverCame(
+            f"{error.message} {diagnosis.summary()}{runs} {then}",
+            hint=f"{diagnosis.hint() or HINT} A retry of the run waits again.",
+        ) from error
+
+
+def require_node(plan: Plan, facts: Facts) -> None:
+    """See that the final system is the node of the plan.
+
+    Raises:
+        NotTrusted: it is another one.
+
+    """
+    require_same_node(plan.host, plan.origin.identity, facts.identity, hint="Its state is in the vault.")

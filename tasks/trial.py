@@ -1,0 +1,133 @@
+"""Starts the final system once while the disk still boots the installer, then lets it install its boot loader."""
+
+import functools
+import re
+import time
+from typing import Final
+
+from tasks.model.errors import CommandFailed, UnexpectedState
+from tasks.model.facts import Facts
+from tasks.model.host import Host
+from tasks.model.plan import Plan
+from tasks.model.results import Built, Installed, Tried
+from tasks.model.stage import Stage, observe
+from tasks.nixcli.mounting import mount_again
+from tasks.phase import hold_target, lines, phase, say, warn
+from tasks.remote import standby
+from tasks.remote import trial as first_start
+from tasks.remote.connection import Connection
+from tasks.remote.diagnose import Diagnosis
+from tasks.remote.final import expects_node, wait_for_final
+from tasks.remote.look import look
+from tasks.remote.reach import arrive, reach_soon
+from tasks.remote.units import run_detached
+
+THEN: Final = (
+    "If its kernel panics, or its systemd (256 or newer) still runs, it goes back to the installer by itself; if it"
+    " hangs, so does the next power cycle: the disk boots the installer."
+)
+# What systemd-boot's, GRUB's and extlinux's installers say, each in one line.
+BOOT_IS_FULL: Final = re.compile(r"/boot\b.*No space left|No space left.*/boot\b")
+ENVIRONMENT: Final = {"NIXOS_INSTALL_BOOTLOADER": "1"}
+
+
+@phase("trial", retries=2)
+def trial(host: Host, plan: Plan, built: Built, installed: Installed) -> Tried:
+    """Leave the installer for the final system by kexec, wait for it on the tailnet, install its boot loader there.
+
+    Whatever happens before that, the next boot is the installer's.
+
+    Raises:
+        UnexpectedState: neither the installer nor the final system runs; or the final system did not come up, and
+            the machine is in the installer again; or there is neither a boot loader nor a standby.
+        NeverCame: it did not come back; says what was seen.
+        NotTrusted: it is another node, or another host key answers.
+        TargetRefused: another run works on the target.
+        CommandFailed: its kernel could not be loaded, or its boot loader not be installed.
+
+    """
+    left, began_at = "", None
+    with arrive(host) as target:
+        facts = look(target)
+        stage, why = observe(facts, built.toplevel)
+        if stage is Stage.FINAL and not facts.on_trial:
+            return Tried(skipped=f"{host.name} runs {why} already")
+        if stage not in (Stage.INSTALLER, Stage.FINAL):
+            raise UnexpectedState(
+                f"{host.name} runs {why}, boot {facts.boot_id}.",
+                hint="Look at it, then retry the run: it goes by what it finds there.",
+            )
+        hold_target(target, facts)
+        if stage is Stage.INSTALLER:
+            if no_trial := _begin(target, host, built, facts):
+                if not installed.boot_loader:
+                    raise UnexpectedState(
+                        f"{built.toplevel} has no boot loader yet, and cannot be tried before it gets one: {no_trial}.",
+                        hint="Start a fresh run: its phase `install` puts the boot loader in place.",
+                    )
+                return Tried(skipped=f"there is no trial: {no_trial}")
+            left, began_at = facts.boot_id, time.time()
+    diagnosis = Diagnosis(
+        host,
+        plan.origin.identity if expects_node(plan, built) else None,
+        addresses=plan.origin.addresses,
+        say=say,
+        lines=lines,
+    )
+    came = wait_for_final(
+        host,
+        plan,
+        built,
+        diagnosis,
+        left=left,
+        trial=True,
+        # It may go back to the installer, and what then answers is to be said.
+        deadline_s=host.deadlines.reboot_return_s + host.deadlines.kexec_return_s,
+        then=THEN,
+        say=say,
+    )
+    away_s = round(time.time() - began_at, 1) if began_at else None
+    say(f"{host.name} came up in {built.toplevel}; its boot loader follows")
+    with arrive(host, boot_id=came.facts.boot_id) as target:
+        first_start.end_watch(target)
+    _install_boot_loader(host, plan, built, came.facts.boot_id)
+    return Tried(boot_id=came.facts.boot_id, away_s=away_s)
+
+
+def _begin(target: Connection, host: Host, built: Built, facts: Facts) -> str:
+    """Start the final system; return why it is not tried."""
+    with lines() as output:
+        mount_again(target, host, built, boot_id=facts.boot_id, on_line=output.add)
+        if why := first_start.why_not(target, host, facts):
+            return why
+        say(f"starting {built.toplevel} by kexec; the disk boots the installer until it has come up")
+        first_start.begin(target, built.toplevel, watch_s=host.deadlines.reboot_return_s, on_line=output.add)
+    return ""
+
+
+def _install_boot_loader(host: Host, plan: Plan, built: Built, boot_id: str) -> None:
+    """Let the final system put its boot loader on the disk, and take the standby away."""
+    with lines() as output:
+        install = functools.partial(
+            run_detached,
+            lambda: reach_soon(host, boot_id=boot_id),
+            f"holdfast-boot-loader-{plan.run_id[:8]}",
+            [f"{built.toplevel}/bin/switch-to-configuration", "boot"],
+            work=f"holdfast boot loader {built.toplevel}",
+            timeout_s=host.deadlines.install_s,
+            on_line=output.add,
+            env=ENVIRONMENT,
+        )
+        try:
+            install()
+        except CommandFailed as error:
+            if not BOOT_IS_FULL.search(error.result.stdout):
+                raise
+            with arrive(host, boot_id=boot_id) as target:
+                if standby.remove(target, "/"):
+                    raise
+            warn("the boot partition is full: the standby is taken off it, and the boot loader tried once more")
+            install()
+    with arrive(host, boot_id=boot_id) as target:
+        if why := standby.remove(target, "/"):
+            warn(f"the standby is still on the boot partition, with the node's state in it: {why}")
