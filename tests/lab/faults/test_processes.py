@@ -41,7 +41,7 @@ def test_flow_killed_in_each_phase(journey: Journey) -> None:
 
 def test_retry_on_a_worker_that_has_nothing(journey: Journey) -> None:
     journey.start()
-    for phase in ("preserve", "reconnect", "partition", "install", "restore", "verify"):
+    for phase in ("preserve", "partition", "trial"):
         journey.reach(phase)
         journey.some_seconds(2)
         with journey.fault("flow killed, retried on a worker with empty folders", phase) as seen:
@@ -57,24 +57,23 @@ def test_retry_on_a_worker_that_has_nothing(journey: Journey) -> None:
 
 def test_serving_process_and_flow_killed(journey: Journey) -> None:
     journey.start()
-    for phase in ("kexec", "install"):
-        journey.reach(phase)
-        journey.some_seconds(4)
-        with journey.fault("serving process and flow killed (-9)", phase) as seen:
-            journey.operator.kill_serving()
-            journey.operator.kill_flow(journey.run_id)
-            journey.ended("CRASHED", deadline_s=MARKED_WITHIN_S)
-            seen.where = journey.where()
-            journey.operator.start_serving()
-            journey.start()
-            journey.past(phase)
-            seen.recovery = "marked by the automation, fresh run"
+    journey.reach("install")
+    journey.some_seconds(4)
+    with journey.fault("serving process and flow killed (-9)", "install") as seen:
+        journey.operator.kill_serving()
+        journey.operator.kill_flow(journey.run_id)
+        journey.ended("CRASHED", deadline_s=MARKED_WITHIN_S)
+        seen.where = journey.where()
+        journey.operator.start_serving()
+        journey.start()
+        journey.past("install")
+        seen.recovery = "marked by the automation, fresh run"
     journey.finish()
 
 
 def test_server_restarted_and_gone(journey: Journey) -> None:
     journey.start()
-    for phase, gone_s in (("build", 0), ("kexec", 0), ("partition", 0), ("install", 120), ("verify", 0)):
+    for phase, gone_s in (("build", 0), ("partition", 0), ("install", 120), ("verify", 0)):
         journey.reach(phase)
         journey.some_seconds(1)
         name = f"Prefect server gone for {gone_s} s" if gone_s else "Prefect server restarted"
