@@ -52,7 +52,7 @@ def install(
     reconnect(chosen, plan, built, started)
     partition(chosen, plan, built)
     installed = install_system(chosen, plan, built, preserved)
-    restore(chosen, plan, built, preserved)
+    restore(chosen, plan, built, preserved, installed)
     trial(chosen, plan, built, installed)
     rebooted = reboot(chosen, built)
     verify(chosen, plan, built, rebooted)

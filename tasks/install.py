@@ -62,7 +62,8 @@ def install(host: Host, plan: Plan, built: Built, preserved: Preserved) -> Insta
                     on_bytes=lambda copied: report(copied, built.closure_bytes),
                 )
             with arrive(host, boot_id=facts.boot_id) as target:
-                carry_over(target, host, plan, built, preserved, look(target), on_line=output.add)
+                now = look(target)
+                carry_over(target, host, plan, built, preserved, now, names_known=False, on_line=output.add)
         run_detached(
             lambda: reach_soon(host, boot_id=facts.boot_id),
             f"holdfast-install-{plan.run_id[:8]}",

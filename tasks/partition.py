@@ -1,6 +1,7 @@
 """Runs the disko script on exactly the disks of the plan. The only phase that destroys, once for a run."""
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
 from typing import Final
 
@@ -20,6 +21,7 @@ from tasks.remote.connection import Connection
 from tasks.remote.look import look
 from tasks.remote.mounting import MARK_IN_RAM, MARK_ON_DISK, ROOT
 from tasks.remote.reach import arrive, reach_soon
+from tasks.remote.secrets import keys_in_ram
 from tasks.remote.units import has_begun, run_detached
 
 TIMEOUT_S: Final = 60
@@ -35,7 +37,8 @@ def partition(host: Host, plan: Plan, built: Built) -> Partitioned:
             formatting, a disk that the plan keeps is not as it was before.
         Restarted: it was rebooted meanwhile.
         TargetRefused: another run works on the target.
-        CommandFailed: the disko script failed; its log is in the run.
+        CommandFailed: the disko script failed; its log is in the run. Or an encryption key could not be written.
+        ConfigError: an encryption key cannot be read.
 
     """
     digest = plan.digest(built.disko_script)
@@ -62,7 +65,7 @@ def partition(host: Host, plan: Plan, built: Built) -> Partitioned:
         if not begun:
             same_disks(plan.wipe, facts)
     kept = () if begun else kept_disks(plan.wipe, facts)
-    with lines() as output:
+    with lines() as output, ExitStack() as while_formatting:
         if not begun:
             copy_closure(host, [built.disko_script], root=None, boot_id=facts.boot_id, on_line=output.add)
         no_standby = (
@@ -72,6 +75,9 @@ def partition(host: Host, plan: Plan, built: Built) -> Partitioned:
             before = digests.take(target, kept)
             for disk in (disk for disk, digest in before.items() if not digest):
                 warn(f"{disk} cannot be read: whether the formatting leaves it alone will not be known")
+            while_formatting.enter_context(
+                keys_in_ram(host, lambda: reach_soon(host, boot_id=facts.boot_id), on_line=output.add)
+            )
             dead_man.disarm(target)
         doing = "following the formatting, begun before, of" if begun else "formatting"
         say(f"{doing} {', '.join(disk.device for disk in plan.wipe)}")
@@ -84,6 +90,7 @@ def partition(host: Host, plan: Plan, built: Built) -> Partitioned:
             on_line=output.add,
             begun=begun,
         )
+        while_formatting.close()
         with arrive(host, boot_id=facts.boot_id) as target:
             after = digests.take(target, kept)  # before anything is mounted
             written = PartitionMark(run_id=plan.run_id, plan_digest=digest)

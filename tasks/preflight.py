@@ -6,6 +6,7 @@ from tasks.model.host import Host
 from tasks.model.plan import Plan
 from tasks.nixcli.planning import plan_install
 from tasks.phase import check_lock, lines, phase, run_id, say, warn
+from tasks.remote.secrets import check_secrets
 
 
 @phase("preflight", retries=2)
@@ -19,7 +20,8 @@ def preflight(host: Host, *, rehearsal: bool = False) -> Plan:
     Raises:
         TargetRefused: this target, as it is, cannot be installed, or another run works on it.
         UnexpectedState: the lock on the target is broken.
-        ConfigError: the flake or the image is wrong, or what the vault keeps could not be opened again.
+        ConfigError: the flake or the image is wrong, what the vault keeps could not be opened again, or a secret that
+            the user brings cannot be read.
 
     """
     with lines() as output:
@@ -31,6 +33,7 @@ def preflight(host: Host, *, rehearsal: bool = False) -> Plan:
             check_lock=check_lock,
             on_line=output.add,
         )
+    check_secrets(host)
     for warning in plan.warnings:
         warn(warning)
     does = "touches no disk" if rehearsal else f"wipes {', '.join(disk.device for disk in plan.wipe)}"

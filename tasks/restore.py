@@ -2,7 +2,7 @@
 
 from tasks.model.host import Host
 from tasks.model.plan import Plan
-from tasks.model.results import Built, Preserved, Restored
+from tasks.model.results import Built, Installed, Preserved, Restored
 from tasks.model.stage import nothing_to_do
 from tasks.nixcli.mounting import mount_again
 from tasks.phase import hold_target, lines, phase, say
@@ -12,7 +12,7 @@ from tasks.remote.reach import arrive
 
 
 @phase("restore", retries=2)
-def restore(host: Host, plan: Plan, built: Built, preserved: Preserved) -> Restored:
+def restore(host: Host, plan: Plan, built: Built, preserved: Preserved, installed: Installed) -> Restored:
     """Put the live state, the host keys and the extra files in the new root, over what `install` put there before.
 
     Raises:
@@ -27,6 +27,8 @@ def restore(host: Host, plan: Plan, built: Built, preserved: Preserved) -> Resto
             return Restored(skipped=skipped)
         hold_target(target, facts)
         mount_again(target, host, built, boot_id=facts.boot_id, on_line=output.add)
-        carried = carry_over(target, host, plan, built, preserved, facts, on_line=output.add)
+        # The new system makes its users when it runs first: in the chroot of its boot loader, or in its trial.
+        known = installed.boot_loader
+        carried = carry_over(target, host, plan, built, preserved, facts, names_known=known, on_line=output.add)
     say(f"carried into the new root: {', '.join(carried.what)}")
     return Restored(carried=carried.what, identity=carried.identity)

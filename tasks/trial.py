@@ -20,6 +20,7 @@ from tasks.remote.diagnose import Diagnosis
 from tasks.remote.final import expects_node, wait_for_final
 from tasks.remote.look import look
 from tasks.remote.reach import arrive, reach_soon
+from tasks.remote.secrets import give_files_their_owners
 from tasks.remote.units import run_detached
 
 THEN: Final = (
@@ -44,6 +45,7 @@ def trial(host: Host, plan: Plan, built: Built, installed: Installed) -> Tried:
         NotTrusted: it is another node, or another host key answers.
         TargetRefused: another run works on the target.
         CommandFailed: its kernel could not be loaded, or its boot loader not be installed.
+        ConfigError: a file that the user brings has an owner that the new system does not know.
 
     """
     left, began_at = "", None
@@ -90,6 +92,7 @@ def trial(host: Host, plan: Plan, built: Built, installed: Installed) -> Tried:
     say(f"{host.name} came up in {built.toplevel}; its boot loader follows")
     with arrive(host, boot_id=came.facts.boot_id) as target:
         first_start.end_watch(target)
+        give_files_their_owners(target, host)
     _install_boot_loader(host, plan, built, came.facts.boot_id)
     return Tried(boot_id=came.facts.boot_id, away_s=away_s)
 

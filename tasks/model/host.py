@@ -23,7 +23,15 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 
 from tasks.model.errors import ConfigError
-from tasks.model.reference import Download, at_home, is_path, parse_download, resolve_image, resolve_reference
+from tasks.model.reference import (
+    Download,
+    InventoryPath,
+    is_path,
+    parse_download,
+    resolve_image,
+    resolve_reference,
+)
+from tasks.model.secret import EncryptionKey, ExtraFile, distinct
 from tasks.model.settings import PROJECT, settings
 from tasks.tailnet.identity import is_of_tailnet
 
@@ -50,17 +58,6 @@ class Approve(StrEnum):
     ALWAYS = "always"
     UNPINNED = "unpinned"
     NEVER = "never"
-
-
-def _from_inventory(path: Path, info: ValidationInfo) -> Path:
-    base: Path = (info.context or {}).get("folder", Path())
-    if "\0" in str(path):
-        raise ValueError("no path holds a NUL")
-    return (base / at_home(path)).absolute()
-
-
-InventoryPath = Annotated[Path, AfterValidator(_from_inventory)]
-"""A path; a relative one starts at the inventory's folder."""
 
 
 def _image_reference(reference: str) -> str:
@@ -198,6 +195,8 @@ class Host(_Frozen):
         approve: whether a person has to resume the run first; `unpinned`: unless `disks` pins what is wiped.
         disks: the disks that may be wiped; empty allows those that the disko configuration names.
         extra_files: folder whose content is copied into the new root.
+        files: files of the new system, each with its owner and mode, from a file or a command of the operator.
+        encryption_keys: key files for the disko script, in the installer's RAM while it runs.
         keep: what is carried over.
         standby: whether the new disk boots the installer until the new system's boot loader is in place.
         allow: the refusals of `build` to which the user says "I know".
@@ -228,6 +227,8 @@ class Host(_Frozen):
     approve: Approve = Approve.UNPINNED
     disks: tuple[DiskPin, ...] = ()
     extra_files: InventoryPath | None = None
+    files: Annotated[tuple[ExtraFile, ...], AfterValidator(distinct)] = ()
+    encryption_keys: Annotated[tuple[EncryptionKey, ...], AfterValidator(distinct)] = ()
     keep: Keep = Keep()
     standby: bool = True
     allow: tuple[Allowance, ...] = ()
@@ -409,10 +410,16 @@ def _is_branch(part: int | str) -> bool:
 
 def _keys_beside(first: ErrorDetails) -> list[str]:
     """Return the keys that are allowed where an unknown one stands."""
-    nested: dict[str, type[BaseModel]] = {"deadlines": Deadlines, "keep": Keep, "disks": DiskPin}
+    nested: dict[str, type[BaseModel]] = {
+        "deadlines": Deadlines,
+        "keep": Keep,
+        "disks": DiskPin,
+        "files": ExtraFile,
+        "encryption_keys": EncryptionKey,
+    }
     table = str(first["loc"][0])
     if len(first["loc"]) > 1 and table in nested:
-        return list(nested[table].model_fields)
+        return [field.alias or key for key, field in nested[table].model_fields.items()]
     return [key for key in Host.model_fields if key != "name"]
 
 

@@ -237,6 +237,7 @@ def _carried(host: Host, facts: Facts, *, carries_state: bool) -> tuple[str, ...
         ("SSH host keys", True),
         ("machine-id", host.keep.machine_id),
         (f"files of {host.extra_files}", host.extra_files is not None),
+        (", ".join(file.path for file in host.files), bool(host.files)),
     )
     return tuple(name for name, wanted in chosen if wanted)
 

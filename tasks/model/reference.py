@@ -4,8 +4,10 @@ import base64
 import re
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Final
+from typing import Annotated, Final
 from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, ValidationInfo
 
 _CHECKSUM: Final = re.compile(r"(?:sha\d+|md5|blake3)[=:-]")
 _HEX: Final = re.compile(r"sha256[=:]([0-9a-fA-F]{64})")
@@ -104,3 +106,14 @@ def _resolved(folder: Path, path: str) -> Path:
         return (folder / at_home(Path(path))).resolve()
     except (RuntimeError, OSError) as error:
         raise ValueError("its links go round in a circle, or it is too long") from error
+
+
+def _from_inventory(path: Path, info: ValidationInfo) -> Path:
+    base: Path = (info.context or {}).get("folder", Path())
+    if "\0" in str(path):
+        raise ValueError("no path holds a NUL")
+    return (base / at_home(path)).absolute()
+
+
+InventoryPath = Annotated[Path, AfterValidator(_from_inventory)]
+"""A path; a relative one starts at the inventory's folder."""

@@ -11,6 +11,7 @@ from tasks.model.settings import script, settings
 from tasks.remote.connection import Connection
 from tasks.remote.extra_files import put_extra_files
 from tasks.remote.mounting import ROOT
+from tasks.remote.secrets import put_file
 from tasks.remote.state import put_state
 from tasks.remote.text import LONGEST_LINE, printable
 from tasks.tailnet.giving_back import state_to_give_back
@@ -34,15 +35,18 @@ def carry_over(
     preserved: Preserved,
     facts: Facts,
     *,
+    names_known: bool,
     on_line: Callable[[str], None],
 ) -> Carried:
     """Put the installer's live state, the SSH host keys and the extra files in the new root; can be repeated.
 
-    The installer of the standard way has no state: then the vault gives what `preserve` put there.
+    The installer of the standard way has no state: then the vault gives what `preserve` put there. `names_known` says
+    whether the new system has run there, which makes the users that files may belong to.
 
     Raises:
-        CommandFailed: there is no live state to carry.
+        CommandFailed: there is no live state to carry, or see put_file.
         ConfigError, TargetRefused, NotTrusted: the vault does not give this node's state (see state_to_give_back).
+        ConfigError: a file that the user brings cannot be read, or nobody knows its owner.
 
     """
     from_vault = host.way is Way.STANDARD and not has_live_state(facts)
@@ -58,6 +62,9 @@ def carry_over(
     if host.extra_files:
         count = put_extra_files(target, host.extra_files, ROOT, timeout_s=host.deadlines.upload_s)
         what.append(f"{count} extra files")
+    for file in host.files:
+        put_file(target, file, ROOT, names_known=names_known, timeout_s=host.deadlines.upload_s)
+        what.append(file.path)
     return Carried(tuple(what), plan.origin.identity if archive else facts.identity)
 
 

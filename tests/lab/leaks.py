@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 import re
 import subprocess
 import threading
@@ -12,6 +13,14 @@ from pathlib import Path
 from typing import Final
 
 from lab.runtime import Lab
+
+TOKEN: Final = "/var/lib/app/token"
+KEY: Final = "/run/keys/disk"
+# On lines of their own: other tests add keys of the host below them. The new system makes that user.
+_BROUGHT: Final = f"""\
+files = [{{ path = "{TOKEN}", command = ["cat", "brought/secrets/token"], owner = "sshd:nogroup", mode = "0640" }}]
+encryption_keys = [{{ path = "{KEY}", from = "brought/secrets/key" }}]
+"""
 
 STATE: Final = "/var/lib/tailscale/tailscaled.state"
 SAMPLE_EVERY_S: Final = 1.0
@@ -48,6 +57,16 @@ def node_secrets(lab: Lab) -> tuple[str, ...]:
             found += [base64.b64encode(b"x" * shift + key.encode())[4:-4].decode() for shift in range(3)]
     assert found, "the state has no private key"
     return tuple(found)
+
+
+def bring(lab: Lab) -> tuple[str, tuple[str, str]]:
+    """Make a disk's key and a file for the new system; return the lines that bring them, and what is in them."""
+    folder = lab.run_dir / "brought" / "secrets"
+    folder.mkdir(parents=True, mode=0o700, exist_ok=True)
+    key, token = os.urandom(24).hex(), os.urandom(24).hex()
+    (folder / "key").write_text(key)
+    (folder / "token").write_text(token)
+    return _BROUGHT, (key, token)
 
 
 def in_files(folder: Path, secrets: Sequence[str]) -> list[str]:

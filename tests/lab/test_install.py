@@ -17,14 +17,15 @@ pytestmark = pytest.mark.lab
 
 @pytest.fixture(scope="module")
 def secrets(lab: Lab, operator: Operator) -> tuple[str, ...]:
-    """The node's private keys, and a file that the user brings."""
+    """The node's private keys; then a disk's key, a file from a command and one of a folder, all of them the user's."""
     poison = os.urandom(24).hex()
     folder = lab.run_dir / "secrets" / "etc"
     folder.mkdir(parents=True, mode=0o700)
     (folder / "secret-of-the-user").write_text(poison)
+    lines, (key, token) = leaks.bring(lab)
     with (operator.lab.run_dir / "hosts.toml").open("a") as inventory:
-        inventory.write('extra_files = "secrets"\n')
-    return (*leaks.node_secrets(lab), poison)
+        inventory.write(f'extra_files = "secrets"\n{lines}')
+    return (*leaks.node_secrets(lab), key, token, poison)
 
 
 def test_flow_reaches_the_target_over_the_tailnet_only(lab: Lab, operator: Operator) -> None:
@@ -66,6 +67,10 @@ def test_install_fails_at_install_and_retry_finishes_it(lab: Lab, operator: Oper
     failed = report_of(operator, run_id)
     assert tuple(phase["name"] for phase in failed["phases"]) == PHASES[: PHASES.index("install") + 1]
     assert failed["phases"][-1]["outcome"] == "failed"
+    # The disko script had the key, and the installer has it no more.
+    said = (operator.state / "runs" / run_id / "output.log").read_text()
+    assert f"disko: {leaks.KEY} is there: 0:0 600, 48 bytes" in said
+    assert lab.ssh_local(["ls", "-A", "/run/keys"]) == ""
 
     (lab.run_dir / "fail-closure-copy").unlink()
     retry(operator, run_id)
@@ -93,8 +98,10 @@ def test_install_fails_at_install_and_retry_finishes_it(lab: Lab, operator: Oper
 
 def test_no_secret_is_where_it_must_not_be(lab: Lab, secrets: tuple[str, ...]) -> None:
     assert lab.ssh_local(["cat", "/etc/secret-of-the-user"]) == secrets[-1]
+    assert lab.ssh_local(["cat", leaks.TOKEN]) == secrets[-2]
+    assert lab.ssh_local(["stat", "-c", "%u:%g %a", leaks.TOKEN]).strip() == "100:65534 640"
     assert leaks.in_files(lab.run_dir, secrets) == []
-    assert leaks.on_machine(lab, secrets, "/etc/secret-of-the-user") == []
+    assert leaks.on_machine(lab, secrets, "/etc/secret-of-the-user", leaks.TOKEN) == []
 
 
 def test_installed_machine_is_proved_from_outside_the_flow(lab: Lab) -> None:

@@ -508,6 +508,7 @@ def on_trial(monkeypatch: pytest.MonkeyPatch, target: Target) -> Machine:
     monkeypatch.setattr(trial_file, "_begin", made.begin)
     monkeypatch.setattr(trial_file, "run_detached", made.run_detached)
     monkeypatch.setattr("tasks.remote.standby.remove", made.remove)
+    monkeypatch.setattr(trial_file, "give_files_their_owners", lambda *_given: made.done.append("owners"))
     monkeypatch.setattr("tasks.remote.trial.end_watch", lambda _target: made.done.append("watch ended"))
     return made
 
@@ -522,7 +523,7 @@ class TestTrial:
         tried = trial(machine())
         assert tried.boot_id == TRIAL.boot_id
         assert tried.away_s is not None
-        assert on_trial.done == ["begin", "watch ended", "boot loader", "standby removed"]
+        assert on_trial.done == ["begin", "watch ended", "owners", "boot loader", "standby removed"]
 
     def test_system_that_does_not_come_up_is_left_in_the_installer(self, on_trial: Machine) -> None:
         on_trial.after = installer().model_copy(update={"boot_id": "33333333-3333-3333-3333-333333333333"})
@@ -554,7 +555,7 @@ class TestTrial:
         target.facts = TRIAL
         tried = trial(machine())
         assert (tried.skipped, tried.away_s) == ("", None)
-        assert on_trial.done == ["watch ended", "boot loader", "standby removed"]
+        assert on_trial.done == ["watch ended", "owners", "boot loader", "standby removed"]
 
     def test_system_that_booted_by_itself_has_no_trial(self, on_trial: Machine, target: Target) -> None:
         target.facts = FINAL
@@ -578,13 +579,13 @@ class TestTrial:
     def test_full_boot_partition_loses_the_standby_and_not_the_boot_loader(self, on_trial: Machine) -> None:
         on_trial.boot_loader = ["cp: error writing '/boot/initrd.new': No space left on device\n"]
         trial(machine())
-        assert on_trial.done[2:] == ["boot loader", "standby removed", "boot loader", "standby removed"]
+        assert on_trial.done[3:] == ["boot loader", "standby removed", "boot loader", "standby removed"]
 
     def test_boot_loader_that_fails_keeps_the_standby(self, on_trial: Machine) -> None:
         on_trial.boot_loader = ["grub-install: error\n"]
         with pytest.raises(CommandFailed, match="grub-install"):
             trial(machine())
-        assert on_trial.done == ["begin", "watch ended", "boot loader"]
+        assert on_trial.done == ["begin", "watch ended", "owners", "boot loader"]
 
     def test_verify_does_not_take_the_trial_for_the_end(self, target: Target) -> None:
         target.facts = TRIAL

@@ -606,6 +606,8 @@ KEYS = (
     "approval",
     "disks",
     "extra_files",
+    "files",
+    "encryption_keys",
     "keep",
     "allow",
     "schedule",

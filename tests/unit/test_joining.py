@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from tasks import install, kexec, partition
-from tasks.model.errors import Restarted, TargetRefused, UnexpectedState
+from tasks.model.command import CommandResult
+from tasks.model.errors import CommandFailed, Restarted, TargetRefused, UnexpectedState
 from tasks.model.results import Built, Preserved, Started
 from tasks.remote import dead_man, standby, trial
 from tests.unit.cases import facts, host, plan
@@ -39,6 +40,7 @@ class Play:
         self.begun = False
         self.refused = False
         self.no_trial = ""
+        self.fails_with: list[str] = []
         self.detached: dict[str, Any] = {}
         self.looks = [SEEN]
         self.boot_id = SEEN.boot_id
@@ -69,6 +71,8 @@ class Play:
         with reconnect():
             self.calls.append("detached")
         self.detached = {"name": name, "argv": list(argv), **options}
+        if self.fails_with:
+            raise CommandFailed(CommandResult(tuple(argv), "cottage", 1, self.fails_with.pop(0), "", 1.0))
 
     def run(self, argv: Sequence[str], *, timeout_s: float, **_options: object) -> None:
         assert timeout_s > 0
@@ -145,6 +149,28 @@ def test_partition_that_has_begun_is_only_followed_and_marked(play: Play) -> Non
     assert "copy_closure" not in play.calls
     assert play.detached["begun"] is True
     assert [json.loads(mark)["plan_digest"] for mark in play.files.values()] == [PLAN.digest(BUILT.disko_script)] * 2
+
+
+def test_partition_has_the_keys_in_ram_only_while_it_formats(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
+    @contextlib.contextmanager
+    def keys(_host: object, connect: Callable[[], Any], **_options: object) -> Iterator[None]:
+        with connect():
+            play.calls.append("keys")
+        try:
+            yield
+        finally:
+            play.calls.append("keys gone")
+
+    monkeypatch.setattr(partition, "keys_in_ram", keys)
+    body(partition.partition)(HOST, PLAN, BUILT)
+    first = play.calls.index("keys")
+    # A key that cannot be written leaves the dead-man armed.
+    assert play.calls[first : first + 6] == ["keys", "disarm", "say", "detached", "keys gone", "mount_again"]
+    play.calls.clear()
+    play.fails_with = ["disko: no key"]
+    with pytest.raises(CommandFailed):
+        body(partition.partition)(HOST, PLAN, BUILT)
+    assert play.calls[-2:] == ["detached", "keys gone"]
 
 
 TWO = {"disks": "vda size 6291456\nvda serial COTTAGE0001\nvdb size 2048\nvdb serial DATA"}

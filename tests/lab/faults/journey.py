@@ -56,8 +56,10 @@ class Journey:
         self.lab, self.operator, self._findings = lab, operator, findings
         self.run_id = ""
         self._node = self._seen_by_operator()
-        self._inventory = (lab.run_dir / "hosts.toml").read_text()
+        self._found = (lab.run_dir / "hosts.toml").read_text()
         self._secrets: tuple[str, ...] = ()
+        lines, self._brought = leaks.bring(lab)
+        self._inventory = self._found + lines
 
     def begin(self, moment: str) -> None:
         """Put the machine back to a remembered moment."""
@@ -65,7 +67,7 @@ class Journey:
         self.inventory("")
         self.lab.wait_for_ssh()
         self.data = self._data_digest()
-        self._secrets = leaks.node_secrets(self.lab)
+        self._secrets = (*leaks.node_secrets(self.lab), *self._brought)
 
     def deadlines(self, **seconds: float) -> None:
         """Give the runs that start from now on other deadlines."""
@@ -81,7 +83,7 @@ class Journey:
 
     def end(self) -> None:
         """Leave nothing behind that the next journey would stumble over, however this one ended."""
-        self.inventory("")
+        (self.lab.run_dir / "hosts.toml").write_text(self._found)
         if self.run_id and self._state() not in ENDED:
             with contextlib.suppress(ProcessLookupError):
                 self.operator.kill_flow(self.run_id)
@@ -227,6 +229,7 @@ class Journey:
         assert key == self.lab.host_key.split()[1], "another host key than before"
         assert self._data_digest() == self.data, "the other disk has changed"
         assert leaks.in_files(self.lab.run_dir, self._secrets) == []
+        assert self.on_machine(f"cat {leaks.TOKEN}") == self._brought[1]
         return report
 
     def _data_digest(self) -> str:
