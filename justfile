@@ -45,6 +45,10 @@ rehearse host target="" kexec="":
 plan host target="" kexec="":
     @{{python}} -m deployments.plan "$@"
 
+# the state archives: list [HOST], or restore HOST [ARCHIVE] onto a machine that has lost its state
+vault *args:
+    @{{python}} -m deployments.vault "$@"
+
 # serve a deployment for each host of the inventory to the Prefect server
 serve:
     {{python}} -m deployments.serve

@@ -34,7 +34,7 @@ def preflight(host: Host, *, rehearsal: bool = False) -> Plan:
             on_line=output.add,
         )
     check_secrets(host)
-    for warning in plan.warnings:
+    for warning in (*plan.warnings, *(finding.in_one_line() for finding in plan.verdict)):
         warn(warning)
     does = "touches no disk" if rehearsal else f"wipes {', '.join(disk.device for disk in plan.wipe)}"
     say(f"{host.name} is in stage {plan.stage}; {does}")

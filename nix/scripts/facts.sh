@@ -200,8 +200,8 @@ tailscaled_flags() {
 			flag=${flag#-}
 			case $flag in
 			"$argument") ;;
-			state=* | statedir=* | tun=* | encrypt-state=*) printf '%s\n' "$flag" ;;
-			encrypt-state) echo encrypt-state=true ;;
+			state=* | statedir=* | tun=* | encrypt-state=* | hardware-attestation=*) printf '%s\n' "$flag" ;;
+			encrypt-state | hardware-attestation) printf '%s=true\n' "$flag" ;;
 			state | statedir | tun) wanted=$flag ;;
 			esac
 		done
@@ -235,6 +235,33 @@ state_kind() {
 	else
 		echo empty
 	fi
+}
+
+# Splits JSON, laid out in any way, so that each member has a line of its own.
+# shellcheck disable=SC2020 # each of the three becomes a line break
+members() { tr -d ' \t\n' | tr ',{}' '\n\n\n'; }
+
+# Says yes if tailscaled uses a key in the TPM to prove which machine this is (tailscale's types/persist/persist.go): told
+# by its flag, else by the current profile, whose value is base64. No value is printed.
+attested() {
+	case $(tailscaled_flags | sed -n 's/^hardware-attestation=//p' | tail -n 1) in
+	true | 1 | t | T | TRUE | True) echo yes && return ;;
+	esac
+	file=$root$(state_file)
+	if [ "$file" = "$root" ] || [ ! -f "$file" ] || [ ! -r "$file" ]; then return; fi
+	profile=$(value_of _current-profile "$file" | base64 -d | tr -d '\000')
+	case $profile in '' | *[!A-Za-z0-9_-]*) return ;; esac
+	if value_of "$profile" "$file" | base64 -d | tr -d ' \t\n' | grep -q '"AttestationKey":{'; then echo yes; fi
+}
+
+# value_of KEY FILE: a base64 value of a state file, whichever way its JSON is laid out
+value_of() { members <"$2" | sed -n "s/^\"$1\":\"\([A-Za-z0-9+/=]*\)\"\$/\1/p" | head -n 1; }
+
+# What tailnet lock says of this node: lines `"Enabled":true` and `"NodeKeySigned":true`. Its whole answer names all peers.
+tailscale_lock() {
+	command -v tailscale >/dev/null || return 0
+	within 10 tailscale lock status --json | members |
+		grep -e '^"Enabled":' -e '^"NodeKeySigned":'
 }
 
 tailscale_status() {
@@ -288,6 +315,8 @@ fact tailscaled_pid printf %s "$tailscaled_pid"
 fact tailscaled_flags tailscaled_flags
 fact tailscale_state_file state_file
 fact tailscale_state_kind state_kind
+fact tailscale_attested attested
+fact tailscale_lock tailscale_lock
 default_limit=$long_limit
 fact disks disks
 fact disk_links disk_links

@@ -28,6 +28,7 @@ LONGEST: Final = 256
 M = TypeVar("M", bound=BaseModel)
 
 StateKind = Literal["plain", "sealed", "empty", "missing", "unreadable", "none"]
+Lock = Literal["off", "signed", "unsigned"]
 
 # What a file system's type says about a disk that belongs to something bigger.
 _MEMBERS: Final = {
@@ -178,6 +179,8 @@ class Tailscale(_Frozen):
         key_expiry: when the node key expires; None if never.
         expired: whether it has expired.
         host_name: the name that it told the control server.
+        attested: whether it proves by a key in the machine's TPM which machine it is.
+        lock: whether tailnet lock is on, and has signed the node's key; `off` also if that is unknown.
 
     """
 
@@ -192,6 +195,8 @@ class Tailscale(_Frozen):
     key_expiry: datetime | None = None
     expired: bool = False
     host_name: str = ""
+    attested: bool = False
+    lock: Lock = "off"
 
 
 def _shown(text: str) -> str:
@@ -520,6 +525,8 @@ def _tailscale(said: Mapping[str, str]) -> Tailscale:
         key_expiry=status.key_expiry if status else None,
         expired=status.expired if status else False,
         host_name=status.host_name if status else "",
+        attested=bool(said["tailscale_attested"].strip()),
+        lock=_lock(said["tailscale_lock"]),
     )
 
 
@@ -529,6 +536,17 @@ def _store(state: str) -> str:
     if not colon or prefix == "tpmseal" or state.startswith("/"):
         return "file"
     return {"mem": "memory", "kube": "kubernetes", "arn": "aws"}.get(prefix, _word(prefix))
+
+
+def _lock(text: str) -> Lock:
+    """Read the lines of `tailscale lock status --json` that facts.sh picks out; of two answers, the first counts."""
+    said: dict[str, bool] = {}
+    for line in _lines(text)[:MAX_ITEMS]:
+        name, _, value = line.partition(":")
+        said.setdefault(name.strip().strip('"'), value.strip() == "true")
+    if not said.get("Enabled"):
+        return "off"
+    return "signed" if said.get("NodeKeySigned") else "unsigned"
 
 
 def _status(text: str) -> Status | None:

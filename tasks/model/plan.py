@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Final
 
 from pydantic import BaseModel, ConfigDict
@@ -15,6 +16,7 @@ from tasks.model.stage import Stage
 from tasks.model.target import Machine, in_mib, machine_of
 from tasks.remote.text import in_markdown
 from tasks.tailnet.identity import Identity
+from tasks.tailnet.verdict import Finding, judge
 
 LONGEST_CELL: Final = 160
 LONGEST_CONTENT: Final = 4000
@@ -81,6 +83,7 @@ class Plan(_Frozen):
         keep: the other disks.
         carries_state: whether the new system gets the node's Tailscale state.
         carried: what is carried over, in words.
+        verdict: what the node shows about whether it can move, see judge.
         image: what the installer needs, in words; empty if the image is yet to be built.
         warnings: what a person should know.
 
@@ -98,6 +101,7 @@ class Plan(_Frozen):
     keep: tuple[PlannedDisk, ...]
     carries_state: bool
     carried: tuple[str, ...]
+    verdict: tuple[Finding, ...] = ()
     image: str
     warnings: tuple[str, ...]
 
@@ -133,6 +137,8 @@ class Plan(_Frozen):
         verb = "Rehearse the install of" if self.rehearsal else "Install"
         lines = [f"# {verb} {_cell(self.host)}", "", f"From {_cell(self.attribute)}, the {self.way} way.", ""]
         lines += ["| | |", "|---|---|", *(f"| {key} | {_cell(value)} |" for key, value in facts), ""]
+        if self.carries_state:
+            lines += ["## The identity", "", *self._verdict(), ""]
         if self.rehearsal:
             lines += ["## No disk is touched", "", "These are the disks that an install would format:", ""]
         elif self.resumes:
@@ -149,6 +155,21 @@ class Plan(_Frozen):
             lines += ["## Warnings", "", *(f"- {_cell(warning)}" for warning in self.warnings), ""]
         return "\n".join(lines)
 
+    def _verdict(self) -> list[str]:
+        """Return whether the node can move, as Markdown, with what cannot be seen on the node itself."""
+        unseen = "Whether the control server holds it for ephemeral cannot be seen on it."
+        if self.way is Way.STANDARD:
+            unseen += " If it does, it may remove the node while the installer runs, and the state is worth nothing."
+        if not self.verdict:
+            return [f"Nothing that the node shows stands in its way. {unseen}"]
+        head = ["| the node is | seen | what happens | what you can do |", "|---|---|---|---|"]
+        rows = [
+            (f"{finding.name} (refused)" if finding.lost else finding.name, finding.seen, finding.happens, finding.hint)
+            for finding in self.verdict
+        ]
+        cells = [" | ".join(_cell(text, longest=LONGEST_CONTENT) for text in row) for row in rows]
+        return [*head, *(f"| {row} |" for row in cells), "", unseen]
+
 
 def make_plan(
     *,
@@ -161,6 +182,7 @@ def make_plan(
     image: Image | None,
     vault_identity: Identity | None = None,
     rehearsal: bool = False,
+    now: datetime | None = None,
 ) -> Plan:
     """Plan the install of a target that check_target accepted.
 
@@ -174,6 +196,7 @@ def make_plan(
         image: the kexec image, or None if it is yet to be built.
         vault_identity: whose state the vault keeps, if it is needed because the installer that runs has none.
         rehearsal: whether it is only rehearsed.
+        now: the time on the operator; by default read from its clock.
 
     Raises:
         TargetRefused: a disk is missing, or is another than the inventory pins.
@@ -198,6 +221,9 @@ def make_plan(
         keep=keep,
         carries_state=carries_state,
         carried=_carried(host, facts, carries_state=carries_state),
+        verdict=judge(facts.tailscale, host.name, host.way, now or datetime.now(UTC))
+        if carries_state and facts.tailscale.running
+        else (),
         image=f"{image.path.name}: {_needs(image)}" if image else "",
         warnings=(*_warnings(host, facts, wipe), *_warnings_of_the_way(host, facts, vault_identity)),
     )
@@ -243,7 +269,6 @@ def _carried(host: Host, facts: Facts, *, carries_state: bool) -> tuple[str, ...
 
 
 def _warnings(host: Host, facts: Facts, wipe: tuple[PlannedDisk, ...]) -> list[str]:
-    expires = facts.tailscale.key_expiry
     found = [
         (not host.disks, "the inventory pins no disks: an install wipes what the flake's disko configuration names"),
         (
@@ -259,7 +284,6 @@ def _warnings(host: Host, facts: Facts, wipe: tuple[PlannedDisk, ...]) -> list[s
             facts.stage is not Stage.INSTALLER and not host.keep.tailscale_state and facts.identity is not None,
             "the new system does not keep this node's Tailscale state",
         ),
-        (expires is not None, f"the node's Tailscale key expires at {expires:%Y-%m-%d %H:%M} UTC" if expires else ""),
     ]
     return [text for applies, text in found if applies]
 

@@ -3,8 +3,7 @@
 import math
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
-from typing import Final
+from datetime import UTC, datetime
 
 from pydantic import BaseModel, ConfigDict
 
@@ -13,9 +12,7 @@ from tasks.model.facts import Facts
 from tasks.model.host import Host, Way
 from tasks.model.image import MIB, Image
 from tasks.model.stage import Stage
-
-STATE_DIR: Final = "/var/lib/tailscale"
-KEY_MARGIN: Final = timedelta(hours=1)
+from tasks.tailnet.verdict import judge
 
 
 class Machine(BaseModel):
@@ -86,7 +83,7 @@ def check_target(facts: Facts, host: Host, image: Image | None, *, now: datetime
     if host.way is Way.TAILSCALE:
         _check_tailscale(facts, host, now or datetime.now(UTC))
     elif host.keep.tailscale_state:
-        _check_keepable(facts, host)
+        _check_keepable(facts, host, now or datetime.now(UTC))
     if image is not None:
         check_image(machine_of(facts), image, host)
 
@@ -152,32 +149,21 @@ def _check_tailscale(facts: Facts, host: Host, now: datetime) -> None:
         )
     if not tailscale.running:
         raise TargetRefused(f"tailscaled does not run on {host.name}.", hint="Start it there and log in.")
-    _check_carriable(facts, host)
     # The state of an expired node is NeedsLogin, so this comes first.
-    expires = tailscale.key_expiry
-    if tailscale.expired or (expires and expires <= now):
-        when = f" at {expires:%Y-%m-%d %H:%M} UTC" if expires else ""
-        raise TargetRefused(
-            f"the Tailscale key of {host.name} expired{when}.", hint="Run `tailscale up --force-reauth` there."
-        )
+    _check_movable(facts, host, now)
     if tailscale.identity is None:
         raise TargetRefused(
             f"{host.name} is not logged in to a tailnet (tailscaled says {tailscale.backend_state or 'nothing'}).",
             hint='Run `tailscale up` there, or choose the standard way (way = "standard").',
         )
-    if expires and expires - now <= KEY_MARGIN:
-        raise TargetRefused(
-            f"the Tailscale key of {host.name} expires at {expires:%Y-%m-%d %H:%M} UTC, within the hour.",
-            hint="Renew it first: `tailscale up --force-reauth`, or disable key expiry for this machine.",
-        )
 
 
-def _check_keepable(facts: Facts, host: Host) -> None:
+def _check_keepable(facts: Facts, host: Host, now: datetime) -> None:
     """Refuse to lose a node in the standard way because its tailscaled happens to be down; none at all is fine."""
     tailscale = facts.tailscale
     there = tailscale.running or (tailscale.installed and tailscale.state_kind in ("plain", "sealed"))
-    if tailscale.identity is not None:
-        _check_carriable(facts, host)
+    if tailscale.identity is not None or (there and tailscale.expired):
+        _check_movable(facts, host, now)
     elif there and tailscale.backend_state not in ("NeedsLogin", "NoState"):
         raise TargetRefused(
             f"{host.name} has Tailscale, but it is not up (tailscaled says {tailscale.backend_state or 'nothing'}):"
@@ -186,33 +172,11 @@ def _check_keepable(facts: Facts, host: Host) -> None:
         )
 
 
-def _check_carriable(facts: Facts, host: Host) -> None:
-    tailscale = facts.tailscale
-    if tailscale.state_store != "file":
-        where = {
-            "memory": "in memory",
-            "kubernetes": "in a Kubernetes secret",
-            "aws": "in the AWS parameter store",
-        }.get(tailscale.state_store, f"in a store named {tailscale.state_store}")
-        raise TargetRefused(
-            f"tailscaled on {host.name} keeps its state {where}: it cannot be carried into the installer.",
-            hint=f"Start it with --state={STATE_DIR}/tailscaled.state and log in again.",
-        )
-    if tailscale.state_kind == "sealed":
-        raise TargetRefused(
-            f"the Tailscale state of {host.name} is sealed by its TPM: the installer could not open it.",
-            hint="Start tailscaled there with --encrypt-state=false; it then writes the state in the clear.",
-        )
-    if tailscale.state_file != f"{STATE_DIR}/tailscaled.state":
-        raise TargetRefused(
-            f"tailscaled on {host.name} keeps its state in {tailscale.state_file}, and only {STATE_DIR} is carried.",
-            hint=f"Move it to {STATE_DIR}, and start tailscaled with --state={STATE_DIR}/tailscaled.state.",
-        )
-    if tailscale.state_kind in ("missing", "unreadable"):
-        raise TargetRefused(
-            f"the Tailscale state of {host.name} ({tailscale.state_file}) is {tailscale.state_kind}.",
-            hint="Look where tailscaled keeps its state there.",
-        )
+def _check_movable(facts: Facts, host: Host, now: datetime) -> None:
+    """Refuse a node that would be lost on the way."""
+    for finding in judge(facts.tailscale, host.name, host.way, now):
+        if finding.lost:
+            raise TargetRefused(f"{finding.seen}: {finding.happens}.", hint=finding.hint)
 
 
 def arch_family(arch: str) -> str:

@@ -3,7 +3,7 @@
 Format of tailscaled.state, from tailscale's ipn/store/stores.go, ipn/store.go, ipn/prefs.go and
 types/persist/persist.go: a JSON object of base64 values; `_current-profile` holds the name of another key, whose
 value is the profile's preferences as JSON; in them `Config.PrivateNodeKey` is `privkey:` and 64 hexadecimal digits of a
-Curve25519 key, and `Config.NodeID` the stable node ID.
+Curve25519 key, `Config.NodeID` the stable node ID, and `Config.AttestationKey` a key of the TPM or absent.
 """
 
 import base64
@@ -47,6 +47,7 @@ class CheckedArchive:
         members: number of files and folders.
         unpacked_bytes: what its files hold together.
         node_key: the public node key, derived from the private one in it.
+        attested: whether it holds a key that only its machine's TPM can use, by which the node proves its machine.
 
     """
 
@@ -54,6 +55,7 @@ class CheckedArchive:
     members: int
     unpacked_bytes: int
     node_key: str
+    attested: bool = False
 
 
 def check_archive(archive: bytes, identity: Identity) -> CheckedArchive:
@@ -69,7 +71,7 @@ def check_archive(archive: bytes, identity: Identity) -> CheckedArchive:
     members, unpacked, state = _read(archive)
     if state is None:
         raise NotTrusted(f"the state archive has no {STATE_FILE}.", hint="Is Tailscale's state in /var/lib/tailscale?")
-    node_key, node_id = _node_of(state)
+    node_key, node_id, attested = _node_of(state)
     if node_key != identity.node_key:
         raise NotTrusted(
             f"the state archive restores {node_key[:20]}…, and the node is {identity.describe()}.",
@@ -80,7 +82,7 @@ def check_archive(archive: bytes, identity: Identity) -> CheckedArchive:
             f"the state archive is of the node with ID {node_id[:40]!r}, expected was {identity.node_id[:40]!r}.",
             hint="The control server gave this machine another ID since; restart tailscaled there, then retry.",
         )
-    return CheckedArchive(hashlib.sha256(archive).hexdigest(), members, unpacked, node_key)
+    return CheckedArchive(hashlib.sha256(archive).hexdigest(), members, unpacked, node_key, attested)
 
 
 def _read(archive: bytes) -> tuple[int, int, bytes | None]:
@@ -172,8 +174,8 @@ def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
     return file.read()
 
 
-def _node_of(state: bytes) -> tuple[str, str]:
-    """Return the public node key and the node ID of the current profile."""
+def _node_of(state: bytes) -> tuple[str, str, bool]:
+    """Return the public node key and the node ID of the current profile, and whether it has an attestation key."""
     store = _json(state, STATE_FILE)
     if {"key", "nonce", "data"} == store.keys():
         raise NotTrusted(
@@ -190,7 +192,7 @@ def _node_of(state: bytes) -> tuple[str, str]:
         raise NotTrusted(f"{STATE_FILE} has no node key.", hint="Log in to the tailnet on the target.")
     public = X25519PrivateKey.from_private_bytes(bytes.fromhex(match[1])).public_key().public_bytes_raw()
     node_id = config.get("NodeID")
-    return f"nodekey:{public.hex()}", node_id if isinstance(node_id, str) else ""
+    return f"nodekey:{public.hex()}", node_id if isinstance(node_id, str) else "", bool(config.get("AttestationKey"))
 
 
 def _value(store: dict[str, Any], key: str) -> bytes:

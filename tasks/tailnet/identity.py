@@ -85,6 +85,7 @@ class Peer:
         relay: code of its home relay; empty if unknown.
         last_handshake: of WireGuard, or None.
         last_seen: when the control server lost sight of it; None while it is online, or if unknown.
+        expired: whether its key has expired.
 
     """
 
@@ -94,6 +95,7 @@ class Peer:
     relay: str
     last_handshake: datetime | None
     last_seen: datetime | None
+    expired: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +106,7 @@ class Status:
         backend_state: `Running`, `NeedsLogin`, `NeedsMachineAuth`, `Stopped`, `Starting`, `NoState`, or another.
         version: tailscaled's long version.
         identity: who it is; None until it has logged in.
+        has_key: whether it has a node key, also while it is not up.
         key_expiry: when the node key expires; None if never, or unknown.
         expired: whether it has expired already.
         host_name: the host name that it told the control server.
@@ -114,6 +117,7 @@ class Status:
     backend_state: str
     version: str
     identity: Identity | None
+    has_key: bool
     key_expiry: datetime | None
     expired: bool
     host_name: str
@@ -138,6 +142,7 @@ def parse_status(text: str) -> Status:
         backend_state=_text(status.get("BackendState")),
         version=_text(status.get("Version")),
         identity=_identity(self_),
+        has_key=status.get("HaveNodeKey") is True,
         key_expiry=_time(self_.get("KeyExpiry")),
         expired=self_.get("Expired") is True,
         host_name=_text(self_.get("HostName")),
@@ -157,6 +162,7 @@ def _peers(peers: Mapping[str, Any]) -> Iterator[Peer]:
                 relay=_text(peer.get("Relay")),
                 last_handshake=_time(peer.get("LastHandshake")),
                 last_seen=_time(peer.get("LastSeen")),
+                expired=peer.get("Expired") is True,
             )
 
 

@@ -7,7 +7,7 @@ from typing import Final, Literal
 from tasks.model.errors import HoldfastError
 from tasks.model.settings import settings
 from tasks.nixcli.run import run_local
-from tasks.tailnet.identity import Identity, Peer, parse_status
+from tasks.tailnet.identity import Identity, Peer, Status, parse_status
 
 STATUS_S: Final = 10
 
@@ -44,12 +44,19 @@ class View:
         return ", ".join(words)
 
 
-def view_of(identity: Identity) -> View:
-    """Ask the operator's tailscaled about a node; within STATUS_S seconds."""
+def operators_status() -> Status | None:
+    """Return what the operator's tailscaled says, peers too, within STATUS_S seconds; None if it does not answer."""
     try:
         done = run_local([*settings().tailscale, "status", "--json"], timeout_s=STATUS_S)
-        status = parse_status(done.stdout)
+        return parse_status(done.stdout)
     except (HoldfastError, ValueError):
+        return None
+
+
+def view_of(identity: Identity) -> View:
+    """Ask the operator's tailscaled about a node; within STATUS_S seconds."""
+    status = operators_status()
+    if status is None:
         return View(None, "the operator's tailscaled does not answer")
     for peer in status.peers:
         if peer.identity.node_key == identity.node_key:

@@ -16,6 +16,7 @@ from tasks.model.settings import Settings
 from tasks.tailnet.identity import Identity, same_node
 
 _SUFFIX: Final = ".tar.gz"
+_TIME: Final = "%Y%m%dT%H%M%S.%fZ"
 
 
 class Label(BaseModel):
@@ -47,6 +48,35 @@ class VaultEntry:
     label: Label
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A state archive as it lies in the vault, whether anybody knows whose it is or not.
+
+    Attributes:
+        path: the file.
+        label: whose it is; None if that is not written beside it, or cannot be read.
+        size_bytes: the file's size.
+
+    """
+
+    path: Path
+    label: Label | None
+    size_bytes: int
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether it is encrypted with age."""
+        return self.path.suffix == ".age"
+
+    @property
+    def when(self) -> datetime | None:
+        """When it was stored, as its name says; None if the name is another."""
+        try:
+            return datetime.strptime(self.path.name.partition("-")[0], _TIME).replace(tzinfo=UTC)
+        except ValueError:
+            return None
+
+
 class Vault:
     """The vault that the settings name: folders 0700, files 0600, the newest `vault_keep` for each host.
 
@@ -76,7 +106,7 @@ class Vault:
         sealed, suffix = self._sealed(archive)
         # Microseconds keep the order of two archives of the same second.
         digest = hashlib.sha256(sealed).hexdigest()[:12]
-        name = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}-{digest}{_SUFFIX}{suffix}"
+        name = f"{datetime.now(UTC):{_TIME}}-{digest}{_SUFFIX}{suffix}"
         try:
             folder = self._folder(host)
             _write(folder / name, sealed)
@@ -102,13 +132,44 @@ class Vault:
 
         """
         for path in reversed(self._files(host)):
-            try:
-                label = Label.model_validate_json(_label_of(path).read_bytes())
-            except (OSError, ValidationError):
-                continue
-            if label.host_key == host_key and (identity is None or same_node(identity, label.identity)):
+            label = _read_label(path)
+            if label and label.host_key == host_key and (identity is None or same_node(identity, label.identity)):
                 return VaultEntry(path, label)
         return None
+
+    def hosts(self) -> tuple[str, ...]:
+        """Return the names of the hosts that have a folder, in order.
+
+        Raises:
+            ConfigError: the vault cannot be read.
+
+        """
+        try:
+            return tuple(sorted(path.name for path in self._root.iterdir() if path.is_dir()))
+        except FileNotFoundError:
+            return ()
+        except OSError as error:
+            raise self._unreadable(error) from error
+
+    def kept(self, host: str) -> tuple[Kept, ...]:
+        """Return a host's archives, the newest last; none is opened.
+
+        Args:
+            host: a name that `hosts` gave, or that of a host in the inventory.
+
+        Raises:
+            ConfigError: the vault cannot be read.
+
+        """
+        try:
+            return tuple(Kept(path, _read_label(path), path.stat().st_size) for path in self._files(host))
+        except OSError as error:
+            raise self._unreadable(error) from error
+
+    def _unreadable(self, error: OSError) -> ConfigError:
+        return ConfigError(
+            f"the vault {self._root} cannot be read: {error.strerror}.", hint="Correct HOLDFAST_STATE_DIR."
+        )
 
     def read(self, path: Path) -> bytes:
         """Return an archive of the vault, decrypted in memory.
@@ -177,6 +238,13 @@ class Vault:
 
 def _label_of(archive: Path) -> Path:
     return archive.with_name(f"{archive.name}.json")
+
+
+def _read_label(archive: Path) -> Label | None:
+    try:
+        return Label.model_validate_json(_label_of(archive).read_bytes())
+    except (OSError, ValidationError):
+        return None
 
 
 def _identities(file: Path) -> list[object]:

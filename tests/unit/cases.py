@@ -1,6 +1,7 @@
 """Recorded answers of nix/scripts/facts.sh, and hosts and images to go with them."""
 
 import json
+from datetime import datetime
 from pathlib import Path
 
 from tasks.model.facts import Facts, parse_facts
@@ -64,6 +65,7 @@ def plan(
     login: Login | None = None,
     vault_identity: Identity | None = None,
     rehearsal: bool = False,
+    now: datetime | None = None,
 ) -> Plan:
     return make_plan(
         run_id="run-2",
@@ -75,4 +77,5 @@ def plan(
         image=image(),
         vault_identity=vault_identity,
         rehearsal=rehearsal,
+        now=now,
     )

@@ -1,9 +1,11 @@
 """nix/scripts/facts.sh run under dash, and the parser of its answer."""
 
+import base64
 import json
 import os
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -127,6 +129,75 @@ def test_where_the_state_is(tmp_path: Path, flags: str, content: str | None, sto
         files["var/lib/tailscale/tailscaled.state"] = content
     tailscale = parse_facts(run_script(fake_root(tmp_path, files)), "x").tailscale
     assert (tailscale.state_store, tailscale.state_kind) == (store, kind)
+
+
+LAID_OUT = {"indent": 2}, {"separators": (",", ":")}
+
+
+def state_of(attestation: object, layout: dict[str, Any], *, current: str = "profile-7a2c") -> str:
+    """Return a state file whose profile has an attestation key, or not; another profile always has one."""
+    profile = {"Config": {"PrivateNodeKey": "privkey:0", **({"AttestationKey": attestation} if attestation else {})}}
+    other = {"Config": {"AttestationKey": {"tpmPrivate": "eA=="}}}
+    values = {"_machinekey": "x", "_current-profile": current, "profile-7a2c": profile, "profile-0": other}
+    texts = {key: value if isinstance(value, str) else json.dumps(value, indent="\t") for key, value in values.items()}
+    return json.dumps({key: base64.b64encode(text.encode()).decode() for key, text in texts.items()}, **layout)
+
+
+@pytest.mark.parametrize("layout", LAID_OUT)
+@pytest.mark.parametrize(
+    ("flags", "attestation", "current", "attested"),
+    [
+        ("--port=1", {"tpmPrivate": "eA==", "tpmPublic": "eQ=="}, "profile-7a2c", True),
+        ("--port=1", None, "profile-7a2c", False),
+        ("--port=1", {"tpmPrivate": "eA=="}, "profile-7a2c/../x", False),
+        ("--port=1", {"tpmPrivate": "eA=="}, ".*", False),
+        ("--hardware-attestation", None, "profile-7a2c", True),
+        ("--hardware-attestation=true", None, "profile-7a2c", True),
+        ("--hardware-attestation=false", None, "profile-7a2c", False),
+    ],
+)
+def test_key_of_the_tpm_is_told_by_the_flag_or_the_current_profile(
+    tmp_path: Path, flags: str, attestation: object, current: str, attested: bool, layout: dict[str, Any]
+) -> None:
+    files = {
+        "proc/7/comm": "tailscaled\n",
+        "proc/7/cmdline": f"/usr/sbin/tailscaled\0{flags}\0",
+        "var/lib/tailscale/tailscaled.state": state_of(attestation, layout, current=current),
+    }
+    output = run_script(fake_root(tmp_path, files))
+    assert parse_facts(output, "x").tailscale.attested is attested
+    assert "tpmPrivate" not in output
+
+
+@pytest.mark.parametrize("layout", LAID_OUT)
+@pytest.mark.parametrize(
+    ("said", "lock"),
+    [
+        ({"Enabled": True, "NodeKey": "nodekey:0", "NodeKeySigned": True, "VisiblePeers": [{"Name": "x"}]}, "signed"),
+        (
+            {"Enabled": True, "NodeKeySigned": False, "FilteredPeers": [{"Name": '","NodeKeySigned":true,"'}]},
+            "unsigned",
+        ),
+        ({"SchemaVersion": "1", "Enabled": True}, "unsigned"),
+        ({"Enabled": False, "NodeKeySigned": False}, "off"),
+        ({"SchemaVersion": "1", "Enabled": False}, "off"),
+        ("tailnet lock is not supported", "off"),
+        (None, "off"),
+    ],
+)
+def test_tailnet_lock_is_read_without_its_peers(
+    tmp_path: Path, said: object, lock: str, layout: dict[str, Any]
+) -> None:
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    text = said if isinstance(said, str) else json.dumps(said, **layout)
+    (tools / "answer").write_text(text if said else "")
+    answers = f'[ "$*" = "lock status --json" ] && exec cat {tools}/answer'
+    (tools / "tailscale").write_text(f"#!/bin/sh\n{answers}\n")
+    (tools / "tailscale").chmod(0o755)
+    output = run_script(fake_root(tmp_path / "root", {}), str(tools))
+    assert parse_facts(output, "x").tailscale.lock == lock
+    assert "nodekey" not in output
 
 
 @pytest.mark.parametrize("separator", ["\u2028", "\u2029", "\x85"])

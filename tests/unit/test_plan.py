@@ -47,6 +47,7 @@ def later(**delta: int) -> str:
         ({"tailscale_state_kind": "sealed"}, ["TPM", "--encrypt-state=false"]),
         ({"tailscale_state_file": "/opt/ts/tailscaled.state"}, ["/opt/ts/tailscaled.state", "/var/lib/tailscale"]),
         ({"tailscale_state_kind": "missing"}, ["is missing"]),
+        ({"tailscale_lock": '"Enabled":true\n"NodeKeySigned":false'}, ["tailnet lock", "not signed", "lock sign"]),
         ({"container": "lxc\nlxc"}, ["is a container (lxc)"]),
         ({"arch": "aarch64"}, ["is for x86_64", "cottage is aarch64"]),
         ({"kexec_config": "# CONFIG_KEXEC is not set\n"}, ["built without kexec"]),
@@ -100,6 +101,13 @@ def test_standard_way_loses_no_node_that_is_only_down(changed: dict[str, str], s
     with pytest.raises(TargetRefused, match=rf"not up \(tailscaled says {said}\).*keep.tailscale_state = false"):
         check_target(down, host(way="standard"), None, now=NOW)
     check_target(down, host(way="standard", keep={"tailscale_state": False}), None, now=NOW)
+
+
+def test_standard_way_loses_no_node_whose_key_expired() -> None:
+    expired = facts("debian-12", tailscale_status=status(state="NeedsLogin", Expired=True))
+    with pytest.raises(TargetRefused, match=r"key of cottage expired.*--force-reauth"):
+        check_target(expired, host(way="standard"), None, now=NOW)
+    check_target(expired, host(way="standard", keep={"tailscale_state": False}), None, now=NOW)
 
 
 def test_standard_way_goes_without_a_node_that_logged_out() -> None:
@@ -339,7 +347,7 @@ def test_plan_survives_json_and_holds_no_state() -> None:
 
 
 def test_warnings() -> None:
-    made = plan(facts("debian-12", tailscale_status=status(KeyExpiry=later(days=9))), host(disks=[]))
+    made = plan(facts("debian-12", tailscale_status=status(KeyExpiry=later(days=9))), host(disks=[]), now=NOW)
     assert any("pins no disks" in warning for warning in made.warnings)
-    assert any("2026-06-10 12:00" in warning for warning in made.warnings)
+    assert ["2026-06-10 12:00" in finding.seen for finding in made.verdict] == [True]
     assert plan(facts("debian-12")).warnings == ()

@@ -49,6 +49,8 @@ def test_every_verb_finds_the_environment_that_the_bootstrap_made(tmp_path: Path
         ("rehearse", ["cottage", "100.64.0.2", "./a b"]),
         ("plan", ["cottage"]),
         ("plan", ["cottage", "100.64.0.2", "./a b"]),
+        ("vault", ["list"]),
+        ("vault", ["restore", "cottage", "./a b"]),
     ],
 )
 def test_verb_hands_its_arguments_on_as_they_are(tmp_path: Path, verb: str, arguments: list[str]) -> None:
@@ -58,7 +60,7 @@ def test_verb_hands_its_arguments_on_as_they_are(tmp_path: Path, verb: str, argu
     env = os.environ | {"HOLDFAST_VENV": str(tmp_path)}
     done = subprocess.run([JUST, verb, *arguments], cwd=PROJECT, env=env, capture_output=True, text=True, check=True)
     said = done.stdout.removesuffix("|").split("|")
-    module = ["deployments.plan"] if verb == "plan" else ["deployments.start", verb]
+    module = [f"deployments.{verb}"] if verb in ("plan", "vault") else ["deployments.start", verb]
     expected = ["-m", *module, *arguments]
     assert said[: len(expected)] == expected
     assert not any(said[len(expected) :])

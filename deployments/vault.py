@@ -1,0 +1,99 @@
+"""`just vault list [HOST]`, `just vault restore HOST [ARCHIVE]`: what the vault keeps, and a state back on a machine.
+
+`list` opens no archive. `restore` connects as a run does, to the host's `target`, else to its `local`; a host key that
+nobody knows is refused.
+"""
+
+import sys
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from tasks.model.errors import HoldfastError
+from tasks.model.host import chosen_host, load_inventory
+from tasks.model.settings import Settings, settings
+from tasks.remote.reach import reach
+from tasks.remote.text import printable
+from tasks.tailnet.restoring import choose, restore
+from tasks.tailnet.vault import Kept, Vault
+
+USAGE = "usage: just vault list [HOST] | just vault restore HOST [ARCHIVE]"
+WIDTH_OF_A_FILE = 200
+
+
+def main(*words: str) -> int:
+    """Do what is asked for; return 2, after one line, if it cannot be done."""
+    try:
+        match words:
+            case ["list"] | ["list", _]:
+                _list(settings(), *words[1:])
+            case ["restore", _] | ["restore", _, _]:
+                _restore(settings(), *words[1:])
+            case _:
+                print(USAGE, file=sys.stderr)
+                return 2
+    except HoldfastError as error:
+        print(f"vault: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _list(chosen: Settings, host: str = "") -> None:
+    vault = Vault(chosen)
+    hosts = vault.hosts()
+    if host and host not in hosts:
+        load_inventory(chosen.inventory).host(host)
+        print(f"The vault {chosen.vault_dir} has no archive of {host}.")
+        return
+    kept = [(name, vault.kept(name)) for name in ([host] if host else hosts)]
+    if not any(entries for _, entries in kept):
+        print(f"The vault {chosen.vault_dir} is empty.")
+        return
+    table = Table("host", "archive", "when", "node", "name", "encrypted", "size", "", pad_edge=False)
+    for column in table.columns:
+        column.overflow = "fold"
+    for name, entries in kept:
+        for entry in reversed(entries):
+            table.add_row(*(Text(printable(cell)) for cell in _row(name, entry, newest=entry is entries[-1])))
+    Console(width=None if sys.stdout.isatty() else WIDTH_OF_A_FILE).print(table)
+
+
+def _row(host: str, entry: Kept, *, newest: bool) -> Sequence[str]:
+    identity = entry.label.identity if entry.label else None
+    when = f"{entry.when:%Y-%m-%d %H:%M:%S} UTC" if entry.when else "unknown"
+    return (
+        host,
+        entry.path.name,
+        when,
+        identity.describe() if identity else "unknown: no label that can be read",
+        (identity.dns_name or "none") if identity else "",
+        "yes" if entry.encrypted else "no",
+        f"{entry.size_bytes} bytes",
+        "newest" if newest else "",
+    )
+
+
+def _restore(chosen: Settings, name: str, archive: str = "") -> None:
+    # Whoever lost its state may be found at its own network's address only.
+    host = chosen_host(chosen.inventory, name).model_copy(update={"go_on_over_local": True})
+    entry = choose(Vault(chosen), name, archive)
+    _tell(f"the archive is {entry.path.name}")
+    with reach(host) as target:
+        done = restore(target, host, entry, chosen, on_line=_tell)
+    node = done.identity.describe()
+    if done.already:
+        print(f"{name} is {node} already: there is nothing to restore.")
+        return
+    print(f"{name} is {node} now. No other machine may start with this state any more.")
+    if done.kept:
+        print(f"What it had before is in {done.kept} there; remove it when it is not needed.")
+
+
+def _tell(line: str) -> None:
+    print(f"vault: {printable(line)}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

@@ -1,0 +1,299 @@
+"""A state back from the vault: which archive, and everything that forbids it."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tasks.model.command import CommandResult
+from tasks.model.errors import ConfigError, NeverCame, NotTrusted, TargetRefused
+from tasks.model.facts import Facts
+from tasks.model.settings import Settings
+from tasks.remote import lock
+from tasks.tailnet import restoring
+from tasks.tailnet.identity import Identity, Status, parse_status
+from tasks.tailnet.restoring import Restored, check_offline, choose, restore
+from tasks.tailnet.vault import Label, Vault, VaultEntry
+from tests.unit.cases import facts, host
+from tests.unit.test_archive import NODE, STATE, state, tar_of
+
+NOW = datetime(2026, 6, 1, 12, 0, tzinfo=UTC)
+HOST_KEY = "ssh-ed25519 AAAA"
+OTHER = Identity(node_key="nodekey:" + "cd" * 32, node_id="n2", addresses=("100.64.0.2",))
+ARCHIVE = tar_of(STATE)
+
+
+def node(identity: Identity = NODE, **more: object) -> dict[str, Any]:
+    known = {"PublicKey": identity.node_key, "ID": identity.node_id, "TailscaleIPs": list(identity.addresses)}
+    return known | more
+
+
+def says(state_: str = "Running", self_: Identity | None = None, **more: object) -> str:
+    return json.dumps({"BackendState": state_, "Self": node(self_) if self_ else {}, **more})
+
+
+def operator(*peers: dict[str, Any], state_: str = "Running", self_: Identity = OTHER) -> Status:
+    return parse_status(says(state_, self_, Peer={str(number): peer for number, peer in enumerate(peers)}))
+
+
+def ago(**delta: int) -> str:
+    return (NOW - timedelta(**delta)).isoformat()
+
+
+# ---------------------------------------------------------------- which archive
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(state_dir=tmp_path)
+
+
+def keep(settings: Settings, archive: bytes = ARCHIVE, identity: Identity = NODE, host_name: str = "cottage") -> Path:
+    return Vault(settings).store(host_name, archive, Label(identity=identity, host_key=HOST_KEY)).path
+
+
+def test_newest_is_chosen_unless_one_is_named(settings: Settings) -> None:
+    first, second = keep(settings), keep(settings, tar_of(STATE, ("x", b"")))
+    assert choose(Vault(settings), "cottage").path == second
+    assert choose(Vault(settings), "cottage", first.name).path == first
+
+
+def test_newest_whose_label_can_be_read_is_chosen(settings: Settings) -> None:
+    first, second = keep(settings), keep(settings)
+    second.with_name(f"{second.name}.json").write_text("{}")
+    assert choose(Vault(settings), "cottage").path == first
+    with pytest.raises(ConfigError, match=f"archive {second.name} of cottage has no label"):
+        choose(Vault(settings), "cottage", second.name)
+    first.with_name(f"{first.name}.json").unlink()
+    with pytest.raises(ConfigError, match="no archive of cottage has a label"):
+        choose(Vault(settings), "cottage")
+
+
+@pytest.mark.parametrize(
+    "name", ["../barn/{other}", "{other}", "./{own}", "//{own}", "{own}.json", "..", "{folder}/{own}", "\x1b[2J", "*"]
+)
+def test_name_is_no_path(settings: Settings, name: str) -> None:
+    own, other = keep(settings), keep(settings, host_name="barn")
+    told = name.format(own=own.name, other=other.name, folder=own.parent)
+    with pytest.raises(ConfigError, match=r"has no archive .* of cottage\. Hint: `just vault list cottage`") as error:
+        choose(Vault(settings), "cottage", told)
+    assert "\x1b" not in str(error.value)
+
+
+def test_empty_vault(settings: Settings) -> None:
+    with pytest.raises(ConfigError, match="no archive of cottage"):
+        choose(Vault(settings), "cottage")
+
+
+# ---------------------------------------------------------------- is the node online?
+
+
+def test_node_that_is_gone_may_be_restored() -> None:
+    seen = check_offline(operator(node(OTHER), node(Online=False, LastSeen=ago(minutes=4))), NODE, NOW)
+    assert seen.identity.node_key == NODE.node_key
+
+
+@pytest.mark.parametrize(
+    ("peer", "said"),
+    [
+        (node(Online=True), "is online"),
+        (node(Online=False, LastSeen=ago(seconds=20)), "was seen 20 s ago"),
+        (node(Online=False, LastSeen=ago(minutes=-9)), "was seen 0 s ago"),
+        (node(LastHandshake=ago(seconds=100), LastSeen=ago(hours=1)), "had a handshake 100 s ago"),
+        (node(Online=True, PublicKey=OTHER.node_key), "is online"),
+        (node(Online=True, ID="n9"), "is online"),
+    ],
+)
+def test_node_that_is_online_is_refused(peer: dict[str, Any], said: str) -> None:
+    with pytest.raises(TargetRefused, match=f"{said}.*Only one machine may be this node. Shut the other"):
+        check_offline(operator(peer), NODE, NOW)
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (None, "does not answer"),
+        (operator(node(), state_="Stopped"), r"is not up \(Stopped\)"),
+        (operator(), "knows no node"),
+        (operator(node(OTHER)), "knows no node"),
+    ],
+)
+def test_unknown_is_refused(status: Status | None, said: str) -> None:
+    with pytest.raises(TargetRefused, match=f"{said}.*not known, so nothing is restored"):
+        check_offline(status, NODE, NOW)
+
+
+def test_operator_that_is_the_node_is_refused() -> None:
+    with pytest.raises(TargetRefused, match="this operator is"):
+        check_offline(operator(self_=NODE), NODE, NOW)
+
+
+def test_archive_from_before_the_key_was_renewed_is_refused() -> None:
+    with pytest.raises(TargetRefused, match=r"another key since: nodekey:cdcd.*out of date"):
+        check_offline(operator(node(PublicKey=OTHER.node_key)), NODE, NOW)
+
+
+# ---------------------------------------------------------------- the machine
+
+
+class World:
+    """A machine that becomes the node when the state was put there, and an operator that sees the node offline."""
+
+    host_key = HOST_KEY
+
+    def __init__(self) -> None:
+        self.seen: Facts = facts("debian-12")
+        self.now = says("NeedsLogin")
+        self.then = says("Running", NODE)
+        self.operator: Status | None = operator(node())
+        self.put: list[bytes | None] = []
+        self.lines: list[str] = []
+        self.locked = False
+        self.endpoint = SimpleNamespace(host="cottage")
+
+    def check_lock(self, *_given: object, **_options: object) -> None:
+        if self.locked:
+            raise TargetRefused("another run works on cottage.")
+
+    def run(self, argv: list[str], *, stdin: bytes | None = None, **_options: object) -> CommandResult:
+        output = self.now
+        if argv[0] == "sh":
+            self.put.append(stdin)
+            self.now = self.then
+            output = f"/var/lib/tailscale.before-restore-{argv[4]}\n"
+            assert not any("privkey" in word for word in argv)
+        return CommandResult(tuple(argv), "cottage", 0, output, "", 0.1)
+
+    def restore(self, settings: Settings, entry: VaultEntry) -> Restored:
+        return restore(self, host(), entry, settings, on_line=self.lines.append)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> World:
+    made = World()
+    monkeypatch.setattr(restoring, "look", lambda _target: made.seen)
+    monkeypatch.setattr(restoring, "operators_status", lambda: made.operator)
+    monkeypatch.setattr(lock, "check", made.check_lock)
+    return made
+
+
+@pytest.fixture
+def entry(settings: Settings) -> VaultEntry:
+    keep(settings)
+    return choose(Vault(settings), "cottage")
+
+
+def test_machine_becomes_the_node(world: World, settings: Settings, entry: VaultEntry) -> None:
+    done = world.restore(settings, entry)
+    assert world.put == [ARCHIVE]
+    assert done.identity == NODE
+    assert not done.already
+    assert done.kept.startswith("/var/lib/tailscale.before-restore-20")
+    assert world.lines == []
+
+
+def test_machine_that_is_the_node_is_left_alone(world: World, settings: Settings, entry: VaultEntry) -> None:
+    world.now = says("Running", NODE)
+    world.operator = None  # nobody has to be asked
+    assert world.restore(settings, entry) == Restored(NODE, already=True)
+    assert world.put == []
+
+
+def test_node_that_is_online_elsewhere(world: World, settings: Settings, entry: VaultEntry) -> None:
+    for world.operator in (operator(node(Online=True)), None):
+        with pytest.raises(TargetRefused):
+            world.restore(settings, entry)
+    assert world.put == []
+
+
+@pytest.mark.parametrize(
+    ("said", "match"),
+    [
+        (says("Running", OTHER), "cottage is another node: nodekey:cdcd.*says Running.*tailscale logout"),
+        (says("Stopped", OTHER), "another node: nodekey:cdcd.*says Stopped"),
+        (says("Stopped", HaveNodeKey=True), "a node that is not up, and says Stopped"),
+        (says("Starting"), "a node that is not up, and says Starting"),
+        (says("Stopped", NODE), r"is nodekey:.* already, and says Stopped.*Run `tailscale up`"),
+        (says("NeedsLogin", NODE), "Its key has expired"),
+        ("no json", "does not answer"),
+        ("", "does not answer"),
+    ],
+)
+def test_machine_that_is_or_may_be_another_node(
+    world: World, settings: Settings, entry: VaultEntry, said: str, match: str
+) -> None:
+    world.now = said
+    with pytest.raises(TargetRefused, match=match):
+        world.restore(settings, entry)
+    assert world.put == []
+
+
+@pytest.mark.parametrize("said", [says("NeedsLogin"), says("NoState"), says("Stopped"), says("NeedsLogin", OTHER)])
+def test_machine_that_is_no_node(world: World, settings: Settings, entry: VaultEntry, said: str) -> None:
+    world.now = said
+    world.restore(settings, entry)
+    assert world.put == [ARCHIVE]
+
+
+@pytest.mark.parametrize(
+    ("changed", "match"),
+    [
+        ({"tailscale_installed": "", "tailscaled_pid": ""}, "no Tailscale on cottage"),
+        ({"tailscaled_pid": ""}, "does not run on cottage, and it has a state.*move /var/lib/tailscale away"),
+        ({"tailscaled_flags": "state=mem:", "tailscale_state_file": ""}, "keeps its state elsewhere.*memory"),
+        ({"tailscale_state_file": "/opt/x"}, "keeps its state elsewhere: /opt/x"),
+        ({"init": "init"}, "runs init, and only systemd.*by hand"),
+    ],
+)
+def test_machine_that_cannot_take_it(
+    world: World, settings: Settings, entry: VaultEntry, changed: dict[str, str], match: str
+) -> None:
+    world.seen = facts("debian-12", **changed)
+    with pytest.raises(TargetRefused, match=match):
+        world.restore(settings, entry)
+    assert world.put == []
+
+
+def test_tailscaled_that_never_ran_is_no_node(world: World, settings: Settings, entry: VaultEntry) -> None:
+    world.seen = facts("debian-12", tailscaled_pid="", tailscale_state_kind="missing")
+    world.restore(settings, entry)
+    assert world.put == [ARCHIVE]
+
+
+def test_machine_that_a_run_works_on(world: World, settings: Settings, entry: VaultEntry) -> None:
+    world.locked = True
+    with pytest.raises(TargetRefused, match="another run"):
+        world.restore(settings, entry)
+    assert world.put == []
+
+
+def test_label_alone_is_not_believed(world: World, settings: Settings) -> None:
+    keep(settings, identity=OTHER)
+    with pytest.raises(NotTrusted, match="restores nodekey"):
+        world.restore(settings, choose(Vault(settings), "cottage"))
+    keep(settings, b"no archive")
+    with pytest.raises(NotTrusted, match=r"no tar\.gz"):
+        world.restore(settings, choose(Vault(settings), "cottage"))
+    assert world.put == []
+
+
+def test_what_a_person_should_know(world: World, settings: Settings) -> None:
+    keep(settings, tar_of(("tailscaled.state", state(AttestationKey={"tpmPrivate": "eA=="}))))
+    world.host_key = "ssh-ed25519 BBBB"
+    world.operator = operator(node(Expired=True))
+    world.restore(settings, choose(Vault(settings), "cottage"))
+    assert [line.split()[-1] for line in world.lines] == ["key", "cannot", "use"]
+
+
+def test_node_that_does_not_come_up(
+    world: World, settings: Settings, entry: VaultEntry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(restoring, "BECOMES_S", 0.01)
+    world.then = says("NeedsLogin", NODE)
+    with pytest.raises(
+        NeverCame, match=r"cottage to be nodekey.*last seen: tailscaled says NeedsLogin.*before-restore"
+    ):
+        world.restore(settings, entry)
