@@ -3,7 +3,9 @@
 import contextlib
 import json
 import random
+import socket
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,7 +15,7 @@ from typing import Any, Final
 
 from lab.flow_runs import ENDED, PHASES, ended, phases_done, report_of, retry, start
 from lab.operator import NOWHERE, Operator
-from lab.runtime import Lab
+from lab.runtime import SSH_PORT, Lab
 from tests.lab import leaks
 from tests.lab.faults.table import Findings, Row
 
@@ -221,16 +223,20 @@ class Journey:
         report = report_of(self.operator, self.run_id)
         assert report["outcome"] == "done"
         assert report["closure"]["built"] == report["closure"]["booted"], report["closure"]
-        assert self.where() == FINAL
+        self.proved()
         assert self.on_machine("readlink /run/booted-system") == report["closure"]["booted"]
-        assert self._seen_by_operator() == self._node, "another node than before"
         assert report["identity"]["final"]["node_key"] == self._node[0]
-        key = self.on_machine("cat /etc/ssh/ssh_host_ed25519_key.pub").split()[1]
-        assert key == self.lab.host_key.split()[1], "another host key than before"
-        assert self._data_digest() == self.data, "the other disk has changed"
         assert leaks.in_files(self.lab.run_dir, self._secrets) == []
         assert self.on_machine(f"cat {leaks.TOKEN}") == self._brought[1]
         return report
+
+    def proved(self) -> None:
+        """Prove that the machine runs its new system as the node that it was, and that its other disk is untouched."""
+        assert self.where() == FINAL
+        assert self._seen_by_operator() == self._node, "another node than before"
+        key = self.on_machine("cat /etc/ssh/ssh_host_ed25519_key.pub").split()[1]
+        assert key == self.lab.host_key.split()[1], "another host key than before"
+        assert self._data_digest() == self.data, "the other disk has changed"
 
     def _data_digest(self) -> str:
         return self.on_machine("sha256sum </dev/disk/by-id/virtio-DATA0001").split()[0]
@@ -253,3 +259,23 @@ class Journey:
             if time.monotonic() > ends:
                 raise AssertionError(f"waited {deadline_s:.0f} s for {what}; done so far: {sorted(self._done())}")
             time.sleep(0.1)
+
+
+@contextmanager
+def local_way(lab: Lab) -> Iterator[str]:
+    """An address of the machine outside its tailnet: a port of this machine's loopback that leads to its SSH server."""
+    inside = [*lab.world.inside(), "busybox", "nc", "127.0.0.1", str(SSH_PORT)]
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def carry() -> None:
+            while True:
+                try:
+                    link, _ = listener.accept()
+                except OSError:
+                    return  # closed
+                with link:
+                    subprocess.Popen(inside, stdin=link.fileno(), stdout=link.fileno(), stderr=subprocess.DEVNULL)
+
+        threading.Thread(target=carry, daemon=True).start()
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
+        listener.shutdown(socket.SHUT_RDWR)

@@ -1,19 +1,13 @@
 """The installer does not start, or does not come back."""
 
 import shutil
-import socket
-import subprocess
 import tarfile
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from lab.image import installer_image
-from lab.runtime import SSH_PORT, Lab
-from tests.lab.faults.journey import INSTALLER, ORIGIN, Journey
+from tests.lab.faults.journey import INSTALLER, ORIGIN, Journey, local_way
 
 pytestmark = [pytest.mark.lab, pytest.mark.faults]
 
@@ -31,26 +25,6 @@ def _image_with_a_broken_kernel(into: Path) -> Path:
         image.add(folder / "kexec", "kexec")
     shutil.rmtree(folder)
     return archive
-
-
-@contextmanager
-def _local_way(lab: Lab) -> Iterator[str]:
-    """An address of the machine outside its tailnet: a port of this machine's loopback that leads to its SSH server."""
-    inside = [*lab.world.inside(), "busybox", "nc", "127.0.0.1", str(SSH_PORT)]
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-
-        def carry() -> None:
-            while True:
-                try:
-                    link, _ = listener.accept()
-                except OSError:
-                    return  # closed
-                with link:
-                    subprocess.Popen(inside, stdin=link.fileno(), stdout=link.fileno(), stderr=subprocess.DEVNULL)
-
-        threading.Thread(target=carry, daemon=True).start()
-        yield f"127.0.0.1:{listener.getsockname()[1]}"
-        listener.shutdown(socket.SHUT_RDWR)
 
 
 def _too_little_memory(journey: Journey) -> None:
@@ -148,7 +122,7 @@ def test_installer_does_not_come_back(journey: Journey, tmp_path: Path) -> None:
 
 
 def test_tailnet_does_not_return_and_the_local_address_answers(journey: Journey) -> None:
-    with _local_way(journey.lab) as address:
+    with local_way(journey.lab) as address:
         journey.inventory("go_on_over_local = true\n", local=address)
         journey.start()
         journey.reach("reconnect")
