@@ -70,6 +70,7 @@ class Journey:
         self.lab.wait_for_ssh()
         self.data = self._data_digest()
         self._secrets = (*leaks.node_secrets(self.lab), *self._brought)
+        leaks.mark_files(self.lab)
 
     def deadlines(self, **seconds: float) -> None:
         """Give the runs that start from now on other deadlines."""
@@ -237,6 +238,10 @@ class Journey:
         key = self.on_machine("cat /etc/ssh/ssh_host_ed25519_key.pub").split()[1]
         assert key == self.lab.host_key.split()[1], "another host key than before"
         assert self._data_digest() == self.data, "the other disk has changed"
+
+    def origin_is_clean(self) -> None:
+        """Prove that the origin has no secret in a file that was written since this journey began."""
+        assert leaks.on_machine(self.lab, self._secrets) == []
 
     def _data_digest(self) -> str:
         return self.on_machine("sha256sum </dev/disk/by-id/virtio-DATA0001").split()[0]
