@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from tasks.model.host import Host
+from tasks.model.host import Host, Way
 from tasks.model.plan import Plan
 from tasks.model.results import Built, Installed, Preserved
 from tasks.model.stage import nothing_to_do
@@ -76,8 +76,10 @@ def install(host: Host, plan: Plan, built: Built, preserved: Preserved) -> Insta
         )
     if not no_trial:
         say("its boot loader comes after its trial: until then the disk boots the installer")
-    elif standby.wanted(host):
-        warn(f"{built.toplevel} has its boot loader, and no trial comes before it: {no_trial}")
+    elif host.way is Way.TAILSCALE:
+        if standby.wanted(host):
+            warn(f"{built.toplevel} has its boot loader, and no trial comes before it: {no_trial}")
+        # Also one that an earlier run put there, when the inventory asked for it.
         with arrive(host, boot_id=facts.boot_id) as target:
             if why := standby.remove(target, ROOT):
                 warn(f"a part of the standby is still on the boot partition, with the node's state in it: {why}")

@@ -246,6 +246,10 @@ def test_install_without_a_trial_puts_the_boot_loader_last(play: Play) -> None:
     assert play.calls[-5:] == ["look", "carry_over", "detached", "warn", "standby remove"]
     assert play.detached["work"] == f"holdfast install {PLAN.digest(BUILT.disko_script)} {BUILT.toplevel}"
     assert play.detached["argv"][-1] == BUILT.toplevel
+    play.calls.clear()
+    body(install.install)(host(standby=False), PLAN, BUILT, Preserved())
+    # One that an earlier run armed would keep the node's state on the boot partition.
+    assert play.calls[-2:] == ["detached", "standby remove"]
 
 
 def test_lock_of_another_run_stops_a_phase_before_it_changes_anything(play: Play) -> None:
