@@ -14,14 +14,14 @@ HERE: Final = Path(__file__).parent
 
 # Each takes about as long as the others. The long cuts take the longest, and no work at all.
 LABS: Final = {
-    "run": ("test_processes.py", "test_host_keys.py", "test_vault.py"),
+    "run": ("test_vault.py", "test_processes.py", "test_host_keys.py"),
     "run-2": ("test_installer.py", "test_trial.py"),
     "run-3": ("test_link.py::test_long_cut_in_each_phase",),
     "run-4": (
+        "test_disk.py",
+        "test_power.py",
         "test_link.py::test_short_cut_in_each_phase",
         "test_link.py::test_upload_cut_and_damaged_on_the_way",
-        "test_power.py",
-        "test_disk.py",
     ),
 }
 
