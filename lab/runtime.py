@@ -16,7 +16,7 @@ from typing import Final
 
 from lab import origin, qemu, supervisor, toolchain
 from lab.tailnet import CONTROL_PORT, QUIET, Tailnet
-from tasks.model.errors import Unreachable
+from tasks.model.errors import NeverCame, Unreachable
 from tasks.remote.waiting import NotYet, wait_for
 
 PROJECT: Final = Path(__file__).parent.parent
@@ -314,7 +314,18 @@ class Lab:
         self.wait_for_ssh()
 
     def start_over(self) -> None:
-        """Put the machine back to its origin, as the same node on the same tailnet."""
+        """Put the machine back to its origin, as the same node on the same tailnet.
+
+        One boot in many did not get as far as its network (seen once in some sixty, without KVM), so it gets a second.
+        """
+        try:
+            self._boot_origin()
+        except NeverCame as error:
+            console = (self.run_dir / "serial.log").read_text(errors="replace")[-1000:]
+            toolchain.announce(f"{error.message} Its console ends with {console!r}; once more …")
+            self._boot_origin()
+
+    def _boot_origin(self) -> None:
         self.power_off()
         self._make_disks()
         self.power_on()
