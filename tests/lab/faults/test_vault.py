@@ -23,7 +23,7 @@ def _restore(journey: Journey) -> subprocess.CompletedProcess[str]:
 
 def test_state_comes_back_from_the_vault(journey: Journey) -> None:
     journey.start()
-    journey.finish()
+    journey.finish(deadline_s=900)
     with local_way(journey.lab) as address:
         journey.inventory("", local=address)
         already = _restore(journey)
