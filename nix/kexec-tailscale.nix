@@ -143,7 +143,8 @@ in
       description = ''
         Commands that run as root before tailscaled starts, for a network that lets nobody out before a login. The
         origin's Tailscale state is in its place by then. After two minutes, or if they fail, tailscaled starts all
-        the same. The text can be read by everybody who has the image: no secrets here.
+        the same. The text can be read by everybody who has the image: no secrets here. Those of the inventory
+        (`installer_secrets`) lie in /run/holdfast/secrets by then, a file each, root's alone.
       '';
     };
 

@@ -15,6 +15,7 @@ from tasks.progress import progress
 from tasks.remote.connection import Connection
 from tasks.remote.look import look
 from tasks.remote.reach import arrive, reach_soon
+from tasks.remote.secrets import installer_secrets
 from tasks.remote.upload import upload_over_links
 from tasks.tailnet.identity import require_same_node, same_node
 
@@ -38,6 +39,7 @@ def kexec(host: Host, plan: Plan, built: Built) -> Started:
         Restarted: it was rebooted during the upload; nothing was started.
         TargetRefused: another run works on it, or it lacks a program that the stock image's `kexec/run` needs.
         NotTrusted: it is another node than the plan's, in the standard way.
+        ConfigError: a secret for the installer cannot be read; nothing was started.
         CommandFailed: `kexec/run` failed; the origin goes on as before.
 
     """
@@ -55,6 +57,7 @@ def kexec(host: Host, plan: Plan, built: Built) -> Started:
         folder = f"{PLACE}/{built.image_sha256[:16]}"
         target.run(["install", "-d", "-m", "0700", PLACE, folder], timeout_s=UNPACK_S)
     _upload(host, built, f"{folder}.tar")
+    secrets = installer_secrets(host)
     with arrive(host, boot_id=facts.boot_id) as target:
         target.run(["tar", "-C", folder, "-xf", f"{folder}.tar", "--no-same-owner"], timeout_s=UNPACK_S)
         dead_man = f"its dead-man is set to {host.deadlines.dead_man_s:.0f} s"
@@ -62,7 +65,7 @@ def kexec(host: Host, plan: Plan, built: Built) -> Started:
             dead_man = "it has no dead-man: if it does not answer, somebody has to go to the machine"
         say(f"starting the installer on {host.name}; {dead_man}")
         with lines() as output:
-            target.run(_start(host, plan, folder), timeout_s=RUN_S, on_line=output.add)
+            target.run(_start(host, plan, folder, len(secrets)), timeout_s=RUN_S, stdin=secrets, on_line=output.add)
     return Started(kexec_at=time.time() + KEXEC_DELAY_S, origin_boot_id=facts.boot_id)
 
 
@@ -108,11 +111,13 @@ def _check_programs(target: Connection, host: Host) -> None:
             )
 
 
-def _start(host: Host, plan: Plan, folder: str) -> list[str]:
-    """Return the command that starts the installer."""
+def _start(host: Host, plan: Plan, folder: str, secrets_bytes: int) -> list[str]:
+    """Return the command that starts the installer; so many bytes of secrets come on its standard input."""
     runner = f"{folder}/kexec/run"
     if host.way is Way.STANDARD:
         # A stock image knows none of our flags, and leaves SSH host keys in the initrd's file.
         return ["setsid", "--wait", "sh", "-c", _STOCK, "start", runner, f"{folder}/kexec/initrd"]
     flags = ["--run-id", plan.run_id, "--dead-man-s", f"{host.deadlines.dead_man_s:.0f}"]
+    if secrets_bytes:
+        flags += ["--secrets", str(secrets_bytes)]
     return ["setsid", "--wait", runner, *flags]

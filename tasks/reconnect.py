@@ -105,6 +105,8 @@ def _returned(host: Host, started: Started, seen: _Seen) -> Returned:
             f"{host.name} does not answer over the tailnet: the run goes on over {host.local} (go_on_over_local);"
             f" {right}, {who}"
         )
+    if mark and mark.secrets.startswith("refused"):
+        warn(f"the installer on {host.name} has none of its installer_secrets ({mark.secrets})")
     say(f"{host.name} is back, in the installer with kernel {facts.kernel_release}")
     dead_man_at = 0.0
     if seen.fed:

@@ -2,10 +2,12 @@
 # installer-restore.sh [--root ROOT] [--image-id ID] --dead-man-s N HANDOVER
 # Runs once, early in the installer's boot: puts what kexec/run handed over in its place, and writes the
 # installer's mark, /run/holdfast/installer.json:
-#   {"image_id": "…", "run_id": "…", "origin_boot_id": "…", "state": "restored", "dead_man_at": 1790000000, "dead_man_s": 900}
-# `state` is "restored", "none" or "refused: WHY"; run_id and origin_boot_id are null if nothing was handed over, and the
-# dead-man's two if it was told 0 seconds, which means none.
-# What kexec/run told stays beside it as run.json, for the dead-man; and the mark of disks that are formatted already,
+#   {"image_id": "…", "run_id": "…", "origin_boot_id": "…", "state": "restored", "secrets": "none",
+#   "dead_man_at": 1790000000, "dead_man_s": 900}
+# `state` and `secrets` are "restored", "none" or "refused: WHY"; run_id and origin_boot_id are
+# null if nothing was handed over, and the dead-man's two if it was told 0 seconds, which means none.
+# The secrets lie in /run/holdfast/secrets, a file each: root's, 0600 in a folder that is 0700.
+# What kexec/run told stays beside the mark as run.json, for the dead-man; and the mark of disks that are formatted already,
 # from standby.sh, as partition.json. Whatever is wrong with the hand-over, the installer starts.
 #   --root ROOT     what becomes the installer's root (default /): in stage 1 of NixOS, /sysroot. /etc, /root and /var
 #                   are below it; /run and /proc are the running kernel's, and stay when the root changes
@@ -20,6 +22,8 @@ system=${HOLDFAST_ROOT:-} # a folder that stands for the running system's root, 
 limit=67108864            # bytes that a state archive may hold, packed and unpacked
 entries=2000              # files that it may hold
 names_limit=262144        # bytes of their names
+secrets_limit=2097152     # bytes that the tar of secrets may have, and each of them
+secrets_entries=64        # secrets
 
 log() { echo "holdfast-restore: $*" >&2; }
 
@@ -165,6 +169,78 @@ restore_state() {
 	rm -rf "$fresh"
 }
 
+# plain_name NAME: may a secret have it?
+plain_name() {
+	case $1 in '' | [.-]* | *[!A-Za-z0-9._-]*) return 1 ;; esac
+	[ ${#1} -le 64 ]
+}
+
+# unpack_secrets ARCHIVE FOLDER: prints why it could not be done, or nothing. Puts the secrets in FOLDER/files.
+unpack_secrets() {
+	if [ -L "$1" ] || [ ! -f "$1" ]; then
+		echo "the archive is not a regular file"
+		return
+	elif [ "$(size "$1")" -gt "$secrets_limit" ]; then
+		echo "the archive has more than $secrets_limit bytes"
+		return
+	elif ! tar -tPf "$1" >"$2/names" 2>/dev/null || [ ! -s "$2/names" ]; then
+		echo "the archive is damaged"
+		return
+	elif [ "$(wc -l <"$2/names")" -gt "$secrets_entries" ]; then
+		echo "the archive holds more than $secrets_entries files"
+		return
+	elif [ "$(tar -tvPf "$1" 2>/dev/null | cut -c 1 | sort -u)" != - ]; then
+		echo "the archive holds things that are not plain files"
+		return
+	fi
+	while IFS= read -r name; do
+		if ! plain_name "$name"; then
+			echo "the archive holds a name that is not a simple one"
+			return
+		fi
+	done <"$2/names"
+	mkdir "$2/files"
+	if ! tar -xf "$1" -C "$2/files" --no-same-owner --no-same-permissions 2>/dev/null; then
+		echo "the archive could not be unpacked"
+		return
+	fi
+	# What lies there now is looked at: a tar may list a name in several lines, or say less of a link than it makes.
+	if [ -n "$(find "$2/files" -mindepth 1 ! -type f -o -type f -links +1)" ]; then
+		echo "the archive holds things that are not plain files"
+		return
+	elif [ -n "$(find "$2/files" -size +$((secrets_limit / 512)))" ]; then
+		echo "the archive holds a file of more than $secrets_limit bytes"
+		return
+	fi
+	for file in "$2/files"/*; do
+		if ! plain_name "${file##*/}"; then
+			echo "the archive holds a name that is not a simple one"
+			return
+		fi
+	done
+	chmod 0600 "$2/files"/* || echo "the secrets could not be made root's alone"
+}
+
+# Sets `secrets` to what the mark says.
+restore_secrets() {
+	archive=$handover/holdfast/secrets.tar
+	if [ ! -e "$archive" ] && [ ! -L "$archive" ]; then
+		secrets=none
+		return
+	fi
+	(umask 022 && mkdir -p "$system/run/holdfast")
+	fresh=$system/run/holdfast/secrets.new
+	rm -rf "$fresh" "$system/run/holdfast/secrets"
+	mkdir "$fresh"
+	refusal=$(unpack_secrets "$archive" "$fresh")
+	if [ -n "$refusal" ]; then
+		secrets="refused: $refusal"
+	else
+		mv "$fresh/files" "$system/run/holdfast/secrets" && secrets=restored
+	fi
+	rm -rf "$fresh"
+}
+
 restore_names() {
 	if [ -f "$handover/holdfast/hostname" ]; then
 		name=$(head -n 1 "$handover/holdfast/hostname")
@@ -203,17 +279,22 @@ write_mark() {
 			[ ! -f "$handover/holdfast/$name" ] ||
 				head -c 4096 "$handover/holdfast/$name" >"$system/run/holdfast/$name"
 		done
-		printf '{"image_id": "%s", "run_id": %s, "origin_boot_id": %s, "state": "%s", "dead_man_at": %s, "dead_man_s": %s}\n' \
-			"$image_id" "$(fact run_id)" "$(fact origin_boot_id)" "$state" "$dead_man_at" "$seconds" \
-			>"$system/run/holdfast/installer.json.new"
+		{
+			printf '{"image_id": "%s", "run_id": %s, "origin_boot_id": %s, ' \
+				"$image_id" "$(fact run_id)" "$(fact origin_boot_id)"
+			printf '"state": "%s", "secrets": "%s", "dead_man_at": %s, "dead_man_s": %s}\n' \
+				"$state" "$secrets" "$dead_man_at" "$seconds"
+		} >"$system/run/holdfast/installer.json.new"
 	)
 	mv "$system/run/holdfast/installer.json.new" "$system/run/holdfast/installer.json"
 }
 
 state="refused: the restore broke off"
+secrets=$state
 restore_ssh || log "SSH keys could not be restored"
 restore_state || log "the Tailscale state could not be restored"
+restore_secrets || log "the secrets could not be restored"
 restore_names || log "host name or name servers could not be restored"
-log "Tailscale state: $state"
+log "Tailscale state: $state; secrets: $secrets"
 write_mark
 rm -rf "$handover/holdfast" "$handover/ssh"

@@ -8,13 +8,15 @@
 #   --run-id ID              named in the installer's mark
 #   --dead-man-s N           seconds until the installer reboots into this system if nobody comes
 #   --hostname NAME          the installer's host name; this system's own by default
+#   --secrets BYTES          so many bytes of standard input are a tar of secrets for the installer: plain files with
+#                            simple names and no folders. Without this flag standard input is not read
 #
 # What is handed over is appended to the initrd as a second cpio archive: a copy in RAM may not fit. Once the
 # kernel holds it, the tail is overwritten and cut off, also after a failure or a signal, and at the next start
 # if this one is killed: `initrd.length` remembers where the image ends. Layout, as in nixos-images:
 #   ssh/authorized_keys ssh/ssh_host_* addrs.json routes-v4.json routes-v6.json machine-id
 # and ours:
-#   holdfast/tailscale-state.tar.gz holdfast/hostname holdfast/resolv.conf holdfast/run.json
+#   holdfast/tailscale-state.tar.gz holdfast/secrets.tar holdfast/hostname holdfast/resolv.conf holdfast/run.json
 # Only these names are packed: the folder `.` would set the mode of the installer's root.
 set -euf
 umask 077
@@ -27,6 +29,8 @@ root=${HOLDFAST_ROOT:-} # a folder that stands for the origin's root, in tests
 state_limit=67108864    # bytes, packed and unpacked; installer-restore.sh refuses more, and
 entries=2000            # more files than this, and
 names_limit=262144      # more bytes of names
+secrets_limit=2097152   # bytes of the secrets' tar; more, and
+secrets_entries=64      # more secrets than this, are refused there too
 
 log() { echo "kexec/run: $*" >&2; }
 
@@ -40,6 +44,7 @@ state=
 allow_no_state=
 run_id=
 dead_man_s=
+secrets=
 host_name=$(uname -n)
 
 while [ $# -gt 0 ]; do
@@ -49,7 +54,7 @@ while [ $# -gt 0 ]; do
 		shift
 		continue
 		;;
-	--kexec-extra-flags | --state | --run-id | --dead-man-s | --hostname)
+	--kexec-extra-flags | --state | --run-id | --dead-man-s | --hostname | --secrets)
 		[ $# -ge 2 ] || fail "$1 needs a value"
 		;;
 	*) fail "unknown flag $1" ;;
@@ -60,6 +65,7 @@ while [ $# -gt 0 ]; do
 	--run-id) run_id=$2 ;;
 	--dead-man-s) dead_man_s=$2 ;;
 	--hostname) host_name=$2 ;;
+	--secrets) secrets=${2:-0} ;;
 	esac
 	shift 2
 done
@@ -67,6 +73,8 @@ done
 case $run_id in *[!A-Za-z0-9._-]*) fail "--run-id: letters, digits, '.', '_' and '-' only" ;; esac
 case $dead_man_s in 0* | *[!0-9]* | ??????????*) fail "--dead-man-s: a number of seconds" ;; esac
 case $host_name in '' | *[!A-Za-z0-9.-]*) fail "host name: letters, digits, '.' and '-' only (see --hostname)" ;; esac
+case $secrets in 0* | *[!0-9]* | ????????*) fail "--secrets: the number of bytes that come on standard input" ;; esac
+[ "${secrets:-0}" -le "$secrets_limit" ] || fail "--secrets: more than $secrets_limit bytes"
 [ "$(id -u)" = 0 ] || fail "needs root"
 
 here=$(dirname "$(readlink -f "$0")")
@@ -270,6 +278,33 @@ add_any_state() {
 	log "no Tailscale state: the installer will not be on the tailnet"
 }
 
+# Counted, so that what a broken link left out is not taken for the end.
+pack_secrets() { head -c "$secrets"; }
+
+# Says why the installer would refuse the secrets that were added last, or nothing; installer-restore.sh looks again.
+# What tar says of a leading slash is no simple name either.
+secrets_refusal() {
+	if [ "$bytes" != "$secrets" ]; then
+		echo "only $bytes of $secrets bytes came"
+	elif ! added | tar -tf - >/dev/null 2>&1 || [ "$(added | tar -tf - | wc -l)" = 0 ]; then
+		echo "they are not a tar, or an empty or damaged one"
+	elif added | tar -tvf - 2>/dev/null | grep -e '^[^-]' -e ' -> ' >/dev/null; then
+		echo "the tar holds things that are not plain files"
+	elif added | tar -tf - 2>&1 | grep -v '^[A-Za-z0-9_][A-Za-z0-9._-]\{0,63\}$' >/dev/null; then
+		echo "the tar holds a name that is not a simple one"
+	elif [ "$(added | tar -tf - 2>/dev/null | wc -l)" -gt "$secrets_entries" ]; then
+		echo "the tar holds more than $secrets_entries files"
+	fi
+}
+
+add_secrets() {
+	[ -n "$secrets" ] || return 0
+	add holdfast/secrets.tar 0100600 pack_secrets
+	why=$(secrets_refusal)
+	[ -z "$why" ] || fail "--secrets: $why"
+	log "hands over the secrets on standard input"
+}
+
 home_of() { { getent passwd "$1" || grep "^$1:" "$root/etc/passwd"; } | head -n 1 | cut -d: -f6; }
 
 authorized_keys() {
@@ -353,6 +388,7 @@ hand_over() {
 	header holdfast 040700 >>"$initrd"
 	add_any_state
 	exec 3<&-
+	add_secrets
 	add holdfast/hostname 0100644 echo "$host_name"
 	add holdfast/resolv.conf 0100644 resolvers
 	add holdfast/run.json 0100644 run_facts

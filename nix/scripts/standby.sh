@@ -8,7 +8,7 @@
 # FOLDER/command-line (a line for the kernel), and writes below the boot file system
 #   holdfast/kernel holdfast/initrd   of the image
 #   holdfast/handover                 what kexec/run appends to the initrd, made from the live installer: the same node,
-#                                     run and host keys, no dead-man, and the mark of the formatted disks
+#                                     run, host keys and secrets, no dead-man, and the mark of the formatted disks
 #   UEFI: holdfast/loader.efi EFI/BOOT/BOOT….EFI loader/loader.conf loader/entries/holdfast-standby.conf
 #   BIOS: syslinux.cfg, what extlinux installs, the disk's first 440 bytes, and which partition they start
 # The programs for it are the image's: /etc/holdfast/standby/{extlinux,mbr.bin,gptmbr.bin,boot.efi}.
@@ -231,6 +231,23 @@ add_state() {
 	add holdfast/tailscale-state.tar.gz 0100600 "$work/state.tar.gz"
 }
 
+# The installer logs in to its network with them again. What has no simple name, left there by a command of the image,
+# stays here: installer-restore.sh would refuse it all.
+add_secrets() {
+	set --
+	set +f
+	for file in "$live/run/holdfast/secrets"/[A-Za-z0-9_]*; do
+		name=${file##*/}
+		if [ ! -f "$file" ] || [ -L "$file" ] || [ ${#name} -gt 64 ]; then continue; fi
+		case $name in *[!A-Za-z0-9._-]*) continue ;; esac
+		set -- "$@" "$name"
+	done
+	set -f
+	[ $# -gt 0 ] || return 0
+	tar -C "$live/run/holdfast/secrets" -cf "$work/secrets.tar" "$@" || [ $? -eq 1 ] # as above
+	add holdfast/secrets.tar 0100600 "$work/secrets.tar"
+}
+
 # told NAME: a string of what kexec/run told
 told() {
 	[ ! -f "$live/run/holdfast/run.json" ] ||
@@ -269,6 +286,7 @@ make_handover() {
 	[ ! -s "$live/etc/machine-id" ] || add machine-id 0100444 "$live/etc/machine-id"
 	add holdfast 040700 "$work/empty"
 	add_state
+	add_secrets
 	add_facts
 	add 'TRAILER!!!' 0 "$work/empty"
 }

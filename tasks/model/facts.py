@@ -218,6 +218,7 @@ class InstallerMark(BaseModel):
         run_id: the run that started it; None if it was started by hand.
         origin_boot_id: boot id of the system that was left.
         state: `restored`, `none` or `refused: WHY`.
+        secrets: the same, of the secrets that the user brings for the installer.
         dead_man_at: when it reboots by itself if nobody comes, in seconds since 1970 on its clock; None if never.
         dead_man_s: the same from its boot, in seconds.
 
@@ -229,6 +230,7 @@ class InstallerMark(BaseModel):
     run_id: _MarkText | None = None
     origin_boot_id: _MarkText | None = None
     state: _MarkText
+    secrets: _MarkText = "none"
     dead_man_at: _Seconds | None = None
     dead_man_s: _Seconds | None = None
 

@@ -31,7 +31,7 @@ from tasks.model.reference import (
     resolve_image,
     resolve_reference,
 )
-from tasks.model.secret import EncryptionKey, ExtraFile, distinct
+from tasks.model.secret import MAX_INSTALLER_SECRETS, EncryptionKey, ExtraFile, InstallerSecret, distinct
 from tasks.model.settings import PROJECT, settings
 from tasks.tailnet.identity import is_of_tailnet
 
@@ -197,6 +197,7 @@ class Host(_Frozen):
         extra_files: folder whose content is copied into the new root.
         files: files of the new system, each with its owner and mode, from a file or a command of the operator.
         encryption_keys: key files for the disko script, in the installer's RAM while it runs.
+        installer_secrets: secrets for the image's commands before Tailscale, in the installer's RAM as long as it runs.
         keep: what is carried over.
         standby: whether the new disk boots the installer until the new system's boot loader is in place.
         allow: the refusals of `build` to which the user says "I know".
@@ -229,6 +230,9 @@ class Host(_Frozen):
     extra_files: InventoryPath | None = None
     files: Annotated[tuple[ExtraFile, ...], AfterValidator(distinct)] = ()
     encryption_keys: Annotated[tuple[EncryptionKey, ...], AfterValidator(distinct)] = ()
+    installer_secrets: Annotated[
+        tuple[InstallerSecret, ...], Field(max_length=MAX_INSTALLER_SECRETS), AfterValidator(distinct)
+    ] = ()
     keep: Keep = Keep()
     standby: bool = True
     allow: tuple[Allowance, ...] = ()
@@ -416,6 +420,7 @@ def _keys_beside(first: ErrorDetails) -> list[str]:
         "disks": DiskPin,
         "files": ExtraFile,
         "encryption_keys": EncryptionKey,
+        "installer_secrets": InstallerSecret,
     }
     table = str(first["loc"][0])
     if len(first["loc"]) > 1 and table in nested:

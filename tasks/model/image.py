@@ -1,6 +1,7 @@
 """The kexec image, as nixos-images ships it: a tarball with `run`, `kexec`, `bzImage` and `initrd` in `kexec/`."""
 
 import hashlib
+import re
 import struct
 import tarfile
 import zlib
@@ -15,6 +16,7 @@ MIB: Final = 1024 * 1024
 MEMBERS: Final = ("kexec/run", "kexec/kexec", "kexec/bzImage", "kexec/initrd")
 MAX_UNPACKED_BYTES: Final = 8 * 1024 * MIB
 MAX_MEMBERS: Final = 10_000
+MAX_RUN_BYTES: Final = MIB
 KERNEL_HEADER_BYTES: Final = 0x240
 
 _HINT: Final = "Build one with `nix build .#kexec-tailscale`, and name the tarball or the folder that holds it."
@@ -32,6 +34,7 @@ class Image:
         arch: what it runs on, as `uname -m` says it.
         kernel_bytes: size of its kernel.
         initrd_bytes: size of its initrd, compressed as it is.
+        takes_secrets: whether its `kexec/run` takes secrets for the installer (`--secrets`).
 
     """
 
@@ -42,6 +45,7 @@ class Image:
     arch: str
     kernel_bytes: int
     initrd_bytes: int
+    takes_secrets: bool
 
     @property
     def needed_memory_bytes(self) -> int:
@@ -79,7 +83,7 @@ def inspect_image(path: Path) -> Image:
     """
     tarball = _tarball(path)
     sizes: dict[str, int] = {}
-    header = b""
+    header = runner = b""
     try:
         with tarfile.open(tarball, mode="r|*") as tar:
             for count, member in enumerate(tar):
@@ -92,6 +96,9 @@ def inspect_image(path: Path) -> Image:
                 if name == "kexec/bzImage":
                     file = tar.extractfile(member)
                     header = file.read(KERNEL_HEADER_BYTES) if file else b""
+                elif name == "kexec/run":
+                    file = tar.extractfile(member)
+                    runner = file.read(MAX_RUN_BYTES) if file else b""
     except (tarfile.TarError, EOFError, zlib.error, LZMAError, OSError, ValueError) as error:
         raise ConfigError(f"{tarball} is no kexec image: it is no tarball ({_said(error)}).", hint=_HINT) from error
     missing = [name for name in MEMBERS if name not in sizes]
@@ -108,6 +115,7 @@ def inspect_image(path: Path) -> Image:
         arch=arch,
         kernel_bytes=sizes["kexec/bzImage"],
         initrd_bytes=sizes["kexec/initrd"],
+        takes_secrets=re.search(rb"^\s*--secrets\) ", runner, re.MULTILINE) is not None,
     )
 
 

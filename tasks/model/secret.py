@@ -5,6 +5,7 @@ What is in them is read when it is needed, and is in no result, no message and n
 
 import os
 import stat
+from abc import ABC, abstractmethod
 from pathlib import Path, PurePosixPath
 from typing import Annotated, ClassVar, Final, TypeVar
 
@@ -17,6 +18,10 @@ from tasks.nixcli.run import read_local
 
 TIMEOUT_S: Final = 60.0
 MIB: Final = 1024 * 1024
+# See nix/scripts/installer-restore.sh.
+INSTALLER_SECRETS: Final = "/run/holdfast/secrets"
+MAX_INSTALLER_SECRETS: Final = 64
+MAX_INSTALLER_SECRETS_BYTES: Final = MIB
 # The kernel's: the largest number says "as it is" to chown.
 MAX_ID: Final = 2**32 - 2
 
@@ -54,11 +59,10 @@ def _small(owner: str) -> str:
 _Argument = Annotated[str, Field(pattern=r"^[^\x00]*$", max_length=4096)]
 
 
-class Secret(BaseModel):
-    """A file that the user brings: its place over there, and on the operator a file, or a command that prints it.
+class Secret(BaseModel, ABC):
+    """A secret that the user brings: on the operator a file, or a command that prints it.
 
     Attributes:
-        path: where it has to lie over there.
         from_: the file on the operator, `from` in the inventory.
         command: the command on the operator, as a list; runs without a shell, in the inventory's folder.
 
@@ -68,7 +72,6 @@ class Secret(BaseModel):
 
     max_bytes: ClassVar[int]
 
-    path: Annotated[str, Field(max_length=1024), AfterValidator(_absolute)]
     from_: InventoryPath | None = Field(default=None, alias="from")
     command: Annotated[tuple[_Argument, ...], Field(min_length=1, max_length=256)] | None = None
 
@@ -77,6 +80,11 @@ class Secret(BaseModel):
         if (self.from_ is None) == (self.command is None):
             raise ValueError("it needs either from or command")
         return self
+
+    @property
+    @abstractmethod
+    def place(self) -> str:
+        """Where it has to lie over there."""
 
     def read(self) -> bytes:
         """Return what is in it; the command gets TIMEOUT_S seconds.
@@ -92,10 +100,26 @@ class Secret(BaseModel):
                 )
             return _content(self.from_ or Path(), self.max_bytes)
         except ConfigError as error:
-            raise ConfigError(f"for {self.path} on the target: {error.message}", hint=error.hint) from None
+            raise ConfigError(f"for {self.place} on the target: {error.message}", hint=error.hint) from None
 
 
-class ExtraFile(Secret):
+class PlacedSecret(Secret):
+    """A secret whose place the user chooses.
+
+    Attributes:
+        path: where it has to lie over there.
+
+    """
+
+    path: Annotated[str, Field(max_length=1024), AfterValidator(_absolute)]
+
+    @property
+    def place(self) -> str:
+        """Where it has to lie over there."""
+        return self.path
+
+
+class ExtraFile(PlacedSecret):
     """A file of the new system.
 
     Attributes:
@@ -118,7 +142,7 @@ class ExtraFile(Secret):
         return all(part == "root" or part.isdecimal() for part in self.owner.split(":"))
 
 
-class EncryptionKey(Secret):
+class EncryptionKey(PlacedSecret):
     """A key file that the disko script reads in the installer."""
 
     max_bytes = MIB
@@ -126,12 +150,31 @@ class EncryptionKey(Secret):
     path: Annotated[str, Field(max_length=1024), AfterValidator(_absolute), AfterValidator(_in_ram)]
 
 
+class InstallerSecret(Secret):
+    """A secret for the installer's own commands before Tailscale (`beforeTailscaled` of the image).
+
+    Attributes:
+        name: of its file in INSTALLER_SECRETS.
+
+    """
+
+    max_bytes = MIB
+
+    # As plain_name in nix/scripts/installer-restore.sh.
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,63}$")]
+
+    @property
+    def place(self) -> str:
+        """Where it has to lie in the installer."""
+        return f"{INSTALLER_SECRETS}/{self.name}"
+
+
 S = TypeVar("S", bound=Secret)
 
 
 def distinct(secrets: tuple[S, ...]) -> tuple[S, ...]:
     """Return the secrets as they are. Raises ValueError: two of them have one place."""
-    paths = [secret.path for secret in secrets]
+    paths = [secret.place for secret in secrets]
     for path in paths:
         if paths.count(path) > 1:
             raise ValueError(f"{path} is there twice")

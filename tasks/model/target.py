@@ -80,6 +80,11 @@ def check_target(facts: Facts, host: Host, image: Image | None, *, now: datetime
             hint="Install the machine that it runs on, or a virtual machine.",
         )
     _check_kexec(facts, host)
+    if host.installer_secrets and host.way is Way.STANDARD:
+        raise TargetRefused(
+            f"{host.name} has installer_secrets, and the image of the standard way takes none.",
+            hint='Choose the other way (way = "tailscale"), or remove them from the inventory.',
+        )
     if host.way is Way.TAILSCALE:
         _check_tailscale(facts, host, now or datetime.now(UTC))
     elif host.keep.tailscale_state:
@@ -92,7 +97,8 @@ def check_image(origin: Machine, image: Image, host: Host) -> None:
     """Refuse an image that this target cannot run.
 
     Raises:
-        TargetRefused: it is for another architecture, or needs more memory or disk space than there is.
+        TargetRefused: it is for another architecture, takes no secrets though there are some, or needs more memory or
+            disk space than there is.
 
     """
     if arch_family(image.arch) != arch_family(origin.arch):
@@ -102,6 +108,12 @@ def check_image(origin: Machine, image: Image, host: Host) -> None:
         )
     if not origin.running:
         return
+    if host.installer_secrets and not image.takes_secrets:
+        raise TargetRefused(
+            f"{host.name} has installer_secrets, and the image {image.path.name} takes none: it is an older one of"
+            " Holdfast, or somebody else's.",
+            hint="Build it anew with `nix build .#kexec-tailscale`, or remove them from the inventory.",
+        )
     if origin.memory_bytes < image.needed_memory_bytes:
         raise TargetRefused(
             f"{host.name} has {in_mib(origin.memory_bytes)} of memory; the installer in {image.path.name} needs about "

@@ -1,12 +1,14 @@
-"""Secrets that the user brings, on their way into the new root, or into the installer's RAM while disko needs them."""
+"""Secrets that the user brings, on their way into the new root or into the installer's RAM."""
 
+import io
+import tarfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Final
 
 from tasks.model.errors import CommandFailed, ConfigError, HoldfastError, Restarted
 from tasks.model.host import Host
-from tasks.model.secret import ExtraFile
+from tasks.model.secret import MAX_INSTALLER_SECRETS_BYTES, MIB, ExtraFile
 from tasks.model.settings import script
 from tasks.remote.connection import Connection
 
@@ -23,6 +25,33 @@ def check_secrets(host: Host) -> None:
     """
     for secret in (*host.encryption_keys, *host.files):
         secret.read()
+    installer_secrets(host)
+
+
+def installer_secrets(host: Host) -> bytes:
+    """Return the secrets for the installer as a tar of plain files, for `kexec/run`; empty if there are none.
+
+    Raises:
+        ConfigError: one of them cannot be read, or they are too large together.
+
+    """
+    if not host.installer_secrets:
+        return b""
+    packed, total = io.BytesIO(), 0
+    with tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        for secret in host.installer_secrets:
+            content = secret.read()
+            total += len(content)
+            if total > MAX_INSTALLER_SECRETS_BYTES:
+                raise ConfigError(
+                    f"the installer_secrets of {host.name} are larger than {MAX_INSTALLER_SECRETS_BYTES // MIB} MiB"
+                    " together.",
+                    hint="They are for a login; what else the installer needs belongs in its image.",
+                )
+            entry = tarfile.TarInfo(secret.name)
+            entry.size, entry.mode = len(content), 0o600
+            tar.addfile(entry, io.BytesIO(content))
+    return packed.getvalue()
 
 
 def put_file(target: Connection, file: ExtraFile, root: str, *, names_known: bool, timeout_s: float) -> None:

@@ -16,7 +16,7 @@ from typing import Final
 from tasks.model.errors import CommandFailed, ConfigError, DeadlinePassed, HoldfastError
 from tasks.model.facts import Facts
 from tasks.model.host import Host, Way
-from tasks.model.image import MIB
+from tasks.model.image import MAX_RUN_BYTES, MIB
 from tasks.model.settings import script
 from tasks.remote import dead_man
 from tasks.remote.connection import Connection
@@ -30,7 +30,6 @@ TIMEOUT_S: Final = 60
 PUT_S: Final = 600
 # Below this, a command line is what every boot loader takes; the kernel's own limit on x86 is 2048 bytes.
 MAX_COMMAND_LINE: Final = 2000
-MAX_RUN_BYTES: Final = 1024 * 1024
 _SHOWN: Final = 300
 
 # $1 folder, $2 bytes. A file system of its own: /run is a fraction of the memory, and may be too small.

@@ -16,10 +16,12 @@ from lab.runtime import Lab
 
 TOKEN: Final = "/var/lib/app/token"
 KEY: Final = "/run/keys/disk"
+PORTAL: Final = "/run/holdfast/secrets/portal"
 # On lines of their own: other tests add keys of the host below them. The new system makes that user.
 _BROUGHT: Final = f"""\
 files = [{{ path = "{TOKEN}", command = ["cat", "brought/secrets/token"], owner = "sshd:nogroup", mode = "0640" }}]
 encryption_keys = [{{ path = "{KEY}", from = "brought/secrets/key" }}]
+installer_secrets = [{{ name = "{PORTAL.rpartition("/")[2]}", from = "brought/secrets/portal" }}]
 """
 
 STATE: Final = "/var/lib/tailscale/tailscaled.state"
@@ -59,14 +61,15 @@ def node_secrets(lab: Lab) -> tuple[str, ...]:
     return tuple(found)
 
 
-def bring(lab: Lab) -> tuple[str, tuple[str, str]]:
-    """Make a disk's key and a file for the new system; return the lines that bring them, and what is in them."""
+def bring(lab: Lab) -> tuple[str, tuple[str, str, str]]:
+    """Make a disk's key, a file and a secret of the installer; return the lines that bring them and what is in them."""
     folder = lab.run_dir / "brought" / "secrets"
     folder.mkdir(parents=True, mode=0o700, exist_ok=True)
-    key, token = os.urandom(24).hex(), os.urandom(24).hex()
+    key, token, portal = (os.urandom(24).hex() for _ in range(3))
     (folder / "key").write_text(key)
     (folder / "token").write_text(token)
-    return _BROUGHT, (key, token)
+    (folder / "portal").write_text(portal)
+    return _BROUGHT, (key, token, portal)
 
 
 def in_files(folder: Path, secrets: Sequence[str]) -> list[str]:

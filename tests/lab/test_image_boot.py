@@ -169,6 +169,7 @@ def test_mark_and_identity_are_there(guest: Guest) -> None:
         "run_id": "run-1",
         "origin_boot_id": "1111-2222",
         "state": "restored",
+        "secrets": "none",
         "dead_man_s": DEAD_MAN_S,
     }
     assert guest.said("cat /etc/machine-id; hostname; cat /etc/resolv.conf").split("\n") == [

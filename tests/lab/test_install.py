@@ -17,15 +17,15 @@ pytestmark = pytest.mark.lab
 
 @pytest.fixture(scope="module")
 def secrets(lab: Lab, operator: Operator) -> tuple[str, ...]:
-    """The node's private keys; then a disk's key, a file from a command and one of a folder, all of them the user's."""
+    """The node's private keys; the user's for the installer, a disk's key, a file from a command, one of a folder."""
     poison = os.urandom(24).hex()
     folder = lab.run_dir / "secrets" / "etc"
     folder.mkdir(parents=True, mode=0o700)
     (folder / "secret-of-the-user").write_text(poison)
-    lines, (key, token) = leaks.bring(lab)
+    lines, (key, token, portal) = leaks.bring(lab)
     with (operator.lab.run_dir / "hosts.toml").open("a") as inventory:
         inventory.write(f'extra_files = "secrets"\n{lines}')
-    return (*leaks.node_secrets(lab), key, token, poison)
+    return (*leaks.node_secrets(lab), portal, key, token, poison)
 
 
 def test_flow_reaches_the_target_over_the_tailnet_only(lab: Lab, operator: Operator) -> None:
@@ -71,6 +71,9 @@ def test_install_fails_at_install_and_retry_finishes_it(lab: Lab, operator: Oper
     said = (operator.state / "runs" / run_id / "output.log").read_text()
     assert f"disko: {leaks.KEY} is there: 0:0 600, 48 bytes" in said
     assert lab.ssh_local(["ls", "-A", "/run/keys"]) == ""
+    # And it has its own as long as it runs.
+    assert lab.ssh_local(["cat", leaks.PORTAL]) == secrets[-4]
+    assert lab.ssh_local(["stat", "-c", "%u:%g %a", leaks.PORTAL]).strip() == "0:0 600"
 
     (lab.run_dir / "fail-closure-copy").unlink()
     retry(operator, run_id)
@@ -100,6 +103,7 @@ def test_no_secret_is_where_it_must_not_be(lab: Lab, secrets: tuple[str, ...]) -
     assert lab.ssh_local(["cat", "/etc/secret-of-the-user"]) == secrets[-1]
     assert lab.ssh_local(["cat", leaks.TOKEN]) == secrets[-2]
     assert lab.ssh_local(["stat", "-c", "%u:%g %a", leaks.TOKEN]).strip() == "100:65534 640"
+    assert lab.ssh_local(["sh", "-c", f"ls {leaks.PORTAL} 2>/dev/null || echo gone"]).strip() == "gone"
     assert leaks.in_files(lab.run_dir, secrets) == []
     assert leaks.on_machine(lab, secrets, "/etc/secret-of-the-user", leaks.TOKEN) == []
 

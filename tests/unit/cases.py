@@ -44,7 +44,12 @@ def host(**values: object) -> Host:
 
 
 def image(
-    *, arch: str = "x86_64", initrd_bytes: int = 48 * MIB, kernel_bytes: int = 10 * MIB, size_bytes: int = 60 * MIB
+    *,
+    arch: str = "x86_64",
+    initrd_bytes: int = 48 * MIB,
+    kernel_bytes: int = 10 * MIB,
+    size_bytes: int = 60 * MIB,
+    takes_secrets: bool = True,
 ) -> Image:
     return Image(
         path=Path("kexec.tar.gz"),
@@ -54,6 +59,7 @@ def image(
         arch=arch,
         kernel_bytes=kernel_bytes,
         initrd_bytes=initrd_bytes,
+        takes_secrets=takes_secrets,
     )
 
 

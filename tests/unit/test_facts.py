@@ -360,6 +360,8 @@ def test_installer_that_the_new_disk_booted_has_no_dead_man() -> None:
     assert seen.stage == "installer"
     assert seen.installer_mark is not None
     assert (seen.installer_mark.dead_man_at, seen.installer_mark.dead_man_s) == (None, None)
+    # An older image knows of no secrets.
+    assert seen.installer_mark.secrets == "none"
 
 
 def test_broken_mark_belongs_to_nobody() -> None:

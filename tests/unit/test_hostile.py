@@ -608,6 +608,7 @@ KEYS = (
     "extra_files",
     "files",
     "encryption_keys",
+    "installer_secrets",
     "keep",
     "allow",
     "schedule",

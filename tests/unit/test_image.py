@@ -106,3 +106,13 @@ def test_kernel_that_is_none(tmp_path: Path) -> None:
         inspect_image(write(tmp_path / "i.tar.gz", whole(bzImage=b"#!/bin/sh\n")))
     assert kernel_arch(b"") == ""
     assert kernel_arch(kernel()[:0x230]) == ""
+
+
+def test_what_kexec_run_takes_is_read_from_it(tmp_path: Path) -> None:
+    ours = (Path(__file__).parents[2] / "nix/scripts/kexec-run.sh").read_bytes()
+    assert inspect_image(write(tmp_path / "ours.tar", whole(run=ours), "w")).takes_secrets
+    # What it does with the flag counts, not that it is named.
+    older = ours.replace(b"\t--secrets) ", b"\t# ")
+    assert older != ours
+    assert not inspect_image(write(tmp_path / "older.tar", whole(run=older), "w")).takes_secrets
+    assert not inspect_image(write(tmp_path / "other.tar", whole(), "w")).takes_secrets

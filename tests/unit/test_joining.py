@@ -4,6 +4,7 @@ import contextlib
 import functools
 import json
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 
 from tasks import install, kexec, partition
 from tasks.model.command import CommandResult
-from tasks.model.errors import CommandFailed, Restarted, TargetRefused, UnexpectedState
+from tasks.model.errors import CommandFailed, ConfigError, Restarted, TargetRefused, UnexpectedState
 from tasks.model.results import Built, Preserved, Started
 from tasks.remote import dead_man, standby, trial
 from tests.unit.cases import facts, host, plan
@@ -37,6 +38,7 @@ class Play:
 
     def __init__(self) -> None:
         self.calls: list[str] = []
+        self.ran: list[tuple[list[str], bytes | None]] = []
         self.begun = False
         self.refused = False
         self.no_trial = ""
@@ -74,9 +76,10 @@ class Play:
         if self.fails_with:
             raise CommandFailed(CommandResult(tuple(argv), "cottage", 1, self.fails_with.pop(0), "", 1.0))
 
-    def run(self, argv: Sequence[str], *, timeout_s: float, **_options: object) -> None:
+    def run(self, argv: Sequence[str], *, timeout_s: float, stdin: bytes | None = None, **_options: object) -> None:
         assert timeout_s > 0
         self.calls.append(f"run {argv[0]}")
+        self.ran.append((list(argv), stdin))
 
     def run_script(self, _script: str, args: Sequence[str], *, timeout_s: float) -> SimpleNamespace:
         assert timeout_s > 0
@@ -275,6 +278,26 @@ def test_kexec_starts_nothing_on_another_boot_than_it_looked_at(play: Play, monk
     with pytest.raises(Restarted):
         body(kexec.kexec)(HOST, plan(origin, HOST), BUILT)
     assert play.calls[-1] == "upload_over_links"
+
+
+def test_kexec_has_the_secrets_on_standard_input_only(play: Play, tmp_path: Path) -> None:
+    origin = facts("debian-12")
+    (tmp_path / "portal").write_text("poison-of-the-user")
+    told = host(installer_secrets=[{"name": "portal", "from": tmp_path / "portal"}])
+    play.looks, play.boot_id = [origin], origin.boot_id
+    made = body(kexec.kexec)(told, plan(origin, told), BUILT)
+    argv, stdin = play.ran[-1]
+    assert stdin is not None
+    assert b"poison-of-the-user" in stdin
+    assert argv[-2:] == ["--secrets", str(len(stdin))]
+    assert not any("poison" in word for ran, _ in play.ran for word in ran)
+    assert "poison" not in made.model_dump_json() + plan(origin, told).model_dump_json()
+    assert [content for _, content in play.ran[:-1]] == [None] * (len(play.ran) - 1)
+    (tmp_path / "portal").unlink()
+    play.calls.clear()
+    with pytest.raises(ConfigError, match="portal"):
+        body(kexec.kexec)(told, plan(origin, told), BUILT)
+    assert "run setsid" not in play.calls
 
 
 @pytest.mark.parametrize("moment", ["same_disks", "copy_closure", "disarm"])

@@ -98,6 +98,7 @@ def test_puts_everything_in_its_place(installer: Installer) -> None:
         "run_id": "run-1",
         "origin_boot_id": "1111-2222",
         "state": "restored",
+        "secrets": "none",
         "dead_man_s": 600,
     }
     assert installer.state.read_bytes() == b'{"key": 1}'
@@ -168,13 +169,13 @@ def test_takes_the_state_wherever_it_lies_in_the_archive(installer: Installer, f
     assert installer.state.read_bytes() == b"s"
 
 
-def sparse() -> bytes:
+def sparse(what: str = ".") -> bytes:
     """An archive with a file of 1 TiB that is one hole."""
     with tempfile.TemporaryDirectory() as work:
         with (Path(work) / "hole").open("wb") as file:
             file.truncate(1 << 40)
         (Path(work) / "tailscaled.state").write_text("state")
-        return subprocess.run(["tar", "-C", work, "-Sczf", "-", "."], check=True, capture_output=True).stdout
+        return subprocess.run(["tar", "-C", work, "-Sczf", "-", what], check=True, capture_output=True).stdout
 
 
 @pytest.mark.parametrize(
@@ -228,6 +229,93 @@ def test_a_hand_over_that_is_no_file_is_refused(installer: Installer, tmp_path: 
         os.mkfifo(installer.archive)
     assert installer.restore()["state"] == "refused: the archive is not a regular file"
     assert not installer.state.exists()
+
+
+def tar(*entries: tuple[tarfile.TarInfo, bytes]) -> bytes:
+    return gzip.decompress(packed(*entries))
+
+
+PORTAL = entry("portal", b"user=me\0\n")
+
+
+def test_secrets_are_roots_alone_and_leave_the_hand_over(installer: Installer) -> None:
+    (installer.handover / "holdfast/secrets.tar").write_bytes(tar(PORTAL, entry("_b.2-c", b"x")))
+    stale = installer.root / "run/holdfast/secrets/stale"
+    stale.parent.mkdir(parents=True)
+    stale.touch()
+    mark = installer.restore(packed(STATE))
+    assert (mark["state"], mark["secrets"]) == ("restored", "restored")
+    folder = installer.root / "run/holdfast/secrets"
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == {"portal": PORTAL[1], "_b.2-c": b"x"}
+    assert {path.stat().st_mode & 0o7777 for path in folder.iterdir()} == {0o600}
+    assert folder.stat().st_mode & 0o7777 == 0o700
+    assert not (installer.handover / "holdfast").exists()
+    assert {path.name for path in folder.parent.iterdir()} == {"secrets", "installer.json"}
+
+
+def test_folder_beside_the_secrets_can_be_read_by_all(installer: Installer) -> None:
+    (installer.handover / "holdfast/secrets.tar").write_bytes(tar(PORTAL))
+    assert installer.restore()["secrets"] == "restored"
+    assert (installer.root / "run/holdfast").stat().st_mode & 0o777 == 0o755
+
+
+def test_secrets_take_no_modes_and_owners_of_the_tar(installer: Installer) -> None:
+    info, content = entry("portal", b"x")
+    info.mode, info.uid, info.gid = 0o6777, 1000, 1000
+    (installer.handover / "holdfast/secrets.tar").write_bytes(tar((info, content)))
+    assert installer.restore()["secrets"] == "restored"
+    seen = (installer.root / "run/holdfast/secrets/portal").stat()
+    assert (seen.st_mode & 0o7777, seen.st_uid) == (0o600, os.geteuid())
+
+
+@pytest.mark.parametrize(
+    ("archive", "reason"),
+    [
+        (b"", "damaged"),
+        (b"not a tar" * 200, "damaged"),
+        (tar(), "damaged"),
+        (tar(PORTAL)[:515], "damaged"),
+        (tar(PORTAL, entry("out", kind=tarfile.SYMTYPE, link="/etc")), "not plain files"),
+        (tar(PORTAL, entry("twin", kind=tarfile.LNKTYPE, link="portal")), "not plain files"),
+        (tar(PORTAL, entry("folder", kind=tarfile.DIRTYPE)), "not plain files"),
+        (tar(PORTAL, entry("tty", kind=tarfile.CHRTYPE)), "not plain files"),
+        (tar(PORTAL, entry("pipe", kind=tarfile.FIFOTYPE)), "not plain files"),
+        *(
+            (tar(PORTAL, entry(name, b"x")), "not a simple one")
+            for name in ("/portal", "a/b", "./a", "../a", "..", ".a", "-a", "a b", "a\nb", "\u00e4", "x" * 65)
+        ),
+        (tar(*(entry(f"f{n}") for n in range(65))), "more than 64 files"),
+        (tar(entry("big", bytes(2 << 20))), "more than 2097152 bytes"),
+        (gzip.decompress(sparse("hole")), "a file of more than 2097152 bytes"),
+    ],
+)
+def test_hostile_secrets_are_refused_and_the_installer_starts(
+    installer: Installer, archive: bytes, reason: str
+) -> None:
+    (installer.handover / "holdfast/secrets.tar").write_bytes(archive)
+    before = {path for path in installer.root.parent.rglob("*") if "handover" not in path.parts}
+    mark = installer.restore(packed(STATE))
+    assert mark["state"] == "restored"
+    assert str(mark["secrets"]).startswith("refused: ")
+    assert reason in str(mark["secrets"])
+    added = {p.relative_to(installer.root).as_posix() for p in installer.root.rglob("*") if p not in before}
+    allowed = {"root/.ssh", "run/holdfast", "run/holdfast/installer.json", "etc/ssh"}
+    assert {name for name in added if not name.startswith("var/lib/tailscale")} <= allowed
+    assert not (installer.handover / "holdfast").exists()
+
+
+@pytest.mark.parametrize("kind", ["link", "folder", "pipe"])
+def test_secrets_that_are_no_file_are_refused(installer: Installer, tmp_path: Path, kind: str) -> None:
+    archive = installer.handover / "holdfast/secrets.tar"
+    if kind == "link":
+        (tmp_path / "elsewhere").write_bytes(tar(PORTAL))
+        archive.symlink_to(tmp_path / "elsewhere")
+    elif kind == "folder":
+        archive.mkdir()
+    else:
+        os.mkfifo(archive)
+    assert installer.restore()["secrets"] == "refused: the archive is not a regular file"
+    assert not (installer.root / "run/holdfast/secrets").exists()
 
 
 def test_a_line_break_in_a_name_is_part_of_it(installer: Installer) -> None:

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import tarfile
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -47,6 +48,7 @@ class Origin:
         self.tools = folder / "bin"
         self.shell = shell
         self.kexec = self.root / "root/kexec/kexec"
+        self.read = 0
         for path in (self.notes, self.tools, self.kexec):
             path.mkdir(parents=True)
         for name, body in FAKE_TOOLS.items():
@@ -88,7 +90,7 @@ class Origin:
         path.chmod(0o600)
         return path
 
-    def start(self, *flags: str, **environment: str) -> subprocess.Popen[str]:
+    def start(self, *flags: str, stdin: int | None = None, **environment: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [*self.shell, str(self.kexec / "run"), *flags],
             env={
@@ -97,14 +99,28 @@ class Origin:
                 "NOTES": str(self.notes),
                 **environment,
             },
+            stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
 
+    def hand(self, content: bytes, *flags: str) -> tuple[int, str]:
+        """Run kexec/run with a file on its standard input; return its exit status and errors, and leave `self.read`."""
+        with tempfile.TemporaryFile() as file:
+            file.write(content)
+            file.flush()
+            file.seek(0)
+            process = self.start(*flags, stdin=file.fileno())
+            out, errors = process.communicate(timeout=60)
+            # The position is that of the open file, which the script shares.
+            self.read = file.tell()
+        assert POISON not in out + errors
+        return process.returncode, errors
+
     def run(self, *flags: str, **environment: str) -> tuple[int, str, str]:
         """Run kexec/run; return its exit status, output and errors."""
-        process = self.start(*flags, **environment)
+        process = self.start(*flags, stdin=None, **environment)
         out, errors = process.communicate(timeout=60)
         assert POISON not in out + errors
         return process.returncode, out, errors
@@ -491,6 +507,9 @@ def test_state_none_hands_over_none(origin: Origin) -> None:
         (["--dead-man-s", "soon"], "--dead-man-s: a number of seconds"),
         (["--dead-man-s", "0"], "--dead-man-s: a number of seconds"),
         (["--hostname", "a b"], "host name: letters"),
+        (["--secrets"], "--secrets needs a value"),
+        *((["--secrets", said], "--secrets: the number of bytes") for said in ("", "-", "0", "-1", "1k", "99999999")),
+        (["--secrets", "2097153"], "--secrets: more than 2097152 bytes"),
     ],
 )
 def test_wrong_flags_are_named(origin: Origin, flags: list[str], message: str) -> None:
@@ -525,3 +544,87 @@ def test_name_servers_that_the_installer_cannot_reach_stay_out(origin: Origin) -
     assert origin.run()[0] == 0
     said = (origin.handed_over() / "holdfast/resolv.conf").read_text()
     assert said == "nameserver 192.0.2.1\nnameserver 2001:db8::53\n"
+
+
+SECRET: Entry = ("portal", tarfile.REGTYPE, "", b"user=me&" + POISON.encode())
+
+
+def plain(*entries: Entry) -> bytes:
+    """A tar as the operator packs it."""
+    return gzip.decompress(packed(*entries))
+
+
+def test_secrets_are_handed_over_and_leave_no_trace(origin: Origin) -> None:
+    before = origin.snapshot()
+    content = plain(SECRET, ("_b.2-c", tarfile.REGTYPE, "", b"\0\n"))
+    # A whole pipe or file may be longer.
+    status, errors = origin.hand(content + b"more", "--secrets", str(len(content)))
+    assert status == 0
+    assert "hands over the secrets on standard input" in errors
+    origin.wait_for("kexec", "-e")
+    assert origin.snapshot() == before
+    handed = origin.handed_over() / "holdfast/secrets.tar"
+    assert handed.read_bytes() == content
+    assert handed.stat().st_mode & 0o777 == 0o600
+    # Nor are they in what it calls, or what it calls with.
+    assert not any(POISON in call for call in origin.calls())
+
+
+def test_without_the_flag_standard_input_is_not_read(origin: Origin) -> None:
+    status, errors = origin.hand(plain(SECRET))
+    assert status == 0
+    assert origin.read == 0
+    assert "secrets" not in errors
+    assert not (origin.handed_over() / "holdfast/secrets.tar").exists()
+    assert (origin.kexec / "initrd").read_bytes() == INITRD
+
+
+@pytest.mark.parametrize(
+    ("content", "more", "reason"),
+    [
+        (b"", 1, "only 0 of 1 bytes came"),
+        (plain(SECRET)[:700], 9000, "only 700 of 9700 bytes came"),
+        (POISON.encode() * 100, 0, "not a tar"),
+        (plain(), 0, "an empty or damaged one"),
+        (plain(SECRET)[:700], 0, "damaged one"),
+        (plain(SECRET, ("link", tarfile.SYMTYPE, "/etc/shadow", b"")), 0, "not plain files"),
+        (plain(SECRET, ("twin", tarfile.LNKTYPE, "portal", b"")), 0, "not plain files"),
+        (plain(SECRET, ("folder", tarfile.DIRTYPE, "", b"")), 0, "not plain files"),
+        (plain(SECRET, ("pipe", tarfile.FIFOTYPE, "", b"")), 0, "not plain files"),
+        *(
+            (plain(SECRET, (name, tarfile.REGTYPE, "", b"x")), 0, "not a simple one")
+            for name in ("/portal", "a/b", "./a", "../a", "..", ".a", "-a", "a b", "ä", "x" * 65)
+        ),
+        # busybox lists it as two lines.
+        (plain(SECRET, ("a\nb c", tarfile.REGTYPE, "", b"x")), 0, "--secrets: the tar holds"),
+        (plain(*((f"f{n}", tarfile.REGTYPE, "", b"") for n in range(65))), 0, "more than 64 files"),
+    ],
+)
+def test_secrets_that_the_installer_would_refuse_stop_it(
+    origin: Origin, content: bytes, more: int, reason: str
+) -> None:
+    before = origin.snapshot()
+    status, errors = origin.hand(content, "--secrets", str(len(content) + more))
+    assert status == 1
+    assert reason in errors
+    assert origin.calls() == []
+    assert origin.snapshot() == before
+
+
+def test_secrets_are_cut_off_by_the_next_start_if_it_is_killed(origin: Origin) -> None:
+    shutil.rmtree(origin.root / "var/lib/tailscale")
+    (origin.root / "etc/ssh/ssh_host_ed25519_key").unlink()
+    before = origin.snapshot()
+    (origin.notes / "hang").touch()
+    with tempfile.TemporaryFile() as file:
+        file.write(plain(SECRET))
+        file.flush()
+        file.seek(0)
+        process = origin.start("--allow-no-state", "--secrets", str(len(plain(SECRET))), stdin=file.fileno())
+        origin.wait_for("kexec", "--load")
+        process.kill()
+        (origin.notes / "hang").unlink()
+        process.communicate(timeout=60)
+    assert POISON.encode() in (origin.kexec / "initrd").read_bytes()
+    assert origin.run("--allow-no-state")[0] == 0
+    assert origin.snapshot() == before

@@ -228,6 +228,7 @@ def test_handover_makes_the_standby_the_same_node_and_run(target: Target) -> Non
 
 def test_installer_takes_the_handover_and_has_no_dead_man(target: Target) -> None:
     """What `put` packs is what installer-restore.sh and the generator read at the next boot."""
+    target.write("run/holdfast/secrets/portal", "user=me")
     target.put()
     handover, system = target.folder / "initrd", target.folder / "standby"
     for path in ("etc", "root", "var/lib", "proc/sys/kernel", "run"):
@@ -255,11 +256,32 @@ def test_installer_takes_the_handover_and_has_no_dead_man(target: Target) -> Non
         "run_id": "run-1",
         "origin_boot_id": "1111-2222",
         "state": "restored",
+        "secrets": "restored",
         "dead_man_at": None,
         "dead_man_s": None,
     }
     assert (system / "run/holdfast/partition.json").read_text() == PARTITION_JSON
     assert (system / "var/lib/tailscale/tailscaled.state").read_text() == '{"profile-1": "x"}'
+    assert (system / "run/holdfast/secrets/portal").read_text() == "user=me"
+
+
+def test_secrets_are_handed_on_with_what_has_a_simple_name(target: Target) -> None:
+    for name in ("portal", "_b.2-c"):
+        target.write(f"run/holdfast/secrets/{name}", name)
+    for name in (".hidden", "-x", "a b", "a\nb", "x" * 65, "folder/x"):
+        target.write(f"run/holdfast/secrets/{name}", "left by a command of the image")
+    (target.live / "run/holdfast/secrets/link").symlink_to("portal")
+    target.put()
+    mode, packed = target.handover()["holdfast/secrets.tar"]
+    assert oct(mode) == "0o100600"
+    with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
+        assert {one.name: one.isreg() for one in tar} == {"portal": True, "_b.2-c": True}
+
+
+def test_without_secrets_none_are_handed_on(target: Target) -> None:
+    (target.live / "run/holdfast/secrets").mkdir()
+    target.put()
+    assert "holdfast/secrets.tar" not in target.handover()
 
 
 def test_origins_preferences_are_put_back_in_the_state(target: Target) -> None:
@@ -403,8 +425,10 @@ def test_remove_takes_away_all_of_it(target: Target, uefi: bool) -> None:
 
 
 def test_secrets_are_overwritten_before_they_are_removed(target: Target) -> None:
+    target.write("run/holdfast/secrets/portal", "user=me")
     target.put()
     handover = target.root / "boot/holdfast/handover"
+    assert b"user=me" in handover.read_bytes()
     (target.root / "kept").hardlink_to(handover)
     size = handover.stat().st_size
     target.remove()

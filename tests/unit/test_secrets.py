@@ -1,11 +1,14 @@
 """Secrets that the user brings: what an entry may say, what reading it may do, and that nothing repeats it."""
 
 import contextlib
+import io
 import os
 import subprocess
 import sys
+import tarfile
 import time
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,14 +18,16 @@ import pytest
 from tasks import preflight
 from tasks.model import secret
 from tasks.model.command import CommandResult
-from tasks.model.errors import CommandFailed, ConfigError, ConnectionLost, Restarted
+from tasks.model.errors import CommandFailed, ConfigError, ConnectionLost, Restarted, TargetRefused
 from tasks.model.host import Host, chosen_host, load_inventory
 from tasks.model.secret import EncryptionKey, ExtraFile
+from tasks.model.target import check_target
 from tasks.nixcli import mounting
-from tasks.remote.secrets import check_secrets, keys_in_ram, put_file
-from tests.unit.cases import facts, host, plan
+from tasks.remote.secrets import check_secrets, installer_secrets, keys_in_ram, put_file
+from tests.unit.cases import facts, host, image, plan
 
 POISON = "poison-of-the-user"
+NOW = datetime(2026, 6, 1, 12, 0, tzinfo=UTC)
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +51,7 @@ def refused(wanted: secret.Secret) -> str:
     line = str(error.value)
     assert POISON not in line
     assert "\n" not in line
-    assert wanted.path in line
+    assert wanted.place in line
     assert error.value.hint
     assert error.value.__cause__ is None
     assert error.value.__suppress_context__
@@ -67,6 +72,12 @@ from = "keys/x"
 [[a.encryption_keys]]
 path = "/run/keys/disk"
 from = "~/disk"
+[[a.installer_secrets]]
+name = "portal"
+command = ["pass", "portal"]
+[[a.installer_secrets]]
+name = "_2.b-c"
+from = "keys/x"
 """)
     made = load_inventory(inventory).host("a")
     assert [(one.path, one.owner, one.mode) for one in made.files] == [
@@ -77,6 +88,10 @@ from = "~/disk"
     assert made.files[0].command == ("sops", "-d", "x.yaml")
     assert made.files[1].from_ == inventory.parent / "keys/x"
     assert made.encryption_keys[0].from_ == Path.home() / "disk"
+    assert [(one.name, one.command, one.from_) for one in made.installer_secrets] == [
+        ("portal", ("pass", "portal"), None),
+        ("_2.b-c", None, inventory.parent / "keys/x"),
+    ]
     assert Host.model_validate_json(made.model_dump_json()) == made
     told = chosen_host(inventory, "a", target="100.64.0.9")
     assert (told.files, told.encryption_keys) == (made.files, made.encryption_keys)
@@ -118,6 +133,16 @@ from = "~/disk"
         *(
             ("encryption_keys", f'path = "{path}", from = "x"', "below /tmp or /run")
             for path in ("/etc/x", "/run", "/tmpx", "/run/holdfast/x", "/mnt/tmp/x")
+        ),
+        ("installer_secrets", 'name = "x"', "either from or command"),
+        ("installer_secrets", 'name = "x", from = "x", command = ["x"]', "either from or command"),
+        ("installer_secrets", 'from = "x"', "installer_secrets.0.name"),
+        ("installer_secrets", 'name = "x", path = "/x", from = "x"', "allowed are: command, from, name"),
+        ("installer_secrets", 'name = "x", from = "x" }, { name = "x", from = "y"', "secrets/x is there twice"),
+        ("installer_secrets", " }, { ".join(f'name = "n{n}", from = "x"' for n in range(65)), "at most 64 items"),
+        *(
+            ("installer_secrets", f'name = "{name}", from = "x"', "installer_secrets.0.name")
+            for name in ("", ".x", "-x", "..", "a/b", "/x", "a b", "a\\n", "\\u00e4", "x" * 65)
         ),
     ],
 )
@@ -189,6 +214,50 @@ def test_all_are_tried_at_preflight(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     body: Any = preflight.preflight.fn
     with pytest.raises(ConfigError, match="nope cannot be read"):
         body.__wrapped__(host(files=[{"path": "/x", "from": "/nope"}]))
+
+
+def unpacked(packed: bytes) -> dict[str, bytes]:
+    with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
+        assert all(one.isreg() and (one.mode, one.uid, one.gid) == (0o600, 0, 0) for one in tar)
+        return {one.name: (tar.extractfile(one) or io.BytesIO()).read() for one in tar}
+
+
+def test_secrets_for_the_installer_are_a_tar(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(b"\0\n")
+    wanted = [{"name": "x" * 64, "from": tmp_path / "x"}, {"name": "portal", "command": ["echo", POISON]}]
+    assert unpacked(installer_secrets(host(installer_secrets=wanted))) == {
+        "x" * 64: b"\0\n",
+        "portal": POISON.encode() + b"\n",
+    }
+    assert installer_secrets(host()) == b""
+
+
+def test_secrets_for_the_installer_are_bounded_together(tmp_path: Path) -> None:
+    for name, size in (("a", secret.MIB - 1), ("b", 1), ("c", 1)):
+        (tmp_path / name).write_bytes(b"x" * size)
+    entries = [{"name": name, "from": tmp_path / name} for name in "abc"]
+    # Far below what the scripts take.
+    assert len(installer_secrets(host(installer_secrets=entries[:2]))) < 1100 * 1024
+    with pytest.raises(ConfigError, match="installer_secrets of cottage are larger than 1 MiB together"):
+        check_secrets(host(installer_secrets=entries))
+
+
+def test_secret_for_the_installer_that_cannot_be_read_is_found_at_preflight() -> None:
+    with pytest.raises(ConfigError, match="for /run/holdfast/secrets/portal on the target: /nope cannot be read"):
+        check_secrets(host(installer_secrets=[{"name": "portal", "from": "/nope"}]))
+
+
+def test_image_that_takes_no_secrets_is_refused_if_there_are_some() -> None:
+    seen, wants = facts("debian-12"), {"installer_secrets": [{"name": "portal", "from": "/x"}]}
+    check_target(seen, host(**wants), image(), now=NOW)
+    check_target(seen, host(), image(takes_secrets=False), now=NOW)
+    with pytest.raises(TargetRefused, match=r"the image kexec.tar.gz takes none.*Build it anew"):
+        check_target(seen, host(**wants), image(takes_secrets=False), now=NOW)
+    # The standard way's image is built later, and is refused all the same before anything is built.
+    with pytest.raises(TargetRefused, match=r"the standard way takes none.*Choose the other way"):
+        check_target(seen, host(**wants, way="standard"), None, now=NOW)
+    # A machine that is in its installer already has what it has.
+    check_target(facts("installer"), host(**wants), image(takes_secrets=False), now=NOW)
 
 
 def test_plan_names_the_files_and_nothing_else() -> None:

@@ -8,11 +8,12 @@ from typing import Any, cast
 
 import pytest
 
+from tasks import reconnect
 from tasks.kexec import _check_programs, _start
 from tasks.model.command import CommandResult
 from tasks.model.errors import TargetRefused
 from tasks.model.results import Started
-from tasks.reconnect import _what_next
+from tasks.reconnect import _returned, _Seen, _what_next
 from tests.unit.cases import facts, host, plan
 
 STANDARD = host(way="standard")
@@ -24,7 +25,7 @@ def run_start(folder: Path, script: str) -> int:
     (folder / "kexec" / "initrd").write_text("kernel's files, and SSH host keys behind them")
     (folder / "kexec" / "run").write_text(f"#!/bin/sh\n{script}\n")
     (folder / "kexec" / "run").chmod(0o755)
-    command = _start(STANDARD, plan(facts("debian-12"), STANDARD), str(folder))
+    command = _start(STANDARD, plan(facts("debian-12"), STANDARD), str(folder), 0)
     return subprocess.run(command, check=False, timeout=60).returncode
 
 
@@ -36,8 +37,9 @@ def test_stock_image_gets_no_flags_and_leaves_no_keys(tmp_path: Path, script: st
 
 
 def test_our_image_gets_run_and_dead_man() -> None:
-    command = _start(host(), plan(facts("debian-12")), "/var/lib/holdfast/x")
+    command = _start(host(), plan(facts("debian-12")), "/var/lib/holdfast/x", 0)
     assert command[-5:] == ["/var/lib/holdfast/x/kexec/run", "--run-id", "run-2", "--dead-man-s", "900"]
+    assert _start(host(), plan(facts("debian-12")), "/var/lib/holdfast/x", 10240) == [*command, "--secrets", "10240"]
 
 
 def target(*lacking: str) -> Any:
@@ -58,3 +60,16 @@ def test_who_does_not_come_back_is_told_what_happens_by_itself() -> None:
     started = Started(kexec_at=1_800_000_000.0, origin_boot_id="x")
     assert "no dead-man" in _what_next(STANDARD, started)
     assert "untouched origin at about" in _what_next(host(), started)
+
+
+@pytest.mark.parametrize(("secrets", "warned"), [("refused: damaged", 1), ("restored", 0), ("none", 0)])
+def test_installer_that_refused_its_secrets_is_warned_of(
+    monkeypatch: pytest.MonkeyPatch, secrets: str, warned: int
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(reconnect, "warn", said.append)
+    monkeypatch.setattr(reconnect, "say", lambda _line: None)
+    mark = f'{{"run_id": "run-1", "state": "restored", "secrets": "{secrets}"}}'
+    seen = _Seen(facts("installer", installer_mark=mark), False, False)
+    _returned(host(), Started(origin_boot_id="x"), seen)
+    assert [secrets in line for line in said] == [True] * warned
