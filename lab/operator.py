@@ -155,22 +155,22 @@ class Operator:
         self.overrides["PREFECT_LOCAL_STORAGE_PATH"] = str(worker / "storage")
         self.start_serving()
 
-    def kill_flow(self, run_id: str) -> None:
-        """Kill the process of a flow run, which our `deployments.serve` started.
+    def signal_flow(self, run_id: str, number: signal.Signals) -> None:
+        """Send a signal to the process of a flow run, which our `deployments.serve` started.
 
         Raises:
             ProcessLookupError: there is none.
 
         """
         mine = {f"PREFECT__FLOW_RUN_ID={run_id}".encode(), f"HOLDFAST_STATE_DIR={self.state}".encode()}
-        killed = 0
+        sent = 0
         for environ in Path("/proc").glob("[0-9]*/environ"):
             with contextlib.suppress(OSError):
                 command = environ.with_name("cmdline").read_bytes()
                 if b"prefect" in command and mine <= set(environ.read_bytes().split(b"\0")):
-                    os.kill(int(environ.parent.name), signal.SIGKILL)
-                    killed += 1
-        if not killed:
+                    os.kill(int(environ.parent.name), number)
+                    sent += 1
+        if not sent:
             raise ProcessLookupError(f"run {run_id} has no process")
 
     def prefect(self, *arguments: str) -> int:

@@ -112,6 +112,14 @@ def on_machine(lab: Lab, secrets: Sequence[str], *allowed: str) -> list[str]:
     return lab.ssh_local(argv, stdin="".join(f"{secret}\n" for secret in secrets)).splitlines()
 
 
+def in_arguments_now(lab: Lab, secrets: Sequence[str]) -> set[str]:
+    """Return the secrets, shortened, that stand in a process's arguments here, or on the machine if it answers."""
+    seen = subprocess.run(["sh", "-c", _ARGUMENTS], capture_output=True, text=True, check=False).stdout
+    with suppress(subprocess.SubprocessError):
+        seen += lab.ssh_local(["sh", "-c", _ARGUMENTS])
+    return {secret[:8] for secret in secrets if secret in seen}
+
+
 @contextmanager
 def in_arguments(lab: Lab, secrets: Sequence[str]) -> Iterator[set[str]]:
     """Look at all processes' arguments here and on the machine while the body runs; hand out those with a secret."""
@@ -120,10 +128,7 @@ def in_arguments(lab: Lab, secrets: Sequence[str]) -> Iterator[set[str]]:
 
     def watch() -> None:
         while not over.wait(SAMPLE_EVERY_S):
-            seen = subprocess.run(["sh", "-c", _ARGUMENTS], capture_output=True, text=True, check=False).stdout
-            with suppress(subprocess.SubprocessError):
-                seen += lab.ssh_local(["sh", "-c", _ARGUMENTS])
-            found.update(secret[:8] for secret in secrets if secret in seen)
+            found.update(in_arguments_now(lab, secrets))
 
     watcher = threading.Thread(target=watch)
     watcher.start()

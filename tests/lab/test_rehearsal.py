@@ -1,5 +1,6 @@
 """A rehearsal: into the installer and back, and an install that demands one."""
 
+import signal
 import time
 from collections.abc import Iterator
 
@@ -62,5 +63,5 @@ def test_rehearsal_comes_back_and_lets_the_install_begin(lab: Lab, demanding: Op
     while "rehearsed" not in phases_done(demanding, run_id):
         assert time.monotonic() < ends, "the install did not take the rehearsal"
         time.sleep(0.2)
-    demanding.kill_flow(run_id)  # the rest is what test_install.py is about
+    demanding.signal_flow(run_id, signal.SIGKILL)  # the rest is what test_install.py is about
     assert ended(demanding, run_id)["state"]["type"] == "CRASHED"

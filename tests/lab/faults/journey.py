@@ -3,6 +3,7 @@
 import contextlib
 import json
 import random
+import signal
 import socket
 import subprocess
 import threading
@@ -89,7 +90,7 @@ class Journey:
         (self.lab.run_dir / "hosts.toml").write_text(self._found)
         if self.run_id and self._state() not in ENDED:
             with contextlib.suppress(ProcessLookupError):
-                self.operator.kill_flow(self.run_id)
+                self.operator.signal_flow(self.run_id, signal.SIGKILL)
         self.operator.ensure_up()
         self.lab.ensure_up()
 
@@ -97,23 +98,32 @@ class Journey:
         """Press Retry."""
         retry(self.operator, self.run_id)
 
-    def reach(self, phase: str, deadline_s: float = 600) -> None:
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Let the flow stand still while the body changes the machine, so that the flow cannot come first."""
+        self.operator.signal_flow(self.run_id, signal.SIGSTOP)
+        yield
+        self.operator.signal_flow(self.run_id, signal.SIGCONT)
+
+    def reach(self, phase: str, deadline_s: float = 900) -> None:
         """Wait until the run is in this phase."""
         before = set(PHASES[: PHASES.index(phase)])
         self._until(
             f"the run to reach {phase}", lambda: self._state() == "RUNNING" and before <= self._done(), deadline_s
         )
 
-    def past(self, phase: str, deadline_s: float = 600) -> None:
+    def past(self, phase: str, deadline_s: float = 900) -> None:
         """Wait until this phase is over."""
         self._until(f"the run to finish {phase}", lambda: phase in self._done(), deadline_s)
 
-    def ended(self, *types: str, deadline_s: float = 400) -> str:
-        """Wait until the run has ended, in one of these states, and return its message."""
+    def ended(self, *types: str, deadline_s: float = 900) -> str:
+        """Wait until the run has ended, in one of these states, and return its message; it left no secret behind."""
         run = ended(self.operator, self.run_id, deadline_s)
         message = str(run["state"]["message"])
         if run["state"]["type"] not in types:
             raise AssertionError(f"the run ended {run['state']['type']}, not {' or '.join(types)}: {message}")
+        assert leaks.in_files(self.lab.run_dir, self._secrets) == []
+        self.arguments_are_clean()
         return message
 
     def where(self, deadline_s: float = 200) -> str:
@@ -133,7 +143,7 @@ class Journey:
             time.sleep(1)
         return seen
 
-    def go_on(self, phase: str, deadline_s: float = 400) -> str:
+    def go_on(self, phase: str, deadline_s: float = 900) -> str:
         """Wait until the phase is over; press Retry, or start a fresh run, if the run failed. Return what it took."""
         took: list[str] = []
         ends = time.monotonic() + deadline_s
@@ -201,6 +211,11 @@ class Journey:
         finally:
             self._findings.add(Row(name, phase, seen.where, seen.recovery, outcome, round(time.monotonic() - began, 1)))
 
+    def kill_flow(self) -> None:
+        """Kill the flow's process, and wait until its run is Crashed."""
+        self.operator.signal_flow(self.run_id, signal.SIGKILL)
+        self.ended("CRASHED")
+
     def thrown(self, name: str, phase: str, throw: Callable[[], None]) -> None:
         """Throw a fault that the run itself outlives, or that Retry mends, and wait until the phase is over."""
         with self.fault(name, phase) as seen:
@@ -218,16 +233,15 @@ class Journey:
         """Wait for a random time, so that a fault does not always hit the same line."""
         time.sleep(random.uniform(0, most))
 
-    def finish(self, deadline_s: float = 400) -> dict[str, Any]:
+    def finish(self) -> dict[str, Any]:
         """Wait until the run is complete, and prove that the machine, its identity and its other disk are right."""
-        self.ended("COMPLETED", deadline_s=deadline_s)
+        self.ended("COMPLETED")
         report = report_of(self.operator, self.run_id)
         assert report["outcome"] == "done"
         assert report["closure"]["built"] == report["closure"]["booted"], report["closure"]
         self.proved()
         assert self.on_machine("readlink /run/booted-system") == report["closure"]["booted"]
         assert report["identity"]["final"]["node_key"] == self._node[0]
-        assert leaks.in_files(self.lab.run_dir, self._secrets) == []
         assert self.on_machine(f"cat {leaks.TOKEN}") == self._brought[1]
         return report
 
@@ -238,6 +252,10 @@ class Journey:
         key = self.on_machine("cat /etc/ssh/ssh_host_ed25519_key.pub").split()[1]
         assert key == self.lab.host_key.split()[1], "another host key than before"
         assert self._data_digest() == self.data, "the other disk has changed"
+
+    def arguments_are_clean(self) -> None:
+        """Prove that no process has a secret in its arguments now, here or on the machine if that answers."""
+        assert leaks.in_arguments_now(self.lab, self._secrets) == set()
 
     def origin_is_clean(self) -> None:
         """Prove that the origin has no secret in a file that was written since this journey began."""
@@ -263,7 +281,7 @@ class Journey:
         while not ready():
             if time.monotonic() > ends:
                 raise AssertionError(f"waited {deadline_s:.0f} s for {what}; done so far: {sorted(self._done())}")
-            time.sleep(0.1)
+            time.sleep(0.4)
 
 
 @contextmanager

@@ -8,6 +8,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from lab.flow_runs import PHASES
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -44,6 +46,12 @@ def show(rows: Sequence[Row]) -> None:
 def read(path: Path) -> list[Row]:
     """Return the rows of a file that `Findings` wrote; none if there is no such file."""
     return [Row(**row) for row in json.loads(path.read_text())] if path.is_file() else []
+
+
+def by_fault(rows: Sequence[Row]) -> list[Row]:
+    """Return the rows of each fault together, in the order of the phases."""
+    first = [row.fault for row in rows]
+    return sorted(rows, key=lambda row: (first.index(row.fault), PHASES.index(row.phase)))
 
 
 def to_markdown(rows: Sequence[Row]) -> str:

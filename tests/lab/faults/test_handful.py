@@ -14,8 +14,7 @@ def test_one_install_with_faults_of_each_kind(journey: Journey) -> None:
     journey.thrown("upload cut for 20 s", "kexec", lambda: journey.cut(20))
     journey.reach("partition")
     with journey.fault("flow killed, retried on a worker with empty folders", "partition") as seen:
-        journey.operator.kill_flow(journey.run_id)
-        journey.ended("CRASHED")
+        journey.kill_flow()
         seen.where = journey.where()
         assert seen.where == INSTALLER
         journey.operator.stop_serving()
@@ -24,8 +23,7 @@ def test_one_install_with_faults_of_each_kind(journey: Journey) -> None:
         seen.recovery = f"Retry there, {journey.go_on('partition')}"
     journey.reach("install")
     with journey.fault("flow killed, then a fresh run", "install") as seen:
-        journey.operator.kill_flow(journey.run_id)
-        journey.ended("CRASHED")
+        journey.kill_flow()
         seen.where = journey.where()
         assert seen.where == INSTALLER
         journey.start()
