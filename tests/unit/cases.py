@@ -8,6 +8,7 @@ from tasks.model.facts import Facts, parse_facts
 from tasks.model.host import Host
 from tasks.model.image import MIB, Image
 from tasks.model.plan import Login, Plan, make_plan
+from tasks.model.results import Built
 from tasks.tailnet.identity import Identity
 
 CASES = Path(__file__).parent / "facts"
@@ -61,6 +62,21 @@ def image(
         initrd_bytes=initrd_bytes,
         takes_secrets=takes_secrets,
     )
+
+
+def built(**changed: object) -> Built:
+    """Return what `build` found for a system, with a disko script and an image."""
+    values: dict[str, object] = {
+        "toplevel": "/nix/store/abc-nixos-system",
+        "disko_script": "/nix/store/abc-disko",
+        "mount_script": "/nix/store/abc-disko-mount",
+        "closure_bytes": 1,
+        "image": "/image.tar",
+        "image_sha256": "ab" * 32,
+        "tailscale": True,
+        "nix_version": "2.26.3",
+    }
+    return Built.model_validate(values | changed)
 
 
 def plan(

@@ -1,10 +1,43 @@
 import json
 import os
+import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from lab.nix import nix_wrapper
+
+
+@dataclass(frozen=True)
+class Userland:
+    """What a script finds on a target: its shell, and the PATH of its tools."""
+
+    shell: list[str]
+    path: str
+
+
+@pytest.fixture(params=["dash", "busybox sh"])
+def shell(request: pytest.FixtureRequest) -> list[str]:
+    """Each shell that a target may have."""
+    argv: list[str] = request.param.split()
+    if shutil.which(argv[0]) is None:
+        pytest.skip(f"no {argv[0]} here")
+    return argv
+
+
+@pytest.fixture(params=["dash", "busybox sh", "busybox"])
+def userland(request: pytest.FixtureRequest, tmp_path: Path) -> Userland:
+    """Dash or busybox' shell with the tools of this machine, and one of busybox' tools alone: TOOLS of the module."""
+    argv = request.param.split()
+    found = shutil.which(argv[0]) or pytest.skip(f"no {argv[0]} here")
+    if request.param != "busybox":
+        return Userland(argv, os.environ["PATH"])
+    folder = tmp_path / "tools"
+    folder.mkdir()
+    for name in request.module.TOOLS:
+        (folder / name).symlink_to(found)
+    return Userland([found, "sh"], str(folder))
 
 
 @pytest.fixture(scope="session")

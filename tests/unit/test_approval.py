@@ -14,27 +14,13 @@ from tasks.model.approval import nothing_to_approve, while_nobody_comes, why_ask
 from tasks.model.errors import TargetRefused
 from tasks.model.facts import Facts
 from tasks.model.plan import Plan
-from tasks.model.results import Built
-from tests.unit.cases import BY_ID, facts, host, plan
+from tests.unit.cases import BY_ID, built, facts, host, plan
 
 RUNS = "/nix/store/0123456789abcdfghijklmnpqrsvwxyz-nixos-system-cottage-25.11"
 STORE = "/nix/store/" + "a" * 32
 MARK = '{"run_id": "run-9", "plan_digest": "%s"}'
 TWO = "vda size 6291456\nvda serial COTTAGE0001\nvdb size 2048\nvdb serial DATA"
 UNPINNED = host(disks=[])
-
-
-def built(toplevel: str = f"{STORE}-system", disko_script: str = f"{STORE}-disko") -> Built:
-    return Built(
-        image="/image.tar",
-        image_sha256="ab" * 32,
-        toplevel=toplevel,
-        disko_script=disko_script,
-        mount_script="",
-        closure_bytes=1,
-        tailscale=True,
-        nix_version="2.26.3",
-    )
 
 
 @pytest.mark.parametrize(

@@ -26,14 +26,14 @@ from tasks.model.errors import (
 )
 from tasks.model.facts import Facts, Network
 from tasks.model.host import Host, load_inventory, parse_local
-from tasks.model.results import Built, Installed, Rebooted, Returned, Started, Tried, Verified
+from tasks.model.results import Installed, Rebooted, Returned, Started, Tried, Verified
 from tasks.remote import diagnose
 from tasks.remote import final as final_file
 from tasks.remote.diagnose import Answer, Diagnosis, worth_trying
 from tasks.remote.waiting import NotYet, wait_for
 from tasks.tailnet.identity import Identity, Peer, parse_status
 from tasks.tailnet.operator import View, view_of
-from tests.unit.cases import NODE_KEY, facts, host, plan, status
+from tests.unit.cases import NODE_KEY, built, facts, host, plan, status
 
 NODE = Identity(node_key=NODE_KEY, node_id="1", addresses=("100.64.0.1",))
 NOW = datetime(2026, 8, 30, 12, 0, 0, tzinfo=UTC)
@@ -281,16 +281,7 @@ class TestDiagnosis:
         assert len(diagnose._shown("x" * 10_000)) == diagnose.LONGEST
 
 
-BUILT = Built(
-    toplevel="/nix/store/abc-nixos-system",
-    disko_script="",
-    mount_script="",
-    closure_bytes=0,
-    image="",
-    image_sha256="",
-    tailscale=True,
-    nix_version="",
-)
+BUILT = built()
 
 
 class Target:

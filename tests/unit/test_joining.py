@@ -13,24 +13,15 @@ import pytest
 from tasks import install, kexec, partition
 from tasks.model.command import CommandResult
 from tasks.model.errors import CommandFailed, ConfigError, Restarted, TargetRefused, UnexpectedState
-from tasks.model.results import Built, Preserved, Started
+from tasks.model.results import Preserved, Started
 from tasks.remote import dead_man, standby, trial
-from tests.unit.cases import facts, host, plan
+from tests.unit.cases import built, facts, host, plan
 
 SEEN = facts("installer", partition_mark="")
 HOST = host()
 PLAN = plan(SEEN, HOST)
 STORE = "/nix/store/" + "a" * 32
-BUILT = Built(
-    image="/image.tar",
-    image_sha256="ab" * 32,
-    toplevel=f"{STORE}-system",
-    disko_script=f"{STORE}-disko",
-    mount_script=f"{STORE}-mount",
-    closure_bytes=1,
-    tailscale=True,
-    nix_version="2.26.3",
-)
+BUILT = built(toplevel=f"{STORE}-system", disko_script=f"{STORE}-disko", mount_script=f"{STORE}-mount")
 
 
 class Play:

@@ -10,19 +10,10 @@ import pytest
 from tasks import reboot as file
 from tasks.model.errors import UnexpectedState
 from tasks.model.facts import Facts
-from tasks.model.results import Built, Rebooted
-from tests.unit.cases import facts, host
+from tasks.model.results import Rebooted
+from tests.unit.cases import built, facts, host
 
-BUILT = Built(
-    toplevel=facts("nixos").booted_system,
-    disko_script="",
-    mount_script="",
-    closure_bytes=0,
-    image="",
-    image_sha256="",
-    tailscale=True,
-    nix_version="",
-)
+BUILT = built(toplevel=facts("nixos").booted_system)
 FINAL = facts("nixos")
 TRIAL = facts("nixos", trial="600\n")
 

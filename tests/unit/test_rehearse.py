@@ -28,20 +28,11 @@ from tasks.model.errors import (
 from tasks.model.facts import Facts
 from tasks.model.host import Host, load_inventory
 from tasks.model.rehearsal import Rehearsal, rehearsal_host, require_rehearsal, require_start, require_untouched
-from tasks.model.results import Built, Returned, WentBack
+from tasks.model.results import Returned, WentBack
 from tasks.remote.waiting import wait_for
-from tests.unit.cases import facts, host, plan, status
+from tests.unit.cases import built, facts, host, plan, status
 
-BUILT = Built(
-    toplevel="/nix/store/0123456789abcdfghijklmnpqrsvwxyz-nixos-system-cottage-25.11",
-    disko_script="/nix/store/d",
-    mount_script="",
-    closure_bytes=1,
-    image="image.tar",
-    image_sha256="00",
-    tailscale=True,
-    nix_version="2.18",
-)
+BUILT = built(toplevel="/nix/store/0123456789abcdfghijklmnpqrsvwxyz-nixos-system-cottage-25.11")
 HOST_KEY = "ssh-ed25519 AAAA"
 BEFORE = facts("debian-12")
 PLAN = plan(BEFORE).model_copy(update={"run_id": "run-1"})

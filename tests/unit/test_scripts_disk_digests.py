@@ -4,20 +4,22 @@ import hashlib
 import os
 import shutil
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
+from tests.unit.conftest import Userland
+
 SCRIPT = Path(__file__).parents[2] / "nix/scripts/disk-digests.sh"
+TOOLS = ("dd", "sha256sum")
 MIB = 1024 * 1024
 
 
 @dataclass
 class Target:
     root: Path
-    shell: list[str]
-    path: str
+    userland: Userland
 
     def disk(self, name: str, data: bytes | bytearray, *, sectors: str | None = None) -> Path:
         file = self.root / "dev" / name
@@ -28,27 +30,18 @@ class Target:
         return file
 
     def ask(self, *disks: str) -> list[str]:
-        env = {"PATH": self.path, "HOLDFAST_ROOT": str(self.root)}
-        command = [*self.shell, "-s", "--", *disks]
+        env = {"PATH": self.userland.path, "HOLDFAST_ROOT": str(self.root)}
+        command = [*self.userland.shell, "-s", "--", *disks]
         with SCRIPT.open("rb") as script:
             done = subprocess.run(command, stdin=script, capture_output=True, env=env, check=True, timeout=60)
         assert done.stderr == b""
         return done.stdout.decode().splitlines()
 
 
-@pytest.fixture(params=["dash", "busybox sh", "busybox"])
-def target(request: pytest.FixtureRequest, tmp_path: Path) -> Target:
-    """A target with dash, with busybox' shell, and one with busybox' tools alone."""
-    path, shell = os.environ["PATH"], request.param.split()
-    if request.param == "busybox":
-        tools = tmp_path / "tools"
-        tools.mkdir()
-        busybox = shutil.which("busybox") or pytest.skip("there is no busybox")
-        for name in ("dd", "sha256sum"):
-            (tools / name).symlink_to(busybox)
-        path, shell = str(tools), [busybox, "sh"]
+@pytest.fixture
+def target(userland: Userland, tmp_path: Path) -> Target:
     (tmp_path / "root/dev").mkdir(parents=True)
-    return Target(tmp_path / "root", shell, path)
+    return Target(tmp_path / "root", userland)
 
 
 def line(name: str, data: bytes | bytearray) -> str:
@@ -97,7 +90,7 @@ def test_disk_that_fails_half_way_is_unreadable(target: Target, tmp_path: Path) 
     real = shutil.which("dd")
     (tools / "dd").write_text(f'#!/bin/sh\n{real} "$@"\nexit 1\n')
     (tools / "dd").chmod(0o755)
-    target.path = f"{tools}:{target.path}:/bin"
+    target.userland = replace(target.userland, path=f"{tools}:{target.userland.path}:/bin")
     assert target.ask("/dev/sda") == ["/dev/sda unreadable"]
 
 

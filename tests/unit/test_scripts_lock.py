@@ -1,8 +1,6 @@
 """The lock's script, on a folder that stands for the target's root."""
 
 import json
-import os
-import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,15 +8,17 @@ from typing import Any
 
 import pytest
 
+from tests.unit.conftest import Userland
+
 SCRIPT = Path(__file__).parents[2] / "nix/scripts/lock.sh"
+TOOLS = ("cat", "date", "head", "mkdir", "mv", "rmdir", "sed", "sleep", "wc")  # no flock
 NOBODY = {"run_id": "", "since": 0, "renewed": 0, "age_s": 0}
 
 
 @dataclass
 class Target:
     root: Path
-    shell: list[str]
-    path: str
+    userland: Userland
 
     @property
     def file(self) -> Path:
@@ -28,9 +28,11 @@ class Target:
         (self.root / "proc/uptime").write_text(f"{seconds}.37 12.00\n")
 
     def start(self, *words: str) -> "subprocess.Popen[bytes]":
-        env = {"PATH": self.path, "HOLDFAST_ROOT": str(self.root)}
+        env = {"PATH": self.userland.path, "HOLDFAST_ROOT": str(self.root)}
         with SCRIPT.open("rb") as script:
-            return subprocess.Popen([*self.shell, "-s", "--", *words], stdin=script, stdout=subprocess.PIPE, env=env)
+            return subprocess.Popen(
+                [*self.userland.shell, "-s", "--", *words], stdin=script, stdout=subprocess.PIPE, env=env
+            )
 
     def ask(self, *words: str) -> dict[str, Any]:
         process = self.start(*words)
@@ -41,18 +43,9 @@ class Target:
         return answer
 
 
-@pytest.fixture(params=["dash", "busybox sh", "busybox"])
-def target(request: pytest.FixtureRequest, tmp_path: Path) -> Target:
-    """A target with dash, with busybox' shell, and one with busybox' tools alone, and no flock."""
-    path, shell = os.environ["PATH"], request.param.split()
-    if request.param == "busybox":
-        tools = tmp_path / "tools"
-        tools.mkdir()
-        busybox = shutil.which("busybox") or pytest.skip("there is no busybox")
-        for name in ("cat", "date", "head", "mkdir", "mv", "rmdir", "sed", "sleep", "wc"):
-            (tools / name).symlink_to(busybox)
-        path, shell = str(tools), [busybox, "sh"]
-    made = Target(tmp_path / "root", shell, path)
+@pytest.fixture
+def target(userland: Userland, tmp_path: Path) -> Target:
+    made = Target(tmp_path / "root", userland)
     (made.root / "proc").mkdir(parents=True)
     made.up(100)
     return made

@@ -10,9 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.unit.conftest import Userland
+
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="files get owners")
 
 SCRIPT = (Path(__file__).parents[2] / "nix/scripts/put-file.sh").read_text()
+TOOLS = ("cat", "chmod", "chown", "dd", "mkdir", "mv", "rm", "stat", "sync", "wc")
 POISON = b"poison\0of the user\n"
 SHM = Path("/dev/shm")
 
@@ -20,15 +23,14 @@ SHM = Path("/dev/shm")
 @dataclass
 class Target:
     root: Path
-    shell: list[str]
-    path: str
+    userland: Userland
 
     def run(self, *args: str, content: bytes = b"") -> tuple[int, str]:
         done = subprocess.run(
-            [*self.shell, "-c", SCRIPT, "put-file", *args],
+            [*self.userland.shell, "-c", SCRIPT, "put-file", *args],
             input=content,
             capture_output=True,
-            env={"PATH": self.path},
+            env={"PATH": self.userland.path},
             check=False,
             timeout=60,
         )
@@ -42,19 +44,10 @@ class Target:
         return self.run(*flags, str(self.root), path, owner, mode, parents, str(len(POISON)), content=POISON)
 
 
-@pytest.fixture(params=["dash", "busybox sh", "busybox"])
-def target(request: pytest.FixtureRequest, tmp_path: Path) -> Target:
-    """A target with dash, with busybox' shell, and one with busybox' tools alone."""
-    path, shell = os.environ["PATH"], request.param.split()
-    if request.param == "busybox":
-        tools = tmp_path / "tools"
-        tools.mkdir()
-        busybox = shutil.which("busybox") or pytest.skip("there is no busybox")
-        for name in ("cat", "chmod", "chown", "dd", "mkdir", "mv", "rm", "stat", "sync", "wc"):
-            (tools / name).symlink_to(busybox)
-        path, shell = str(tools), [busybox, "sh"]
+@pytest.fixture
+def target(userland: Userland, tmp_path: Path) -> Target:
     (tmp_path / "root/etc").mkdir(parents=True)
-    return Target(tmp_path / "root", shell, path)
+    return Target(tmp_path / "root", userland)
 
 
 @pytest.fixture
