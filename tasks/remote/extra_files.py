@@ -1,13 +1,19 @@
 """The user's extra files, from a folder on the operator into the new root."""
 
 import io
+import os
 import tarfile
 from pathlib import Path
+from typing import Final
 
 from tasks.model.errors import ConfigError
 from tasks.remote.connection import Connection
+from tasks.remote.text import printable
 
-MAX_BYTES = 64 * 1024 * 1024
+MAX_BYTES: Final = 64 * 1024 * 1024
+LOOK_S: Final = 60
+# $1 root, $2… folders below it. tar would follow such a link out of the new root, into the installer.
+_LINKS: Final = 'root=$1; shift; for folder; do [ ! -L "$root/$folder" ] || printf "%s\\n" "$folder"; done'
 
 
 def put_extra_files(target: Connection, folder: Path, root: str, *, timeout_s: float) -> int:
@@ -16,18 +22,20 @@ def put_extra_files(target: Connection, folder: Path, root: str, *, timeout_s: f
     The content travels on standard input, never as an argument. Existing folders keep their modes.
 
     Raises:
-        ConfigError: the folder is not there, or holds more than 64 MiB.
+        ConfigError: the folder is not there, or holds more than 64 MiB, or a folder of it is a link in the new root.
 
     """
     if not folder.is_dir():
         raise ConfigError(f"extra_files: there is no folder {folder}.", hint="Correct it in the inventory.")
-    count = 0
+    count, parents = 0, set[str]()
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w") as tar:
         for path in sorted(folder.rglob("*")):
             if path.is_dir() and not path.is_symlink():
                 continue
-            info = tar.gettarinfo(path, arcname=path.relative_to(folder).as_posix())
+            name = path.relative_to(folder)
+            parents.update(parent.as_posix() for parent in name.parents if parent.name)
+            info = tar.gettarinfo(path, arcname=name.as_posix())
             info.uid = info.gid = 0
             info.uname = info.gname = "root"
             count += 1
@@ -41,5 +49,13 @@ def put_extra_files(target: Connection, folder: Path, root: str, *, timeout_s: f
                     f"extra_files: {folder} holds more than {MAX_BYTES // 2**20} MiB.",
                     hint="Extra files are for keys and secrets; put data into the system's closure.",
                 )
+    # Not as arguments: there may be more than one command takes.
+    look = ["xargs", "-0", "sh", "-c", _LINKS, "sh", root]
+    names = b"\0".join(os.fsencode(parent) for parent in sorted(parents))
+    if links := target.run(look, stdin=names, timeout_s=LOOK_S).stdout.splitlines():
+        raise ConfigError(
+            f"extra_files: {printable(links[0])} is a link in the new system, and nothing is written through it.",
+            hint="Put the files where that leads, or leave them to the configuration.",
+        )
     target.run(["tar", "-C", root, "-xpf", "-"], stdin=archive.getvalue(), timeout_s=timeout_s)
     return count
