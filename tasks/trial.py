@@ -16,8 +16,7 @@ from tasks.phase import hold_target, lines, phase, say, warn
 from tasks.remote import standby
 from tasks.remote import trial as first_start
 from tasks.remote.connection import Connection
-from tasks.remote.diagnose import Diagnosis
-from tasks.remote.final import expects_node, wait_for_final
+from tasks.remote.final import wait_for_final
 from tasks.remote.look import look
 from tasks.remote.reach import arrive, reach_soon
 from tasks.remote.secrets import give_files_their_owners
@@ -69,24 +68,17 @@ def trial(host: Host, plan: Plan, built: Built, installed: Installed) -> Tried:
                     )
                 return Tried(skipped=f"there is no trial: {no_trial}")
             left, began_at = facts.boot_id, time.time()
-    diagnosis = Diagnosis(
-        host,
-        plan.origin.identity if expects_node(plan, built) else None,
-        addresses=plan.origin.addresses,
-        say=say,
-        lines=lines,
-    )
     came = wait_for_final(
         host,
         plan,
         built,
-        diagnosis,
         left=left,
         trial=True,
         # It may go back to the installer, and what then answers is to be said.
         deadline_s=host.deadlines.reboot_return_s + host.deadlines.kexec_return_s,
         then=THEN,
         say=say,
+        lines=lines,
     )
     away_s = round(time.time() - began_at, 1) if began_at else None
     say(f"{host.name} came up in {built.toplevel}; its boot loader follows")

@@ -9,8 +9,7 @@ from tasks.model.plan import Plan
 from tasks.model.results import Built, Rebooted, Verified
 from tasks.phase import lines, phase, say, warn
 from tasks.remote import standby
-from tasks.remote.diagnose import Diagnosis
-from tasks.remote.final import expects_node, require_node, wait_for_final
+from tasks.remote.final import expects_node, wait_for_final
 from tasks.remote.reach import reach
 from tasks.tailnet.operator import path_to
 
@@ -30,25 +29,19 @@ def verify(host: Host, plan: Plan, built: Built, rebooted: Rebooted) -> Verified
         TargetRefused: it runs, with failed units.
 
     """
-    node_expected = expects_node(plan, built)
-    diagnosis = Diagnosis(
-        host, plan.origin.identity if node_expected else None, addresses=plan.origin.addresses, say=say, lines=lines
-    )
     came = wait_for_final(
         host,
         plan,
         built,
-        diagnosis,
         left=rebooted.boot_id,
         trial=False,
         deadline_s=host.deadlines.reboot_return_s,
         then=NEXT,
         say=say,
+        lines=lines,
     )
     facts, failed, over_local = came.facts, came.failed, came.over_local
     away_s = round(time.time() - rebooted.rebooted_at, 1) if rebooted.rebooted_at else None
-    if node_expected:
-        require_node(plan, facts)
     if over_local:
         warn(f"{host.name} does not answer at {host.target}: it was verified over {host.local} (go_on_over_local)")
     if failed:
@@ -60,7 +53,7 @@ def verify(host: Host, plan: Plan, built: Built, rebooted: Rebooted) -> Verified
         # It rebooted by itself, maybe before `install` had taken the standby away.
         with reach(host) as target:
             standby.remove(target, "/")
-    node = "as the same node, " if node_expected and plan.origin.identity else ""
+    node = "as the same node, " if expects_node(plan, built) and plan.origin.identity else ""
     say(f"{host.name} runs {built.toplevel}, {node}with no failed unit")
     return Verified(
         boot_id=facts.boot_id,

@@ -1,6 +1,7 @@
 """Waits for the final system, on its trial and after its reboot."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Final
 
@@ -10,6 +11,7 @@ from tasks.model.host import Host
 from tasks.model.plan import Plan
 from tasks.model.results import Built
 from tasks.model.stage import Stage, observe
+from tasks.record.lines import Lines
 from tasks.remote.diagnose import Diagnosis
 from tasks.remote.look import look, system_state
 from tasks.remote.reach import is_over_local, reach
@@ -46,13 +48,13 @@ def wait_for_final(
     host: Host,
     plan: Plan,
     built: Built,
-    diagnosis: Diagnosis,
     *,
     left: str,
     trial: bool,
     deadline_s: float,
     then: str,
     say: Callable[[str], None],
+    lines: Callable[[], AbstractContextManager[Lines]],
 ) -> Arrived:
     """Wait until the final system answers; a node that is to be on the tailnet is proved over the tailnet only.
 
@@ -60,12 +62,12 @@ def wait_for_final(
         host: the host.
         plan: its plan.
         built: the system that was installed.
-        diagnosis: looks meanwhile at what can be known without reaching it.
         left: the boot id that it came from; empty if that is not known.
         trial: whether this is its first start, or the one from its own boot loader.
         deadline_s: seconds until it has to answer.
         then: what happens next by itself if it does not.
         say: takes a line for the run.
+        lines: opens what takes a command's output to the run's log.
 
     Raises:
         NeverCame: it did not come; says what was seen last, by whom, and where it can be reached.
@@ -73,6 +75,9 @@ def wait_for_final(
         NotTrusted: it is another node, or another host key answers.
 
     """
+    node = plan.origin.identity
+    node_expected = expects_node(plan, built)
+    diagnosis = Diagnosis(host, node if node_expected else None, addresses=plan.origin.addresses, say=say, lines=lines)
 
     def probe() -> Arrived:
         with reach(host) as target:
@@ -97,8 +102,8 @@ def wait_for_final(
             if facts.on_trial and not trial:
                 raise NotYet("its trial still runs")
             over_local = is_over_local(target, host)
-            if expects_node(plan, built):
-                require_node(plan, facts)
+            if node_expected:
+                require_same_node(plan.host, node, facts.identity, hint="Its state is in the vault.")
                 if over_local:
                     raise NotYet(f"the new system runs and answers at {host.local}, not over the tailnet")
                 if facts.identity is None:
@@ -119,13 +124,3 @@ def wait_for_final(
             f"{error.message} {diagnosis.summary()}{runs} {then}",
             hint=f"{diagnosis.hint() or HINT} A retry of the run waits again.",
         ) from error
-
-
-def require_node(plan: Plan, facts: Facts) -> None:
-    """See that the final system is the node of the plan.
-
-    Raises:
-        NotTrusted: it is another one.
-
-    """
-    require_same_node(plan.host, plan.origin.identity, facts.identity, hint="Its state is in the vault.")

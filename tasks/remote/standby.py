@@ -114,7 +114,7 @@ def arm(target: Connection, root: str) -> str:
         target.run(["sh", "-c", _GIVE_BACK, "sh", FOLDER], timeout_s=TIMEOUT_S, check=False)
     except HoldfastError as error:
         return error.message
-    return "" if said.startswith("armed: ") else said.removeprefix("none: ")
+    return _why_not_armed(said)
 
 
 def missing(target: Connection, root: str) -> str:
@@ -123,7 +123,7 @@ def missing(target: Connection, root: str) -> str:
         said = _said(target, "show", root)
     except CommandFailed as error:
         return error.message
-    return "" if said.startswith("armed: ") else said.removeprefix("none: ")
+    return _why_not_armed(said)
 
 
 def remove(target: Connection, root: str) -> str:
@@ -142,6 +142,10 @@ def remove(target: Connection, root: str) -> str:
     except HoldfastError as error:
         return error.message
     return "" if said.startswith(("removed: ", "none: ")) else said
+
+
+def _why_not_armed(said: str) -> str:
+    return "" if said.startswith("armed: ") else said.removeprefix("none: ")
 
 
 def _said(target: Connection, *words: str) -> str:
