@@ -52,6 +52,7 @@ def _kernel_does_not_load(journey: Journey, folder: Path) -> None:
         seen.where = journey.where()
         assert seen.where == ORIGIN
         assert journey.on_machine("cat /sys/kernel/kexec_loaded") == "0"
+        journey.origin_is_clean()
         journey.start()
         journey.reach("reconnect")
         seen.recovery = "fresh run, sound image"
