@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Final
 
 import pytest
 
@@ -10,6 +11,12 @@ from lab.image import installer_image
 from tests.lab.faults.journey import INSTALLER, ORIGIN, Journey, local_way
 
 pytestmark = [pytest.mark.lab, pytest.mark.faults]
+
+_DAMAGE: Final = """
+systemctl stop tailscaled
+echo broken >/var/lib/tailscale/tailscaled.state
+systemctl start tailscaled || true
+"""
 
 
 def _image_with_a_broken_kernel(into: Path) -> Path:
@@ -60,8 +67,9 @@ def _kernel_does_not_load(journey: Journey, folder: Path) -> None:
 
 def _kernel_panics(journey: Journey) -> None:
     with journey.fault("the installer's kernel panics", "reconnect") as seen:
-        assert journey.until_where(INSTALLER) == INSTALLER
-        journey.say_to_machine("echo c >/proc/sysrq-trigger")
+        with journey.held():
+            assert journey.until_where(INSTALLER) == INSTALLER
+            journey.say_to_machine("echo c >/proc/sysrq-trigger")
         seen.where = journey.until_where(ORIGIN)
         assert "came back in its origin" in journey.ended("FAILED")
         # For the two faults to come: what they wait for is a deadline.
@@ -82,11 +90,9 @@ def _back_by_the_dead_man(journey: Journey) -> str:
 
 def _state_is_damaged(journey: Journey) -> None:
     with journey.fault("Tailscale state damaged in the installer", "reconnect") as seen:
-        assert journey.until_where(INSTALLER) == INSTALLER
-        journey.on_machine(
-            "systemctl stop tailscaled; echo broken >/var/lib/tailscale/tailscaled.state; systemctl start tailscaled"
-            " || true"
-        )
+        with journey.held():
+            assert journey.until_where(INSTALLER) == INSTALLER
+            journey.on_machine(_DAMAGE)
         seen.where = _back_by_the_dead_man(journey)
         journey.retry()
         journey.reach("reconnect")
@@ -108,8 +114,9 @@ def _key_expires(journey: Journey, local: str) -> None:
 
 def _only_the_local_address_answers(journey: Journey) -> None:
     with journey.fault("the tailnet never returns, the local address answers", "reconnect") as seen:
-        seen.where = journey.until_where(INSTALLER)
-        journey.on_machine("systemctl mask --runtime --now tailscaled")
+        with journey.held():
+            seen.where = journey.until_where(INSTALLER)
+            journey.on_machine("systemctl mask --runtime --now tailscaled")
         seen.recovery = journey.go_on("reconnect")
 
 
