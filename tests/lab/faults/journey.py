@@ -177,11 +177,6 @@ class Journey:
         nodes = json.loads(self.lab.world.tailnet.headscale("nodes", "list", "--output", "json"))
         return str(next(node["id"] for node in nodes if self.lab.address in node["ip_addresses"]))
 
-    def say_to_machine(self, script: str) -> None:
-        """Start a script on the machine that ends the connection, or the machine."""
-        with contextlib.suppress(subprocess.CalledProcessError, subprocess.TimeoutExpired):
-            self.on_machine(script)
-
     def on_machine(self, script: str) -> str:
         """Run a script on the machine, over its local port; return what it prints."""
         return self.lab.ssh_local(["sh", "-c", script]).strip()

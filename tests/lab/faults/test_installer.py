@@ -69,7 +69,7 @@ def _kernel_panics(journey: Journey) -> None:
     with journey.fault("the installer's kernel panics", "reconnect") as seen:
         with journey.held():
             assert journey.until_where(INSTALLER) == INSTALLER
-            journey.say_to_machine("echo c >/proc/sysrq-trigger")
+            journey.on_machine("(sleep 1; echo c >/proc/sysrq-trigger) </dev/null >/dev/null 2>&1 &")
         seen.where = journey.until_where(ORIGIN)
         assert "came back in its origin" in journey.ended("FAILED")
         # For the two faults to come: what they wait for is a deadline.
