@@ -72,6 +72,7 @@ def _kernel_panics(journey: Journey) -> None:
             journey.on_machine("(sleep 1; echo c >/proc/sysrq-trigger) </dev/null >/dev/null 2>&1 &")
         seen.where = journey.until_where(ORIGIN)
         assert "came back in its origin" in journey.ended("FAILED")
+        journey.origin_is_clean()
         # For the two faults to come: what they wait for is a deadline.
         journey.deadlines(kexec_return_s=150, dead_man_s=180)
         journey.retry()
@@ -85,6 +86,7 @@ def _back_by_the_dead_man(journey: Journey) -> str:
     found = journey.until_where(ORIGIN)
     assert found == ORIGIN
     journey.lab.wait_for_ssh()
+    journey.origin_is_clean()
     return found
 
 
