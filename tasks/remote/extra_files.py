@@ -22,7 +22,8 @@ def put_extra_files(target: Connection, folder: Path, root: str, *, timeout_s: f
     The content travels on standard input, never as an argument. Existing folders keep their modes.
 
     Raises:
-        ConfigError: the folder is not there, or holds more than 64 MiB, or a folder of it is a link in the new root.
+        ConfigError: the folder is not there, holds more than 64 MiB or a socket, pipe or device, or a folder of it is a
+            link in the new root.
 
     """
     if not folder.is_dir():
@@ -33,6 +34,10 @@ def put_extra_files(target: Connection, folder: Path, root: str, *, timeout_s: f
         for path in sorted(folder.rglob("*")):
             if path.is_dir() and not path.is_symlink():
                 continue
+            if not (path.is_file() or path.is_symlink()):
+                raise ConfigError(
+                    f"extra_files: {path} is neither a file nor a folder nor a link.", hint="Take it out of there."
+                )
             name = path.relative_to(folder)
             parents.update(parent.as_posix() for parent in name.parents if parent.name)
             info = tar.gettarinfo(path, arcname=name.as_posix())

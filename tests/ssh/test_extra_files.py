@@ -66,3 +66,10 @@ def test_a_link_in_a_files_place_is_replaced(target: Connection, folder: Path, r
     (root / "motd").symlink_to(outside)
     put_extra_files(target, folder, str(root), timeout_s=60)
     assert (outside.read_text(), (root / "motd").read_text()) == ("mine", "hello")
+
+
+def test_what_is_no_file_is_refused(target: Connection, folder: Path, root: Path) -> None:
+    os.mkfifo(folder / "pipe")
+    with pytest.raises(ConfigError, match="neither a file"):
+        put_extra_files(target, folder, str(root), timeout_s=60)
+    assert not (root / "motd").exists()
