@@ -100,7 +100,7 @@ class World:
         self.start("operator", self.tailnet.operator_daemon_command(), QUIET)
 
     def start_machine(self, disks: tuple[qemu.Disk, ...], *, memory_mib: int = qemu.MEMORY_MIB) -> None:
-        """Power the machine on."""
+        """Power the machine on, and wait until QEMU takes orders."""
         machine = qemu.Machine(
             disks=disks,
             serial_log=self.run / "serial.log",
@@ -109,6 +109,7 @@ class World:
             memory_mib=memory_mib,
         )
         self.start("machine", machine.command())
+        self._until("QEMU to take orders", lambda: qemu.ask(self.qmp, "query-status"), 30)
 
     def inside(self) -> list[str]:
         """Return the words that start a command inside the lab's network."""
@@ -389,9 +390,16 @@ class Lab:
         running = self.status()
         if running["headscale"] is not None:
             self.world.start_control()
-        if running["machine"] is not None:
+        if running["machine"] is None:
+            self.mend_link()
+        else:
             self.power_on()
-        self.mend_link()
+
+    def require_machine(self) -> None:
+        """Raise RuntimeError, with its last words, if QEMU has ended by itself: no system of the machine's did that."""
+        if self.status()["machine"] is not None:
+            said = (self.run_dir / "machine.log").read_text(errors="replace").splitlines()
+            raise RuntimeError(f"QEMU has ended: {said[-1] if said else 'it said nothing'}")
 
     def remember(self, moment: str) -> None:
         """Keep the machine as it is now, memory and disks, under a name."""

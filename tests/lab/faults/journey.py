@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from lab.flow_runs import ENDED, PHASES, ended, phases_done, report_of, retry, start
+from lab.flow_runs import ENDED, PHASES, phases_done, report_of, retry, start
 from lab.operator import NOWHERE, Operator
 from lab.runtime import SSH_PORT, Lab
 from tests.lab import leaks
@@ -118,10 +118,11 @@ class Journey:
 
     def ended(self, *types: str, deadline_s: float = 900) -> str:
         """Wait until the run has ended, in one of these states, and return its message; it left no secret behind."""
-        run = ended(self.operator, self.run_id, deadline_s)
-        message = str(run["state"]["message"])
-        if run["state"]["type"] not in types:
-            raise AssertionError(f"the run ended {run['state']['type']}, not {' or '.join(types)}: {message}")
+        self._until("the run to end", lambda: self._state() in ENDED, deadline_s)
+        state = self.operator.api(f"/flow_runs/{self.run_id}")["state"]
+        message = str(state["message"])
+        if state["type"] not in types:
+            raise AssertionError(f"the run ended {state['type']}, not {' or '.join(types)}: {message}")
         assert leaks.in_files(self.lab.run_dir, self._secrets) == []
         self.arguments_are_clean()
         return message
@@ -148,6 +149,7 @@ class Journey:
         took: list[str] = []
         ends = time.monotonic() + deadline_s
         while phase not in self._done():
+            self.lab.require_machine()
             if time.monotonic() > ends:
                 raise AssertionError(f"{phase} was not over after {deadline_s:.0f} s and {took}")
             if self._state() in ("FAILED", "CRASHED"):
@@ -274,6 +276,7 @@ class Journey:
     def _until(self, what: str, ready: Callable[[], bool], deadline_s: float) -> None:
         ends = time.monotonic() + deadline_s
         while not ready():
+            self.lab.require_machine()
             if time.monotonic() > ends:
                 raise AssertionError(f"waited {deadline_s:.0f} s for {what}; done so far: {sorted(self._done())}")
             time.sleep(0.4)
