@@ -407,9 +407,9 @@ hand_over
 loaded=1
 # kexec_load copies faster than the file-based call, which a locked-down kernel insists on.
 if ! load --kexec-syscall && ! load --kexec-syscall-auto; then
-	log "kexec could not load the installer; the kernel's last lines:"
-	dmesg | tail -n 20 >&2 || true
-	exit 1
+	echo "the kernel's last lines:"
+	dmesg | tail -n 20 || true
+	fail "kexec could not load the installer"
 fi
 cut_back
 
