@@ -107,6 +107,7 @@ class World:
             qmp=self.qmp,
             ssh_port=SSH_PORT,
             memory_mib=memory_mib,
+            cores=int(os.environ.get("HOLDFAST_LAB_CORES", "2")),
         )
         self.start("machine", machine.command())
         self._until("QEMU to take orders", lambda: qemu.ask(self.qmp, "query-status"), 30)
