@@ -1,10 +1,11 @@
 """Starts the installer: uploads the image once, and lets its `kexec/run` hand the live state over."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from tasks.model.errors import TargetRefused, UnexpectedState
+from tasks.model.errors import CommandFailed, Restarted, TargetRefused, UnexpectedState
 from tasks.model.facts import Facts
 from tasks.model.host import Host, Way
 from tasks.model.plan import Plan
@@ -17,6 +18,7 @@ from tasks.remote.look import look
 from tasks.remote.reach import arrive, reach_soon
 from tasks.remote.secrets import installer_secrets
 from tasks.remote.upload import upload_over_links
+from tasks.remote.waiting import NotYet, wait_for
 from tasks.tailnet.identity import require_same_node, same_node
 
 # On the origin's disk, since RAM may be too small for a second copy. Root's alone: kexec/run appends secrets in place.
@@ -26,6 +28,21 @@ RUN_S: Final = 180
 # kexec/run returns first, so that its caller hears how it ended; nixos-anywhere expects the same.
 KEXEC_DELAY_S: Final = 6
 LOOK_S: Final = 30
+BUSY: Final = 75  # EX_TEMPFAIL, sysexits(3)
+# $1 "again" if a link broke during it before, $2 the folder, then what starts the installer from it. One at a time,
+# since kexec/run writes to the unpacked initrd. All that inherits the lock holds it: what waits to start kexec, too.
+_ALONE: Final = f"""
+set -eu
+exec 9>>"${{2%/*}}/kexec.lock"
+if command -v flock >/dev/null; then
+  flock -n 9 || exit {BUSY}
+elif [ "$1" = again ]; then
+  exit {BUSY}
+fi
+tar -C "$2" -xf "$2.tar" --no-same-owner
+shift 2
+exec "$@"
+"""
 # $1 kexec/run, $2 the initrd, which is in the kernel's memory when it returns.
 _STOCK: Final = 'status=0; "$1" || status=$?; rm -f "$2"; exit "$status"'
 
@@ -36,14 +53,31 @@ def kexec(host: Host, plan: Plan, built: Built) -> Started:
 
     Raises:
         UnexpectedState: it is another node than the plan's.
-        Restarted: it was rebooted during the upload; nothing was started.
+        Restarted: it was rebooted meanwhile, and is in its origin.
         TargetRefused: another run works on it, or it lacks a program that the stock image's `kexec/run` needs.
         NotTrusted: it is another node than the plan's, in the standard way.
         ConfigError: a secret for the installer cannot be read; nothing was started.
         CommandFailed: `kexec/run` failed; the origin goes on as before.
+        DeadlinePassed: the link did not come back, or an earlier `kexec/run` did not end.
 
     """
-    with arrive(host) as target:
+    folder = f"{PLACE}/{built.image_sha256[:16]}"
+    before = wait_for(
+        f"{host.name} to answer",
+        lambda: _prepare(host, plan, built, folder),
+        deadline_s=host.deadlines.answer_s,
+        on_change=say,
+    )
+    if before.skipped:
+        return before
+    _upload(host, built, f"{folder}.tar")
+    kexec_at = _start(host, plan, built, folder, before.origin_boot_id)
+    return Started(kexec_at=kexec_at, origin_boot_id=before.origin_boot_id)
+
+
+def _prepare(host: Host, plan: Plan, built: Built, folder: str) -> Started:
+    """See that it is the plan's origin, take its lock and make the folder; or say why there is nothing to start."""
+    with reach_soon(host) as target:
         facts = look(target)
         stage, why = observe(facts, built.toplevel)
         if stage in (Stage.INSTALLER, Stage.FINAL):
@@ -54,19 +88,8 @@ def kexec(host: Host, plan: Plan, built: Built) -> Started:
         if host.way is Way.STANDARD:
             _check_programs(target, host)
         hold_target(target, facts)
-        folder = f"{PLACE}/{built.image_sha256[:16]}"
         target.run(["install", "-d", "-m", "0700", PLACE, folder], timeout_s=UNPACK_S)
-    _upload(host, built, f"{folder}.tar")
-    secrets = installer_secrets(host)
-    with arrive(host, boot_id=facts.boot_id) as target:
-        target.run(["tar", "-C", folder, "-xf", f"{folder}.tar", "--no-same-owner"], timeout_s=UNPACK_S)
-        dead_man = f"its dead-man is set to {host.deadlines.dead_man_s:.0f} s"
-        if host.way is Way.STANDARD:
-            dead_man = "it has no dead-man: if it does not answer, somebody has to go to the machine"
-        say(f"starting the installer on {host.name}; {dead_man}")
-        with lines() as output:
-            target.run(_start(host, plan, folder, len(secrets)), timeout_s=RUN_S, stdin=secrets, on_line=output.add)
-    return Started(kexec_at=time.time() + KEXEC_DELAY_S, origin_boot_id=facts.boot_id)
+    return Started(origin_boot_id=facts.boot_id)
 
 
 def _same_machine(host: Host, plan: Plan, facts: Facts) -> None:
@@ -111,13 +134,55 @@ def _check_programs(target: Connection, host: Host) -> None:
             )
 
 
-def _start(host: Host, plan: Plan, folder: str, secrets_bytes: int) -> list[str]:
-    """Return the command that starts the installer; so many bytes of secrets come on its standard input."""
+def _start(host: Host, plan: Plan, built: Built, folder: str, boot_id: str) -> float:
+    """Unpack the image and start it, over as many links as that takes; return when kexec came, 0 if not by this run.
+
+    A link that breaks takes with it how the start ended. What the next one leads to shows that: another boot; a start
+    that goes on; or nothing of it, and then it is started again.
+    """
+    secrets = installer_secrets(host)
+    command = _command(host, plan, folder, len(secrets))
+    dead_man = f"its dead-man is set to {host.deadlines.dead_man_s:.0f} s"
+    if host.way is Way.STANDARD:
+        dead_man = "it has no dead-man: if it does not answer, somebody has to go to the machine"
+    say(f"starting the installer on {host.name}; {dead_man}")
+    began_at = 0.0
+
+    def start() -> float:
+        nonlocal began_at
+        alone = ["setsid", "--wait", "sh", "-c", _ALONE, "alone", "again" if began_at else "first", folder, *command]
+        try:
+            with reach_soon(host, boot_id=boot_id) as target, lines() as output:
+                before, began_at = began_at, time.time()
+                result = target.run(alone, timeout_s=UNPACK_S + RUN_S, stdin=secrets, on_line=output.add, check=False)
+        except Restarted:
+            if _in_origin(host, built):
+                raise
+            return began_at
+        if result.exit_status == BUSY:
+            began_at = before
+            raise NotYet(f"an earlier start on {host.name} has not ended")
+        if result.exit_status:
+            raise CommandFailed(replace(result, argv=tuple(command)))
+        return time.time()
+
+    deadline_s = host.deadlines.answer_s + UNPACK_S + RUN_S
+    started_at = wait_for(f"{host.name} to start the installer", start, deadline_s=deadline_s, on_change=say)
+    return started_at and started_at + KEXEC_DELAY_S
+
+
+def _in_origin(host: Host, built: Built) -> bool:
+    with arrive(host) as target:
+        return observe(look(target), built.toplevel).stage is Stage.ORIGIN
+
+
+def _command(host: Host, plan: Plan, folder: str, secrets_bytes: int) -> list[str]:
+    """Return what starts the unpacked installer; so many bytes of secrets come on its standard input."""
     runner = f"{folder}/kexec/run"
     if host.way is Way.STANDARD:
         # A stock image knows none of our flags, and leaves SSH host keys in the initrd's file.
-        return ["setsid", "--wait", "sh", "-c", _STOCK, "start", runner, f"{folder}/kexec/initrd"]
+        return ["sh", "-c", _STOCK, "start", runner, f"{folder}/kexec/initrd"]
     flags = ["--run-id", plan.run_id, "--dead-man-s", f"{host.deadlines.dead_man_s:.0f}"]
     if secrets_bytes:
         flags += ["--secrets", str(secrets_bytes)]
-    return ["setsid", "--wait", runner, *flags]
+    return [runner, *flags]

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import json
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -12,9 +13,10 @@ import pytest
 
 from tasks import install, kexec, partition
 from tasks.model.command import CommandResult
-from tasks.model.errors import CommandFailed, ConfigError, Restarted, TargetRefused, UnexpectedState
+from tasks.model.errors import CommandFailed, ConfigError, ConnectionLost, Restarted, TargetRefused, UnexpectedState
 from tasks.model.results import Preserved, Started
 from tasks.remote import dead_man, standby, trial
+from tasks.remote.waiting import wait_for
 from tests.unit.cases import built, facts, host, plan
 
 SEEN = facts("installer", partition_mark="")
@@ -40,6 +42,7 @@ class Play:
         self.files: dict[str, bytes] = {}
         self.endpoint = SimpleNamespace(host="cottage")
         self.digests: list[str] = []
+        self.starts: list[Callable[[], int]] = []
 
     @contextlib.contextmanager
     def arrive(self, _host: object, *, boot_id: str = "") -> Iterator["Play"]:
@@ -67,10 +70,14 @@ class Play:
         if self.fails_with:
             raise CommandFailed(CommandResult(tuple(argv), "cottage", 1, self.fails_with.pop(0), "", 1.0))
 
-    def run(self, argv: Sequence[str], *, timeout_s: float, stdin: bytes | None = None, **_options: object) -> None:
+    def run(
+        self, argv: Sequence[str], *, timeout_s: float, stdin: bytes | None = None, **_options: object
+    ) -> CommandResult:
         assert timeout_s > 0
         self.calls.append(f"run {argv[0]}")
         self.ran.append((list(argv), stdin))
+        status = self.starts.pop(0)() if argv[0] == "setsid" and self.starts else 0
+        return CommandResult(tuple(argv), "cottage", status, "what it wrote", "", 1.0)
 
     def run_script(self, _script: str, args: Sequence[str], *, timeout_s: float) -> SimpleNamespace:
         assert timeout_s > 0
@@ -258,17 +265,91 @@ def test_lock_of_another_run_stops_a_phase_before_it_changes_anything(play: Play
     assert play.calls == ["look", "hold"] * 3
 
 
-def test_kexec_starts_nothing_on_another_boot_than_it_looked_at(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
-    origin = facts("debian-12")
-    play.looks, play.boot_id = [origin], origin.boot_id
-    assert isinstance(body(kexec.kexec)(HOST, plan(origin, HOST), BUILT), Started)
-    expected = ["look", "hold", "run install", "upload_over_links", "run tar", "say", "run setsid"]
-    assert play.calls == expected
-    play.calls.clear()
-    play.reboots_after("upload_over_links", kexec, monkeypatch)
+@pytest.fixture
+def at_origin(play: Play, monkeypatch: pytest.MonkeyPatch) -> Play:
+    """A target in its origin, which does not let a wait take long."""
+    play.looks = [facts("debian-12")]
+    play.boot_id = play.looks[0].boot_id
+    monkeypatch.setattr(kexec, "wait_for", functools.partial(wait_for, pause_s=0))
+    return play
+
+
+def start_installer() -> Started:
+    started = body(kexec.kexec)(HOST, plan(facts("debian-12"), HOST), BUILT)
+    assert isinstance(started, Started)
+    return started
+
+
+def which_starts(play: Play) -> list[str]:
+    """What each start was told: whether it is the first, or comes after a link that broke."""
+    return [argv[argv.index("alone") + 1] for argv, _ in play.ran if argv[0] == "setsid"]
+
+
+def breaks() -> int:
+    raise ConnectionLost("the link to cottage broke.")
+
+
+def test_kexec_starts_nothing_on_another_boot_than_it_looked_at(
+    at_origin: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert start_installer().kexec_at > time.time() - 60
+    assert at_origin.calls == ["look", "hold", "run install", "upload_over_links", "say", "run setsid"]
+    at_origin.calls.clear()
+    at_origin.reboots_after("upload_over_links", kexec, monkeypatch)
     with pytest.raises(Restarted):
-        body(kexec.kexec)(HOST, plan(origin, HOST), BUILT)
-    assert play.calls[-1] == "upload_over_links"
+        start_installer()
+    assert at_origin.calls[-3:] == ["upload_over_links", "say", "look"]
+
+
+def test_kexec_goes_on_when_its_first_look_broke_off(at_origin: Play, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[Callable[[], object]] = [breaks, at_origin.looks.pop]
+    monkeypatch.setattr(kexec, "look", lambda _target: looks.pop(0)())
+    assert start_installer().kexec_at
+
+
+def test_kexec_waits_for_a_start_that_another_link_left_behind(at_origin: Play) -> None:
+    # It is not unpacked a second time under a kexec/run that goes on; that one fails in the end, and this starts it.
+    at_origin.starts = [breaks, lambda: kexec.BUSY, lambda: kexec.BUSY, lambda: 0]
+    assert start_installer().kexec_at
+    assert which_starts(at_origin) == ["first", "again", "again", "again"]
+
+
+def test_kexec_of_which_nothing_was_heard_has_left(at_origin: Play) -> None:
+    def leaves() -> int:
+        at_origin.boot_id, at_origin.looks = "0" * 36, [SEEN]
+        return breaks()
+
+    at_origin.starts = [leaves]
+    assert start_installer().kexec_at
+    assert which_starts(at_origin) == ["first"]
+
+
+def test_start_of_another_worker_is_not_this_ones(at_origin: Play) -> None:
+    def leaves() -> int:
+        at_origin.boot_id, at_origin.looks = "0" * 36, [SEEN]
+        return kexec.BUSY
+
+    at_origin.starts = [leaves]
+    assert start_installer().kexec_at == 0
+
+
+def test_kexec_that_ended_in_the_origin_again_is_not_repeated(at_origin: Play) -> None:
+    # The installer panicked, or the power failed: somebody has to look.
+    def comes_back() -> int:
+        at_origin.boot_id = "0" * 36
+        return breaks()
+
+    at_origin.starts = [comes_back]
+    with pytest.raises(Restarted):
+        start_installer()
+    assert which_starts(at_origin) == ["first"]
+
+
+def test_kexec_that_fails_says_what_it_wrote(at_origin: Play) -> None:
+    at_origin.starts = [lambda: 1]
+    with pytest.raises(CommandFailed, match=r"^`/var/lib/holdfast/\w+/kexec/run --run-id .* status 1: what it wrote$"):
+        start_installer()
+    assert which_starts(at_origin) == ["first"]
 
 
 def test_kexec_has_the_secrets_on_standard_input_only(play: Play, tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """How the installer is started: with our flags, or, in the standard way, with none that a stock image does not know."""
 
+import shutil
 import subprocess
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,7 +11,7 @@ from typing import Any, cast
 import pytest
 
 from tasks import reconnect
-from tasks.kexec import _check_programs, _start
+from tasks.kexec import _ALONE, BUSY, _check_programs, _command
 from tasks.model.command import CommandResult
 from tasks.model.errors import TargetRefused
 from tasks.model.results import Started
@@ -25,7 +27,7 @@ def run_start(folder: Path, script: str) -> int:
     (folder / "kexec" / "initrd").write_text("kernel's files, and SSH host keys behind them")
     (folder / "kexec" / "run").write_text(f"#!/bin/sh\n{script}\n")
     (folder / "kexec" / "run").chmod(0o755)
-    command = _start(STANDARD, plan(facts("debian-12"), STANDARD), str(folder), 0)
+    command = _command(STANDARD, plan(facts("debian-12"), STANDARD), str(folder), 0)
     return subprocess.run(command, check=False, timeout=60).returncode
 
 
@@ -37,9 +39,51 @@ def test_stock_image_gets_no_flags_and_leaves_no_keys(tmp_path: Path, script: st
 
 
 def test_our_image_gets_run_and_dead_man() -> None:
-    command = _start(host(), plan(facts("debian-12")), "/var/lib/holdfast/x", 0)
-    assert command[-5:] == ["/var/lib/holdfast/x/kexec/run", "--run-id", "run-2", "--dead-man-s", "900"]
-    assert _start(host(), plan(facts("debian-12")), "/var/lib/holdfast/x", 10240) == [*command, "--secrets", "10240"]
+    command = _command(host(), plan(facts("debian-12")), "/var/lib/holdfast/x", 0)
+    assert command == ["/var/lib/holdfast/x/kexec/run", "--run-id", "run-2", "--dead-man-s", "900"]
+    assert _command(host(), plan(facts("debian-12")), "/var/lib/holdfast/x", 10240) == [*command, "--secrets", "10240"]
+
+
+def image(folder: Path) -> Path:
+    """An uploaded image whose `kexec/run` leaves behind, as a real one does, what starts kexec in a while."""
+    runner = folder / "made" / "kexec" / "run"
+    runner.parent.mkdir(parents=True)
+    runner.write_text(
+        '#!/bin/sh\necho "$1" >>"$2/started"\n(until [ -e "$2/kexec" ]; do sleep 0.05; done) >&- 2>&- &\n'
+    )
+    runner.chmod(0o755)
+    (folder / "x").mkdir()
+    subprocess.run(["tar", "-C", str(folder / "made"), "-cf", f"{folder / 'x'}.tar", "kexec"], check=True)
+    return folder / "x"
+
+
+def start_alone(folder: Path, which: str, *, path: str | None = None) -> int:
+    command = ["sh", "-c", _ALONE, "alone", which, str(folder), f"{folder}/kexec/run", which, str(folder.parent)]
+    return subprocess.run(command, check=False, timeout=60, env={"PATH": path} if path else None).returncode
+
+
+def test_only_one_installer_is_started_at_a_time(tmp_path: Path) -> None:
+    folder = image(tmp_path)
+    assert start_alone(folder, "first") == 0
+    # Its caller may not have heard that; until kexec comes, nobody unpacks or starts another one.
+    (folder / "kexec" / "run").write_text("#!/bin/sh\nexit 1\n")
+    assert [start_alone(folder, which) for which in ("first", "again")] == [BUSY, BUSY]
+    (tmp_path / "kexec").touch()
+    ends = time.monotonic() + 20
+    while (status := start_alone(folder, "again")) == BUSY and time.monotonic() < ends:
+        time.sleep(0.05)
+    assert status == 0
+    assert (tmp_path / "started").read_text() == "first\nagain\n"
+
+
+def test_where_nobody_can_tell_what_runs_nothing_is_started_again(tmp_path: Path) -> None:
+    folder = image(tmp_path)
+    programs = tmp_path / "bin"  # no flock
+    programs.mkdir()
+    for name in ("sh", "sleep", "tar"):
+        (programs / name).symlink_to(str(shutil.which(name)))
+    (tmp_path / "kexec").touch()
+    assert [start_alone(folder, which, path=str(programs)) for which in ("first", "again")] == [0, BUSY]
 
 
 def target(*lacking: str) -> Any:
