@@ -195,6 +195,10 @@ class Journey:
 
         self._until(what, probe, deadline_s)
 
+    def until_kexec_run(self) -> None:
+        """Wait until the image has arrived and its `kexec/run` works."""
+        self.until_on_machine("kexec/run to work", "test -e /var/lib/holdfast/*/kexec/initrd.length")
+
     @contextmanager
     def fault(self, name: str, phase: str) -> Iterator[Seen]:
         """Add a row for what the body does: the fault, and all that it takes until the phase is over."""

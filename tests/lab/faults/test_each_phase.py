@@ -46,6 +46,9 @@ def test_long_cut(journey: Journey) -> None:
     journey.start()
     for phase in TASKS:
         journey.reach(phase)
-        journey.some_seconds(2)
+        if phase == "kexec":
+            journey.until_kexec_run()
+        else:
+            journey.some_seconds(2)
         journey.thrown(f"link cut for {LONG_S} s", phase, lambda: journey.cut(LONG_S))
     journey.finish()

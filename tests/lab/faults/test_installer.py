@@ -74,8 +74,17 @@ def _kernel_panics(journey: Journey) -> None:
         # For the two faults to come: what they wait for is a deadline.
         journey.deadlines(kexec_return_s=150, dead_man_s=180)
         journey.retry()
-        journey.reach("reconnect")
+        journey.until_kexec_run()
         seen.recovery = "by itself (panic=30), Retry"
+
+
+def _flow_dies_in_kexec_run(journey: Journey) -> None:
+    with journey.fault("flow killed (-9) while kexec/run works", "kexec") as seen:
+        journey.kill_flow()
+        seen.where = journey.where()
+        journey.retry()
+        journey.reach("reconnect")
+        seen.recovery = "Retry"
 
 
 def _back_by_the_dead_man(journey: Journey) -> str:
@@ -124,6 +133,7 @@ def test_installer_does_not_come_back(journey: Journey, tmp_path: Path) -> None:
     _too_little_memory(journey)
     _kernel_does_not_load(journey, tmp_path)
     _kernel_panics(journey)
+    _flow_dies_in_kexec_run(journey)
     _state_is_damaged(journey)
     with local_way(journey.lab) as address:
         _key_expires(journey, address)
