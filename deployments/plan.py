@@ -9,16 +9,16 @@ import sys
 from rich.console import Console
 from rich.markdown import Markdown
 
-from tasks.model.approval import why_ask
-from tasks.model.errors import HoldfastError, TargetRefused
-from tasks.model.facts import Facts
-from tasks.model.host import Host, chosen_host
-from tasks.model.plan import Plan
-from tasks.model.settings import settings
-from tasks.model.stage import Stage
-from tasks.nixcli.planning import plan_install
-from tasks.remote import lock
-from tasks.remote.connection import Connection
+from holdfast.base.errors import HoldfastError, TargetRefused
+from holdfast.base.settings import settings
+from holdfast.facts.facts import Facts
+from holdfast.inventory.host import Host, chosen_host
+from holdfast.plan.approval import why_ask
+from holdfast.plan.plan import Plan
+from holdfast.plan.stage import Stage
+from holdfast.ssh.connection import Connection
+from holdfast.target import lock
+from holdfast.target.planning import plan_install
 
 WIDTH_OF_A_FILE = 160
 

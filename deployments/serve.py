@@ -22,10 +22,10 @@ from prefect.settings import (
 from deployments.automations import HEARTBEAT_S, TAG, ensure_dead_runs_are_marked
 from flows.install import install
 from flows.rehearse import rehearse
-from tasks.model.errors import HoldfastError
-from tasks.model.host import Host, load_inventory
-from tasks.model.settings import PROJECT, settings
-from tasks.remote.text import printable
+from holdfast.base.errors import HoldfastError
+from holdfast.base.settings import PROJECT, settings
+from holdfast.base.text import printable
+from holdfast.inventory.host import Host, load_inventory
 
 # Prefect's own 10 s would be most of the wait between `deployment run` and Running.
 POLL_S = 1
@@ -70,7 +70,7 @@ def deployments(host: Host) -> tuple[RunnerDeployment, ...]:
 
     They have no concurrency limit of Prefect's: a run would be ended in the middle of its work when the server restarts
     and has forgotten its slot ("Concurrency lease renewal failed", Prefect 3.8.8). The lock on the target keeps a
-    second run out (tasks/remote/lock.py).
+    second run out (holdfast/target/lock.py).
     """
     system = f"{host.flake}#{host.attribute}"
     away_and_back = f"Takes {host.name} ({host.target}) into the installer and back, as an install of {system} would"

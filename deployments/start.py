@@ -11,11 +11,11 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from tasks.model.errors import HoldfastError
-from tasks.model.host import Host, Way, chosen_host
-from tasks.model.image import inspect_image
-from tasks.model.rehearsal import rehearsal_host
-from tasks.model.settings import settings
+from holdfast.base.errors import HoldfastError
+from holdfast.base.settings import settings
+from holdfast.inventory.host import Host, Way, chosen_host
+from holdfast.plan.image import inspect_image
+from holdfast.plan.rehearsal import rehearsal_host
 
 LOST = """\
 This is the standard way, without a kexec image of Holdfast. What {host} loses:

@@ -11,13 +11,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tasks.model.errors import HoldfastError
-from tasks.model.host import chosen_host, load_inventory
-from tasks.model.settings import Settings, settings
-from tasks.remote.reach import reach
-from tasks.remote.text import printable
-from tasks.tailnet.restoring import choose, restore
-from tasks.tailnet.vault import Kept, Vault
+from holdfast.base.errors import HoldfastError
+from holdfast.base.settings import Settings, settings
+from holdfast.base.text import printable
+from holdfast.inventory.host import chosen_host, load_inventory
+from holdfast.ssh.reach import reach
+from holdfast.tailnet.vault import Kept, Vault
+from holdfast.target.restoring import choose, restore
 
 USAGE = "usage: just vault list [HOST] | just vault restore HOST [ARCHIVE]"
 WIDTH_OF_A_FILE = 200

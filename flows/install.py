@@ -4,20 +4,20 @@ from typing import Literal
 
 from prefect import flow
 
+from holdfast.base.settings import settings
+from holdfast.inventory.host import chosen_host
 from tasks.approve import approve
 from tasks.build import build
 from tasks.install import install as install_system
 from tasks.kexec import kexec
-from tasks.model.host import chosen_host
-from tasks.model.settings import settings
 from tasks.partition import partition
-from tasks.phase import reported
 from tasks.preflight import preflight
 from tasks.preserve import preserve
 from tasks.reboot import reboot
 from tasks.reconnect import reconnect
 from tasks.rehearsed import rehearsed
 from tasks.restore import restore
+from tasks.run.phase import reported
 from tasks.trial import trial
 from tasks.verify import verify
 

@@ -2,17 +2,17 @@
 
 from prefect import flow
 
+from holdfast.base.settings import settings
+from holdfast.inventory.host import chosen_host
+from holdfast.plan.rehearsal import rehearsal_host
 from tasks.at_origin import at_origin
 from tasks.build import build
 from tasks.go_back import go_back
 from tasks.kexec import kexec
-from tasks.model.host import chosen_host
-from tasks.model.rehearsal import rehearsal_host
-from tasks.model.settings import settings
-from tasks.phase import reported
 from tasks.preflight import preflight
 from tasks.preserve import preserve
 from tasks.reconnect import reconnect
+from tasks.run.phase import reported
 
 
 @flow(name="rehearse", flow_run_name="rehearse {host}", validate_parameters=True)

@@ -3,8 +3,8 @@
 import os
 import sys
 
+from holdfast.base.errors import HoldfastError
 from lab.runtime import Lab
-from tasks.model.errors import HoldfastError
 
 USAGE = "usage: just lab up | down | status | ssh [COMMAND...]"
 

@@ -73,7 +73,7 @@ def report_of(operator: Operator, run_id: str) -> dict[str, Any]:
 def phases_done(operator: Operator, run_id: str) -> set[str]:
     """Return the names of the phases that a run has finished and will not begin again, by its journal.
 
-    Until the disks are formatted, a Retry runs kexec and reconnect again (`settled_by` in tasks/phase.py).
+    Until the disks are formatted, a Retry runs kexec and reconnect again (`settled_by` in tasks/run/phase.py).
     """
     journal = operator.state / "runs" / run_id / "journal.jsonl"
     lines = journal.read_text().splitlines() if journal.is_file() else []

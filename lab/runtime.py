@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from holdfast.base.errors import NeverCame, Unreachable
+from holdfast.base.waiting import NotYet, wait_for
 from lab import origin, qemu, supervisor, toolchain
 from lab.tailnet import CONTROL_PORT, QUIET, Tailnet
-from tasks.model.errors import NeverCame, Unreachable
-from tasks.remote.waiting import NotYet, wait_for
 
 PROJECT: Final = Path(__file__).parent.parent
 SSH_PORT: Final = 2222

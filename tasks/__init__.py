@@ -1,3 +1,1 @@
-"""Holdfast: installs NixOS on machines that can be reached only over Tailscale."""
-
-__version__ = "0.1.0"
+"""The phases of an install and of a rehearsal: one file a phase."""

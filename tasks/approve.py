@@ -8,16 +8,16 @@ from prefect.input import RunInput
 from prefect.runtime import flow_run
 from pydantic import Field
 
-from tasks.model.approval import nothing_to_approve, while_nobody_comes, why_ask
-from tasks.model.errors import TargetRefused
-from tasks.model.host import Host
-from tasks.model.plan import Plan
-from tasks.model.results import Built, Result
-from tasks.model.stage import Stage
-from tasks.phase import journaled, say
-from tasks.remote.look import look
-from tasks.remote.reach import arrive
-from tasks.remote.units import has_begun
+from holdfast.base.errors import TargetRefused
+from holdfast.inventory.host import Host
+from holdfast.plan.approval import nothing_to_approve, while_nobody_comes, why_ask
+from holdfast.plan.plan import Plan
+from holdfast.plan.results import Built, Result
+from holdfast.plan.stage import Stage, observe
+from holdfast.ssh.reach import arrive
+from holdfast.target.look import look
+from holdfast.target.units import has_begun
+from tasks.run.phase import journaled, say
 
 POLL_S: Final = 2
 
@@ -44,7 +44,7 @@ def approve(host: Host, plan: Plan, built: Built) -> None:
             return
         with arrive(host) as target:
             facts = look(target)
-            begun = facts.stage is Stage.INSTALLER and has_begun(target, plan.formatting(built.disko_script))
+            begun = observe(facts).stage is Stage.INSTALLER and has_begun(target, plan.formatting(built.disko_script))
         if nothing := nothing_to_approve(plan, facts, built, begun=begun):
             done(Result(skipped=nothing))
             return

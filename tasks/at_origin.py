@@ -1,12 +1,12 @@
 """Sees that a rehearsal starts from an origin, before anything is changed."""
 
-from tasks.model.host import Host
-from tasks.model.plan import Plan
-from tasks.model.rehearsal import require_start
-from tasks.model.results import Built, Result
-from tasks.phase import phase, say
-from tasks.remote.look import look
-from tasks.remote.reach import reach
+from holdfast.inventory.host import Host
+from holdfast.plan.plan import Plan
+from holdfast.plan.rehearsal import require_start
+from holdfast.plan.results import Built, Result
+from holdfast.ssh.reach import reach
+from holdfast.target.look import look
+from tasks.run.phase import phase, say
 
 
 @phase("at_origin", retries=2)

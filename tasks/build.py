@@ -1,13 +1,13 @@
 """Builds all that the install needs, before the target is touched."""
 
-from tasks.model.configuration import check_configuration
-from tasks.model.host import Host
-from tasks.model.image import inspect_image
-from tasks.model.plan import Plan
-from tasks.model.results import Built
-from tasks.model.target import check_image
-from tasks.nixcli import flake
-from tasks.phase import lines, phase, say, warn
+from holdfast.inventory.host import Host
+from holdfast.nixcli import flake
+from holdfast.plan.configuration import check_configuration
+from holdfast.plan.fitness import check_image
+from holdfast.plan.image import inspect_image
+from holdfast.plan.plan import Plan
+from holdfast.plan.results import Built
+from tasks.run.phase import lines, phase, say, warn
 
 
 @phase("build")
@@ -15,7 +15,7 @@ def build(host: Host, plan: Plan) -> Built:
     """See that the configuration comes back; build the kexec image (unless it is a file), disko script and closure.
 
     Raises:
-        ConfigError: the configuration would strand the machine (tasks/model/configuration.py), the flake lacks an
+        ConfigError: the configuration would strand the machine (holdfast/plan/configuration.py), the flake lacks an
             attribute, or the image is not one.
         NotTrusted: a downloaded image has another checksum.
         CommandFailed: something cannot be evaluated, built or downloaded.

@@ -6,22 +6,22 @@ from uuid import UUID
 
 from prefect.client.orchestration import get_client
 
-from tasks.model.errors import DeadlinePassed
-from tasks.model.facts import Facts
-from tasks.model.host import Host
-from tasks.model.plan import Plan
-from tasks.model.rehearsal import require_home, require_untouched
-from tasks.model.results import Built, Returned, WentBack
-from tasks.phase import hold_target, lines, phase, run_id, say
+from holdfast.base.errors import DeadlinePassed
+from holdfast.base.waiting import NotYet, wait_for
+from holdfast.facts.facts import Facts
+from holdfast.facts.identity import Identity
+from holdfast.inventory.host import Host
+from holdfast.plan.plan import Plan
+from holdfast.plan.rehearsal import require_home, require_untouched
+from holdfast.plan.results import Built, Returned, WentBack
+from holdfast.ssh.reach import reach
+from holdfast.tailnet.operator import path_to
+from holdfast.target.dead_man import on_clock
+from holdfast.target.diagnose import Diagnosis
+from holdfast.target.look import look
+from holdfast.target.mounting import leave_installer
 from tasks.rehearsed import NODE_LABEL
-from tasks.remote.dead_man import on_clock
-from tasks.remote.diagnose import Diagnosis
-from tasks.remote.look import look
-from tasks.remote.mounting import leave_installer
-from tasks.remote.reach import reach
-from tasks.remote.waiting import NotYet, wait_for
-from tasks.tailnet.identity import Identity
-from tasks.tailnet.operator import path_to
+from tasks.run.phase import hold_target, lines, phase, run_id, say
 
 TIMEOUT_S: Final = 120
 HINT: Final = "Look at its console: boot loader, network, tailscaled."

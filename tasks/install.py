@@ -2,20 +2,19 @@
 
 from typing import Final
 
-from tasks.model.host import Host, Way
-from tasks.model.plan import Plan
-from tasks.model.results import Built, Installed, Preserved
-from tasks.model.stage import nothing_to_do
-from tasks.nixcli.copying import copy_closure
-from tasks.nixcli.mounting import mount_again
-from tasks.phase import hold_target, lines, phase, say, warn
-from tasks.progress import progress
-from tasks.remote import standby, trial
-from tasks.remote.carrying import carry_over
-from tasks.remote.look import look
-from tasks.remote.mounting import ROOT
-from tasks.remote.reach import arrive, reach_soon
-from tasks.remote.units import has_begun, run_detached
+from holdfast.inventory.host import Host, Way
+from holdfast.nixcli.copying import copy_closure
+from holdfast.plan.plan import Plan
+from holdfast.plan.results import Built, Installed, Preserved
+from holdfast.plan.stage import nothing_to_do
+from holdfast.ssh.reach import arrive, reach_soon
+from holdfast.target import standby, trial
+from holdfast.target.carrying import carry_over
+from holdfast.target.look import look
+from holdfast.target.mounting import ROOT, mount_again
+from holdfast.target.units import has_begun, run_detached
+from tasks.run.phase import hold_target, lines, phase, say, warn
+from tasks.run.progress import progress
 
 # nixos-anywhere's own arguments, so that what works there works here.
 NIXOS_INSTALL: Final = ("nixos-install", "--no-root-passwd", "--no-channel-copy", "--system")

@@ -5,21 +5,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from tasks.model.errors import CommandFailed, Restarted, TargetRefused, UnexpectedState
-from tasks.model.facts import Facts
-from tasks.model.host import Host, Way
-from tasks.model.plan import Plan
-from tasks.model.results import Built, Started
-from tasks.model.stage import Stage, observe
-from tasks.phase import hold_target, lines, phase, say
-from tasks.progress import progress
-from tasks.remote.connection import Connection
-from tasks.remote.look import look
-from tasks.remote.reach import arrive, reach_soon
-from tasks.remote.secrets import installer_secrets
-from tasks.remote.upload import upload_over_links
-from tasks.remote.waiting import NotYet, wait_for
-from tasks.tailnet.identity import require_same_node, same_node
+from holdfast.base.errors import CommandFailed, Restarted, TargetRefused, UnexpectedState
+from holdfast.base.waiting import NotYet, wait_for
+from holdfast.facts.facts import Facts
+from holdfast.facts.identity import require_same_node, same_node
+from holdfast.inventory.host import Host, Way
+from holdfast.plan.plan import Plan
+from holdfast.plan.results import Built, Started
+from holdfast.plan.stage import Stage, observe
+from holdfast.ssh.connection import Connection
+from holdfast.ssh.reach import arrive, reach_soon
+from holdfast.ssh.upload import upload_over_links
+from holdfast.target.look import look
+from holdfast.target.secrets import installer_secrets
+from tasks.run.phase import hold_target, lines, phase, say
+from tasks.run.progress import progress
 
 # On the origin's disk, since RAM may be too small for a second copy. Root's alone: kexec/run appends secrets in place.
 PLACE: Final = "/var/lib/holdfast"

@@ -5,24 +5,23 @@ from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from tasks.model.disks import kept_disks, same_disks
-from tasks.model.errors import UnexpectedState
-from tasks.model.facts import Facts, PartitionMark
-from tasks.model.host import Host
-from tasks.model.plan import Plan
-from tasks.model.results import Built, Partitioned
-from tasks.model.stage import nothing_to_do
-from tasks.nixcli.copying import copy_closure
-from tasks.nixcli.mounting import mount_again
-from tasks.phase import hold_target, lines, phase, say, warn
-from tasks.progress import progress
-from tasks.remote import dead_man, digests, standby
-from tasks.remote.connection import Connection
-from tasks.remote.look import look
-from tasks.remote.mounting import MARK_IN_RAM, MARK_ON_DISK, ROOT
-from tasks.remote.reach import arrive, reach_soon
-from tasks.remote.secrets import keys_in_ram
-from tasks.remote.units import has_begun, run_detached
+from holdfast.base.errors import UnexpectedState
+from holdfast.facts.facts import Facts, PartitionMark
+from holdfast.inventory.host import Host
+from holdfast.nixcli.copying import copy_closure
+from holdfast.plan.disks import kept_disks, same_disks
+from holdfast.plan.plan import Plan
+from holdfast.plan.results import Built, Partitioned
+from holdfast.plan.stage import nothing_to_do
+from holdfast.ssh.connection import Connection
+from holdfast.ssh.reach import arrive, reach_soon
+from holdfast.target import dead_man, digests, standby
+from holdfast.target.look import look
+from holdfast.target.mounting import MARK_IN_RAM, MARK_ON_DISK, ROOT, mount_again
+from holdfast.target.secrets import keys_in_ram
+from holdfast.target.units import has_begun, run_detached
+from tasks.run.phase import hold_target, lines, phase, say, warn
+from tasks.run.progress import progress
 
 TIMEOUT_S: Final = 60
 ARMED: Final = "if the power fails from now on, the new disk boots the installer again"

@@ -2,11 +2,11 @@
 
 from prefect.artifacts import create_markdown_artifact
 
-from tasks.model.host import Host
-from tasks.model.plan import Plan
-from tasks.nixcli.planning import plan_install
-from tasks.phase import check_lock, lines, phase, run_id, say, warn
-from tasks.remote.secrets import check_secrets
+from holdfast.inventory.host import Host
+from holdfast.plan.plan import Plan
+from holdfast.target.planning import plan_install
+from holdfast.target.secrets import check_secrets
+from tasks.run.phase import check_lock, lines, phase, run_id, say, warn
 
 
 @phase("preflight", retries=2)

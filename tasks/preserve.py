@@ -1,16 +1,16 @@
 """Keeps a copy of the target's Tailscale state in the vault, and proves that it is this node's."""
 
-from tasks.model.errors import TargetRefused
-from tasks.model.host import Host, Way
-from tasks.model.plan import Plan
-from tasks.model.results import Built, Preserved
-from tasks.model.settings import settings
-from tasks.model.stage import Stage, observe
-from tasks.phase import phase, say
-from tasks.remote.look import look
-from tasks.remote.reach import arrive
-from tasks.tailnet.archive import MAX_ARCHIVE_BYTES, check_archive
-from tasks.tailnet.vault import Label, Vault
+from holdfast.base.errors import TargetRefused
+from holdfast.base.settings import settings
+from holdfast.inventory.host import Host, Way
+from holdfast.plan.plan import Plan
+from holdfast.plan.results import Built, Preserved
+from holdfast.plan.stage import Stage, observe
+from holdfast.ssh.reach import arrive
+from holdfast.tailnet.archive import MAX_ARCHIVE_BYTES, check_archive
+from holdfast.tailnet.vault import Label, Vault
+from holdfast.target.look import look
+from tasks.run.phase import phase, say
 
 TIMEOUT_S = 120
 

@@ -3,13 +3,13 @@
 import time
 from typing import Final
 
-from tasks.model.host import Host
-from tasks.model.results import Built, Rebooted
-from tasks.model.stage import Stage, nothing_to_do, observe
-from tasks.phase import hold_target, lines, phase, say
-from tasks.remote.look import look
-from tasks.remote.mounting import leave_installer
-from tasks.remote.reach import arrive
+from holdfast.inventory.host import Host
+from holdfast.plan.results import Built, Rebooted
+from holdfast.plan.stage import Stage, nothing_to_do, observe
+from holdfast.ssh.reach import arrive
+from holdfast.target.look import look
+from holdfast.target.mounting import leave_installer
+from tasks.run.phase import hold_target, lines, phase, say
 
 TIMEOUT_S: Final = 60
 

@@ -3,20 +3,20 @@
 import time
 from typing import Final, NamedTuple
 
-from tasks.model.errors import DeadlinePassed, UnexpectedState
-from tasks.model.facts import Facts
-from tasks.model.host import Host, Way
-from tasks.model.plan import Plan
-from tasks.model.results import Built, Returned, Started
-from tasks.model.stage import Stage, observe
-from tasks.phase import lines, phase, say, warn
-from tasks.remote import dead_man
-from tasks.remote.diagnose import Diagnosis
-from tasks.remote.look import look
-from tasks.remote.reach import is_over_local, reach
-from tasks.remote.waiting import NotYet, wait_for
-from tasks.tailnet.identity import require_same_node
-from tasks.tailnet.operator import path_to
+from holdfast.base.errors import DeadlinePassed, UnexpectedState
+from holdfast.base.waiting import NotYet, wait_for
+from holdfast.facts.facts import Facts
+from holdfast.facts.identity import require_same_node
+from holdfast.inventory.host import Host, Way
+from holdfast.plan.plan import Plan
+from holdfast.plan.results import Built, Returned, Started
+from holdfast.plan.stage import Stage, observe
+from holdfast.ssh.reach import is_over_local, reach
+from holdfast.tailnet.operator import path_to
+from holdfast.target import dead_man
+from holdfast.target.diagnose import Diagnosis
+from holdfast.target.look import look
+from tasks.run.phase import lines, phase, say, warn
 
 # How long the tailnet is given before a run goes on over the local address, which is always up earlier.
 TAILNET_FIRST_S: Final = 120

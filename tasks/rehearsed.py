@@ -16,14 +16,14 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import StateType
 from prefect.client.schemas.sorting import FlowRunSort
 
-from tasks.model.host import DAY_S, Host
-from tasks.model.plan import Plan
-from tasks.model.rehearsal import Rehearsal, require_rehearsal
-from tasks.model.results import Built, Rehearsed
-from tasks.model.stage import Stage, observe
-from tasks.phase import phase, say
-from tasks.remote.look import look
-from tasks.remote.reach import reach
+from holdfast.inventory.host import DAY_S, Host
+from holdfast.plan.plan import Plan
+from holdfast.plan.rehearsal import Rehearsal, require_rehearsal
+from holdfast.plan.results import Built, Rehearsed
+from holdfast.plan.stage import Stage, observe
+from holdfast.ssh.reach import reach
+from holdfast.target.look import look
+from tasks.run.phase import phase, say
 
 # A label of the rehearsal's flow run; the server shows it to every worker, unlike the files of another one.
 NODE_LABEL: Final = "holdfast.node-id"

@@ -1,14 +1,14 @@
 """Carries what makes the machine itself into the new root, as it is now: the last thing before the reboot."""
 
-from tasks.model.host import Host
-from tasks.model.plan import Plan
-from tasks.model.results import Built, Installed, Preserved, Restored
-from tasks.model.stage import nothing_to_do
-from tasks.nixcli.mounting import mount_again
-from tasks.phase import hold_target, lines, phase, say
-from tasks.remote.carrying import carry_over
-from tasks.remote.look import look
-from tasks.remote.reach import arrive
+from holdfast.inventory.host import Host
+from holdfast.plan.plan import Plan
+from holdfast.plan.results import Built, Installed, Preserved, Restored
+from holdfast.plan.stage import nothing_to_do
+from holdfast.ssh.reach import arrive
+from holdfast.target.carrying import carry_over
+from holdfast.target.look import look
+from holdfast.target.mounting import mount_again
+from tasks.run.phase import hold_target, lines, phase, say
 
 
 @phase("restore", retries=2)

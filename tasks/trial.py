@@ -5,22 +5,22 @@ import re
 import time
 from typing import Final
 
-from tasks.model.errors import CommandFailed, UnexpectedState
-from tasks.model.facts import Facts
-from tasks.model.host import Host
-from tasks.model.plan import Plan
-from tasks.model.results import Built, Installed, Tried
-from tasks.model.stage import Stage, observe
-from tasks.nixcli.mounting import mount_again
-from tasks.phase import hold_target, lines, phase, say, warn
-from tasks.remote import standby
-from tasks.remote import trial as first_start
-from tasks.remote.connection import Connection
-from tasks.remote.final import wait_for_final
-from tasks.remote.look import look
-from tasks.remote.reach import arrive, reach_soon
-from tasks.remote.secrets import give_files_their_owners
-from tasks.remote.units import run_detached
+from holdfast.base.errors import CommandFailed, UnexpectedState
+from holdfast.facts.facts import Facts
+from holdfast.inventory.host import Host
+from holdfast.plan.plan import Plan
+from holdfast.plan.results import Built, Installed, Tried
+from holdfast.plan.stage import Stage, observe
+from holdfast.ssh.connection import Connection
+from holdfast.ssh.reach import arrive, reach_soon
+from holdfast.target import standby
+from holdfast.target import trial as first_start
+from holdfast.target.final import wait_for_final
+from holdfast.target.look import look
+from holdfast.target.mounting import mount_again
+from holdfast.target.secrets import give_files_their_owners
+from holdfast.target.units import run_detached
+from tasks.run.phase import hold_target, lines, phase, say, warn
 
 THEN: Final = (
     "If its kernel panics, or its systemd (256 or newer) still runs, it goes back to the installer by itself; if it"

@@ -3,15 +3,15 @@
 import time
 from typing import Final
 
-from tasks.model.errors import TargetRefused
-from tasks.model.host import Host
-from tasks.model.plan import Plan
-from tasks.model.results import Built, Rebooted, Verified
-from tasks.phase import lines, phase, say, warn
-from tasks.remote import standby
-from tasks.remote.final import expects_node, wait_for_final
-from tasks.remote.reach import reach
-from tasks.tailnet.operator import path_to
+from holdfast.base.errors import TargetRefused
+from holdfast.inventory.host import Host
+from holdfast.plan.plan import Plan
+from holdfast.plan.results import Built, Rebooted, Verified
+from holdfast.ssh.reach import reach
+from holdfast.tailnet.operator import path_to
+from holdfast.target import standby
+from holdfast.target.final import expects_node, wait_for_final
+from tasks.run.phase import lines, phase, say, warn
 
 NEXT: Final = "Nothing more happens by itself: the system stays as it is."
 

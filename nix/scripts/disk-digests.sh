@@ -1,7 +1,7 @@
 #!/bin/sh
 # disk-digests.sh DISK...: prints a line for each disk (its device file): `DISK FIRST LAST`, the SHA-256 of its first and
 # of its last MiB, where partition tables and the labels of RAID, LVM and ZFS are; or `DISK unreadable`, `DISK gone`.
-# Changes nothing. Runs in the installer before and after the formatting: tasks/remote/digests.py compares.
+# Changes nothing. Runs in the installer before and after the formatting: holdfast/target/digests.py compares.
 # Needs no more than busybox has.
 set -uf
 export LC_ALL=C

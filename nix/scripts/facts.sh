@@ -1,6 +1,6 @@
 #!/bin/sh
 # facts.sh: prints what this machine is and does now, as one JSON object; changes nothing and prints no secret.
-# The same script runs in the origin, in the installer and in the final system; tasks/model/facts.py parses it.
+# The same script runs in the origin, in the installer and in the final system; holdfast/facts/facts.py parses it.
 # Without root some facts stay empty. Every value is a string: one line, or a command's whole output:
 #   {"format": "1", "os_release": "ID=debian\nVERSION_ID=\"12\"\n…", "boot_id": "…", "disks": "vda size 6291456\n…",
 #   "tailscale_status": "{\"Version\": …", … "end": "1"}

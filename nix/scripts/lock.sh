@@ -1,5 +1,5 @@
 #!/bin/sh
-# lock.sh: says which run works on this machine, so that no two do; tasks/remote/lock.py asks it.
+# lock.sh: says which run works on this machine, so that no two do; holdfast/target/lock.py asks it.
 #   lock.sh show
 #   lock.sh take RUN_ID [--instead-of OTHER]
 # `take` takes the lock if nobody holds it, renews it if RUN_ID does, and takes it over if OTHER does. Both print, as one

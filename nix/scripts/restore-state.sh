@@ -1,6 +1,6 @@
 #!/bin/sh
 # restore-state.sh TIME < ARCHIVE
-# Makes this machine the node that a state archive of the vault holds (tasks/tailnet/restoring.py): stops tailscaled, puts
+# Makes this machine the node that a state archive of the vault holds (holdfast/target/restoring.py): stops tailscaled, puts
 # the archive (tar.gz, on standard input) in the place of /var/lib/tailscale, root's alone, and starts tailscaled.
 # What was there stays in /var/lib/tailscale.before-restore-TIME (0700); prints that path if there was something.
 # The archive is in no other file, and unpacked before tailscaled is stopped: one that is not whole changes nothing. If

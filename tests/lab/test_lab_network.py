@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from holdfast.base.waiting import NotYet, wait_for
 from lab import supervisor
 from lab.runtime import PROJECT, Lab, World
-from tasks.remote.waiting import NotYet, wait_for
 
 pytestmark = pytest.mark.lab
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.nix.evaluator import ROOT, Nix
 
-FOLDERS = ("nix", "lab/final", "tasks/nixcli", "tests/nix")
+FOLDERS = ("nix", "lab/final", "holdfast/nixcli", "tests/nix")
 FILES = [ROOT / "flake.nix", *sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.nix"))]
 NAMES = [str(path.relative_to(ROOT)) for path in FILES]
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tasks.remote.connection import Connection, connect
-from tasks.remote.endpoint import Endpoint
+from holdfast.ssh.connection import Connection, connect
+from holdfast.ssh.endpoint import Endpoint
 from tests.ssh.sshd import Sshd, make_key, public
 
 TIMEOUT_S = 20

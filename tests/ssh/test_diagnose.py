@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from tasks.model.errors import Restarted, Unreachable
-from tasks.model.host import Host
-from tasks.model.settings import settings
-from tasks.remote import reach as reaching
-from tasks.remote.connection import Connection
-from tasks.remote.diagnose import Diagnosis
-from tasks.remote.openssh import write_ssh_config
-from tasks.remote.reach import arrive, is_over_local, reach, reach_soon
-from tasks.remote.resolve import endpoint_beside
+from holdfast.base.errors import Restarted, Unreachable
+from holdfast.base.settings import settings
+from holdfast.inventory.host import Host
+from holdfast.ssh import reach as reaching
+from holdfast.ssh.connection import Connection
+from holdfast.ssh.openssh import write_ssh_config
+from holdfast.ssh.reach import arrive, is_over_local, reach, reach_soon
+from holdfast.ssh.resolve import endpoint_beside
+from holdfast.target.diagnose import Diagnosis
 from tests.ssh.sshd import Sshd, free_port, make_key, public
 
 T = 20

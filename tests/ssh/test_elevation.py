@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from tasks.model.errors import ConfigError, DeadlinePassed, LoginRefused
-from tasks.remote.connection import Connection, connect
-from tasks.remote.elevation import Gate
-from tasks.remote.endpoint import Elevation, Endpoint
+from holdfast.base.errors import ConfigError, DeadlinePassed, LoginRefused
+from holdfast.ssh.connection import Connection, connect
+from holdfast.ssh.elevation import Gate
+from holdfast.ssh.endpoint import Elevation, Endpoint
 from tests.ssh.sshd import Sshd, gone
 
 T = 20

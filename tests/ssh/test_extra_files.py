@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tasks.model.errors import ConfigError
-from tasks.remote.connection import Connection
-from tasks.remote.extra_files import put_extra_files
+from holdfast.base.errors import ConfigError
+from holdfast.ssh.connection import Connection
+from holdfast.target.extra_files import put_extra_files
 from tests.ssh.sshd import Sshd
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="the new root is root's")

@@ -14,11 +14,11 @@ import paramiko
 import pytest
 from paramiko.common import AUTH_PARTIALLY_SUCCESSFUL
 
-from tasks.model.errors import CommandFailed, HoldfastError, LoginRefused, NotTrusted, Unreachable
-from tasks.remote.connection import connect
-from tasks.remote.endpoint import Endpoint
-from tasks.remote.look import look
-from tasks.remote.wire import MAX_BYTES_BEFORE_LOGIN
+from holdfast.base.errors import CommandFailed, HoldfastError, LoginRefused, NotTrusted, Unreachable
+from holdfast.ssh.connection import connect
+from holdfast.ssh.endpoint import Endpoint
+from holdfast.ssh.wire import MAX_BYTES_BEFORE_LOGIN
+from holdfast.target.look import look
 from tests.ssh.sshd import Sshd, fingerprint, make_key, public
 
 T = 20

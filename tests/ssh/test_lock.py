@@ -5,10 +5,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from tasks.model.errors import TargetRefused, UnexpectedState
-from tasks.model.settings import script
-from tasks.remote import lock
-from tasks.remote.connection import Connection
+from holdfast.base.errors import TargetRefused, UnexpectedState
+from holdfast.base.settings import script
+from holdfast.ssh.connection import Connection
+from holdfast.target import lock
 
 RUNS = ("0b7e6a52-3f7e-4a3e-9d0c-000000000001", "0b7e6a52-3f7e-4a3e-9d0c-000000000002")
 

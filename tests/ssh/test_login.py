@@ -4,11 +4,11 @@ import dataclasses
 import subprocess
 from pathlib import Path
 
-from tasks.model.host import Host
-from tasks.model.plan import Login
-from tasks.remote.connection import Connection, connect
-from tasks.remote.endpoint import Endpoint
-from tasks.remote.reach import login_of
+from holdfast.inventory.host import Host
+from holdfast.plan.plan import Login
+from holdfast.ssh.connection import Connection, connect
+from holdfast.ssh.endpoint import Endpoint
+from holdfast.ssh.reach import login_of
 from tests.ssh.sshd import Sshd, make_key, public
 
 TIMEOUT_S = 20

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from tasks.model.errors import ConfigError, DeadlinePassed, LoginRefused, Unreachable
-from tasks.remote.connection import connect
-from tasks.remote.endpoint import Endpoint, Jump, ProxyCommand, Socks5
-from tasks.remote.openssh import write_ssh_config
+from holdfast.base.errors import ConfigError, DeadlinePassed, LoginRefused, Unreachable
+from holdfast.ssh.connection import connect
+from holdfast.ssh.endpoint import Endpoint, Jump, ProxyCommand, Socks5
+from holdfast.ssh.openssh import write_ssh_config
 from tests.ssh.sshd import free_port, make_key, public
 
 T = 20

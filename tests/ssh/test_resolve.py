@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from tasks.model.errors import ConfigError
-from tasks.model.host import Host
-from tasks.model.settings import Settings
-from tasks.remote.connection import connect
-from tasks.remote.endpoint import Jump, ProxyCommand, Socks5
-from tasks.remote.resolve import endpoint_for
+from holdfast.base.errors import ConfigError
+from holdfast.base.settings import Settings
+from holdfast.inventory.host import Host
+from holdfast.ssh.connection import connect
+from holdfast.ssh.endpoint import Jump, ProxyCommand, Socks5
+from holdfast.ssh.resolve import endpoint_for
 from tests.ssh.sshd import Sshd, public
 
 T = 20

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tasks.model.errors import CommandFailed
-from tasks.model.settings import script
-from tasks.remote.connection import Connection
+from holdfast.base.errors import CommandFailed
+from holdfast.base.settings import script
+from holdfast.ssh.connection import Connection
 from tests.ssh.sshd import Sshd
 from tests.ssh.test_state import ARCHIVE, POISON
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tasks.model.errors import CommandFailed, ConnectionLost, DeadlinePassed, UnexpectedState
-from tasks.remote.connection import Connection, connect
-from tasks.remote.endpoint import Endpoint
+from holdfast.base.errors import CommandFailed, ConnectionLost, DeadlinePassed, UnexpectedState
+from holdfast.ssh.connection import Connection, connect
+from holdfast.ssh.endpoint import Endpoint
 from tests.ssh.sshd import Sshd, gone
 
 T = 20

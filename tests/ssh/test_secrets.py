@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tasks.model.secret import ExtraFile
-from tasks.remote.connection import Connection
-from tasks.remote.secrets import put_file
+from holdfast.inventory.secret import ExtraFile
+from holdfast.ssh.connection import Connection
+from holdfast.target.secrets import put_file
 from tests.ssh.sshd import Sshd
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="the new root is root's")

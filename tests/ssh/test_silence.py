@@ -8,10 +8,10 @@ from collections.abc import Callable
 
 import pytest
 
-from tasks.model.errors import ConnectionLost
-from tasks.remote import link
-from tasks.remote.connection import connect
-from tasks.remote.endpoint import Endpoint
+from holdfast.base.errors import ConnectionLost
+from holdfast.ssh import link
+from holdfast.ssh.connection import connect
+from holdfast.ssh.endpoint import Endpoint
 from tests.ssh.sshd import Sshd
 
 T = 30

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tasks.model.errors import CommandFailed
-from tasks.remote.connection import Connection
-from tasks.remote.state import put_state
+from holdfast.base.errors import CommandFailed
+from holdfast.ssh.connection import Connection
+from holdfast.target.state import put_state
 from tests.ssh.sshd import Sshd
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="the new root is root's")

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from tasks.model.errors import ConfigError, NotTrusted
-from tasks.remote.connection import connect
-from tasks.remote.endpoint import Endpoint
+from holdfast.base.errors import ConfigError, NotTrusted
+from holdfast.ssh.connection import connect
+from holdfast.ssh.endpoint import Endpoint
 from tests.ssh.sshd import Sshd, fingerprint, make_key, public
 
 T = 20

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tasks.model.errors import CommandFailed, ConfigError, DeadlinePassed, UnexpectedState
-from tasks.remote.connection import Connection, connect
-from tasks.remote.endpoint import Endpoint
-from tasks.remote.units import (
+from holdfast.base.errors import CommandFailed, ConfigError, DeadlinePassed, UnexpectedState
+from holdfast.ssh.connection import Connection, connect
+from holdfast.ssh.endpoint import Endpoint
+from holdfast.target.units import (
     Condition,
     Step,
     Unit,

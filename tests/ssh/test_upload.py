@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from tasks.model.errors import CommandFailed, ConnectionLost, DeadlinePassed, NotTrusted
-from tasks.remote.connection import Connection, connect
-from tasks.remote.endpoint import Endpoint
-from tasks.remote.upload import _APPEND as APPEND
-from tasks.remote.upload import upload_over_links
+from holdfast.base.errors import CommandFailed, ConnectionLost, DeadlinePassed, NotTrusted
+from holdfast.ssh.connection import Connection, connect
+from holdfast.ssh.endpoint import Endpoint
+from holdfast.ssh.upload import _APPEND as APPEND
+from holdfast.ssh.upload import upload_over_links
 from tests.ssh.sshd import Sshd
 
 T = 60
@@ -113,7 +113,7 @@ def test_goes_on_after_a_cut(endpoint: Endpoint, server: Sshd, local: Path, remo
 def test_goes_on_by_itself_over_links_that_break(
     endpoint: Endpoint, server: Sshd, local: Path, remote: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tasks.remote.upload.PAUSE_S", 0.1)
+    monkeypatch.setattr("holdfast.ssh.upload.PAUSE_S", 0.1)
     part = remote.with_name(remote.name + ".part")
     links: list[Connection] = []
 

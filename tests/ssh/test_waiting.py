@@ -2,8 +2,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tasks.model.errors import DeadlinePassed, LoginRefused, Unreachable
-from tasks.remote.waiting import NotYet, wait_for
+from holdfast.base.errors import DeadlinePassed, LoginRefused, Unreachable
+from holdfast.base.waiting import NotYet, wait_for
 
 
 def answers(*given: Exception | str) -> Callable[[], str]:

@@ -4,12 +4,12 @@ import json
 from datetime import datetime
 from pathlib import Path
 
-from tasks.model.facts import Facts, parse_facts
-from tasks.model.host import Host
-from tasks.model.image import MIB, Image
-from tasks.model.plan import Login, Plan, make_plan
-from tasks.model.results import Built
-from tasks.tailnet.identity import Identity
+from holdfast.facts.facts import Facts, parse_facts
+from holdfast.facts.identity import Identity
+from holdfast.inventory.host import Host
+from holdfast.plan.image import MIB, Image
+from holdfast.plan.plan import Login, Plan, make_plan
+from holdfast.plan.results import Built
 
 CASES = Path(__file__).parent / "facts"
 NODE_KEY = "nodekey:" + "ab" * 32

@@ -9,11 +9,11 @@ import pytest
 from prefect.exceptions import FlowPauseTimeout
 from pydantic import BaseModel
 
+from holdfast.base.errors import TargetRefused
+from holdfast.facts.facts import Facts
+from holdfast.plan.approval import nothing_to_approve, while_nobody_comes, why_ask
+from holdfast.plan.plan import Plan
 from tasks import approve
-from tasks.model.approval import nothing_to_approve, while_nobody_comes, why_ask
-from tasks.model.errors import TargetRefused
-from tasks.model.facts import Facts
-from tasks.model.plan import Plan
 from tests.unit.cases import BY_ID, built, facts, host, plan
 
 RUNS = "/nix/store/0123456789abcdfghijklmnpqrsvwxyz-nixos-system-cottage-25.11"

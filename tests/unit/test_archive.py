@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from tasks.model.errors import NotTrusted
-from tasks.tailnet import archive as module
-from tasks.tailnet.archive import check_archive
-from tasks.tailnet.identity import Identity
+from holdfast.base.errors import NotTrusted
+from holdfast.facts.identity import Identity
+from holdfast.tailnet import archive as module
+from holdfast.tailnet.archive import check_archive
 
 PRIVATE = "77076d0a7318a57d3c16c17251b26645c6df3d2a3f3c3b8c6a1f8a6f0a2b3c4d"
 PUBLIC = X25519PrivateKey.from_private_bytes(bytes.fromhex(PRIVATE)).public_key().public_bytes_raw().hex()

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from tasks.model.configuration import Configuration, check_configuration, parse_configuration
-from tasks.model.errors import ConfigError
-from tasks.model.host import Host
-from tasks.model.plan import Login
+from holdfast.base.errors import ConfigError
+from holdfast.inventory.host import Host
+from holdfast.plan.configuration import Configuration, check_configuration, parse_configuration
+from holdfast.plan.plan import Login
 from tests.unit.cases import LOGIN_KEY, facts, host, plan
 
 GOOD: dict[str, Any] = {

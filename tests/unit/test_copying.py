@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tasks.model.command import CommandResult
-from tasks.model.errors import CommandFailed, DeadlinePassed, Restarted, Unreachable
-from tasks.nixcli import copying
-from tasks.nixcli.copying import BROKEN_LINKS, Failures, copy_closure, looks_like_link
-from tasks.remote.waiting import wait_for
+from holdfast.base.command import CommandResult
+from holdfast.base.errors import CommandFailed, DeadlinePassed, Restarted, Unreachable
+from holdfast.base.waiting import wait_for
+from holdfast.nixcli import copying
+from holdfast.nixcli.copying import BROKEN_LINKS, Failures, copy_closure, looks_like_link
 from tests.unit.cases import host
 
 BROKEN = "client_loop: send disconnect: Broken pipe\nerror: unexpected end-of-file"

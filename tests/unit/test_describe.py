@@ -1,12 +1,12 @@
-"""tasks/nixcli/describe.nix, asked by a real nix of small flakes that have the shape of NixOS."""
+"""holdfast/nixcli/describe.nix, asked by a real nix of small flakes that have the shape of NixOS."""
 
 from pathlib import Path
 
 import pytest
 
-from tasks.model.configuration import Configuration, Firewall, OpenPorts, PortRange
-from tasks.model.errors import CommandFailed, ConfigError
-from tasks.nixcli.flake import describe
+from holdfast.base.errors import CommandFailed, ConfigError
+from holdfast.nixcli.flake import describe
+from holdfast.plan.configuration import Configuration, Firewall, OpenPorts, PortRange
 from tests.unit.cases import host
 
 KEY = "ssh-ed25519 " + "A" * 64

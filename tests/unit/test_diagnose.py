@@ -10,11 +10,8 @@ from typing import Any
 
 import pytest
 
-from tasks import reconnect as reconnect_file
-from tasks import trial as trial_file
-from tasks import verify as verify_file
-from tasks.model.command import CommandResult
-from tasks.model.errors import (
+from holdfast.base.command import CommandResult
+from holdfast.base.errors import (
     CommandFailed,
     ConfigError,
     DeadlinePassed,
@@ -24,15 +21,18 @@ from tasks.model.errors import (
     UnexpectedState,
     Unreachable,
 )
-from tasks.model.facts import Facts, Network
-from tasks.model.host import Host, load_inventory, parse_local
-from tasks.model.results import Installed, Rebooted, Returned, Started, Tried, Verified
-from tasks.remote import diagnose
-from tasks.remote import final as final_file
-from tasks.remote.diagnose import Answer, Diagnosis, worth_trying
-from tasks.remote.waiting import NotYet, wait_for
-from tasks.tailnet.identity import Identity, Peer, parse_status
-from tasks.tailnet.operator import View, view_of
+from holdfast.base.waiting import NotYet, wait_for
+from holdfast.facts.facts import Facts, Network
+from holdfast.facts.identity import Identity, Peer, parse_status
+from holdfast.inventory.host import Host, load_inventory, parse_local
+from holdfast.plan.results import Installed, Rebooted, Returned, Started, Tried, Verified
+from holdfast.tailnet.operator import View, view_of
+from holdfast.target import diagnose
+from holdfast.target import final as final_file
+from holdfast.target.diagnose import Answer, Diagnosis, worth_trying
+from tasks import reconnect as reconnect_file
+from tasks import trial as trial_file
+from tasks import verify as verify_file
 from tests.unit.cases import NODE_KEY, built, facts, host, plan, status
 
 NODE = Identity(node_key=NODE_KEY, node_id="1", addresses=("100.64.0.1",))
@@ -326,7 +326,7 @@ def target(monkeypatch: pytest.MonkeyPatch, fakes: Fakes) -> Target:
         }.items():
             if name in module:
                 monkeypatch.setitem(module, name, fake)
-    monkeypatch.setattr("tasks.remote.dead_man.feed", made.feed)
+    monkeypatch.setattr("holdfast.target.dead_man.feed", made.feed)
     return made
 
 
@@ -498,9 +498,9 @@ def on_trial(monkeypatch: pytest.MonkeyPatch, target: Target) -> Machine:
     target.facts = installer()
     monkeypatch.setattr(trial_file, "_begin", made.begin)
     monkeypatch.setattr(trial_file, "run_detached", made.run_detached)
-    monkeypatch.setattr("tasks.remote.standby.remove", made.remove)
+    monkeypatch.setattr("holdfast.target.standby.remove", made.remove)
     monkeypatch.setattr(trial_file, "give_files_their_owners", lambda *_given: made.done.append("owners"))
-    monkeypatch.setattr("tasks.remote.trial.end_watch", lambda _target: made.done.append("watch ended"))
+    monkeypatch.setattr("holdfast.target.trial.end_watch", lambda _target: made.done.append("watch ended"))
     return made
 
 

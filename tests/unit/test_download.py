@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks.model.errors import CommandFailed, NotTrusted
-from tasks.nixcli.flake import kexec_image
+from holdfast.base.errors import CommandFailed, NotTrusted
+from holdfast.nixcli.flake import kexec_image
 from tests.unit.cases import host
 
 CONTENT = b"an image" * 1000

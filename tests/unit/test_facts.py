@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from tasks.model.errors import UnexpectedState
-from tasks.model.facts import MAX_FACTS_BYTES, parse_facts
-from tasks.model.settings import script
+from holdfast.base.errors import UnexpectedState
+from holdfast.base.settings import script
+from holdfast.facts.facts import MAX_FACTS_BYTES, parse_facts
+from holdfast.plan.stage import observe
 from tests.unit.cases import CASES, NODE_KEY, answer, facts, status
 
 HOSTILE = 'evil "quoted" back\\slash\ttab\x1b[31mred\x01 \\n $(touch pwned) `id` ünï\udcff'
@@ -264,7 +265,7 @@ def test_scsi_and_mmc_disks_in_sysfs(tmp_path: Path) -> None:
 
 def test_debian() -> None:
     seen = facts("debian-12")
-    assert (seen.os_id, seen.os_version, seen.init, seen.stage) == ("debian", "12", "systemd", "origin")
+    assert (seen.os_id, seen.os_version, seen.init, observe(seen).stage) == ("debian", "12", "systemd", "origin")
     assert seen.memory_bytes == 1000552 * 1024
     assert seen.identity is not None
     assert (seen.identity.node_key, seen.identity.node_id) == (NODE_KEY, "1")
@@ -283,7 +284,7 @@ def test_debian() -> None:
 
 def test_installer() -> None:
     seen = facts("installer")
-    assert seen.stage == "installer"
+    assert observe(seen).stage == "installer"
     assert seen.installer_mark is not None
     assert seen.installer_mark.dead_man_at == 1790000900
     assert seen.units == ("holdfast-deadman.timer",)
@@ -357,7 +358,7 @@ def test_greeting_before_the_answer_is_skipped() -> None:
 def test_installer_that_the_new_disk_booted_has_no_dead_man() -> None:
     mark = '{"run_id": "run-1", "state": "restored", "dead_man_at": null, "dead_man_s": null}'
     seen = facts("installer", installer_mark=mark)
-    assert seen.stage == "installer"
+    assert observe(seen).stage == "installer"
     assert seen.installer_mark is not None
     assert (seen.installer_mark.dead_man_at, seen.installer_mark.dead_man_s) == (None, None)
     # An older image knows of no secrets.
@@ -365,10 +366,10 @@ def test_installer_that_the_new_disk_booted_has_no_dead_man() -> None:
 
 
 def test_broken_mark_belongs_to_nobody() -> None:
-    assert facts("installer", installer_mark="{").stage == "other"
-    assert facts("installer", partition_mark='{"run_id": "x\\u001b"}').stage == "other"
-    assert facts("installer", installer_mark='{"state": "\\u202enone"}').stage == "other"
-    assert facts("installer", installer_mark='{"state": "none", "dead_man_at": Infinity}').stage == "other"
+    assert observe(facts("installer", installer_mark="{")).stage == "other"
+    assert observe(facts("installer", partition_mark='{"run_id": "x\\u001b"}')).stage == "other"
+    assert observe(facts("installer", installer_mark='{"state": "\\u202enone"}')).stage == "other"
+    assert observe(facts("installer", installer_mark='{"state": "none", "dead_man_at": Infinity}')).stage == "other"
 
 
 def test_every_recorded_case_parses() -> None:

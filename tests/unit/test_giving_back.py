@@ -5,14 +5,14 @@ from pathlib import Path
 import pyrage  # type: ignore[import-untyped]
 import pytest
 
-from tasks.model.errors import ConfigError, NotTrusted, TargetRefused
-from tasks.model.facts import Facts
-from tasks.model.host import Host
-from tasks.model.plan import Plan
-from tasks.model.settings import Settings
-from tasks.tailnet.giving_back import check_giving_back, state_to_give_back
-from tasks.tailnet.identity import Identity
-from tasks.tailnet.vault import Label, Vault
+from holdfast.base.errors import ConfigError, NotTrusted, TargetRefused
+from holdfast.base.settings import Settings
+from holdfast.facts.facts import Facts
+from holdfast.facts.identity import Identity
+from holdfast.inventory.host import Host
+from holdfast.plan.plan import Plan
+from holdfast.tailnet.giving_back import check_giving_back, state_to_give_back
+from holdfast.tailnet.vault import Label, Vault
 from tests.unit.cases import facts, host, plan
 from tests.unit.test_archive import NODE, STATE, state, tar_of
 

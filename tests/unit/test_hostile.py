@@ -20,15 +20,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tasks.model.command import CommandResult
-from tasks.model.configuration import parse_configuration
-from tasks.model.errors import CommandFailed, ConfigError, HoldfastError, NotTrusted, TargetRefused, UnexpectedState
-from tasks.model.facts import MAX_FACTS_BYTES, Facts, parse_facts
-from tasks.model.host import chosen_host, load_inventory
-from tasks.model.reference import parse_download, resolve_image, resolve_reference
-from tasks.model.stage import observe
-from tasks.model.target import check_target
-from tasks.nixcli.commands import (
+from holdfast.base.command import CommandResult
+from holdfast.base.errors import CommandFailed, ConfigError, HoldfastError, NotTrusted, TargetRefused, UnexpectedState
+from holdfast.base.text import Lines, Tail, in_markdown, printable
+from holdfast.facts.facts import MAX_FACTS_BYTES, Facts, parse_facts
+from holdfast.facts.identity import parse_status
+from holdfast.inventory.host import chosen_host, load_inventory
+from holdfast.inventory.reference import parse_download, resolve_image, resolve_reference
+from holdfast.nixcli.commands import (
     CopyProgress,
     parse_closure_size,
     parse_devices,
@@ -36,18 +35,19 @@ from tasks.nixcli.commands import (
     parse_prefetched,
     parse_version,
 )
-from tasks.record.journal import Entry, Journal
-from tasks.record.report import assemble
-from tasks.remote import lock
-from tasks.remote.dead_man import on_clock
-from tasks.remote.endpoint import Endpoint
-from tasks.remote.hostkeys import HostKey, trust_of
-from tasks.remote.sshconfig import parse as parse_ssh_config
-from tasks.remote.text import Lines, Tail, in_markdown, printable
-from tasks.remote.units import Condition, parse_entries, parse_state, parse_units
-from tasks.tailnet.archive import MAX_EXTRA_HEADERS, check_archive
-from tasks.tailnet.identity import parse_status
-from tasks.tailnet.operator import View
+from holdfast.plan.configuration import parse_configuration
+from holdfast.plan.fitness import check_target
+from holdfast.plan.stage import observe
+from holdfast.ssh.endpoint import Endpoint
+from holdfast.ssh.hostkeys import HostKey, trust_of
+from holdfast.ssh.sshconfig import parse as parse_ssh_config
+from holdfast.tailnet.archive import MAX_EXTRA_HEADERS, check_archive
+from holdfast.tailnet.operator import View
+from holdfast.target import lock
+from holdfast.target.dead_man import on_clock
+from holdfast.target.units import Condition, parse_entries, parse_state, parse_units
+from tasks.run.journal import Entry, Journal
+from tasks.run.report import assemble
 from tests.unit.cases import CASES, answer, facts, host, plan, status
 from tests.unit.test_archive import NODE, STATE, state, tar_of
 from tests.unit.test_lock import Lock

@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from tasks.model.errors import NotTrusted
-from tasks.tailnet.identity import Identity, parse_status, require_same_node, same_node
-from tasks.tailnet.operator import path_to
+from holdfast.base.errors import NotTrusted
+from holdfast.facts.identity import Identity, parse_status, require_same_node, same_node
+from holdfast.tailnet.operator import path_to
 from tests.unit.cases import NODE_KEY, status
 
 NODE = Identity(node_key=NODE_KEY, node_id="1", addresses=("100.64.0.1", "fd7a:115c:a1e0::1"))

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks.model.errors import ConfigError
-from tasks.model.image import MEMBERS, inspect_image, kernel_arch
+from holdfast.base.errors import ConfigError
+from holdfast.plan.image import MEMBERS, inspect_image, kernel_arch
 
 
 def kernel(arch: str = "x86_64") -> bytes:

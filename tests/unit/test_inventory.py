@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from tasks.model.errors import ConfigError
-from tasks.model.host import Approve, Inventory, Way, chosen_host, load_inventory
-from tasks.model.settings import PROJECT
+from holdfast.base.errors import ConfigError
+from holdfast.base.settings import PROJECT
+from holdfast.inventory.host import Approve, Inventory, Way, chosen_host, load_inventory
 
 
 @pytest.fixture

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
+from holdfast.base.command import CommandResult
+from holdfast.base.errors import CommandFailed, ConfigError, ConnectionLost, Restarted, TargetRefused, UnexpectedState
+from holdfast.base.waiting import wait_for
+from holdfast.plan.results import Preserved, Started
+from holdfast.target import dead_man, standby, trial
 from tasks import install, kexec, partition
-from tasks.model.command import CommandResult
-from tasks.model.errors import CommandFailed, ConfigError, ConnectionLost, Restarted, TargetRefused, UnexpectedState
-from tasks.model.results import Preserved, Started
-from tasks.remote import dead_man, standby, trial
-from tasks.remote.waiting import wait_for
 from tests.unit.cases import built, facts, host, plan
 
 SEEN = facts("installer", partition_mark="")

@@ -12,11 +12,11 @@ import pytest
 from prefect.exceptions import ObjectNotFound
 from prefect.states import AwaitingRetry, Cancelled, Cancelling, Completed, Crashed, Failed, Paused, Running
 
-from tasks import phase
-from tasks.model.errors import TargetRefused, UnexpectedState
-from tasks.model.facts import InstallerMark
-from tasks.remote.connection import Connection
-from tasks.remote.lock import FILE, LEASE_S, check, hold
+from holdfast.base.errors import TargetRefused, UnexpectedState
+from holdfast.facts.facts import InstallerMark
+from holdfast.ssh.connection import Connection
+from holdfast.target.lock import FILE, LEASE_S, check, hold
+from tasks.run import phase
 
 OWN, OTHER = "run-own", "run-other"
 FREE: dict[str, Any] = {"lock": "none", "run_id": "", "since": 0, "renewed": 0, "age_s": 0, "up_s": 50}

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tasks.model.errors import CommandFailed, ConfigError, DeadlinePassed
-from tasks.nixcli import commands, flake
-from tasks.nixcli.run import run_local
+from holdfast.base.errors import CommandFailed, ConfigError, DeadlinePassed
+from holdfast.base.process import run_local
+from holdfast.nixcli import commands, flake
 from tests.unit.cases import host
 
 FAKE_NIX = """\

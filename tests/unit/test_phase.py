@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from tasks import phase
 from tasks.install import install
 from tasks.kexec import kexec
 from tasks.partition import partition
 from tasks.reconnect import reconnect
-from tasks.record.journal import Journal, Stopwatch
+from tasks.run import phase
+from tasks.run.journal import Journal, Stopwatch
 
 
 class Run:

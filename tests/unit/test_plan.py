@@ -4,12 +4,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tasks.model.disks import kept_disks, plan_disks, same_disks
-from tasks.model.errors import TargetRefused, UnexpectedState
-from tasks.model.image import MIB
-from tasks.model.plan import Plan
-from tasks.model.target import check_target
-from tasks.tailnet.identity import Identity
+from holdfast.base.errors import TargetRefused, UnexpectedState
+from holdfast.facts.identity import Identity
+from holdfast.plan.disks import kept_disks, plan_disks, same_disks
+from holdfast.plan.fitness import check_target
+from holdfast.plan.image import MIB
+from holdfast.plan.plan import Plan
 from tests.unit.cases import BY_ID, facts, host, image, plan, status
 
 NOW = datetime(2026, 6, 1, 12, 0, tzinfo=UTC)

@@ -7,10 +7,10 @@ from typing import Any, Self
 
 import pytest
 
+from holdfast.base.errors import UnexpectedState
+from holdfast.facts.facts import Facts
+from holdfast.plan.results import Rebooted
 from tasks import reboot as file
-from tasks.model.errors import UnexpectedState
-from tasks.model.facts import Facts
-from tasks.model.results import Rebooted
 from tests.unit.cases import built, facts, host
 
 BUILT = built(toplevel=facts("nixos").booted_system)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.model.reference import Download, is_path, parse_download, resolve_image, resolve_reference
+from holdfast.inventory.reference import Download, is_path, parse_download, resolve_image, resolve_reference
 
 HEX = "c5" * 32
 SRI = f"sha256-{base64.b64encode(bytes.fromhex(HEX)).decode()}"

@@ -14,8 +14,7 @@ from typing import Any
 import pytest
 from prefect.client.schemas.objects import FlowRun, StateType
 
-from tasks import go_back, rehearsed
-from tasks.model.errors import (
+from holdfast.base.errors import (
     ConfigError,
     ConnectionLost,
     DeadlinePassed,
@@ -25,11 +24,12 @@ from tasks.model.errors import (
     UnexpectedState,
     Unreachable,
 )
-from tasks.model.facts import Facts
-from tasks.model.host import Host, load_inventory
-from tasks.model.rehearsal import Rehearsal, rehearsal_host, require_rehearsal, require_start, require_untouched
-from tasks.model.results import Returned, WentBack
-from tasks.remote.waiting import wait_for
+from holdfast.base.waiting import wait_for
+from holdfast.facts.facts import Facts
+from holdfast.inventory.host import Host, load_inventory
+from holdfast.plan.rehearsal import Rehearsal, rehearsal_host, require_rehearsal, require_start, require_untouched
+from holdfast.plan.results import Returned, WentBack
+from tasks import go_back, rehearsed
 from tests.unit.cases import built, facts, host, plan, status
 
 BUILT = built(toplevel="/nix/store/0123456789abcdfghijklmnpqrsvwxyz-nixos-system-cottage-25.11")

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from tasks.record.journal import Entry, Journal, Stopwatch
-from tasks.record.lines import BATCH_LINES, Lines
-from tasks.record.report import assemble
+from tasks.run.journal import Entry, Journal, Stopwatch
+from tasks.run.lines import BATCH_LINES, Lines
+from tasks.run.report import assemble
 
 NODE = {"node_key": "nodekey:aa", "node_id": "n1", "addresses": ["100.64.0.1"]}
 

@@ -8,15 +8,14 @@ from typing import Any
 
 import pytest
 
-from tasks.model.command import CommandResult
-from tasks.model.errors import ConfigError, NeverCame, NotTrusted, TargetRefused
-from tasks.model.facts import Facts
-from tasks.model.settings import Settings
-from tasks.remote import lock
-from tasks.tailnet import restoring
-from tasks.tailnet.identity import Identity, Status, parse_status
-from tasks.tailnet.restoring import Restored, check_offline, choose, restore
-from tasks.tailnet.vault import Label, Vault, VaultEntry
+from holdfast.base.command import CommandResult
+from holdfast.base.errors import ConfigError, NeverCame, NotTrusted, TargetRefused
+from holdfast.base.settings import Settings
+from holdfast.facts.facts import Facts
+from holdfast.facts.identity import Identity, Status, parse_status
+from holdfast.tailnet.vault import Label, Vault, VaultEntry
+from holdfast.target import lock, restoring
+from holdfast.target.restoring import Restored, check_offline, choose, restore
 from tests.unit.cases import facts, host
 from tests.unit.test_archive import NODE, STATE, state, tar_of
 

@@ -15,15 +15,15 @@ from typing import Any
 
 import pytest
 
+from holdfast.base.command import CommandResult
+from holdfast.base.errors import CommandFailed, ConfigError, ConnectionLost, Restarted, TargetRefused
+from holdfast.inventory import secret
+from holdfast.inventory.host import Host, chosen_host, load_inventory
+from holdfast.inventory.secret import EncryptionKey, ExtraFile
+from holdfast.plan.fitness import check_target
+from holdfast.target import mounting as mounting
+from holdfast.target.secrets import check_secrets, installer_secrets, keys_in_ram, put_file
 from tasks import preflight
-from tasks.model import secret
-from tasks.model.command import CommandResult
-from tasks.model.errors import CommandFailed, ConfigError, ConnectionLost, Restarted, TargetRefused
-from tasks.model.host import Host, chosen_host, load_inventory
-from tasks.model.secret import EncryptionKey, ExtraFile
-from tasks.model.target import check_target
-from tasks.nixcli import mounting
-from tasks.remote.secrets import check_secrets, installer_secrets, keys_in_ram, put_file
 from tests.unit.cases import facts, host, image, plan
 
 POISON = "poison-of-the-user"

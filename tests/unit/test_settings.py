@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks.model.errors import ConfigError
-from tasks.model.settings import PROJECT, Settings, script, settings
+from holdfast.base.errors import ConfigError
+from holdfast.base.settings import PROJECT, Settings, script, settings
 
 
 @pytest.fixture(autouse=True)

@@ -11,10 +11,9 @@ from typing import Any
 import pytest
 
 from deployments import plan as show
-from tasks.model.errors import NotTrusted, TargetRefused
-from tasks.model.settings import PROJECT
-from tasks.nixcli import planning
-from tasks.remote import lock
+from holdfast.base.errors import NotTrusted, TargetRefused
+from holdfast.base.settings import PROJECT
+from holdfast.target import lock, planning
 from tests.unit.cases import BY_ID, LOGIN_KEY, facts
 
 INVENTORY = '[cottage]\ntarget = "100.64.0.2"\nkexec = "github:o/r#kexec"\n'

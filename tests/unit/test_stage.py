@@ -2,8 +2,8 @@
 
 import pytest
 
-from tasks.model.errors import UnexpectedState
-from tasks.model.stage import Stage, nothing_to_do, observe
+from holdfast.base.errors import UnexpectedState
+from holdfast.plan.stage import Stage, nothing_to_do, observe
 from tests.unit.cases import facts
 
 OURS = "/nix/store/0123456789abcdfghijklmnpqrsvwxyz-nixos-system-cottage-25.11"

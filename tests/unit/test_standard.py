@@ -10,11 +10,11 @@ from typing import Any, cast
 
 import pytest
 
+from holdfast.base.command import CommandResult
+from holdfast.base.errors import TargetRefused
+from holdfast.plan.results import Started
 from tasks import reconnect
 from tasks.kexec import _ALONE, BUSY, _check_programs, _command
-from tasks.model.command import CommandResult
-from tasks.model.errors import TargetRefused
-from tasks.model.results import Started
 from tasks.reconnect import _returned, _Seen, _what_next
 from tests.unit.cases import facts, host, plan
 

@@ -10,12 +10,12 @@ from typing import Any, Self, cast
 
 import pytest
 
-from tasks.model.command import CommandResult
-from tasks.model.errors import CommandFailed, ConnectionLost, DeadlinePassed
-from tasks.model.facts import InstallerMark
-from tasks.model.image import MIB
-from tasks.remote import standby, trial
-from tasks.remote.connection import Connection
+from holdfast.base.command import CommandResult
+from holdfast.base.errors import CommandFailed, ConnectionLost, DeadlinePassed
+from holdfast.facts.facts import InstallerMark
+from holdfast.plan.image import MIB
+from holdfast.ssh.connection import Connection
+from holdfast.target import standby, trial
 from tests.unit.cases import facts, host
 
 RUN = (

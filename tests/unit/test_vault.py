@@ -5,10 +5,10 @@ from pathlib import Path
 import pyrage  # type: ignore[import-untyped]
 import pytest
 
-from tasks.model.errors import ConfigError
-from tasks.model.settings import Settings
-from tasks.tailnet.identity import Identity
-from tasks.tailnet.vault import Label, Vault, VaultEntry
+from holdfast.base.errors import ConfigError
+from holdfast.base.settings import Settings
+from holdfast.facts.identity import Identity
+from holdfast.tailnet.vault import Label, Vault, VaultEntry
 
 POISON = b"privkey:poison"
 KEY = "ssh-ed25519 AAAA"

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from deployments import vault as verb
-from tasks.model.host import Host
-from tasks.model.settings import PROJECT, Settings
-from tasks.tailnet.restoring import Restored
-from tasks.tailnet.vault import Label, Vault, VaultEntry
+from holdfast.base.settings import PROJECT, Settings
+from holdfast.inventory.host import Host
+from holdfast.tailnet.vault import Label, Vault, VaultEntry
+from holdfast.target.restoring import Restored
 from tests.unit.test_vault import LABEL, NODE, POISON
 
 INVENTORY = '[cottage]\ntarget = "100.64.0.2"\nkexec = "github:o/r#kexec"\n'

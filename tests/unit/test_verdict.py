@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from tasks.model.facts import Tailscale
-from tasks.model.host import Way
-from tasks.tailnet.identity import Identity
-from tasks.tailnet.verdict import Finding, judge
+from holdfast.facts.facts import Tailscale
+from holdfast.facts.identity import Identity
+from holdfast.inventory.host import Way
+from holdfast.plan.verdict import Finding, judge
 from tests.unit.cases import facts, host, plan, status
 
 NOW = datetime(2026, 6, 1, 12, 0, tzinfo=UTC)

@@ -93,7 +93,7 @@
     in
     {
       nixosConfigurations.${hostName}.config = {
-        # What Holdfast asks before it installs (tasks/nixcli/describe.nix), in the words of NixOS.
+        # What Holdfast asks before it installs (holdfast/nixcli/describe.nix), in the words of NixOS.
         boot.loader.generic-extlinux-compatible.enable = true;
         networking = {
           inherit hostName;

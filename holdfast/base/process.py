@@ -1,0 +1,198 @@
+"""Runs a command on the operator: streamed, with a deadline, and ended with all that it started."""
+
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Final
+
+from holdfast.base.command import CommandResult
+from holdfast.base.errors import CommandFailed, ConfigError, DeadlinePassed
+from holdfast.base.text import Lines, Tail
+
+OPERATOR: Final = "operator"
+MAX_OUTPUT_BYTES: Final = 16 * 1024 * 1024
+# Between the polite signal and the other one.
+GRACE_S: Final = 5.0
+CHUNK_BYTES: Final = 65536
+
+
+def run_local(
+    argv: Sequence[str],
+    *,
+    timeout_s: float,
+    env: Mapping[str, str] | None = None,
+    on_line: Callable[[str], None] | None = None,
+    check: bool = True,
+) -> CommandResult:
+    """Run a command here and wait for its end.
+
+    Args:
+        argv: the command; holds no secret.
+        timeout_s: seconds after which it is ended, with its whole process group.
+        env: variables on top of this process's own.
+        on_line: called with each line of its standard error, as it comes, from another thread.
+        check: raise if it ends with another status than 0.
+
+    Raises:
+        ConfigError: there is no such command.
+        CommandFailed: it ended with another status than 0.
+        DeadlinePassed: it did not end in time.
+
+    """
+    try:
+        ended = _run(argv, timeout_s=timeout_s, env=env, on_line=on_line, max_bytes=MAX_OUTPUT_BYTES)
+    except (FileNotFoundError, PermissionError) as error:
+        raise ConfigError(
+            f"there is no command {argv[0]!r} on the operator that can be run.",
+            hint=f"Install it, or name its path in HOLDFAST_{'NIX' if 'nix' in argv[0] else 'TAILSCALE'}.",
+        ) from error
+    if ended.status is None:
+        raise DeadlinePassed(
+            f"`{argv[0]} {argv[1] if len(argv) > 1 else ''}` on the operator did not end within {timeout_s:.0f} s; "
+            f"last seen: {ended.last_words() or 'nothing'}.",
+            hint="Look at the run's log for what it was doing; the deadlines are in the inventory.",
+        )
+    result = CommandResult(
+        argv=tuple(argv),
+        host=OPERATOR,
+        exit_status=ended.status,
+        stdout=ended.output.text(),
+        stderr=ended.errors.text(),
+        duration_s=ended.duration_s,
+    )
+    if check and result.exit_status:
+        raise CommandFailed(result)
+    return result
+
+
+def read_local(argv: Sequence[str], *, timeout_s: float, max_bytes: int, folder: Path) -> bytes:
+    """Run a command here that prints a secret; return what it printed, byte for byte. No error repeats any of it.
+
+    Args:
+        argv: the command; of its words only the first is shown.
+        timeout_s: seconds after which it is ended, with its whole process group.
+        max_bytes: how much it may print.
+        folder: where it runs.
+
+    Raises:
+        ConfigError: there is no such command, it failed, did not end in time, or printed nothing or too much.
+
+    """
+    name = f"`{argv[0]}` on the operator"
+    try:
+        ended = _run(argv, timeout_s=timeout_s, folder=folder, max_bytes=max_bytes)
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else "its words cannot be passed on"
+        raise ConfigError(f"{name} cannot be run: {why}.", hint="Install it, or correct `command`.") from None
+    if ended.status is None:
+        raise ConfigError(
+            f"{name} did not end within {timeout_s:.0f} s; last seen: {ended.last_words() or 'nothing'}.",
+            hint="It gets no terminal and no input: unlock what it asks for beforehand.",
+        )
+    if ended.status:
+        raise ConfigError(
+            f"{name} ended with status {ended.status}: {ended.last_words(3) or '(no words)'}",
+            hint="Run it by hand as the user of `just serve`, in the inventory's folder.",
+        )
+    content = ended.output.content()
+    if ended.output.dropped_bytes or not content:
+        printed = f"more than {max_bytes} bytes" if content else "nothing"
+        raise ConfigError(f"{name} printed {printed}.", hint="It has to print the secret, and nothing else.")
+    return content
+
+
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    """How a command ended; its status is None if it had to be ended."""
+
+    status: int | None
+    output: Tail
+    errors: Tail
+    duration_s: float
+
+    def last_words(self, lines: int = 1) -> str:
+        """Return the last lines of its standard error, as one."""
+        return " | ".join(line.strip()[:200] for line in self.errors.text().strip().splitlines()[-lines:])
+
+
+def _run(
+    argv: Sequence[str],
+    *,
+    timeout_s: float,
+    max_bytes: int,
+    env: Mapping[str, str] | None = None,
+    folder: Path | None = None,
+    on_line: Callable[[str], None] | None = None,
+) -> _Ended:
+    """Run a command to its end. Raises OSError: it cannot be started."""
+    began = time.monotonic()
+    process = subprocess.Popen(
+        argv,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=folder,
+        env={**os.environ, **(env or {})},
+        start_new_session=True,
+    )
+    output, errors = Tail(max_bytes), Tail(MAX_OUTPUT_BYTES)
+    status: int | None = None
+    with process:
+        readers = [
+            threading.Thread(target=_drain, args=(process.stdout, output, None), daemon=True),
+            threading.Thread(target=_drain, args=(process.stderr, errors, on_line), daemon=True),
+        ]
+        for reader in readers:
+            reader.start()
+        try:
+            with suppress(subprocess.TimeoutExpired):
+                status = process.wait(timeout=timeout_s)
+        finally:
+            # Also when all went well: what it left in the background would hold its output open.
+            _end(process)
+            for reader in readers:
+                reader.join()
+    if status is not None and status < 0:
+        status = 128 - status
+    return _Ended(status, output, errors, time.monotonic() - began)
+
+
+def _drain(stream: IO[bytes], into: Tail, on_line: Callable[[str], None] | None) -> None:
+    lines = Lines(on_line) if on_line else None
+    # `read1`, so that a line is handed on when it comes and not when the buffer is full.
+    while chunk := stream.read1(CHUNK_BYTES):  # type: ignore[attr-defined]
+        into.feed(chunk)
+        if lines:
+            lines.feed(chunk)
+    if lines:
+        lines.feed(b"", last=True)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End the process group, politely first."""
+    for signal_, wait_s in ((signal.SIGTERM, GRACE_S), (signal.SIGKILL, GRACE_S)):
+        try:
+            os.killpg(process.pid, signal_)
+        except (ProcessLookupError, PermissionError):
+            return
+        if process.poll() is not None and signal_ == signal.SIGTERM:
+            # Only stragglers are left; they get a moment, and then the other signal.
+            wait_s = 0.1
+        ends = time.monotonic() + wait_s
+        while time.monotonic() < ends and _alive(process):
+            time.sleep(0.02)
+
+
+def _alive(process: subprocess.Popen[bytes]) -> bool:
+    process.poll()
+    try:
+        os.killpg(process.pid, 0)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True

@@ -1,0 +1,123 @@
+"""The operator's settings: `HOLDFAST_…` variables, a `.env` file, and secrets in files of their own."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Final
+
+from pydantic import AfterValidator, Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from holdfast.base.errors import ConfigError
+
+PROJECT: Final = Path(__file__).resolve().parents[2]
+
+_SCRIPTS: Final = PROJECT / "nix" / "scripts"
+
+UserPath = Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute())]
+
+
+def _state_dir() -> Path:
+    base = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
+    return Path(base).expanduser() / "holdfast"
+
+
+def _ssh_config() -> Path | None:
+    path = Path("~/.ssh/config").expanduser()
+    return path if path.is_file() else None
+
+
+class Settings(BaseSettings):
+    """What is the same for every host. Each field is the variable `HOLDFAST_<FIELD>`; lists are written as JSON."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="HOLDFAST_", env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True
+    )
+
+    state_dir: UserPath = Field(
+        default_factory=_state_dir,
+        description="Folder of the vault, the pinned host keys and the runs' journals",
+    )
+    inventory: UserPath = Field(
+        default=PROJECT / "deployments" / "hosts.toml", description="File that describes the hosts"
+    )
+    ssh_config: UserPath | None = Field(
+        default_factory=_ssh_config,
+        description="The user's OpenSSH client config; ~/.ssh/config if there is one",
+    )
+    sudo_password_file: UserPath | None = Field(
+        default=None, description="File with the password for sudo on the targets; none if sudo asks for none"
+    )
+    tailscale: tuple[str, ...] = Field(
+        default=("tailscale",), min_length=1, description="The operator's `tailscale`, as a list of arguments"
+    )
+    nix: tuple[str, ...] = Field(
+        default=("nix",),
+        min_length=1,
+        description="The operator's `nix` (2.18 or newer), as a list of arguments",
+    )
+    standard_image: str = Field(
+        default="github:nix-community/nixos-images#kexec-installer-nixos-stable-noninteractive",
+        description="Kexec image of the standard way: a tarball, a folder that holds one, a flake's output, or a URL"
+        " with `#sha256=HEX`",
+    )
+    age_recipient: str | None = Field(
+        default=None,
+        pattern=r"^age1[0-9a-z]{10,100}$",
+        description="age public key that state archives in the vault are encrypted to; none leaves them plain (0600)",
+    )
+    age_identity_file: UserPath | None = Field(
+        default=None,
+        description="File with the age identity (AGE-SECRET-KEY-…) that opens what is encrypted to age_recipient;"
+        " the standard way needs it to give the state back",
+    )
+    vault_keep: int = Field(default=5, ge=1, le=1000, description="State archives to keep for each host (number)")
+
+    @property
+    def vault_dir(self) -> Path:
+        """Folder of the state archives."""
+        return self.state_dir / "vault"
+
+    @property
+    def pins(self) -> Path:
+        """Holdfast's own known_hosts file."""
+        return self.state_dir / "known_hosts"
+
+    @property
+    def runs_dir(self) -> Path:
+        """Folder of the runs' journals and reports."""
+        return self.state_dir / "runs"
+
+
+def settings() -> Settings:
+    """Read the settings of this process.
+
+    Raises:
+        ConfigError: a variable has a value that it cannot have.
+
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = f"HOLDFAST_{'_'.join(str(part) for part in first['loc'][:1])}".upper()
+        raise ConfigError(
+            f"{name} is not valid: {first['msg']}.",
+            hint=f"It is: {_described(str(first['loc'][0]))}. Correct it in the environment or in .env.",
+        ) from None
+    except ValueError as error:  # pydantic-settings' SettingsError: a list that is no JSON
+        raise ConfigError(f"A HOLDFAST_ setting is not valid: {error}.", hint="Write lists as JSON.") from None
+
+
+def _described(field: str) -> str:
+    info = Settings.model_fields.get(field)
+    return (info.description or field) if info else field
+
+
+def script(name: str) -> str:
+    """Return the text of a script that runs on the target.
+
+    Args:
+        name: its file name in nix/scripts, as `facts.sh`.
+
+    """
+    return (_SCRIPTS / name).read_text(encoding="utf-8")

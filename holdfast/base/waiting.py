@@ -1,0 +1,65 @@
+"""Waiting for something that is not there yet. The only place that imports tenacity."""
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+import tenacity
+
+from holdfast.base.errors import NeverCame, Unreachable
+
+T = TypeVar("T")
+
+
+class NotYet(Exception):
+    """A probe's answer while the awaited thing is not there; the text is what the probe saw."""
+
+
+def wait_for(
+    what: str,
+    probe: Callable[[], T],
+    *,
+    deadline_s: float,
+    pause_s: float = 2,
+    on_change: Callable[[str], None] | None = None,
+) -> T:
+    """Call `probe` until it returns, and return what it returned.
+
+    Args:
+        what: the awaited thing, as it completes the sentence "waited for …".
+        probe: raises NotYet or Unreachable while the thing is not there; any other exception ends the wait.
+            It bounds its own time: a probe that hangs is not interrupted.
+        deadline_s: seconds from now after which no further probe starts.
+        pause_s: seconds between two probes; each pause is up to half as long again, at random, so that
+            many waits do not beat in step.
+        on_change: called with what was seen, whenever that differs from the time before.
+
+    Raises:
+        NeverCame: it did not come; the message says what was awaited, how long, and the last thing seen.
+
+    """
+    began = time.monotonic()
+    seen = ""
+
+    def look(state: tenacity.RetryCallState) -> None:
+        nonlocal seen
+        error = state.outcome.exception() if state.outcome else None
+        now = (error.message if isinstance(error, Unreachable) else str(error)).removesuffix(".")
+        if now != seen and on_change is not None:
+            on_change(now)
+        seen = now
+
+    retrying = tenacity.Retrying(
+        retry=tenacity.retry_if_exception_type((NotYet, Unreachable)),
+        wait=tenacity.wait_fixed(pause_s) + tenacity.wait_random(0, pause_s / 2),
+        stop=tenacity.stop_before_delay(deadline_s),
+        after=look,
+    )
+    try:
+        return retrying(probe)
+    except tenacity.RetryError as error:
+        last = error.last_attempt.exception()
+        raise NeverCame(
+            f"Waited {time.monotonic() - began:.0f} of {deadline_s:.0f} s for {what}; last seen: {seen}.",
+            hint=last.hint if isinstance(last, Unreachable) else "",
+        ) from last

@@ -1,0 +1,210 @@
+"""Who a node is on its tailnet, as `tailscale status --json` says (tailscale's ipn/ipnstate/ipnstate.go)."""
+
+import ipaddress
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from pydantic import BaseModel, ConfigDict
+
+from holdfast.base.errors import NotTrusted
+from holdfast.base.text import printable
+
+_NODE_KEY: Final = re.compile(r"nodekey:[0-9a-f]{64}")
+# tailscale's net/tsaddr/tsaddr.go: CGNATRange and TailscaleULARange.
+_TAILNET: Final = (ipaddress.ip_network("100.64.0.0/10"), ipaddress.ip_network("fd7a:115c:a1e0::/48"))
+_NO_KEY: Final = "nodekey:" + "0" * 64
+
+
+class Identity(BaseModel):
+    """A node, as others see it; all of it is public.
+
+    Attributes:
+        node_key: public node key, `nodekey:` and 64 hexadecimal digits.
+        node_id: the stable node ID that the control server gave it.
+        addresses: its Tailscale addresses, IPv4 first as tailscaled gives them.
+        dns_name: its MagicDNS name without the last dot; empty without MagicDNS.
+
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    node_key: str
+    node_id: str
+    addresses: tuple[str, ...]
+    dns_name: str = ""
+
+    def describe(self) -> str:
+        """Return it in a few words, for messages."""
+        return f"{self.node_key[:20]}… ({', '.join(self.addresses) or 'no address'})"
+
+
+def is_of_tailnet(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    """Say whether an address is one that Tailscale gives to nodes."""
+    plain = getattr(address, "ipv4_mapped", None) or address
+    return any(plain in network for network in _TAILNET)
+
+
+def same_node(first: Identity, second: Identity) -> bool:
+    """Say whether two sightings are the same node: key, stable ID and addresses. The name may change."""
+    return (first.node_key, first.node_id, set(first.addresses)) == (
+        second.node_key,
+        second.node_id,
+        set(second.addresses),
+    )
+
+
+def require_same_node(host: str, before: Identity | None, now: Identity | None, *, hint: str) -> None:
+    """See that a host is still the node that it was; a sighting that is missing proves nothing either way.
+
+    Args:
+        host: the host's name, for the message.
+        before: who it was in the plan.
+        now: who it is.
+        hint: what the user can do about another node.
+
+    Raises:
+        NotTrusted: it is another node.
+
+    """
+    if before and now and not same_node(before, now):
+        raise NotTrusted(f"{host} is another node now: {now.describe()}, and was {before.describe()}.", hint=hint)
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """A node as another one sees it.
+
+    Attributes:
+        identity: who it is.
+        online: whether the control server believes so; it still does for minutes after a node is gone.
+        direct: the address and port that packets go to; empty if they go by a relay, or none went lately.
+        relay: code of its home relay; empty if unknown.
+        last_handshake: of WireGuard, or None.
+        last_seen: when the control server lost sight of it; None while it is online, or if unknown.
+        expired: whether its key has expired.
+
+    """
+
+    identity: Identity
+    online: bool
+    direct: str
+    relay: str
+    last_handshake: datetime | None
+    last_seen: datetime | None
+    expired: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What tailscaled says about itself.
+
+    Attributes:
+        backend_state: `Running`, `NeedsLogin`, `NeedsMachineAuth`, `Stopped`, `Starting`, `NoState`, or another.
+        version: tailscaled's long version.
+        identity: who it is; None until it has logged in.
+        has_key: whether it has a node key, also while it is not up.
+        key_expiry: when the node key expires; None if never, or unknown.
+        expired: whether it has expired already.
+        host_name: the host name that it told the control server.
+        peers: the other nodes, if they were asked for.
+
+    """
+
+    backend_state: str
+    version: str
+    identity: Identity | None
+    has_key: bool
+    key_expiry: datetime | None
+    expired: bool
+    host_name: str
+    peers: tuple[Peer, ...]
+
+
+def parse_status(text: str) -> Status:
+    """Parse the output of `tailscale status --json`; what has an unexpected shape is taken as absent.
+
+    Raises:
+        ValueError: it is no JSON object.
+
+    """
+    try:
+        status = json.loads(text)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    if not isinstance(status, dict):
+        raise ValueError("it is no JSON object")
+    self_ = _table(status.get("Self"))
+    return Status(
+        backend_state=_text(status.get("BackendState")),
+        version=_text(status.get("Version")),
+        identity=_identity(self_),
+        has_key=status.get("HaveNodeKey") is True,
+        key_expiry=_time(self_.get("KeyExpiry")),
+        expired=self_.get("Expired") is True,
+        host_name=_text(self_.get("HostName")),
+        peers=tuple(_peers(_table(status.get("Peer")))),
+    )
+
+
+def _peers(peers: Mapping[str, Any]) -> Iterator[Peer]:
+    for value in peers.values():
+        peer = _table(value)
+        identity = _identity(peer)
+        if identity is not None:
+            yield Peer(
+                identity=identity,
+                online=peer.get("Online") is True,
+                direct=_text(peer.get("CurAddr")),
+                relay=_text(peer.get("Relay")),
+                last_handshake=_time(peer.get("LastHandshake")),
+                last_seen=_time(peer.get("LastSeen")),
+                expired=peer.get("Expired") is True,
+            )
+
+
+def _identity(node: Mapping[str, Any]) -> Identity | None:
+    key = _text(node.get("PublicKey"))
+    if not _NODE_KEY.fullmatch(key) or key == _NO_KEY:
+        return None
+    listed = node.get("TailscaleIPs")
+    return Identity(
+        node_key=key,
+        node_id=_text(node.get("ID")),
+        addresses=tuple(_addresses(listed if isinstance(listed, list) else [])),
+        dns_name=_text(node.get("DNSName")).rstrip("."),
+    )
+
+
+def _addresses(listed: list[Any]) -> Iterator[str]:
+    for value in listed[:16]:
+        # A number would be taken as an address, and what follows a % may be any text.
+        if not isinstance(value, str) or "%" in value:
+            continue
+        try:
+            yield str(ipaddress.ip_address(value))
+        except ValueError:
+            continue
+
+
+def _table(value: Any) -> Mapping[str, Any]:  # noqa: ANN401  parsed JSON
+    return value if isinstance(value, dict) else {}
+
+
+def _text(value: Any) -> str:  # noqa: ANN401  parsed JSON
+    return printable(value[:255]) if isinstance(value, str) else ""
+
+
+def _time(value: Any) -> datetime | None:  # noqa: ANN401  parsed JSON
+    """Parse Go's RFC 3339 time, of which the year 1 means none."""
+    try:
+        # Go prints up to nine decimals, Python 3.11 reads any number of them.
+        moment = datetime.fromisoformat(value)
+        # In UTC, as it is shown; the first and the last day of all have no other zone.
+        moment = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return moment if moment.year > 1 else None

@@ -1,0 +1,200 @@
+"""Secrets that the user brings: where each comes from on the operator, and where it has to lie.
+
+What is in them is read when it is needed, and is in no result, no message and no argument.
+"""
+
+import os
+import stat
+from abc import ABC, abstractmethod
+from pathlib import Path, PurePosixPath
+from typing import Annotated, ClassVar, Final, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from holdfast.base.errors import ConfigError
+from holdfast.base.process import read_local
+from holdfast.base.settings import settings
+from holdfast.inventory.reference import InventoryPath
+
+TIMEOUT_S: Final = 60.0
+MIB: Final = 1024 * 1024
+# See nix/scripts/installer-restore.sh.
+INSTALLER_SECRETS: Final = "/run/holdfast/secrets"
+MAX_INSTALLER_SECRETS: Final = 64
+MAX_INSTALLER_SECRETS_BYTES: Final = MIB
+# The kernel's: the largest number says "as it is" to chown.
+MAX_ID: Final = 2**32 - 2
+
+_NAME: Final = r"[A-Za-z_][A-Za-z0-9_.-]{0,31}"
+
+
+def _absolute(path: str) -> str:
+    if not path.isprintable():
+        raise ValueError("it holds a control character")
+    parts = path.split("/")
+    if parts[0] or len(parts) < 2 or any(part in ("", ".", "..") for part in parts[1:]):
+        raise ValueError("it has to be an absolute path of a file, without `.`, `..` and empty parts")
+    return path
+
+
+def _outside_the_store(path: str) -> str:
+    if PurePosixPath(path).is_relative_to("/nix/store"):
+        raise ValueError("everybody can read the Nix store")
+    return path
+
+
+def _in_ram(path: str) -> str:
+    places = ("/tmp/", "/run/")  # noqa: S108  of the installer
+    if not path.startswith(places) or PurePosixPath(path).is_relative_to("/run/holdfast"):
+        raise ValueError("it has to be below /tmp or /run, and not in /run/holdfast")
+    return path
+
+
+def _small(owner: str) -> str:
+    if any(part.isdecimal() and int(part) > MAX_ID for part in owner.split(":")):
+        raise ValueError(f"no number of a user or group is larger than {MAX_ID}")
+    return owner
+
+
+_Argument = Annotated[str, Field(pattern=r"^[^\x00]*$", max_length=4096)]
+
+
+class Secret(BaseModel, ABC):
+    """A secret that the user brings: on the operator a file, or a command that prints it.
+
+    Attributes:
+        from_: the file on the operator, `from` in the inventory.
+        command: the command on the operator, as a list; runs without a shell, in the inventory's folder.
+
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", serialize_by_alias=True)
+
+    max_bytes: ClassVar[int]
+
+    from_: InventoryPath | None = Field(default=None, alias="from")
+    command: Annotated[tuple[_Argument, ...], Field(min_length=1, max_length=256)] | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "Secret":
+        if (self.from_ is None) == (self.command is None):
+            raise ValueError("it needs either from or command")
+        return self
+
+    @property
+    @abstractmethod
+    def place(self) -> str:
+        """Where it has to lie over there."""
+
+    def read(self) -> bytes:
+        """Return what is in it; the command gets TIMEOUT_S seconds.
+
+        Raises:
+            ConfigError: it cannot be read, is empty or too large, or the command failed or did not end in time.
+
+        """
+        try:
+            if self.command is not None:
+                return read_local(
+                    self.command, timeout_s=TIMEOUT_S, max_bytes=self.max_bytes, folder=settings().inventory.parent
+                )
+            return _content(self.from_ or Path(), self.max_bytes)
+        except ConfigError as error:
+            raise ConfigError(f"for {self.place} on the target: {error.message}", hint=error.hint) from None
+
+
+class PlacedSecret(Secret):
+    """A secret whose place the user chooses.
+
+    Attributes:
+        path: where it has to lie over there.
+
+    """
+
+    path: Annotated[str, Field(max_length=1024), AfterValidator(_absolute)]
+
+    @property
+    def place(self) -> str:
+        """Where it has to lie over there."""
+        return self.path
+
+
+class ExtraFile(PlacedSecret):
+    """A file of the new system.
+
+    Attributes:
+        owner: `USER:GROUP`, names that the new system knows, or numbers.
+        mode: its permissions, in octal.
+
+    """
+
+    max_bytes = 64 * MIB
+
+    path: Annotated[str, Field(max_length=1024), AfterValidator(_absolute), AfterValidator(_outside_the_store)]
+    owner: Annotated[
+        str, Field(pattern=rf"^({_NAME}|[0-9]{{1,10}}):({_NAME}|[0-9]{{1,10}})$"), AfterValidator(_small)
+    ] = "root:root"
+    mode: Annotated[str, Field(pattern=r"^0?[0-7]{3}$")] = "0600"
+
+    @property
+    def owner_is_known(self) -> bool:
+        """Whether the owner is the same in every system: root, or numbers."""
+        return all(part == "root" or part.isdecimal() for part in self.owner.split(":"))
+
+
+class EncryptionKey(PlacedSecret):
+    """A key file that the disko script reads in the installer."""
+
+    max_bytes = MIB
+
+    path: Annotated[str, Field(max_length=1024), AfterValidator(_absolute), AfterValidator(_in_ram)]
+
+
+class InstallerSecret(Secret):
+    """A secret for the installer's own commands before Tailscale (`beforeTailscaled` of the image).
+
+    Attributes:
+        name: of its file in INSTALLER_SECRETS.
+
+    """
+
+    max_bytes = MIB
+
+    # As plain_name in nix/scripts/installer-restore.sh.
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,63}$")]
+
+    @property
+    def place(self) -> str:
+        """Where it has to lie in the installer."""
+        return f"{INSTALLER_SECRETS}/{self.name}"
+
+
+S = TypeVar("S", bound=Secret)
+
+
+def distinct(secrets: tuple[S, ...]) -> tuple[S, ...]:
+    """Return the secrets as they are. Raises ValueError: two of them have one place."""
+    paths = [secret.place for secret in secrets]
+    for path in paths:
+        if paths.count(path) > 1:
+            raise ValueError(f"{path} is there twice")
+    return secrets
+
+
+def _content(path: Path, max_bytes: int) -> bytes:
+    """Read a regular file; anything else could make us wait for ever."""
+    try:
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            regular = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+            content = file.read(max_bytes + 1) if regular else b""
+    except OSError as error:
+        raise ConfigError(
+            f"{path} cannot be read: {error.strerror}.", hint="Correct `from` in the inventory, or the file's rights."
+        ) from None
+    if not regular:
+        raise ConfigError(f"{path} is no regular file.", hint="Name a file; what has to be computed is a `command`.")
+    if not content:
+        raise ConfigError(f"{path} is empty.", hint="Put the secret there.")
+    if len(content) > max_bytes:
+        raise ConfigError(f"{path} is larger than {max_bytes // MIB} MiB.", hint="Correct `from` in the inventory.")
+    return content

@@ -1,0 +1,238 @@
+"""The disks of a plan: those that the disko configuration names, and those that are left alone."""
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from pydantic import BaseModel, ConfigDict
+
+from holdfast.base.errors import TargetRefused, UnexpectedState
+from holdfast.facts.facts import Disk, Facts
+from holdfast.inventory.host import DiskPin, Host
+
+BY_ID: Final = "/dev/disk/by-id/"
+_BY_PATH: Final = "/dev/disk/by-path/"
+# udev's links that name a disk by a number alone; another one, with maker and serial number, says more to a person.
+_NUMBERS: Final = ("wwn-", "nvme-eui.", "nvme-nvme.", "scsi-")
+
+
+class PlannedDisk(BaseModel):
+    """A disk of the plan.
+
+    Attributes:
+        device: as the disko configuration names it; for a disk that is kept, its device file.
+        name: the kernel's name when the plan was made.
+        by_id: its link in /dev/disk/by-id, a whole path; empty if it has none.
+        stable_id: serial number or world-wide ID.
+        wwid: world-wide ID; empty if it has none.
+        size_bytes: its size.
+        model: its maker's name.
+        content: what is on it.
+        pinned: whether the inventory pins it, and by a pin that fits no other disk of the machine.
+
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    device: str
+    name: str
+    by_id: str
+    stable_id: str
+    wwid: str
+    size_bytes: int
+    model: str
+    content: str
+    pinned: bool = False
+
+    @property
+    def named_by_id(self) -> bool:
+        """Whether the configuration names the disk itself; by-path names a socket, by-label whatever has that label."""
+        return self.device.startswith(BY_ID)
+
+
+def plan_disks(
+    devices: Mapping[str, str], facts: Facts, host: Host
+) -> tuple[tuple[PlannedDisk, ...], tuple[PlannedDisk, ...]]:
+    """Find the disks that the disko configuration names, and say which are left alone.
+
+    Args:
+        devices: the disko configuration's disks: its name for each, and the device file.
+        facts: what was observed.
+        host: the host, whose pins each disk to be wiped has to match, if it has any.
+
+    Returns:
+        The disks to wipe, in the configuration's order, and all others.
+
+    Raises:
+        TargetRefused: a disk is missing, read-only, named twice, or none that the inventory pins; cannot be told from
+            another one; or a pinned disk is none of the configuration's.
+
+    """
+    wipe: dict[str, tuple[str, Disk]] = {}
+    for label, device in devices.items():
+        disk = find_disk(facts, device)
+        if disk is None:
+            raise TargetRefused(
+                f"the disk {device} of the flake's disko configuration ({label}) is not on {host.name}.",
+                hint=f"There are: {_there(facts)}. Correct the device in the flake.",
+            )
+        if disk.name in wipe:
+            raise TargetRefused(
+                f"{device} and {wipe[disk.name][0]} are the same disk of {host.name}.",
+                hint="Give each disk of the disko configuration a device of its own.",
+            )
+        _check_disk(disk, device, host)
+        if others := [other for other in _alike(device, disk, facts) if other != disk]:
+            raise TargetRefused(
+                f"{device} on {host.name} cannot be told from {others[0].path}: both are {_named(disk)}.",
+                hint="Unplug the other one, or give them serial numbers of their own if the machine is virtual.",
+            )
+        wipe[disk.name] = (device, disk)
+    for pin in host.disks:
+        if not any(_matches(pin, disk) for _, disk in wipe.values()):
+            raise TargetRefused(
+                f"no disk of the flake's disko configuration is the one that the inventory names: {_pin(pin)}.",
+                hint=f"There are: {_there(facts)}. Correct disks in the inventory, or the device in the flake.",
+            )
+    kept = [disk for disk in facts.disks if disk.name not in wipe]
+    return (
+        tuple(_planned(device, disk, pinned=_is_pinned(disk, facts, host)) for device, disk in wipe.values()),
+        tuple(_planned(disk.path, disk) for disk in kept),
+    )
+
+
+def same_disks(wipe: Iterable[PlannedDisk], facts: Facts) -> None:
+    """Find the disks of the plan again, by what their makers wrote into them; names may change from boot to boot.
+
+    Each has to be behind the device that the disko script writes to.
+
+    Raises:
+        UnexpectedState: a disk is missing, has another size, is read-only or cannot be told from another one; or its
+            device is another disk. Says which device it is now, where it is there.
+
+    """
+    for planned in wipe:
+        what = f"{_said(planned)}, which the plan would wipe as {planned.device}"
+        found = _found_again(planned, what, facts)
+        if found.readonly:
+            raise UnexpectedState(f"{what}, is read-only in the installer.", hint="Unlock it, then retry the run.")
+        there = find_disk(facts, planned.device)
+        if there != found:
+            now = f"{planned.device} is {_named(there)} there" if there else f"there is no {planned.device}"
+            raise UnexpectedState(
+                f"{what}, is {found.path} in the installer, and {now}; nothing was formatted.",
+                hint="Name the disk by /dev/disk/by-id in the flake.",
+            )
+
+
+def kept_disks(wipe: Iterable[PlannedDisk], facts: Facts) -> tuple[str, ...]:
+    """Return the device files of the disks in the installer that the plan does not wipe (after same_disks)."""
+    wiped = {disk.name for planned in wipe if (disk := find_disk(facts, planned.device))}
+    return tuple(disk.path for disk in facts.disks if disk.name not in wiped)
+
+
+def _found_again(planned: PlannedDisk, what: str, facts: Facts) -> Disk:
+    """Return the one disk that is a disk of the plan."""
+    if not planned.stable_id and not planned.wwid:
+        # Only its device and its size are known.
+        there = find_disk(facts, planned.device)
+        like = [there] if there and not there.stable_id else []
+    else:
+        like = [disk for disk in facts.disks if _same_id(planned.stable_id, planned.wwid, disk)]
+    if not like:
+        raise UnexpectedState(
+            f"{what}, is not in the installer; nothing was formatted. There are: {_there(facts)}.",
+            hint="The image may lack its driver, or the disk was taken out.",
+        )
+    sized = [disk for disk in like if disk.size_bytes == planned.size_bytes]
+    if not sized:
+        other = "larger" if like[0].size_bytes > planned.size_bytes else "smaller"
+        raise UnexpectedState(
+            f"{what}, is {other} in the installer than in the plan: {like[0].path} has {like[0].size_bytes} bytes,"
+            f" the plan says {planned.size_bytes}; nothing was formatted.",
+            hint="Find out which disk that is; a new run makes a new plan.",
+        )
+    alike = _alike(planned.device, sized[0], facts)
+    if len(alike) > 1:
+        raise UnexpectedState(
+            f"{what}, cannot be told from others in the installer: {', '.join(disk.path for disk in alike)} have the"
+            " same serial number and size; nothing was formatted.",
+            hint="Unplug the other one, then retry the run.",
+        )
+    return sized[0]
+
+
+def _same_id(stable_id: str, wwid: str, disk: Disk) -> bool:
+    """Say whether a disk has that serial number or world-wide ID; one system may see only one of the two."""
+    return (bool(stable_id) and stable_id == disk.stable_id) or (bool(wwid) and wwid == disk.wwid)
+
+
+def _alike(device: str, disk: Disk, facts: Facts) -> list[Disk]:
+    """Return the disks that nothing tells from this one, itself among them."""
+    sized = [other for other in facts.disks if other.size_bytes == disk.size_bytes]
+    if disk.stable_id:
+        return [other for other in sized if _same_id(disk.stable_id, disk.wwid, other)]
+    # Without a serial number, the socket that it sits in tells it still; the kernel's name does not.
+    return [disk] if device.startswith((BY_ID, _BY_PATH)) else [other for other in sized if not other.stable_id]
+
+
+def find_disk(facts: Facts, device: str) -> Disk | None:
+    """Return the disk behind a device file: /dev/NAME, or a link under /dev/disk."""
+    return next((disk for disk in facts.disks if device == disk.path or device in disk.links), None)
+
+
+def _check_disk(disk: Disk, device: str, host: Host) -> None:
+    if disk.readonly:
+        raise TargetRefused(
+            f"the disk {device} of {host.name} is read-only.", hint="Unlock it, or name another one in the flake."
+        )
+    if host.disks and not any(_matches(pin, disk) for pin in host.disks):
+        pinned = "; ".join(_pin(pin) for pin in host.disks)
+        raise TargetRefused(
+            f"{device} on {host.name} is {_named(disk)}, none that the inventory allows to wipe ({pinned}).",
+            hint="Correct disks in the inventory, or the device in the flake.",
+        )
+
+
+def _matches(pin: DiskPin, disk: Disk) -> bool:
+    return (
+        (pin.serial is None or pin.serial == disk.serial)
+        and (pin.by_id is None or pin.by_id in disk.by_id)
+        and (pin.size_bytes is None or pin.size_bytes == disk.size_bytes)
+    )
+
+
+def _pin(pin: DiskPin) -> str:
+    said = pin.model_dump(exclude_none=True)
+    return ", ".join(f"{key} {value}" for key, value in said.items())
+
+
+def _named(disk: Disk) -> str:
+    return f"serial {disk.serial or 'unknown'}, {disk.size_bytes} bytes{f', {disk.model}' if disk.model else ''}"
+
+
+def _there(facts: Facts) -> str:
+    return "; ".join(f"{disk.path} ({_named(disk)})" for disk in facts.disks) or "none"
+
+
+def _said(planned: PlannedDisk) -> str:
+    return f"the disk {planned.stable_id or 'without a serial number'} ({planned.size_bytes} bytes)"
+
+
+def _is_pinned(disk: Disk, facts: Facts, host: Host) -> bool:
+    return any([disk] == [other for other in facts.disks if _matches(pin, other)] for pin in host.disks)
+
+
+def _planned(device: str, disk: Disk, *, pinned: bool = False) -> PlannedDisk:
+    links = sorted(disk.by_id, key=lambda name: (name.startswith(_NUMBERS), name))
+    own = device if device.startswith(BY_ID) else ""
+    return PlannedDisk(
+        device=device,
+        name=disk.name,
+        by_id=own or (f"{BY_ID}{links[0]}" if links else ""),
+        stable_id=disk.stable_id,
+        wwid=disk.wwid,
+        size_bytes=disk.size_bytes,
+        model=disk.model,
+        content=disk.describe_content(),
+        pinned=pinned,
+    )

@@ -1,0 +1,202 @@
+"""What forbids an install: a target that cannot be installed as it is, or an image that it cannot run."""
+
+import math
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from pydantic import BaseModel, ConfigDict
+
+from holdfast.base.errors import TargetRefused, UnexpectedState
+from holdfast.facts.facts import Facts
+from holdfast.inventory.host import Host, Way
+from holdfast.plan.image import MIB, Image
+from holdfast.plan.stage import Stage, observe
+from holdfast.plan.verdict import judge
+
+
+class Machine(BaseModel):
+    """What an image has to fit.
+
+    Attributes:
+        running: whether the origin runs now; else the installer does.
+        arch: the machine's architecture.
+        memory_bytes: its memory.
+        available_bytes: memory and swap that were free.
+        upload_free_bytes: free disk space for the image.
+
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    running: bool
+    arch: str
+    memory_bytes: int
+    available_bytes: int
+    upload_free_bytes: int
+
+
+def machine_of(facts: Facts) -> Machine:
+    """Return what an image has to fit."""
+    return Machine(
+        running=observe(facts).stage is not Stage.INSTALLER,
+        arch=facts.arch,
+        memory_bytes=facts.memory_bytes,
+        available_bytes=facts.available_bytes + facts.swap_free_bytes,
+        upload_free_bytes=facts.upload_free_bytes,
+    )
+
+
+def check_target(facts: Facts, host: Host, image: Image | None, *, now: datetime | None = None) -> None:
+    """Refuse a target that cannot be installed, before anything is changed on it.
+
+    What concerns kexec is asked of the origin only; a system that Holdfast installed counts as one, since it may be
+    installed anew.
+
+    Args:
+        facts: what was observed.
+        host: the host.
+        image: the kexec image, or None if it is yet to be built (then check_image follows).
+        now: the time on the operator; by default read from its clock.
+
+    Raises:
+        TargetRefused: with one line that says what is wrong, and a hint that says what to do.
+        UnexpectedState: the target is in nobody's plan.
+
+    """
+    if observe(facts).stage is Stage.OTHER:
+        raise UnexpectedState(
+            f"{host.name} runs {observe(facts).why}.", hint="Look at the machine; reboot it if nobody else works on it."
+        )
+    if not facts.root:
+        raise TargetRefused(
+            f"the login {host.user} on {host.name} has no root.", hint="Set elevation to sudo or doas in the inventory."
+        )
+    if observe(facts).stage is Stage.INSTALLER:
+        return
+    if facts.container:
+        raise TargetRefused(
+            f"{host.name} is a container ({facts.container}): it has no kernel of its own to replace.",
+            hint="Install the machine that it runs on, or a virtual machine.",
+        )
+    _check_kexec(facts, host)
+    if host.installer_secrets and host.way is Way.STANDARD:
+        raise TargetRefused(
+            f"{host.name} has installer_secrets, and the image of the standard way takes none.",
+            hint='Choose the other way (way = "tailscale"), or remove them from the inventory.',
+        )
+    if host.way is Way.TAILSCALE:
+        _check_tailscale(facts, host, now or datetime.now(UTC))
+    elif host.keep.tailscale_state:
+        _check_keepable(facts, host, now or datetime.now(UTC))
+    if image is not None:
+        check_image(machine_of(facts), image, host)
+
+
+def check_image(origin: Machine, image: Image, host: Host) -> None:
+    """Refuse an image that this target cannot run.
+
+    Raises:
+        TargetRefused: it is for another architecture, takes no secrets though there are some, or needs more memory or
+            disk space than there is.
+
+    """
+    if arch_family(image.arch) != arch_family(origin.arch):
+        raise TargetRefused(
+            f"the image {image.path.name} is for {image.arch}, and {host.name} is {origin.arch}.",
+            hint="Name an image for that architecture (kexec in the inventory).",
+        )
+    if not origin.running:
+        return
+    if host.installer_secrets and not image.takes_secrets:
+        raise TargetRefused(
+            f"{host.name} has installer_secrets, and the image {image.path.name} takes none: it is an older one of"
+            " Holdfast, or somebody else's.",
+            hint="Build it anew with `nix build .#kexec-tailscale`, or remove them from the inventory.",
+        )
+    if origin.memory_bytes < image.needed_memory_bytes:
+        raise TargetRefused(
+            f"{host.name} has {in_mib(origin.memory_bytes)} of memory; the installer in {image.path.name} needs about "
+            f"{in_mib(image.needed_memory_bytes, up=True)}.",
+            hint="Use a smaller image, or give the machine more memory.",
+        )
+    if origin.available_bytes < image.needed_free_bytes:
+        raise TargetRefused(
+            f"{host.name} has {in_mib(origin.available_bytes)} of memory and swap free; loading {image.path.name} "
+            f"needs {in_mib(image.needed_free_bytes, up=True)}.",
+            hint="Stop services on the target, or add swap, then retry.",
+        )
+    if origin.upload_free_bytes < image.needed_disk_bytes:
+        raise TargetRefused(
+            f"{host.name} has {in_mib(origin.upload_free_bytes)} free in /var/lib; {image.path.name} needs "
+            f"{in_mib(image.needed_disk_bytes, up=True)} there.",
+            hint="Make room on the target, then retry.",
+        )
+
+
+def _check_kexec(facts: Facts, host: Host) -> None:
+    if not facts.kexec.supported:
+        raise TargetRefused(
+            f"the kernel of {host.name} ({facts.kernel_release}) was built without kexec.",
+            hint="Boot a kernel with CONFIG_KEXEC; those of the distributions have it.",
+        )
+    if facts.kexec.disabled:
+        raise TargetRefused(
+            f"kexec is switched off on {host.name} (kernel.kexec_load_disabled or kexec_load_limit_reboot).",
+            hint="Remove that from its sysctl configuration and reboot it: it cannot be switched on again before.",
+        )
+    if facts.kexec.locked_down:
+        raise TargetRefused(
+            f"the kernel of {host.name} is locked down ({facts.kexec.locked_down}) and starts signed kernels only.",
+            hint="Switch off Secure Boot in the machine's firmware, or lockdown= on its kernel command line.",
+        )
+
+
+def _check_tailscale(facts: Facts, host: Host, now: datetime) -> None:
+    tailscale = facts.tailscale
+    if not tailscale.installed and not tailscale.running:
+        raise TargetRefused(
+            f"there is no Tailscale on {host.name}.",
+            hint='Install it and log in there, or choose the standard way (way = "standard").',
+        )
+    if not tailscale.running:
+        raise TargetRefused(f"tailscaled does not run on {host.name}.", hint="Start it there and log in.")
+    # The state of an expired node is NeedsLogin, so this comes first.
+    _check_movable(facts, host, now)
+    if tailscale.identity is None:
+        raise TargetRefused(
+            f"{host.name} is not logged in to a tailnet (tailscaled says {tailscale.backend_state or 'nothing'}).",
+            hint='Run `tailscale up` there, or choose the standard way (way = "standard").',
+        )
+
+
+def _check_keepable(facts: Facts, host: Host, now: datetime) -> None:
+    """Refuse to lose a node in the standard way because its tailscaled happens to be down; none at all is fine."""
+    tailscale = facts.tailscale
+    there = tailscale.running or (tailscale.installed and tailscale.state_kind in ("plain", "sealed"))
+    if tailscale.identity is not None or (there and tailscale.expired):
+        _check_movable(facts, host, now)
+    elif there and tailscale.backend_state not in ("NeedsLogin", "NoState"):
+        raise TargetRefused(
+            f"{host.name} has Tailscale, but it is not up (tailscaled says {tailscale.backend_state or 'nothing'}):"
+            " which node it is, and that its state keeps it, cannot be seen.",
+            hint="Run `tailscale up` there, or give the node up with keep.tailscale_state = false.",
+        )
+
+
+def _check_movable(facts: Facts, host: Host, now: datetime) -> None:
+    """Refuse a node that would be lost on the way."""
+    for finding in judge(facts.tailscale, host.name, host.way, now):
+        if finding.lost:
+            raise TargetRefused(f"{finding.seen}: {finding.happens}.", hint=finding.hint)
+
+
+def arch_family(arch: str) -> str:
+    """Return what kexec tells architectures apart by, of what `uname -m` says: every 32-bit x86 is one."""
+    return re.sub(r"^(i[3-6]86|x86)$", "i686", {"amd64": "x86_64", "arm64": "aarch64"}.get(arch, arch))
+
+
+def in_mib(size_bytes: int, *, up: bool = False) -> str:
+    """Return a size for people, rounded down, or up."""
+    to_integer: Callable[[float], int] = math.ceil if up else math.floor
+    return f"{to_integer(size_bytes / MIB)} MiB"

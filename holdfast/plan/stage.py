@@ -1,0 +1,64 @@
+"""Which of its systems a target runs now: observed, never remembered."""
+
+from enum import StrEnum
+from typing import NamedTuple
+
+from holdfast.base.errors import UnexpectedState
+from holdfast.facts.facts import Facts
+
+
+class Stage(StrEnum):
+    """The stages of the design."""
+
+    ORIGIN = "origin"
+    INSTALLER = "installer"
+    FINAL = "final"
+    OTHER = "other"
+
+
+class Observed(NamedTuple):
+    """A stage, and in half a sentence what it was told by."""
+
+    stage: Stage
+    why: str
+
+
+def observe(facts: Facts, toplevel: str = "") -> Observed:
+    """Say which stage the facts show.
+
+    Args:
+        facts: what the target answered.
+        toplevel: store path of the system that this run installs, once it is built. With it, any other system is
+            an origin, an older NixOS too; without it every system that Holdfast installed is final.
+
+    """
+    if facts.broken_marks:
+        return Observed(Stage.OTHER, f"a system with a mark that cannot be read ({', '.join(facts.broken_marks)})")
+    if facts.installer_mark:
+        run = facts.installer_mark.run_id or "no run"
+        return Observed(Stage.INSTALLER, f"the installer {facts.installer_mark.image_id or '?'}, started by {run}")
+    if facts.os_variant == "installer":
+        return Observed(Stage.INSTALLER, "an installer without Holdfast's mark")
+    runs = facts.booted_system or facts.os_name or facts.os_id or "an unknown system"
+    ours = bool(facts.system_mark and facts.booted_system)
+    if (facts.booted_system == toplevel) if toplevel else ours:
+        return Observed(Stage.FINAL, f"the installed system {runs}")
+    return Observed(Stage.ORIGIN, f"its own system, {runs}")
+
+
+def nothing_to_do(facts: Facts, toplevel: str, host: str) -> str:
+    """Tell a phase of the installer why it has nothing to do; an empty text if it has.
+
+    Raises:
+        UnexpectedState: neither the installer nor the final system runs.
+
+    """
+    stage, why = observe(facts, toplevel)
+    if stage is Stage.INSTALLER:
+        return ""
+    if stage is Stage.FINAL:
+        return f"{host} runs {why} already"
+    raise UnexpectedState(
+        f"{host} is not in the installer: it runs {why}, boot {facts.boot_id}.",
+        hint="The dead-man fired, or it was rebooted. Look at it, then retry the run: it goes by what it finds there.",
+    )

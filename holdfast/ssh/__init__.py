@@ -1,0 +1,1 @@
+"""An SSH client: how to talk to a machine. The only package that imports paramiko."""

@@ -1,0 +1,247 @@
+"""The SSH boundary: argv in, CommandResult out."""
+
+import shlex
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from holdfast.base.command import CommandResult
+from holdfast.base.deadline import Deadline
+from holdfast.base.errors import CommandFailed, UnexpectedState
+from holdfast.ssh.elevation import Gate
+from holdfast.ssh.endpoint import Endpoint
+from holdfast.ssh.execute import Ended, Job, execute
+from holdfast.ssh.link import Link, open_link
+from holdfast.ssh.upload import upload
+
+MAX_OUTPUT_BYTES: Final = 16 * 1024 * 1024
+
+# $1 place, $2 mode, $3 size. The size tells a whole file from one whose sender was cut off.
+_WRITE: Final = """
+set -eu
+umask 077
+[ ! -d "$1" ] || { echo "$1 is a folder" >&2; exit 1; }
+new=$(mktemp "$1.XXXXXXXX")
+trap 'rm -f "$new"' EXIT
+cat > "$new"
+[ "$(wc -c < "$new")" -eq "$3" ] || { echo "only a part of $1 arrived" >&2; exit 1; }
+chmod "$2" "$new"
+mv -f "$new" "$1"
+"""
+
+
+class Connection:
+    """A connection to a target; a context manager. Made by `connect`. For one thread at a time.
+
+    Attributes:
+        endpoint: where it leads.
+        host_key: `TYPE BASE64`, the key that answered.
+        login_key: `TYPE BASE64`, the public key that let us in; empty if it was none, or a certificate.
+
+    """
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self.endpoint = link.endpoint
+        self.host_key = str(link.host_key)
+        self.login_key = link.login_key
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the connection and the proxy that carries it."""
+        self._link.close()
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        timeout_s: float,
+        stdin: bytes | None = None,
+        on_line: Callable[[str], None] | None = None,
+        check: bool = True,
+        root: bool = True,
+        max_output_bytes: int = MAX_OUTPUT_BYTES,
+    ) -> CommandResult:
+        """Run a command on the target.
+
+        Args:
+            argv: the command; quoted here, so that no argument is read as shell. Visible in the target's
+                process list, so never a secret.
+            timeout_s: seconds until it has to be over, whether it writes or not.
+            stdin: its whole standard input; None is an empty one.
+            on_line: called with every line of both outputs, with control characters escaped.
+            check: whether another status than 0 raises.
+            root: whether to run as root, by the endpoint's elevation if the login is another.
+            max_output_bytes: what is kept of each output; of more, the last part, which then says so.
+
+        Raises:
+            CommandFailed: its status is not 0 and `check` is set.
+            DeadlinePassed, ConnectionLost, LoginRefused: see execute.execute.
+
+        """
+        ended = self._execute(
+            argv,
+            timeout_s=timeout_s,
+            stdin=iter((stdin,) if stdin else ()),
+            on_line=on_line,
+            root=root,
+            max_output_bytes=max_output_bytes,
+        )
+        result = self._result(argv, ended)
+        if check and result.exit_status:
+            raise CommandFailed(result)
+        return result
+
+    def run_script(
+        self,
+        script: str,
+        args: Sequence[str] = (),
+        *,
+        timeout_s: float,
+        on_line: Callable[[str], None] | None = None,
+        check: bool = True,
+        root: bool = True,
+        max_output_bytes: int = MAX_OUTPUT_BYTES,
+    ) -> CommandResult:
+        """Run a POSIX sh script, which travels on standard input; otherwise as `run`.
+
+        What the script starts must not read standard input, or it would eat the script's rest.
+        """
+        return self.run(
+            ["sh", "-s", "--", *args],
+            timeout_s=timeout_s,
+            stdin=script.encode(),
+            on_line=on_line,
+            check=check,
+            root=root,
+            max_output_bytes=max_output_bytes,
+        )
+
+    def read_output(self, argv: Sequence[str], *, max_bytes: int, timeout_s: float) -> bytes:
+        """Run a command as root and return its standard output, byte for byte; no error repeats any of it.
+
+        Raises:
+            UnexpectedState: there is more than `max_bytes`.
+            CommandFailed: its status is not 0.
+            DeadlinePassed, ConnectionLost, LoginRefused: see execute.execute.
+
+        """
+        ended = self._execute(
+            argv, timeout_s=timeout_s, stdin=iter(()), on_line=None, root=True, max_output_bytes=max_bytes
+        )
+        if ended.exit_status:
+            raise CommandFailed(
+                CommandResult(
+                    tuple(argv),
+                    self.endpoint.host,
+                    ended.exit_status,
+                    "",
+                    ended.stderr.text(),
+                    ended.duration_s,
+                )
+            )
+        content = ended.stdout.content()
+        if ended.stdout.dropped_bytes:
+            raise UnexpectedState(
+                f"`{_named(argv)}` on {self.endpoint.host} gave more than {max_bytes} bytes.",
+                hint="Look at it on the target: it is not what it should be.",
+            )
+        return content
+
+    def read_file(self, path: str, *, max_bytes: int, timeout_s: float) -> bytes:
+        """Return a file's content, read as root. Raises as `read_output` does."""
+        # By redirection: no path can be taken for an option. One byte more tells a file that is too long.
+        script = 'exec head -c "$1" < "$2"'
+        argv = ["sh", "-c", script, "sh", str(max_bytes + 1), path]
+        return self.read_output(argv, max_bytes=max_bytes, timeout_s=timeout_s)
+
+    def write_file(self, path: str, data: bytes, *, mode: int, timeout_s: float) -> None:
+        """Write a file as root: content on standard input, readable by nobody else until whole, then renamed.
+
+        Args:
+            path: an absolute path in a folder that exists.
+            data: the content; may be secret.
+            mode: permissions, as 0o600.
+            timeout_s: seconds until it has to be there.
+
+        Raises:
+            CommandFailed: it could not be written, or not all of it arrived.
+            DeadlinePassed, ConnectionLost, LoginRefused: see execute.execute.
+
+        """
+        argv = ["sh", "-c", _WRITE, "write", path, f"{mode:o}", str(len(data))]
+        self.run(argv, timeout_s=timeout_s, stdin=data)
+
+    def upload(
+        self,
+        local: Path,
+        remote: str,
+        *,
+        timeout_s: float,
+        on_progress: Callable[[int, int], None] | None = None,
+    ) -> None:
+        """Bring a file to the target. See upload.upload."""
+        upload(self, local, remote, deadline=Deadline.after(timeout_s), on_progress=on_progress)
+
+    def stream(self, argv: Sequence[str], pieces: Iterable[bytes], *, timeout_s: float) -> CommandResult:
+        """Run a command as root that reads a long standard input, given in pieces; as `run` otherwise."""
+        ended = self._execute(
+            argv,
+            timeout_s=timeout_s,
+            stdin=iter(pieces),
+            on_line=None,
+            root=True,
+            max_output_bytes=MAX_OUTPUT_BYTES,
+        )
+        result = self._result(argv, ended)
+        if result.exit_status:
+            raise CommandFailed(result)
+        return result
+
+    def _execute(
+        self,
+        argv: Sequence[str],
+        *,
+        timeout_s: float,
+        stdin: Iterator[bytes],
+        on_line: Callable[[str], None] | None,
+        root: bool,
+        max_output_bytes: int,
+    ) -> Ended:
+        gate = Gate(self.endpoint, root=root)
+        job = Job(command=shlex.join(gate.command(argv)), name=_named(argv), stdin=stdin, gate=gate)
+        return execute(
+            self._link,
+            job,
+            deadline=Deadline.after(timeout_s),
+            on_line=on_line,
+            max_output_bytes=max_output_bytes,
+        )
+
+    def _result(self, argv: Sequence[str], ended: Ended) -> CommandResult:
+        return CommandResult(
+            argv=tuple(argv),
+            host=self.endpoint.host,
+            exit_status=ended.exit_status,
+            stdout=ended.stdout.text(),
+            stderr=ended.stderr.text(),
+            duration_s=ended.duration_s,
+        )
+
+
+def _named(argv: Sequence[str]) -> str:
+    """Return the command for a message of one line."""
+    return " ".join(shlex.join(argv).split())[:120]
+
+
+def connect(endpoint: Endpoint, *, timeout_s: float) -> Connection:
+    """Connect, verify the host key and log in within `timeout_s` seconds. Raises as link.open_link."""
+    return Connection(open_link(endpoint, Deadline.after(timeout_s)))

@@ -1,0 +1,218 @@
+"""Which SSH host keys to believe, and where that is written.
+
+The order is fixed: the user's known_hosts, else the key pinned in the inventory, else the key that
+Holdfast pinned on first use. The first of them that knows the target decides; a different key is refused.
+The file format is that of sshd(8), "SSH_KNOWN_HOSTS FILE FORMAT".
+"""
+
+import base64
+import fcntl
+import fnmatch
+import hashlib
+import hmac
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from holdfast.base.errors import ConfigError, NotTrusted
+from holdfast.ssh.endpoint import Endpoint
+
+
+@dataclass(frozen=True, slots=True)
+class HostKey:
+    """A public host key.
+
+    Attributes:
+        kind: its type, as `ssh-ed25519`.
+        blob: its public part, in base64.
+
+    """
+
+    kind: str
+    blob: str
+
+    @classmethod
+    def parse(cls, text: str) -> "HostKey | None":
+        """Read `TYPE BASE64`; None if the text is something else."""
+        fields = text.split()
+        if len(fields) < 2:
+            return None
+        try:
+            raw = base64.b64decode(fields[1], validate=True)
+            name = fields[0].encode("ascii")
+        except ValueError:  # also for text that is not ASCII, which is no binascii.Error
+            return None
+        # The blob repeats the type, behind four bytes that hold its length (RFC 4253, section 6.6).
+        if raw[: 4 + len(name)] != len(name).to_bytes(4, "big") + name:
+            return None
+        return cls(kind=fields[0], blob=fields[1])
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.blob}"
+
+    def shown(self) -> str:
+        """Return type and fingerprint, the latter as `ssh-keygen -l` prints it."""
+        digest = hashlib.sha256(base64.b64decode(self.blob)).digest()
+        return f"{self.kind} SHA256:{base64.b64encode(digest).decode().rstrip('=')}"
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """A key that a file or the inventory promises.
+
+    Attributes:
+        key: the key.
+        where: file and line, or the inventory.
+        revoked: the line says that this key must never be accepted.
+
+    """
+
+    key: HostKey
+    where: str
+    revoked: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """What is known about one target's host key.
+
+    Attributes:
+        expected: the keys of the first source that knows the target; empty if none does.
+        revoked: keys that are refused whatever else is known.
+
+    """
+
+    expected: tuple[Expected, ...]
+    revoked: tuple[Expected, ...]
+
+    def kinds(self) -> tuple[str, ...]:
+        """Types of the expected keys: what to ask the server for first."""
+        return tuple(dict.fromkeys(item.key.kind for item in self.expected))
+
+
+def trust_of(endpoint: Endpoint) -> Trust:
+    """Look the target up in all places, in their order.
+
+    Raises:
+        ConfigError: the key pinned in the inventory is none, or a file cannot be read.
+
+    """
+    wanted = [endpoint.host_key_alias] if endpoint.host_key_alias else _names(endpoint)
+    users = [item for file in endpoint.known_hosts for item in _look_up(file, wanted)]
+    revoked = tuple(item for item in users if item.revoked)
+    believed = tuple(item for item in users if not item.revoked)
+    if not believed and endpoint.pinned_key is not None:
+        key = HostKey.parse(endpoint.pinned_key)
+        if key is None:
+            raise ConfigError(
+                f"{endpoint.host}: the inventory's host_key is no key: {endpoint.pinned_key[:60]!r}.",
+                hint="Write `TYPE BASE64`, as in /etc/ssh/ssh_host_ed25519_key.pub on the target.",
+            )
+        believed = (Expected(key, "the inventory"),)
+    if not believed:
+        believed = tuple(_look_up(endpoint.pins, [endpoint.host]))
+    return Trust(expected=believed, revoked=revoked)
+
+
+def check(endpoint: Endpoint, trust: Trust, seen: HostKey) -> None:
+    """Accept the key that answered, or say why not. Pins it if the endpoint allows first use.
+
+    Raises:
+        NotTrusted: the key is revoked, is another than expected, or is unknown and may not be pinned.
+
+    """
+    for item in trust.revoked:
+        if item.key == seen:
+            raise NotTrusted(
+                f"{endpoint} answered with the host key {seen.shown()}, which {item.where} revokes.",
+                hint="Whoever revoked it knows why. Do not go on before you do.",
+            )
+    if any(item.key == seen for item in trust.expected):
+        return
+    if trust.expected:
+        wanted = "; ".join(f"{item.key.shown()} ({item.where})" for item in trust.expected)
+        raise NotTrusted(
+            f"{endpoint} answered with the host key {seen.shown()}, expected was {wanted}.",
+            hint="Find out why the key changed. If the new one is right, correct what expects the other.",
+        )
+    if not endpoint.allow_first_use:
+        raise NotTrusted(
+            f"{endpoint} answered with the host key {seen.shown()}, which nothing vouches for.",
+            hint=f'Compare it on the target, then set in the inventory: host_key = "{seen}"',
+        )
+    _pin(endpoint, seen)
+
+
+def _names(endpoint: Endpoint) -> list[str]:
+    # As OpenSSH does: with another port the bare name counts only if the one with the port is unknown.
+    address = endpoint.address.lower()
+    return [address] if endpoint.port == 22 else [f"[{address}]:{endpoint.port}", address]
+
+
+def _look_up(file: Path, names: Sequence[str]) -> list[Expected]:
+    try:
+        lines = file.read_text(encoding="utf-8", errors="replace").split("\n")
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise ConfigError(f"Cannot read {file}: {error.strerror}.", hint="Correct its permissions.") from error
+    found: list[Expected] = []
+    for name in names:
+        found += [item for item in _matching(lines, name, file) if item.revoked or not _believed(found)]
+    return found
+
+
+def _believed(items: Iterable[Expected]) -> bool:
+    return any(not item.revoked for item in items)
+
+
+def _matching(lines: Sequence[str], name: str, file: Path) -> list[Expected]:
+    found = []
+    for number, line in enumerate(lines, 1):
+        fields = line.split()
+        marker = fields.pop(0) if fields and fields[0].startswith("@") else ""
+        # Certificates of a CA (@cert-authority) are not spoken here: such a line vouches for nothing.
+        if marker not in ("", "@revoked") or len(fields) < 3 or fields[0].startswith("#"):
+            continue
+        key = HostKey.parse(" ".join(fields[1:3]))
+        if key is not None and _matches(fields[0], name):
+            found.append(Expected(key, f"{file} line {number}", revoked=bool(marker)))
+    return found
+
+
+def _matches(patterns: str, name: str) -> bool:
+    if patterns.startswith("|"):
+        return _is_hash_of(patterns, name)
+    hit = False
+    for pattern in patterns.lower().split(","):
+        # `[` has no meaning in these patterns, only `*` and `?` do.
+        glob = pattern.removeprefix("!").replace("[", "[[]")
+        if fnmatch.fnmatchcase(name.lower(), glob):
+            if pattern.startswith("!"):
+                return False
+            hit = True
+    return hit
+
+
+def _is_hash_of(hashed: str, name: str) -> bool:
+    parts = hashed.split("|")
+    if len(parts) != 4 or parts[1] != "1":
+        return False
+    try:
+        salt, expected = base64.b64decode(parts[2]), base64.b64decode(parts[3])
+    except ValueError:
+        return False
+    return hmac.compare_digest(hmac.digest(salt, name.lower().encode(), "sha1"), expected)
+
+
+def _pin(endpoint: Endpoint, seen: HostKey) -> None:
+    endpoint.pins.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with os.fdopen(os.open(endpoint.pins, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600), "a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        # Another run may have pinned in the meantime; what it saw then binds this one too.
+        known = _look_up(endpoint.pins, [endpoint.host])
+        if not known:
+            file.write(f"{endpoint.host} {seen}\n")
+            return
+    check(endpoint, Trust(tuple(known), ()), seen)

@@ -1,0 +1,78 @@
+"""Carries what makes the machine itself into the new root: Tailscale state, host keys, the user's files."""
+
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+from holdfast.base.settings import script, settings
+from holdfast.base.text import LONGEST_LINE, printable
+from holdfast.facts.facts import Facts
+from holdfast.facts.identity import Identity
+from holdfast.inventory.host import Host, Way
+from holdfast.plan.plan import Plan, has_live_state
+from holdfast.plan.results import Built, Preserved
+from holdfast.ssh.connection import Connection
+from holdfast.tailnet.giving_back import state_to_give_back
+from holdfast.target.extra_files import put_extra_files
+from holdfast.target.mounting import ROOT
+from holdfast.target.secrets import put_file
+from holdfast.target.state import put_state
+
+TIMEOUT_S: Final = 120
+
+
+class Carried(NamedTuple):
+    """What was carried, in short words, and who the new root's Tailscale state is."""
+
+    what: tuple[str, ...]
+    identity: Identity | None
+
+
+def carry_over(
+    target: Connection,
+    host: Host,
+    plan: Plan,
+    built: Built,
+    preserved: Preserved,
+    facts: Facts,
+    *,
+    names_known: bool,
+    on_line: Callable[[str], None],
+) -> Carried:
+    """Put the installer's live state, the SSH host keys and the extra files in the new root; can be repeated.
+
+    The installer of the standard way has no state: then the vault gives what `preserve` put there. `names_known` says
+    whether the new system has run there, which makes the users that files may belong to.
+
+    Raises:
+        CommandFailed: there is no live state to carry, or see put_file.
+        ConfigError, TargetRefused, NotTrusted: the vault does not give this node's state (see state_to_give_back).
+        ConfigError: a file that the user brings cannot be read, or nobody knows its owner.
+
+    """
+    from_vault = host.way is Way.STANDARD and not has_live_state(facts)
+    archive = state_to_give_back(host, plan, preserved.vault_entry, settings()) if from_vault else None
+    wanted = _wanted(host, live_state=plan.carries_state and not from_vault)
+    done = target.run_script(
+        script("carry-over.sh"), ["--system", built.toplevel, ROOT, *wanted], timeout_s=TIMEOUT_S, on_line=on_line
+    )
+    what = [printable(word) for word in done.stdout[:LONGEST_LINE].split()]
+    if archive:
+        put_state(target, archive, ROOT, built.toplevel, timeout_s=TIMEOUT_S)
+        what.append("tailscale-state of the vault")
+    if host.extra_files:
+        count = put_extra_files(target, host.extra_files, ROOT, timeout_s=host.deadlines.upload_s)
+        what.append(f"{count} extra files")
+    for file in host.files:
+        put_file(target, file, ROOT, names_known=names_known, timeout_s=host.deadlines.upload_s)
+        what.append(file.path)
+    return Carried(tuple(what), plan.origin.identity if archive else facts.identity)
+
+
+def _wanted(host: Host, *, live_state: bool) -> list[str]:
+    """Return the words for carry-over.sh."""
+    wanted = ["host-keys"]
+    if live_state:
+        wanted.append("tailscale-state")
+    if host.keep.machine_id:
+        wanted.append("machine-id")
+    return wanted

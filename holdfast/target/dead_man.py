@@ -1,0 +1,36 @@
+"""The installer's dead-man: a timer that reboots into the untouched origin if nobody comes."""
+
+import time
+from typing import Final
+
+from holdfast.ssh.connection import Connection
+
+TIMER: Final = "holdfast-deadman.timer"
+TIMEOUT_S: Final = 30
+
+
+def feed(target: Connection) -> bool:
+    """Start the timer anew, if the installer has one and it is armed, and say whether it did."""
+    armed = target.run(["systemctl", "is-active", "--quiet", TIMER], timeout_s=TIMEOUT_S, check=False)
+    if armed.exit_status == 0:
+        target.run(["systemctl", "restart", TIMER], timeout_s=TIMEOUT_S)
+    return armed.exit_status == 0
+
+
+def disarm(target: Connection) -> None:
+    """Stop the timer: from now on the origin is no place to go back to.
+
+    Raises:
+        CommandFailed: it is there and did not stop, so formatting must not begin.
+
+    """
+    known = target.run(["systemctl", "cat", TIMER], timeout_s=TIMEOUT_S, check=False)
+    if known.exit_status == 0:
+        target.run(["systemctl", "stop", TIMER], timeout_s=TIMEOUT_S)
+
+
+def on_clock(at: float) -> str:
+    """Return a moment, in seconds since 1970, on the operator's clock; with its date if that is not today's."""
+    moment = time.localtime(at)
+    today = moment[:3] == time.localtime()[:3]
+    return time.strftime("%H:%M:%S" if today else "%Y-%m-%d %H:%M:%S", moment)

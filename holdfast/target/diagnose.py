@@ -1,0 +1,252 @@
+"""Why a host does not come back: what the operator's tailscaled, and its other addresses, say while a phase waits."""
+
+import contextlib
+import ipaddress
+import re
+import shlex
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from time import monotonic
+from typing import Final, TypeVar
+
+from holdfast.base.deadline import Deadline
+from holdfast.base.errors import ConnectionLost, HoldfastError, LoginRefused, NotTrusted, Unreachable
+from holdfast.base.settings import settings
+from holdfast.base.text import printable
+from holdfast.base.waiting import NotYet
+from holdfast.facts.facts import Facts, InstallerMark
+from holdfast.facts.identity import Identity, is_of_tailnet
+from holdfast.inventory.host import Host, parse_local
+from holdfast.ssh.connection import Connection, connect
+from holdfast.ssh.resolve import endpoint_beside
+from holdfast.tailnet.operator import View, view_of
+from tasks.run.lines import Lines
+
+T = TypeVar("T")
+
+# A machine that comes back as it should is there before the first look, or soon after.
+FIRST_S: Final = 30
+EVERY_S: Final = 60
+# To connect: to the address that the user named, and to one that was only seen.
+LOCAL_S: Final = 10
+SEEN_S: Final = 5
+MOST_ADDRESSES: Final = 4
+# For all that is asked of an address that answers, and for one command of it.
+COLLECT_S: Final = 25
+COMMAND_S: Final = 8
+MAX_BYTES: Final = 4096
+MAX_LINES: Final = 40
+LONGEST: Final = 300
+
+_STATUS: Final = ("systemctl", "status", "tailscaled", "--no-pager", "--full", "-n", "5")
+_MARK: Final = ("cat", "/run/holdfast/installer.json")
+# As in facts.sh: the first of the two that is there.
+_SYSTEM: Final = ("readlink", "/run/booted-system", "/run/current-system")
+# Without the other nodes of the tailnet, which are nobody's business in a log.
+_TAILNET: Final = ("tailscale", "status", "--peers=false")
+_JOURNAL: Final = ("journalctl", "-b", "-u", "tailscaled", "-n", "20", "--no-pager")
+_ASKED: Final = (_STATUS, _JOURNAL, _MARK, _TAILNET, _SYSTEM)
+
+# RFC 1918 and RFC 4193.
+_PRIVATE: Final = tuple(
+    ipaddress.ip_network(text) for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")
+)
+# Bridges to containers and virtual machines: the operator may have the same address on one of its own.
+_INNER: Final = re.compile(r"(docker|br-|veth|virbr|cni|lxcbr|podman)")
+# An auth key; a link that lets whoever opens it take the machine into a tailnet of theirs; a private key.
+_SECRET: Final = re.compile(
+    r"(tskey-|privkey:|https?://\S+?/(?:a|register)/|auth-?key[\"']?[=:\s]+[\"']?)[^\s\"']+", re.IGNORECASE
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What another address of the host had to say.
+
+    Attributes:
+        where: the address, with its port if that is not 22.
+        says: in half a sentence.
+        trusted: whether the right host key answered.
+        system: store path of the system that runs there; empty if unknown, or none of NixOS.
+        block: what was read there, line by line, for the log.
+
+    """
+
+    where: str
+    says: str
+    trusted: bool = False
+    system: str = ""
+    block: tuple[str, ...] = ()
+
+
+class Diagnosis:
+    """Looks, while a phase waits for a host, at what can be known without reaching it; changes nothing there.
+
+    Args:
+        host: the host.
+        identity: the node that is waited for; None if none is.
+        addresses: what its network interfaces had at the preflight, as in the facts.
+        say: takes a line for the run.
+        lines: opens what takes a command's output to the run's log.
+
+    """
+
+    def __init__(
+        self,
+        host: Host,
+        identity: Identity | None,
+        *,
+        addresses: Iterable[str] = (),
+        say: Callable[[str], None],
+        lines: Callable[[], AbstractContextManager[Lines]],
+    ) -> None:
+        self._host = host
+        self._identity = identity
+        self._say = say
+        self._lines = lines
+        self._next_at = monotonic() + FIRST_S
+        self._seen = list(addresses)
+        self._view: View | None = None
+        self._blocks: dict[str, tuple[str, ...]] = {}
+        self._said: object = None
+        self.answers: tuple[Answer, ...] = ()
+
+    def saw(self, facts: Facts) -> None:
+        """Note the addresses that the host has; the newest come first."""
+        self._seen = [*facts.network.addresses, *self._seen]
+
+    def watch(self, probe: Callable[[], T]) -> Callable[[], T]:
+        """Return the probe with a look after a failure of it, at first after FIRST_S and then every EVERY_S seconds."""
+
+        def watched() -> T:
+            try:
+                return probe()
+            except (NotYet, Unreachable):
+                if monotonic() >= self._next_at:
+                    self.look()
+                    self._next_at = monotonic() + EVERY_S
+                raise
+
+        return watched
+
+    def look(self) -> None:
+        """Ask the operator's tailscaled and the other addresses; say what is new."""
+        self._view = view_of(self._identity) if self._identity else None
+        if self._host.local:
+            self.answers = (_ask(self._host, *parse_local(self._host.local), timeout_s=LOCAL_S),)
+        else:
+            found = worth_trying(self._seen, self._host.target)
+            self.answers = tuple(_ask(self._host, address, 22, timeout_s=SEEN_S) for address in found)
+        # Equal as long as nothing happens: the ages that the summary tells are no news.
+        now = (self._view, [(answer.where, answer.says) for answer in self.answers])
+        if now != self._said:
+            self._said = now
+            self._say(self.summary())
+        for answer in self.answers:
+            if answer.block and answer.block != self._blocks.get(answer.where):
+                self._blocks[answer.where] = answer.block
+                with self._lines() as output:
+                    for line in answer.block:
+                        output.add(line)
+
+    def summary(self) -> str:
+        """Return what the last look saw, in one line."""
+        parts = [f"Over the tailnet, as the operator sees it: {self._view.describe()}."] if self._view else []
+        parts += [f"At {answer.where}: {answer.says}." for answer in self.answers]
+        if not self.answers:
+            parts.append("No other address of it is known (`local` in the inventory names one).")
+        return " ".join(parts)
+
+    def answers_at(self, system: str = "") -> str:
+        """Return the first address where the right host key answers, at the last look; empty if none does.
+
+        Args:
+            system: store path of the system that has to run there; empty for any.
+
+        """
+        found = (answer for answer in self.answers if answer.trusted and (not system or answer.system == system))
+        return next((answer.where for answer in found), "")
+
+    def hint(self) -> str:
+        """Return what the user can do about what the last look saw; empty if it tells nothing."""
+        if where := self.answers_at():
+            return f"Log in at {where}; what its tailscaled says is in the run's log."
+        if self._view and self._view.peer is None:
+            return "See that this operator is on the tailnet, and knows the machine: `tailscale status`."
+        return ""
+
+
+def worth_trying(seen: Iterable[str], target: str) -> tuple[str, ...]:
+    """Return which of a host's own addresses are asked: private ones, never Tailscale's, at most MOST_ADDRESSES.
+
+    Args:
+        seen: `INTERFACE ADDRESS/PREFIX`, as in the facts.
+        target: the address that is tried anyway.
+
+    """
+    found: dict[str, None] = {}
+    for line in seen:
+        interface, _, rest = line.partition(" ")
+        with contextlib.suppress(ValueError):
+            address = ipaddress.ip_address(rest.partition("/")[0])
+            private = any(address in network for network in _PRIVATE) and not is_of_tailnet(address)
+            if private and not _INNER.match(interface) and str(address) != target:
+                found[str(address)] = None
+    return tuple(found)[:MOST_ADDRESSES]
+
+
+def _ask(host: Host, address: str, port: int, *, timeout_s: float) -> Answer:
+    """Ask one address; the host key is verified before anything is said to it."""
+    shown = f"[{address}]" if ":" in address else address
+    where = address if port == 22 else f"{shown}:{port}"
+    try:
+        with connect(endpoint_beside(host, settings(), address, port), timeout_s=timeout_s) as target:
+            return _read(target, where)
+    except NotTrusted as error:
+        return Answer(where, "another host key answers, so it was asked nothing", block=(error.message,))
+    except LoginRefused:
+        return Answer(where, "the right host key answers, and root is not let in", trusted=True)
+    except HoldfastError as error:
+        # The reason stands at the end: `no connection to ADDRESS within 5 s: Connection refused.`
+        return Answer(where, error.message.removesuffix(".").rpartition(": ")[2])
+
+
+def _read(target: Connection, where: str) -> Answer:
+    """Read what tells why a host is not on its tailnet."""
+    deadline = Deadline.after(COLLECT_S)
+    said: dict[tuple[str, ...], str] = {}
+    block: list[str] = []
+    for argv in _ASKED:
+        timeout_s = min(COMMAND_S, deadline.left_s())
+        block.append(f"{where}: {shlex.join(argv)}")
+        if not timeout_s:
+            block.append("  (no time was left)")
+            continue
+        try:
+            done = target.run(argv, timeout_s=timeout_s, check=False, max_output_bytes=MAX_BYTES)
+        except ConnectionLost as error:
+            block.append(f"  ({error.message})")
+            break
+        except HoldfastError as error:
+            block.append(f"  ({error.message})")
+            continue
+        said[argv] = done.stdout
+        block += [f"  {_shown(line)}" for line in (done.stdout + done.stderr).splitlines()[-MAX_LINES:]]
+    system = printable(said.get(_SYSTEM, "").partition("\n")[0])[:LONGEST]
+    system = system if system.startswith("/nix/store/") else ""
+    says = f"the right host key answers, {_what_runs(said.get(_MARK, ''), system)}"
+    if active := re.search(r"^ *Active: (\S+(?: \([^)\n]*\))?)", said.get(_STATUS, ""), re.MULTILINE):
+        says += f", tailscaled is {printable(active[1])[:80]}"
+    return Answer(where, says, trusted=True, system=system, block=tuple(block))
+
+
+def _what_runs(mark: str, system: str) -> str:
+    with contextlib.suppress(ValueError):
+        return f"the installer runs there (Tailscale state: {InstallerMark.model_validate_json(mark).state})"
+    return f"{system} runs there" if system else "no installer of ours runs there"
+
+
+def _shown(line: str) -> str:
+    """Return a line of the target for the log: short, printable, without what must not stand in a log."""
+    return _SECRET.sub(r"\1…", printable(line))[:LONGEST]

@@ -1,0 +1,57 @@
+"""Proves that disks are as they were: digests of their first and last MiB, where their partition tables are."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from holdfast.base.errors import UnexpectedState
+from holdfast.base.settings import script
+from holdfast.ssh.connection import Connection
+
+# A disk that sleeps takes some 10 s to spin up; each is read alone.
+TIMEOUT_S: Final = 300
+_LINE: Final = re.compile(r"(/dev/\S+) (?:([0-9a-f]{64} [0-9a-f]{64})|unreadable|gone)", re.ASCII)
+
+
+def take(target: Connection, disks: Sequence[str]) -> dict[str, str]:
+    """Return the digest of each disk, by its device file; an empty text for one that cannot be read, or is gone.
+
+    Args:
+        target: a connection to the installer.
+        disks: device files, as in the facts.
+
+    Raises:
+        UnexpectedState: the answer is not what nix/scripts/disk-digests.sh prints for these disks.
+
+    """
+    if not disks:
+        return {}
+    said = target.run_script(script("disk-digests.sh"), disks, timeout_s=TIMEOUT_S).stdout
+    found = {match[1]: match[2] or "" for line in said.split("\n") if (match := _LINE.fullmatch(line))}
+    if list(found) != list(disks):
+        raise UnexpectedState(
+            f"{target.endpoint.host} did not say what is on {', '.join(disk for disk in disks if disk not in found)}.",
+            hint="Does its login print something of its own? `ssh TARGET true` has to be silent.",
+        )
+    return found
+
+
+def require_same(host: str, before: Mapping[str, str], after: Mapping[str, str]) -> None:
+    """See that no disk that could be read before has changed since.
+
+    Raises:
+        UnexpectedState: one has, or cannot be read any more; names it.
+
+    """
+    changed = [disk for disk, digest in before.items() if digest and after.get(disk) and after[disk] != digest]
+    lost = [disk for disk, digest in before.items() if digest and not after.get(disk)]
+    if not changed and not lost:
+        return
+    seen = [f"{', '.join(changed)} changed"] if changed else []
+    seen += [f"{', '.join(lost)} cannot be read any more"] if lost else []
+    raise UnexpectedState(
+        f"while the disks of the plan for {host} were formatted, one that is to be kept did not stay as it was:"
+        f" {' and '.join(seen)}.",
+        hint="Look at it in the installer, and at what else the disko configuration does. Retry goes on with the"
+        " install, and formats nothing more.",
+    )

@@ -1,0 +1,126 @@
+"""Waits for the final system, on its trial and after its reboot."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Final
+
+from holdfast.base.errors import NeverCame, UnexpectedState
+from holdfast.base.waiting import NotYet, wait_for
+from holdfast.facts.facts import Facts
+from holdfast.facts.identity import require_same_node
+from holdfast.inventory.host import Host
+from holdfast.plan.plan import Plan
+from holdfast.plan.results import Built
+from holdfast.plan.stage import Stage, observe
+from holdfast.ssh.reach import is_over_local, reach
+from holdfast.target.diagnose import Diagnosis
+from holdfast.target.look import look, system_state
+from tasks.run.lines import Lines
+
+HINT: Final = "Look at its console: boot loader, network, `journalctl -u tailscaled`."
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """The final system answers.
+
+    Attributes:
+        facts: what it answered.
+        host_key: the SSH host key that answered.
+        failed: names of its failed units; not asked for on its trial.
+        over_local: whether it was reached at the inventory's `local`; never a node that is to be on the tailnet.
+
+    """
+
+    facts: Facts
+    host_key: str
+    failed: tuple[str, ...]
+    over_local: bool
+
+
+def expects_node(plan: Plan, built: Built) -> bool:
+    """Say whether the final system is to be on the tailnet, as the node of the plan."""
+    return plan.carries_state and built.tailscale
+
+
+def wait_for_final(
+    host: Host,
+    plan: Plan,
+    built: Built,
+    *,
+    left: str,
+    trial: bool,
+    deadline_s: float,
+    then: str,
+    say: Callable[[str], None],
+    lines: Callable[[], AbstractContextManager[Lines]],
+) -> Arrived:
+    """Wait until the final system answers; a node that is to be on the tailnet is proved over the tailnet only.
+
+    Args:
+        host: the host.
+        plan: its plan.
+        built: the system that was installed.
+        left: the boot id that it came from; empty if that is not known.
+        trial: whether this is its first start, or the one from its own boot loader.
+        deadline_s: seconds until it has to answer.
+        then: what happens next by itself if it does not.
+        say: takes a line for the run.
+        lines: opens what takes a command's output to the run's log.
+
+    Raises:
+        NeverCame: it did not come; says what was seen last, by whom, and where it can be reached.
+        UnexpectedState: another system came, or on its trial the installer, by the standby.
+        NotTrusted: it is another node, or another host key answers.
+
+    """
+    node = plan.origin.identity
+    node_expected = expects_node(plan, built)
+    diagnosis = Diagnosis(host, node if node_expected else None, addresses=plan.origin.addresses, say=say, lines=lines)
+
+    def probe() -> Arrived:
+        with reach(host) as target:
+            facts = look(target)
+            diagnosis.saw(facts)
+            if facts.boot_id == left:
+                raise NotYet("the system before it still answers")
+            if observe(facts).stage is Stage.INSTALLER:
+                if trial:
+                    raise UnexpectedState(
+                        f"{host.name} did not come up in {built.toplevel}: it is in the installer again, started by the"
+                        " standby on its disk, on its tailnet. Nothing is lost.",
+                        hint="Its console, or `journalctl -D /mnt/var/log/journal` there, may tell why. Correct the"
+                        " system and start a fresh run: it goes on from there, and formats nothing.",
+                    )
+                raise NotYet("the installer answers, on another boot")
+            if facts.booted_system != built.toplevel:
+                raise UnexpectedState(
+                    f"{host.name} booted {facts.booted_system or facts.os_id}, not {built.toplevel}.",
+                    hint="Look at the boot loader's entries; the new system is on the disk.",
+                )
+            if facts.on_trial and not trial:
+                raise NotYet("its trial still runs")
+            over_local = is_over_local(target, host)
+            if node_expected:
+                require_same_node(plan.host, node, facts.identity, hint="Its state is in the vault.")
+                if over_local:
+                    raise NotYet(f"the new system runs and answers at {host.local}, not over the tailnet")
+                if facts.identity is None:
+                    raise NotYet("the final system answers, its tailscaled is not up yet")
+            state, failed = ("", ()) if trial else system_state(target)
+            if state in ("initializing", "starting"):
+                raise NotYet("the final system is still starting")
+            return Arrived(facts, target.host_key, failed, over_local)
+
+    what = f"{host.name} to start its new system" if trial else f"{host.name} to boot its new system"
+    try:
+        return wait_for(what, diagnosis.watch(probe), deadline_s=deadline_s, on_change=say)
+    except NeverCame as error:
+        diagnosis.look()
+        runs_at = diagnosis.answers_at(built.toplevel)
+        runs = f" The new system runs and is reachable at {runs_at}, not at {host.target}." if runs_at else ""
+        raise NeverCame(
+            f"{error.message} {diagnosis.summary()}{runs} {then}",
+            hint=f"{diagnosis.hint() or HINT} A retry of the run waits again.",
+        ) from error

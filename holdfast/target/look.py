@@ -1,0 +1,29 @@
+"""What the target is and does now: the probe script's answer."""
+
+from typing import Final
+
+from holdfast.base.settings import script
+from holdfast.base.text import printable
+from holdfast.facts.facts import Facts, parse_facts
+from holdfast.ssh.connection import Connection
+
+PROBE_S: Final = 60
+
+
+def look(target: Connection) -> Facts:
+    """Observe the target; changes nothing there.
+
+    Raises:
+        UnexpectedState: the answer is not what the script prints.
+
+    """
+    return parse_facts(target.run_script(script("facts.sh"), timeout_s=PROBE_S).stdout, target.endpoint.host)
+
+
+def system_state(target: Connection) -> tuple[str, tuple[str, ...]]:
+    """Return what `systemctl is-system-running` says, and the names of the failed units."""
+    state = target.run(["systemctl", "is-system-running"], timeout_s=PROBE_S, check=False).stdout.strip()
+    listed = target.run(
+        ["systemctl", "list-units", "--failed", "--plain", "--no-legend", "--no-pager"], timeout_s=PROBE_S
+    )
+    return state, tuple(printable(line.split()[0])[:256] for line in listed.stdout.split("\n") if line.strip())

@@ -1,0 +1,62 @@
+"""Looks at a target and plans its install: what the phase `preflight` and `just plan` share."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from holdfast.base.settings import settings
+from holdfast.facts.facts import Facts
+from holdfast.inventory.host import Host
+from holdfast.nixcli.flake import disko_devices
+from holdfast.plan.fitness import check_target
+from holdfast.plan.image import inspect_image
+from holdfast.plan.plan import Plan, make_plan
+from holdfast.ssh.connection import Connection
+from holdfast.ssh.reach import login_of, reach
+from holdfast.tailnet.giving_back import check_giving_back
+from holdfast.target.look import look
+
+
+def plan_install(
+    host: Host,
+    *,
+    run_id: str,
+    rehearsal: bool,
+    first_use: bool,
+    check_lock: Callable[[Connection, Facts], None],
+    on_line: Callable[[str], None],
+) -> Plan:
+    """Observe the target and plan the install; changes nothing on it.
+
+    Args:
+        host: the host.
+        run_id: the run's id.
+        rehearsal: whether it is only rehearsed.
+        first_use: whether a host key that nobody knows yet is pinned.
+        check_lock: looks whether another run works on the target.
+        on_line: called with every line of Nix's output.
+
+    Raises:
+        TargetRefused: this target, as it is, cannot be installed.
+        ConfigError: the flake or the image is wrong, or what the vault keeps could not be opened again.
+        Unreachable, LoginRefused, NotTrusted: see reach.
+
+    """
+    devices = disko_devices(host, on_line=on_line)
+    # An image that is yet to be built is checked by the next phase, still before the target is touched.
+    image = inspect_image(Path(host.kexec)) if host.kexec_is_path else None
+    with reach(host, first_use=first_use) as target:
+        facts = look(target)
+        check_lock(target, facts)
+        host_key, login = target.host_key, login_of(target, host)
+    check_target(facts, host, image)
+    return make_plan(
+        run_id=run_id,
+        host=host,
+        facts=facts,
+        host_key=host_key,
+        login=login,
+        devices=devices,
+        image=image,
+        vault_identity=check_giving_back(host, facts, host_key, settings()),
+        rehearsal=rehearsal,
+    )

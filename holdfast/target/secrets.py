@@ -1,0 +1,141 @@
+"""Secrets that the user brings, on their way into the new root or into the installer's RAM."""
+
+import io
+import tarfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Final
+
+from holdfast.base.errors import CommandFailed, ConfigError, HoldfastError, Restarted
+from holdfast.base.settings import script
+from holdfast.inventory.host import Host
+from holdfast.inventory.secret import MAX_INSTALLER_SECRETS_BYTES, MIB, ExtraFile
+from holdfast.ssh.connection import Connection
+
+TIMEOUT_S: Final = 60
+UNKNOWN_OWNER: Final = 3
+
+
+def check_secrets(host: Host) -> None:
+    """Read all that the user brings, and keep nothing: so that what is locked or missing is found early.
+
+    Raises:
+        ConfigError: one of them cannot be read.
+
+    """
+    for secret in (*host.encryption_keys, *host.files):
+        secret.read()
+    installer_secrets(host)
+
+
+def installer_secrets(host: Host) -> bytes:
+    """Return the secrets for the installer as a tar of plain files, for `kexec/run`; empty if there are none.
+
+    Raises:
+        ConfigError: one of them cannot be read, or they are too large together.
+
+    """
+    if not host.installer_secrets:
+        return b""
+    packed, total = io.BytesIO(), 0
+    with tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        for secret in host.installer_secrets:
+            content = secret.read()
+            total += len(content)
+            if total > MAX_INSTALLER_SECRETS_BYTES:
+                raise ConfigError(
+                    f"the installer_secrets of {host.name} are larger than {MAX_INSTALLER_SECRETS_BYTES // MIB} MiB"
+                    " together.",
+                    hint="They are for a login; what else the installer needs belongs in its image.",
+                )
+            entry = tarfile.TarInfo(secret.name)
+            entry.size, entry.mode = len(content), 0o600
+            tar.addfile(entry, io.BytesIO(content))
+    return packed.getvalue()
+
+
+def put_file(target: Connection, file: ExtraFile, root: str, *, names_known: bool, timeout_s: float) -> None:
+    """Put a file into the new root, over what is there; its content travels on standard input.
+
+    Args:
+        target: a connection to the installer, or to the new system.
+        file: the file.
+        root: where the new root is mounted; `/` in the new system.
+        names_known: whether the new system has its users. Until then a file of a user that is not known yet is
+            root's alone (0600).
+        timeout_s: seconds until it has to be there.
+
+    Raises:
+        ConfigError: it cannot be read, or the new system does not have its owner.
+        CommandFailed: it cannot be written, or the way to it is a link.
+
+    """
+    later = () if names_known else ("--later",)
+    content = file.read()
+    try:
+        _run(target, [*later, root, file.path, file.owner, file.mode, "0755", str(len(content))], content, timeout_s)
+    except CommandFailed as error:
+        if error.result.exit_status == UNKNOWN_OWNER:
+            raise ConfigError(
+                f"{file.path} is to be {file.owner}'s, and the new system does not know that user or group.",
+                hint="Correct `owner`, or name numbers: some systems make their users only when they boot. Then retry.",
+            ) from None
+        raise _plainly(error, file.path) from None
+
+
+def give_files_their_owners(target: Connection, host: Host) -> None:
+    """Put the files whose owners are names into the system that runs and knows them. Raises as put_file."""
+    for file in host.files:
+        if not file.owner_is_known:
+            put_file(target, file, "/", names_known=True, timeout_s=host.deadlines.upload_s)
+
+
+@contextmanager
+def keys_in_ram(
+    host: Host, connect: Callable[[], AbstractContextManager[Connection]], *, on_line: Callable[[str], None]
+) -> Iterator[None]:
+    """Have the host's encryption keys in the installer's RAM while the body runs; overwritten and removed afterwards.
+
+    Args:
+        host: the host.
+        connect: opens a connection to the installer, or lends one.
+        on_line: told when they could not be removed.
+
+    Raises:
+        ConfigError: a key cannot be read.
+        CommandFailed: a key cannot be written, or its place is not in RAM.
+
+    """
+    if not host.encryption_keys:
+        yield
+        return
+    contents = {key.path: key.read() for key in host.encryption_keys}
+    try:
+        with connect() as target:
+            for path, content in contents.items():
+                try:
+                    _run(target, ["--ram", "/", path, "0:0", "0600", "0700", str(len(content))], content, TIMEOUT_S)
+                except CommandFailed as error:
+                    raise _plainly(error, path) from None
+        del contents
+        yield
+    finally:
+        try:
+            with connect() as target:
+                _run(target, ["--forget", *(key.path for key in host.encryption_keys)], None, TIMEOUT_S)
+        except Restarted:
+            pass  # with the RAM, they are gone
+        except HoldfastError as error:
+            on_line(f"the encryption keys may be in the RAM of {host.name} until it reboots: {error.message}")
+
+
+def _run(target: Connection, args: list[str], content: bytes | None, timeout_s: float) -> None:
+    target.run(["sh", "-c", script("put-file.sh"), "put-file", *args], stdin=content, timeout_s=timeout_s)
+
+
+def _plainly(error: CommandFailed, path: str) -> CommandFailed:
+    """Return the failure without the script, which is one of its arguments."""
+    said = error.result.stderr.strip().splitlines()
+    return CommandFailed(
+        error.result, message=f"{path} was not written: {said[-1] if said else error.result.summary()}"
+    )

@@ -1,1 +1,0 @@
-"""Frozen data, parsed where it comes in: hosts, facts, plans, results, settings, errors."""

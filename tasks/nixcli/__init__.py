@@ -1,1 +1,0 @@
-"""Nix on the operator: what the flake says, builds, copies."""

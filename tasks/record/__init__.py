@@ -1,1 +1,0 @@
-"""What a run leaves behind on the operator: its journal, its log and its report."""

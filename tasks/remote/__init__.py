@@ -1,1 +1,0 @@
-"""The SSH boundary: the only place that imports paramiko, and tenacity."""

@@ -1,0 +1,227 @@
+"""The report of a run, made from its journal: what was done, how long it took, and what proves it."""
+
+import platform
+import re
+import time
+from collections.abc import Iterable, Mapping
+from importlib.metadata import version
+from typing import Final, Literal
+
+from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
+
+from holdfast import __version__
+from holdfast.base.text import in_markdown
+from tasks.run.journal import Entry
+
+LONGEST: Final = 256
+LONGEST_ERROR: Final = 4000
+# Boot ids, node keys, store paths.
+_PLAIN: Final = re.compile(r"[A-Za-z0-9:/+._?=-]{1,256}")
+REHEARSAL: Final = "rehearse"
+DONE: Final = "Nothing is left to do: log in over the tailnet. The vault keeps a copy of the old state."
+REHEARSED: Final = (
+    "The machine came back as itself, and its disks are as they were, but for the image in `/var/lib/holdfast`."
+    " `install/{host}` may follow, and does not upload it again."
+)
+FAILED: Final = "Mend the cause of the error, then Retry this run in the Prefect UI: finished phases are not run again."
+NOT_REHEARSED: Final = (
+    "No disk was touched. A machine that is still in the installer goes back to its origin by itself when the time of"
+    " its dead-man is up. Mend the cause of the error, then Retry this run; if the installer was gone before the run"
+    " saw it, start a new one."
+)
+
+
+class Frozen(BaseModel):
+    """The base of the report's parts."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+class PhaseReport(Frozen):
+    """One phase over all its attempts; `seconds` is their sum."""
+
+    name: str
+    outcome: str
+    seconds: float
+    attempts: int
+
+
+class NodeIdentity(Frozen):
+    """Who the machine was on the tailnet in one stage."""
+
+    node_key: str
+    node_id: str
+    addresses: tuple[str, ...]
+
+
+class Closure(Frozen):
+    """Store paths: the system that was built, and the one that booted."""
+
+    built: str | None
+    booted: str | None
+
+
+class Away(Frozen):
+    """Seconds out of reach: from kexec to SSH over the tailnet, from the start of the trial, and from the reboot."""
+
+    kexec: float | None
+    trial: float | None
+    reboot: float | None
+
+
+class Report(Frozen):
+    """Everything about a run; seconds for times, bytes for sizes (the design's `Report`).
+
+    Attributes:
+        flow: what was to be done: `install` or `rehearse`.
+        identity: by stage; the last is `final`, or in a rehearsal `returned`, which is the origin again.
+        boot_id: likewise.
+        outside_phases_s: time inside the run but outside any phase.
+        path: how the operator reached the last system, or the installer: direct, relay or unknown.
+        peak_rss_bytes: the most memory that the flow's process used.
+
+    """
+
+    run_id: str
+    flow: str
+    host: str
+    outcome: Literal["done", "failed"]
+    error: str
+    finished_at: str
+    seconds: float
+    phases: tuple[PhaseReport, ...]
+    outside_phases_s: float
+    identity: Mapping[str, NodeIdentity | None]
+    boot_id: Mapping[str, str | None]
+    closure: Closure
+    away_s: Away
+    path: str
+    peak_rss_bytes: int
+    versions: Mapping[str, str]
+
+    def to_markdown(self) -> str:
+        """Return the report as the artifact in Prefect's UI."""
+        rows = "\n".join(
+            f"| {in_markdown(phase.name, LONGEST)} | {in_markdown(phase.outcome, LONGEST)} | {phase.seconds:.1f} "
+            f"| {phase.attempts} |"
+            for phase in self.phases
+        )
+        stages = "\n".join(
+            f"| {stage} | {_shown(self.boot_id[stage])} | {_who(self.identity[stage])} |" for stage in self.boot_id
+        )
+        return (
+            f"# {self.flow} {in_markdown(self.host, LONGEST)}: {self.outcome} after {self.seconds:.0f} s\n\n"
+            + (f"> {in_markdown(self.error, LONGEST_ERROR)}\n\n" if self.error else "")
+            + f"| phase | outcome | seconds | attempts |\n|---|---|---:|---:|\n{rows}\n\n"
+            f"| stage | boot id | identity |\n|---|---|---|\n{stages}\n\n"
+            f"- built: {_shown(self.closure.built)}\n"
+            + ("" if self.flow == REHEARSAL else f"- booted: {_shown(self.closure.booted)}\n")
+            + f"- away: {_seconds(self.away_s.kexec)} for kexec, "
+            + ("" if self.flow == REHEARSAL else f"{_seconds(self.away_s.trial)} for the trial, ")
+            + f"{_seconds(self.away_s.reboot)} for the reboot; "
+            f"path: {in_markdown(self.path, LONGEST)}\n- outside any phase: {self.outside_phases_s:.1f} s; "
+            f"memory of the flow: {self.peak_rss_bytes / 1e6:.0f} MB\n\n**Next:** {self._next()}\n"
+        )
+
+    def _next(self) -> str:
+        """Say what the user does now."""
+        if self.flow == REHEARSAL:
+            return REHEARSED.format(host=in_markdown(self.host, LONGEST)) if self.outcome == "done" else NOT_REHEARSED
+        return DONE if self.outcome == "done" else FAILED
+
+
+def _who(identity: NodeIdentity | None) -> str:
+    if identity is None:
+        return "none"
+    return f"{_shown(identity.node_key[:24])}… {in_markdown(', '.join(identity.addresses), LONGEST)}"
+
+
+def _shown(text: str | None) -> str:
+    """Return what was read on the target as code, if it is what it should be; anything else without any meaning."""
+    plain = text or "?"
+    return f"`{plain}`" if _PLAIN.fullmatch(plain) else in_markdown(plain, LONGEST)
+
+
+def _seconds(value: float | None) -> str:
+    return "not in this run" if value is None else f"{value:.1f} s"
+
+
+def assemble(run_id: str, flow: str, host: str, entries: Iterable[Entry], *, peak_rss_bytes: int) -> Report:
+    """Make the report from a journal; what a phase did not get to know stays None."""
+    all_entries = list(entries)
+    stage, last = ("returned", "go_back") if flow == REHEARSAL else ("final", "verify")
+    places = {"origin": ("preflight", "origin"), "installer": ("reconnect",), stage: (last,)}
+    runs = [entry for entry in all_entries if entry.phase == "run"]
+    attempts = [entry for entry in all_entries if entry.phase != "run"]
+    results = {entry.phase: entry.result for entry in attempts if entry.outcome == "done"}
+    total_s = sum(entry.seconds for entry in runs)
+    return Report(
+        run_id=run_id,
+        flow=flow,
+        host=host,
+        outcome=runs[-1].outcome if runs else "failed",
+        error=runs[-1].error if runs else "",
+        finished_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        seconds=round(total_s, 3),
+        phases=_phases(attempts),
+        outside_phases_s=round(total_s - sum(entry.seconds for entry in attempts), 3),
+        identity={name: _identity(_get(results, *place, "identity")) for name, place in places.items()},
+        boot_id={name: _text(_get(results, *place, "boot_id")) for name, place in places.items()},
+        closure=Closure(
+            built=_text(_get(results, "build", "toplevel")), booted=_text(_get(results, "verify", "booted"))
+        ),
+        away_s=Away(
+            kexec=_number(_get(results, "reconnect", "away_s")),
+            trial=_number(_get(results, "trial", "away_s")),
+            reboot=_number(_get(results, last, "away_s")),
+        ),
+        path=_text(_get(results, last, "path") or _get(results, "reconnect", "path")) or "unknown",
+        peak_rss_bytes=peak_rss_bytes,
+        versions={
+            "holdfast": __version__,
+            "prefect": version("prefect"),
+            "python": platform.python_version(),
+            "nix": _text(_get(results, "build", "nix_version")) or "unknown",
+            "tailscale": _text(_get(results, "preflight", "origin", "tailscale_version")) or "unknown",
+        },
+    )
+
+
+def _phases(attempts: Iterable[Entry]) -> tuple[PhaseReport, ...]:
+    by_name: dict[str, list[Entry]] = {}
+    for entry in attempts:
+        by_name.setdefault(entry.phase, []).append(entry)
+    return tuple(
+        PhaseReport(
+            name=name,
+            outcome="skipped" if _get({name: tries[-1].result}, name, "skipped") else tries[-1].outcome,
+            seconds=round(sum(entry.seconds for entry in tries), 3),
+            attempts=len(tries),
+        )
+        for name, tries in by_name.items()
+    )
+
+
+def _get(results: Mapping[str, JsonValue], *keys: str) -> JsonValue:
+    """Follow keys into nested JSON; None where it ends early."""
+    value: JsonValue = dict(results)
+    for key in keys:
+        if not isinstance(value, dict):
+            return None
+        value = value.get(key)
+    return value
+
+
+def _text(value: JsonValue) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _number(value: JsonValue) -> float | None:
+    return float(value) if isinstance(value, int | float) and abs(value) < 1e12 else None
+
+
+def _identity(value: JsonValue) -> NodeIdentity | None:
+    try:
+        return NodeIdentity.model_validate(value) if isinstance(value, dict) else None
+    except ValidationError:
+        return None

@@ -1,1 +1,0 @@
-"""The tailnet: identity, state archives, the vault, what the operator sees."""
