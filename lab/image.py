@@ -1,6 +1,6 @@
 """The lab's installer image: what nixos-images ships, assembled from Debian packages instead of NixOS.
 
-The tarball holds `kexec/run` (`nix/scripts/kexec-run.sh`), `kexec/kexec`, `kexec/ip`, `kexec/bzImage` and
+The tarball holds `kexec/run` (`nix/scripts/origin/kexec-run.sh`), `kexec/kexec`, `kexec/ip`, `kexec/bzImage` and
 `kexec/initrd`, and `kexec/lib/`: Debian's kexec and ip are not static, so the two are wrappers that start the
 real ones with their own loader and libraries, whatever the origin has. The initrd is a whole Debian 13 with
 systemd, sshd, tailscaled and Nix that runs from RAM.
@@ -25,13 +25,16 @@ DEAD_MAN_S = 900
 KERNEL_PARAMS = "console=ttyS0 panic=30 quiet net.ifnames=0 lsm=capability systemd.show_status=false"
 FILES = Path(__file__).parent / "image"
 SCRIPTS = Path(__file__).parent.parent / "nix" / "scripts"
-RUN_SCRIPT = SCRIPTS / "kexec-run.sh"
-GENERATOR = SCRIPTS / "dead-man-generator.sh"
+RUN_SCRIPT = SCRIPTS / "origin/kexec-run.sh"
+GENERATOR = SCRIPTS / "installer/dead-man-generator.sh"
 GUEST_SCRIPTS = tuple(
     SCRIPTS / f"{name}.sh"
-    for name in ("installer-restore", "restore-network", "tailscale-prefs", "carry-over", "dead-man", "standby")
+    for name in (
+        *("installer/installer-restore", "installer/restore-network", "installer/tailscale-prefs"),
+        *("installer/carry-over", "installer/dead-man", "any/standby"),
+    )
 )
-INSTALL_WRAPPER = SCRIPTS / "nixos-install.sh"
+INSTALL_WRAPPER = SCRIPTS / "installer/nixos-install.sh"
 NIXOS_INSTALL = Path(__file__).parent / "final" / "nixos-install"
 
 PACKAGES = (

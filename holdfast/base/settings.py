@@ -117,7 +117,7 @@ def script(name: str) -> str:
     """Return the text of a script that runs on the target.
 
     Args:
-        name: its file name in nix/scripts, as `facts.sh`.
+        name: its file below nix/scripts, as `any/facts.sh`.
 
     """
     return (_SCRIPTS / name).read_text(encoding="utf-8")

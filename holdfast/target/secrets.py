@@ -130,7 +130,7 @@ def keys_in_ram(
 
 
 def _run(target: Connection, args: list[str], content: bytes | None, timeout_s: float) -> None:
-    target.run(["sh", "-c", script("put-file.sh"), "put-file", *args], stdin=content, timeout_s=timeout_s)
+    target.run(["sh", "-c", script("any/put-file.sh"), "put-file", *args], stdin=content, timeout_s=timeout_s)
 
 
 def _plainly(error: CommandFailed, path: str) -> CommandFailed:

@@ -1,4 +1,4 @@
-"""The standby: the installer on the new disk, until the final system has its boot loader (nix/scripts/standby.sh).
+"""The standby: the installer on the new disk, until the final system has its boot loader (nix/scripts/any/standby.sh).
 
 It is a second chance, so nothing here raises, but for a broken link where that matters: whoever calls is told why there
 is none, and goes on.
@@ -150,7 +150,7 @@ def _why_not_armed(said: str) -> str:
 
 def _said(target: Connection, *words: str) -> str:
     """Run the script, and return the line that it ends with."""
-    done = target.run_script(script("standby.sh"), words, timeout_s=PUT_S)
+    done = target.run_script(script("any/standby.sh"), words, timeout_s=PUT_S)
     return printable((done.stdout.strip().splitlines() or ["it said nothing"])[-1])[:_SHOWN]
 
 
@@ -218,7 +218,7 @@ def _unpack(image: Path, folder: Path) -> tuple[list[Path], str]:
 
 
 def _command_line(image: Path, runner: str) -> str:
-    """Return what `kexec/run` (nix/scripts/kexec-run.sh) tells the kernel: two variables in double quotes."""
+    """Return what `kexec/run` (nix/scripts/origin/kexec-run.sh) tells the kernel: two variables in double quotes."""
     found = [re.search(rf'^{name}="(.*)"$', runner, re.MULTILINE) for name in ("init", "kernel_params")]
     values = [re.sub(r'\\([\\"$`])', r"\1", match[1]) for match in found if match]
     if len(values) != len(found):
