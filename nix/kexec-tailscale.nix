@@ -15,7 +15,7 @@
 let
   cfg = config.holdfast.installer;
   platform = pkgs.stdenv.hostPlatform;
-  scripts = ./scripts/installer;
+  scripts = ./scripts;
   sh = "${pkgs.bash}/bin/sh";
 
   imageName = "holdfast-kexec-installer-${platform.system}";
@@ -58,7 +58,7 @@ let
     executable = true;
     text = filled ./scripts/installer/nixos-install.sh {
       nixosInstall = "${config.system.build.nixos-install}/bin/nixos-install";
-      carryOver = "${scripts}/carry-over.sh";
+      carryOver = "${scripts}/installer/carry-over.sh";
     };
   };
 
@@ -348,7 +348,7 @@ in
       serviceConfig = {
         Type = "oneshot";
         RemainAfterExit = true;
-        ExecStart = "${sh} ${scripts}/tailscale-prefs.sh soften ${stateFile} ${savedPrefs}";
+        ExecStart = "${sh} ${scripts}/installer/tailscale-prefs.sh soften ${stateFile} ${savedPrefs}";
       };
     };
 

@@ -32,19 +32,6 @@ PUT_S: Final = 600
 MAX_COMMAND_LINE: Final = 2000
 _SHOWN: Final = 300
 
-# $1 folder, $2 bytes. A file system of its own: /run is a fraction of the memory, and may be too small.
-_MAKE_ROOM: Final = """
-set -eu
-mkdir -p -m 0700 "$1"
-mountpoint -q "$1" || mount -t tmpfs -o mode=0700 holdfast-standby "$1"
-mount -o "remount,size=$2" "$1"
-"""
-# $1 folder. The memory is wanted for the install.
-_GIVE_BACK: Final = """
-if mountpoint -q "$1"; then umount "$1"; fi
-rm -rf "$1"
-"""
-
 
 def wanted(host: Host) -> bool:
     """Say whether the host is to have a standby; the standard way's installer would not come back on the tailnet."""
@@ -85,7 +72,9 @@ def bring(
             if why := _too_little_memory(size, facts.available_bytes):
                 return why
             with reconnect() as target:
-                target.run(["sh", "-c", _MAKE_ROOM, "sh", FOLDER, str(size + 16 * MIB)], timeout_s=TIMEOUT_S)
+                room = script("installer/standby-make-room.sh")
+                argv = ["sh", "-c", room, "standby-make-room.sh", FOLDER, str(size + 16 * MIB)]
+                target.run(argv, timeout_s=TIMEOUT_S)
                 target.write_file(
                     f"{FOLDER}/command-line", f"{command_line}\n".encode(), mode=0o600, timeout_s=TIMEOUT_S
                 )
@@ -111,7 +100,8 @@ def arm(target: Connection, root: str) -> str:
     """
     try:
         said = _said(target, "put", root, FOLDER)
-        target.run(["sh", "-c", _GIVE_BACK, "sh", FOLDER], timeout_s=TIMEOUT_S, check=False)
+        argv = ["sh", "-c", script("installer/standby-give-back.sh"), "standby-give-back.sh", FOLDER]
+        target.run(argv, timeout_s=TIMEOUT_S, check=False)
     except HoldfastError as error:
         return error.message
     return _why_not_armed(said)

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from holdfast.base.settings import script
 from lab.toolchain import tree_command
 
 SCRIPTS = Path(__file__).parents[2] / "nix/scripts"
@@ -289,7 +290,7 @@ def test_a_folder_that_is_a_file_system_of_its_own_stays_one(installer: Installe
 def test_the_script_may_come_on_standard_input(installer: Installer) -> None:
     installer.prefs_script("soften")
     command = [*installer.shell, "-s", "--", str(installer.new_root), "tailscale-state", "machine-id"]
-    text = (SCRIPTS / "installer/carry-over.sh").read_text()
+    text = script("installer/carry-over.sh")
     done = subprocess.run(command, env=installer.env, input=text, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "tailscale-state\nmachine-id\n"), done.stderr
     assert unpacked(json.loads(installer.carried.read_text())["profile-1"]) == ORIGIN_PREFS
