@@ -9,6 +9,7 @@ import sys
 from rich.console import Console
 from rich.markdown import Markdown
 
+from deployments.terminal import TerminalLog
 from holdfast.base.errors import HoldfastError, TargetRefused
 from holdfast.base.settings import settings
 from holdfast.facts.facts import Facts
@@ -18,6 +19,7 @@ from holdfast.plan.plan import Plan
 from holdfast.plan.stage import Stage
 from holdfast.ssh.connection import Connection
 from holdfast.target import lock
+from holdfast.target.machine import Machine
 from holdfast.target.planning import plan_install
 
 WIDTH_OF_A_FILE = 160
@@ -28,12 +30,11 @@ def main(host_name: str, target: str = "", kexec: str = "") -> int:
     try:
         host = chosen_host(settings().inventory, host_name, target=target, image=kexec)
         plan = plan_install(
-            host,
+            Machine(host, TerminalLog("plan")),
             run_id="",
             rehearsal=False,
             first_use=False,
             check_lock=_tell_of_lock,
-            on_line=lambda line: print(line, file=sys.stderr),
         )
     except HoldfastError as error:
         print(f"plan: {error}", file=sys.stderr)

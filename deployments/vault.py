@@ -11,12 +11,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from deployments.terminal import TerminalLog
 from holdfast.base.errors import HoldfastError
 from holdfast.base.settings import Settings, settings
 from holdfast.base.text import printable
 from holdfast.inventory.host import chosen_host, load_inventory
-from holdfast.ssh.reach import reach
 from holdfast.tailnet.vault import Kept, Vault
+from holdfast.target.machine import Machine
 from holdfast.target.restoring import choose, restore
 
 USAGE = "usage: just vault list [HOST] | just vault restore HOST [ARCHIVE]"
@@ -79,9 +80,10 @@ def _restore(chosen: Settings, name: str, archive: str = "") -> None:
     # Whoever lost its state may be found at its own network's address only.
     host = chosen_host(chosen.inventory, name).model_copy(update={"go_on_over_local": True})
     entry = choose(Vault(chosen), name, archive)
-    _tell(f"the archive is {entry.path.name}")
-    with reach(host) as target:
-        done = restore(target, host, entry, chosen, on_line=_tell)
+    machine = Machine(host, TerminalLog("vault"))
+    machine.log.say(f"the archive is {entry.path.name}")
+    with machine.connect() as target:
+        done = restore(target, host, entry, chosen, on_line=machine.log.say)
     node = done.identity.describe()
     if done.already:
         print(f"{name} is {node} already: there is nothing to restore.")
@@ -89,10 +91,6 @@ def _restore(chosen: Settings, name: str, archive: str = "") -> None:
     print(f"{name} is {node} now. No other machine may start with this state any more.")
     if done.kept:
         print(f"What it had before is in {done.kept} there; remove it when it is not needed.")
-
-
-def _tell(line: str) -> None:
-    print(f"vault: {printable(line)}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from tasks.reboot import reboot
 from tasks.reconnect import reconnect
 from tasks.rehearsed import rehearsed
 from tasks.restore import restore
-from tasks.run.phase import reported
+from tasks.run.flow import reported
 from tasks.trial import trial
 from tasks.verify import verify
 

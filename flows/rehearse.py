@@ -12,7 +12,7 @@ from tasks.kexec import kexec
 from tasks.preflight import preflight
 from tasks.preserve import preserve
 from tasks.reconnect import reconnect
-from tasks.run.phase import reported
+from tasks.run.flow import reported
 
 
 @flow(name="rehearse", flow_run_name="rehearse {host}", validate_parameters=True)

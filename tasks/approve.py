@@ -14,10 +14,11 @@ from holdfast.plan.approval import nothing_to_approve, while_nobody_comes, why_a
 from holdfast.plan.plan import Plan
 from holdfast.plan.results import Built, Result
 from holdfast.plan.stage import Stage, observe
-from holdfast.ssh.reach import arrive
 from holdfast.target.look import look
 from holdfast.target.units import has_begun
-from tasks.run.phase import journaled, say
+from tasks.run.log import say
+from tasks.run.phase import journaled
+from tasks.run.this_run import machine_of
 
 POLL_S: Final = 2
 
@@ -42,7 +43,7 @@ def approve(host: Host, plan: Plan, built: Built) -> None:
         if not why:
             done(Result(skipped="no approval is asked for"))
             return
-        with arrive(host) as target:
+        with machine_of(host).wait_and_connect() as target:
             facts = look(target)
             begun = observe(facts).stage is Stage.INSTALLER and has_begun(target, plan.formatting(built.disko_script))
         if nothing := nothing_to_approve(plan, facts, built, begun=begun):

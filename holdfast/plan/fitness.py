@@ -3,10 +3,11 @@
 import math
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict
 
+from holdfast.base import clock
 from holdfast.base.errors import TargetRefused, UnexpectedState
 from holdfast.facts.facts import Facts
 from holdfast.inventory.host import Host, Way
@@ -86,9 +87,9 @@ def check_target(facts: Facts, host: Host, image: Image | None, *, now: datetime
             hint='Choose the other way (way = "tailscale"), or remove them from the inventory.',
         )
     if host.way is Way.TAILSCALE:
-        _check_tailscale(facts, host, now or datetime.now(UTC))
+        _check_tailscale(facts, host, now or clock.utc())
     elif host.keep.tailscale_state:
-        _check_keepable(facts, host, now or datetime.now(UTC))
+        _check_keepable(facts, host, now or clock.utc())
     if image is not None:
         check_image(machine_of(facts), image, host)
 

@@ -3,11 +3,12 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final
 
 from pydantic import BaseModel, ConfigDict
 
+from holdfast.base import clock
 from holdfast.base.text import in_markdown
 from holdfast.facts.facts import Facts
 from holdfast.facts.identity import Identity
@@ -221,7 +222,7 @@ def make_plan(
         keep=keep,
         carries_state=carries_state,
         carried=_carried(host, facts, carries_state=carries_state),
-        verdict=judge(facts.tailscale, host.name, host.way, now or datetime.now(UTC))
+        verdict=judge(facts.tailscale, host.name, host.way, now or clock.utc())
         if carries_state and facts.tailscale.running
         else (),
         image=f"{image.path.name}: {_needs(image)}" if image else "",

@@ -4,7 +4,6 @@ import contextlib
 import itertools
 import logging
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -12,6 +11,7 @@ from typing import Final
 import cryptography.exceptions
 import paramiko
 
+from holdfast.base import clock
 from holdfast.base.deadline import Deadline
 from holdfast.base.errors import ConnectionLost, DeadlinePassed, LoginRefused, Unreachable
 from holdfast.base.text import printable
@@ -86,7 +86,7 @@ class Link:
         while not self._closed.wait(0.5):
             if self._wire.silent_s() > SILENCE_S:
                 self._why_lost = f"nothing was heard for {SILENCE_S} s"
-            elif self._cut_at is None or time.monotonic() < self._cut_at:
+            elif self._cut_at is None or clock.monotonic() < self._cut_at:
                 continue
             self.transport.close()
             self._wire.close()

@@ -10,8 +10,9 @@ from typing import Final, Literal
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
 from holdfast import __version__
+from holdfast.base import clock
 from holdfast.base.text import in_markdown
-from tasks.run.journal import Entry
+from tasks.run.journal import Attempt
 
 LONGEST: Final = 256
 LONGEST_ERROR: Final = 4000
@@ -146,7 +147,7 @@ def _seconds(value: float | None) -> str:
     return "not in this run" if value is None else f"{value:.1f} s"
 
 
-def assemble(run_id: str, flow: str, host: str, entries: Iterable[Entry], *, peak_rss_bytes: int) -> Report:
+def assemble(run_id: str, flow: str, host: str, entries: Iterable[Attempt], *, peak_rss_bytes: int) -> Report:
     """Make the report from a journal; what a phase did not get to know stays None."""
     all_entries = list(entries)
     stage, last = ("returned", "go_back") if flow == REHEARSAL else ("final", "verify")
@@ -161,7 +162,7 @@ def assemble(run_id: str, flow: str, host: str, entries: Iterable[Entry], *, pea
         host=host,
         outcome=runs[-1].outcome if runs else "failed",
         error=runs[-1].error if runs else "",
-        finished_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        finished_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(clock.now())),
         seconds=round(total_s, 3),
         phases=_phases(attempts),
         outside_phases_s=round(total_s - sum(entry.seconds for entry in attempts), 3),
@@ -187,8 +188,8 @@ def assemble(run_id: str, flow: str, host: str, entries: Iterable[Entry], *, pea
     )
 
 
-def _phases(attempts: Iterable[Entry]) -> tuple[PhaseReport, ...]:
-    by_name: dict[str, list[Entry]] = {}
+def _phases(attempts: Iterable[Attempt]) -> tuple[PhaseReport, ...]:
+    by_name: dict[str, list[Attempt]] = {}
     for entry in attempts:
         by_name.setdefault(entry.phase, []).append(entry)
     return tuple(

@@ -11,7 +11,7 @@ import pytest
 from pydantic import SecretStr
 
 from holdfast.base.errors import ConfigError, DeadlinePassed, LoginRefused
-from holdfast.ssh.connection import Connection, connect
+from holdfast.ssh.connection import Connection, open_connection
 from holdfast.ssh.elevation import Gate
 from holdfast.ssh.endpoint import Elevation, Endpoint
 from tests.ssh.sshd import Sshd, gone
@@ -148,7 +148,7 @@ def fake(server: Sshd, name: str, rule: str) -> None:
 def elevated_as(endpoint: Endpoint, method: str, password: str | None) -> Connection:
     secret = SecretStr(password) if password is not None else None
     elevation = Elevation("doas" if method == "doas" else "sudo", secret)
-    return connect(dataclasses.replace(endpoint, elevation=elevation), timeout_s=T)
+    return open_connection(dataclasses.replace(endpoint, elevation=elevation), timeout_s=T)
 
 
 @pytest.mark.parametrize(
@@ -193,7 +193,7 @@ def test_password_is_needed_and_there_is_none(as_user: Endpoint, public_server: 
 def test_account_without_a_shell(as_user: Endpoint) -> None:
     subprocess.run(["usermod", "--shell", "/usr/sbin/nologin", as_user.user], check=True)
     with (
-        connect(as_user, timeout_s=T) as target,
+        open_connection(as_user, timeout_s=T) as target,
         pytest.raises(LoginRefused, match="lets us in, but runs no command"),
     ):
         target.run(["id"], timeout_s=T)

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from holdfast.base.command import CommandResult
 from holdfast.base.errors import CommandFailed, ConfigError, HoldfastError, NotTrusted, TargetRefused, UnexpectedState
-from holdfast.base.text import Lines, Tail, in_markdown, printable
+from holdfast.base.text import LineCutter, Tail, in_markdown, printable
 from holdfast.facts.facts import MAX_FACTS_BYTES, Facts, parse_facts
 from holdfast.facts.identity import parse_status
 from holdfast.inventory.host import chosen_host, load_inventory
@@ -45,8 +45,8 @@ from holdfast.tailnet.archive import MAX_EXTRA_HEADERS, check_archive
 from holdfast.tailnet.operator import View
 from holdfast.target import lock
 from holdfast.target.dead_man import on_clock
-from holdfast.target.units import Condition, parse_entries, parse_state, parse_units
-from tasks.run.journal import Entry, Journal
+from holdfast.target.units import Condition, parse_journal, parse_state, parse_units
+from tasks.run.journal import Attempt, Journal
 from tasks.run.report import assemble
 from tests.unit.cases import CASES, answer, facts, host, plan, status
 from tests.unit.test_archive import NODE, STATE, state, tar_of
@@ -322,7 +322,7 @@ class TestUnits:
         )
     )
     def test_entries(self, output: str) -> None:
-        for entry in parse_entries(output):
+        for entry in parse_journal(output):
             safe(entry.text + entry.cursor + entry.invocation)
             assert len(entry.cursor) <= 1000
 
@@ -333,15 +333,15 @@ class TestUnits:
         )
 
     def test_deep_entry_is_left_out(self) -> None:
-        assert parse_entries("[" * 100_000 + '\n{"__CURSOR": "c", "MESSAGE": "on"}')[0].text == "on"
+        assert parse_journal("[" * 100_000 + '\n{"__CURSOR": "c", "MESSAGE": "on"}')[0].text == "on"
 
     def test_cursor_that_cannot_go_back_is_no_cursor(self) -> None:
-        assert parse_entries('{"__CURSOR": "\\ud800"}\n{"__CURSOR": "a\\u0000"}\n{"__CURSOR": ""}') == []
+        assert parse_journal('{"__CURSOR": "\\ud800"}\n{"__CURSOR": "a\\u0000"}\n{"__CURSOR": ""}') == []
 
     @pytest.mark.parametrize("separator", ["\u2028", "\x85", "\x0c"])
     def test_message_with_a_separator_is_one_entry(self, separator: str) -> None:
         line = json.dumps({"__CURSOR": "c", "MESSAGE": f"a{separator}b"}, ensure_ascii=False)
-        assert [entry.text for entry in parse_entries(line)] == [printable(f"a{separator}b")]
+        assert [entry.text for entry in parse_journal(line)] == [printable(f"a{separator}b")]
 
     def test_property_cannot_forge_another(self) -> None:
         assert parse_units("Id=holdfast-x-1.service\nDescription=a\u2028Transient=yes") == []
@@ -752,13 +752,13 @@ class TestRecord:
     )
     def test_report(self, name: str, error: str, result: dict[str, Any]) -> None:
         entries = [
-            Entry.model_construct(
+            Attempt.model_construct(
                 phase=phase, outcome="done", started_at=0.0, seconds=1.0, start=1, result=result, error=""
             )
             for phase in ("preflight", "build", "reconnect", "verify")
         ]
         entries.append(
-            Entry.model_construct(
+            Attempt.model_construct(
                 phase="run", outcome="failed", started_at=0.0, seconds=1.0, start=1, result=None, error=error
             )
         )
@@ -770,13 +770,13 @@ class TestRecord:
     def test_journal(self, tmp_path: Path, rubbish: bytes, error: str) -> None:
         journal = Journal(tmp_path)
         (tmp_path / "journal.jsonl").write_bytes(rubbish)
-        entry = Entry(phase="kexec", outcome="failed", started_at=0, seconds=1, start=1, error=error)
+        entry = Attempt(phase="kexec", outcome="failed", started_at=0, seconds=1, start=1, error=error)
         journal.add(entry)
         assert list(journal.entries())[-1] == entry
 
     def test_error_of_a_report_is_no_markup(self) -> None:
         failed = CommandFailed(CommandResult(("x",), "cottage", 1, "", "<img src=http://evil/>\n[ok](http://evil)", 1))
-        entry = Entry(phase="run", outcome="failed", started_at=0, seconds=1, start=1, error=str(failed))
+        entry = Attempt(phase="run", outcome="failed", started_at=0, seconds=1, start=1, error=str(failed))
         shown = assemble("r", "install", "cottage", [entry], peak_rss_bytes=1).to_markdown()
         assert "evil" in shown
         safe_markdown(shown)
@@ -806,7 +806,7 @@ class TestText:
     @given(st.lists(st.binary(max_size=60), max_size=20))
     def test_lines(self, pieces: list[bytes]) -> None:
         got: list[str] = []
-        lines, tail = Lines(got.append), Tail(50)
+        lines, tail = LineCutter(got.append), Tail(50)
         for piece in pieces:
             lines.feed(piece)
             tail.feed(piece)
