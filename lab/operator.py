@@ -144,8 +144,11 @@ class Operator:
     def ensure_up(self) -> None:
         """Start what does not run."""
         for name, start in (("server", self.start_server), ("serve", self.start_serving)):
-            if name not in self._processes:
-                start()
+            if name in self._processes:
+                if self._processes[name][0].poll() is None:
+                    continue
+                self._end(name)  # it has ended by itself
+            start()
 
     def start_another_worker(self) -> None:
         """Serve from what is another machine but for the inventory: no results, journals, pins or vault of before."""

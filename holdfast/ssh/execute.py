@@ -19,6 +19,8 @@ from holdfast.ssh.link import Link
 PACKET_BYTES: Final = 32768
 # A child in the background may hold the output open after the command ended; nobody waits longer for it.
 LINGER_S: Final = 3
+# The statuses by which a shell says which of the kernel's 64 signals ended what it ran.
+KILLED: Final = range(129, 193)
 
 # $1 the process that a command began as. Kills its process group: third field behind the name, proc(5).
 _KILL: Final = 'read -r stat < "/proc/$1/stat"; set -- ${stat##*) }; kill -KILL "-$3"'
@@ -163,6 +165,9 @@ class _Running:
             # Only a session that was torn down has no exit status, see the wrapper in elevation.py.
             raise self._link.lost(self._job.name)
         if not self._job.gate.open:
+            if self._channel.exit_status in KILLED:
+                # sudo, or the shell: a target that goes down ends all that a login runs.
+                raise self._link.lost(self._job.name, "a signal ended it before it began")
             raise self._job.gate.refused()
 
     def _over(self) -> bool:

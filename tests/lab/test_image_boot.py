@@ -242,8 +242,9 @@ def test_dead_man_is_armed_fed_and_disarmed(guest: Guest) -> None:
 
 def test_dead_man_stays_if_another_tool_started_the_installer_and_somebody_came(guest: Guest) -> None:
     mark = "/run/holdfast/installer.json"
-    guest.said(f'cp {mark} /tmp/mark && sed -i \'s/"run_id": "run-1"/"run_id": null/\' {mark}')
+    guest.said(f"cp {mark} /tmp/mark")
     try:
+        guest.said(f'sed -i \'s/"run_id": "run-1"/"run_id": null/\' {mark}')
         guest.said("systemctl start holdfast-deadman.service")
         said = guest.said("journalctl -u holdfast-deadman.service -o cat")
         assert "holdfast-dead-man: stays in the installer: somebody logged in" in said
@@ -254,12 +255,13 @@ def test_dead_man_stays_if_another_tool_started_the_installer_and_somebody_came(
 def test_dead_man_reboots(guest: Guest) -> None:
     boot_id = "cat /proc/sys/kernel/random/boot_id"
     before = guest.said(boot_id)
-    guest.said("mkdir -p /run/systemd/system/holdfast-deadman.timer.d")
-    guest.said(
-        "printf '[Timer]\\nOnActiveSec=\\nOnActiveSec=1\\n' >/run/systemd/system/holdfast-deadman.timer.d/z.conf"
-    )
-    guest.said("systemctl daemon-reload && systemctl restart --no-block holdfast-deadman.timer")
-    guest.wait_until("the reboot", lambda: guest.answers(boot_id) not in ("", before), BOOT_S)
+    soon = "/run/systemd/system/holdfast-deadman.timer.d"
+    try:
+        guest.said(f"mkdir -p {soon} && printf '[Timer]\\nOnActiveSec=\\nOnActiveSec=1\\n' >{soon}/z.conf")
+        guest.said("systemctl daemon-reload && systemctl restart --no-block holdfast-deadman.timer")
+        guest.wait_until("the reboot", lambda: guest.answers(boot_id) not in ("", before), BOOT_S)
+    finally:
+        guest.answers(f"rm -rf {soon}; systemctl daemon-reload")  # gone already if it did reboot
 
 
 def _archive(*entries: tuple[str, bytes, str, bytes]) -> bytes:

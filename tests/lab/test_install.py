@@ -8,6 +8,7 @@ import os
 import pytest
 
 from lab.flow_runs import PHASES, ended, report_of, retry, start
+from lab.nix import closure_copies_fail
 from lab.operator import Operator
 from lab.runtime import Lab
 from tests.lab import leaks
@@ -59,10 +60,10 @@ def test_image_that_is_none_is_refused_before_anything_changes(lab: Lab, operato
 
 
 def test_install_fails_at_install_and_retry_finishes_it(lab: Lab, operator: Operator, secrets: tuple[str, ...]) -> None:
-    (lab.run_dir / "fail-closure-copy").touch()
-    run_id = start(operator)
-    with leaks.in_arguments(lab, secrets) as shown:
-        run = ended(operator, run_id)
+    with closure_copies_fail(lab.run_dir):
+        run_id = start(operator)
+        with leaks.in_arguments(lab, secrets) as shown:
+            run = ended(operator, run_id)
     assert run["state"]["type"] == "FAILED"
     failed = report_of(operator, run_id)
     assert tuple(phase["name"] for phase in failed["phases"]) == PHASES[: PHASES.index("install") + 1]
@@ -75,7 +76,6 @@ def test_install_fails_at_install_and_retry_finishes_it(lab: Lab, operator: Oper
     assert lab.ssh_local(["cat", leaks.PORTAL]) == secrets[-4]
     assert lab.ssh_local(["stat", "-c", "%u:%g %a", leaks.PORTAL]).strip() == "0:0 600"
 
-    (lab.run_dir / "fail-closure-copy").unlink()
     retry(operator, run_id)
     with leaks.in_arguments(lab, secrets) as shown_again:
         run = ended(operator, run_id)

@@ -265,8 +265,11 @@ def check_the_wrapper(operator: Operator, system: str) -> None:
     assert operator.ssh(carried) == ""
 
     saved = "/run/holdfast/prefs.json"
-    done = nixos_install(operator, system, f"cp {saved} /tmp/saved; echo broken >{saved}")
-    operator.ssh(f"cp /tmp/saved {saved}")
+    operator.ssh(f"cp {saved} /tmp/saved")
+    try:
+        done = nixos_install(operator, system, f"echo broken >{saved}")
+    finally:
+        operator.ssh(f"cp /tmp/saved {saved}")
     assert done.returncode == 1
     assert b"the origin's Tailscale preferences could not be put back" in done.stderr
     assert b"the system is installed, but without its Tailscale state" in done.stderr

@@ -22,9 +22,11 @@ def demanding(lab: Lab, operator: Operator) -> Iterator[Operator]:
     lab.start_over()
     inventory = lab.run_dir / "hosts.toml"
     plain = inventory.read_text()
-    inventory.write_text(f"{plain}rehearsal_max_age_days = 1\n")
-    yield operator
-    inventory.write_text(plain)
+    try:
+        inventory.write_text(f"{plain}rehearsal_max_age_days = 1\n")
+        yield operator
+    finally:
+        inventory.write_text(plain)
 
 
 def test_install_is_refused_without_a_rehearsal(lab: Lab, demanding: Operator) -> None:

@@ -35,14 +35,16 @@ def beginning(lab: Lab, serial: str) -> str:
 def others(lab: Lab) -> Iterator[dict[str, str]]:
     """The machine in its origin with three disks, two of them with content: their digests."""
     lab.start_over()
-    lab.plug_in_disk("THIRD0001")
-    fill = "udevadm settle --timeout=30; head -c 4M /dev/urandom >/dev/disk/by-id/virtio-{}; sync"
-    for serial in OTHERS:
-        lab.ssh_local(["sh", "-c", fill.format(serial)])
-    assert [name_of(lab, serial) for serial in (OURS, *OTHERS)] == ["/dev/vda", "/dev/vdb", "/dev/vdc"]
-    yield {serial: digest(lab, serial) for serial in OTHERS}
-    lab.power_off()
-    lab.power_on()
+    try:
+        lab.plug_in_disk("THIRD0001")
+        fill = "udevadm settle --timeout=30; head -c 4M /dev/urandom >/dev/disk/by-id/virtio-{}; sync"
+        for serial in OTHERS:
+            lab.ssh_local(["sh", "-c", fill.format(serial)])
+        assert [name_of(lab, serial) for serial in (OURS, *OTHERS)] == ["/dev/vda", "/dev/vdb", "/dev/vdc"]
+        yield {serial: digest(lab, serial) for serial in OTHERS}
+    finally:
+        lab.power_off()
+        lab.power_on()
 
 
 def until_done(operator: Operator, run_id: str, phase: str) -> None:
@@ -58,19 +60,19 @@ def until_done(operator: Operator, run_id: str, phase: str) -> None:
 def flake_with(lab: Lab, device: str) -> Iterator[None]:
     """Let the inventory name another flake, whose disko configuration names this device, and pin no disk."""
     flake = lab.run_dir / "flake-of-another-disk"
-    shutil.copytree(lab.run_dir / "flake", flake, symlinks=True)
-    (flake / "flake.nix").write_text(
-        (flake / "flake.nix").read_text().replace(f"/dev/disk/by-id/virtio-{OURS}", device)
-    )
     inventory = lab.run_dir / "hosts.toml"
     plain = inventory.read_text()
-    other = plain.replace(f"path:{lab.run_dir / 'flake'}", f"path:{flake}")
-    inventory.write_text("".join(line for line in other.splitlines(keepends=True) if not line.startswith("disks")))
     try:
+        shutil.copytree(lab.run_dir / "flake", flake, symlinks=True)
+        (flake / "flake.nix").write_text(
+            (flake / "flake.nix").read_text().replace(f"/dev/disk/by-id/virtio-{OURS}", device)
+        )
+        other = plain.replace(f"path:{lab.run_dir / 'flake'}", f"path:{flake}")
+        inventory.write_text("".join(line for line in other.splitlines(keepends=True) if not line.startswith("disks")))
         yield
     finally:
         inventory.write_text(plain)
-        shutil.rmtree(flake)
+        shutil.rmtree(flake, ignore_errors=True)
 
 
 def test_the_right_disk_is_wiped_under_another_name(lab: Lab, operator: Operator, others: dict[str, str]) -> None:

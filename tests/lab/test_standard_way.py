@@ -29,12 +29,17 @@ def standard(lab: Lab, operator: Operator) -> Iterator[Operator]:
     local = f"command: {' '.join([*lab.world.inside(), 'busybox', 'nc', '127.0.0.1', str(SSH_PORT)])}"
     # The stock image takes no secrets, and with them the way is refused.
     lines = [line for line in over_the_tailnet.splitlines(keepends=True) if not line.startswith("installer_secrets")]
-    inventory.write_text("".join(lines).replace('"tailscale-nc"', f'"{local}"'))
-    operator.stop_serving()
-    operator.overrides["HOLDFAST_STANDARD_IMAGE"] = str(stock_image())
-    operator.start_serving()
-    yield operator
-    inventory.write_text(over_the_tailnet)
+    image = str(stock_image())
+    try:
+        inventory.write_text("".join(lines).replace('"tailscale-nc"', f'"{local}"'))
+        operator.stop_serving()
+        operator.overrides["HOLDFAST_STANDARD_IMAGE"] = image
+        operator.start_serving()
+        yield operator
+    finally:
+        inventory.write_text(over_the_tailnet)
+        operator.overrides.pop("HOLDFAST_STANDARD_IMAGE", None)
+        operator.ensure_up()
 
 
 def node(lab: Lab) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from holdfast.base.errors import ConfigError, DeadlinePassed, LoginRefused
+from holdfast.base.errors import ConfigError, ConnectionLost, DeadlinePassed, LoginRefused
 from holdfast.ssh.connection import Connection, open_connection
 from holdfast.ssh.elevation import Gate
 from holdfast.ssh.endpoint import Elevation, Endpoint
@@ -186,6 +186,19 @@ def test_password_is_needed_and_there_is_none(as_user: Endpoint, public_server: 
     with (
         elevated_as(as_user, "sudo", None) as target,
         pytest.raises(LoginRefused, match=r"sudo gives no root on cottage .*: sudo: a password is required"),
+    ):
+        target.run(["id"], timeout_s=T)
+
+
+@pytest.mark.parametrize("status", [143, 137])
+def test_sudo_that_was_killed_has_refused_nothing(as_user: Endpoint, public_server: Sshd, status: int) -> None:
+    """A target that goes down ends all processes of a login, so what is left of it ends by that."""
+    program = public_server.bin / "sudo"
+    program.write_text(f"#!/bin/sh\nexit {status}\n")
+    program.chmod(0o755)
+    with (
+        elevated_as(as_user, "sudo", None) as target,
+        pytest.raises(ConnectionLost, match="broke during `id`: a signal ended it before it began"),
     ):
         target.run(["id"], timeout_s=T)
 

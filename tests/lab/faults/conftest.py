@@ -30,6 +30,8 @@ def remembered(lab: Lab) -> Iterator[str]:
 @pytest.fixture
 def journey(lab: Lab, operator: Operator, remembered: str, findings: Findings) -> Iterator[Journey]:
     journey = Journey(lab, operator, findings)
-    journey.begin(remembered)
-    yield journey
-    journey.end()
+    try:
+        journey.begin(remembered)
+        yield journey
+    finally:
+        journey.end()

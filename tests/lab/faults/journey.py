@@ -88,11 +88,15 @@ class Journey:
     def end(self) -> None:
         """Leave nothing behind that the next journey would stumble over, however this one ended."""
         (self.lab.run_dir / "hosts.toml").write_text(self._found)
-        if self.run_id and self._state() not in ENDED:
-            with contextlib.suppress(ProcessLookupError):
-                self.operator.signal_flow(self.run_id, signal.SIGKILL)
-        self.operator.ensure_up()
-        self.lab.ensure_up()
+        try:
+            if self.run_id and self._state() not in ENDED:
+                with contextlib.suppress(ProcessLookupError):
+                    self.operator.signal_flow(self.run_id, signal.SIGKILL)
+        finally:
+            try:
+                self.operator.ensure_up()
+            finally:
+                self.lab.ensure_up()
 
     def retry(self) -> None:
         """Press Retry."""
@@ -101,9 +105,17 @@ class Journey:
     @contextmanager
     def held(self) -> Iterator[None]:
         """Let the flow stand still while the body changes the machine, so that the flow cannot come first."""
-        self.operator.signal_flow(self.run_id, signal.SIGSTOP)
-        yield
-        self.operator.signal_flow(self.run_id, signal.SIGCONT)
+        with _and_back(
+            lambda: self.operator.signal_flow(self.run_id, signal.SIGSTOP),
+            lambda: self.operator.signal_flow(self.run_id, signal.SIGCONT),
+        ):
+            yield
+
+    @contextmanager
+    def planted(self, plant: str, mend: str) -> Iterator[None]:
+        """Let a fault be on the machine while the body runs: a script plants it, and another takes it away again."""
+        with _and_back(lambda: self.on_machine(plant), lambda: self.on_machine(mend)):
+            yield
 
     def reach(self, phase: str, deadline_s: float = 900) -> None:
         """Wait until the run is in this phase."""
@@ -164,12 +176,34 @@ class Journey:
         """Let time pass, as part of a fault."""
         time.sleep(seconds)
 
-    def expire_key(self) -> None:
-        """Let the control server expire the machine's node key."""
+    @contextmanager
+    def expired_key(self) -> Iterator[None]:
+        """Let the machine's node key be expired while the body runs; then it is extended, as an administrator can."""
+        with _and_back(self._expire_key, self._extend_key):
+            yield
+
+    @contextmanager
+    def no_control_server(self) -> Iterator[None]:
+        """Let the control server be away while the body runs."""
+        with _and_back(lambda: self.lab.world.stop("headscale"), self.lab.world.start_control):
+            yield
+
+    @contextmanager
+    def memory(self, mib: int) -> Iterator[None]:
+        """Let the machine have less memory while the body runs; its power is cut for that before and after."""
+
+        def on(**memory: int) -> None:
+            self.lab.power_off()
+            self.lab.power_on(**memory)
+            self.lab.wait_for_ssh()
+
+        with _and_back(lambda: on(memory_mib=mib), on):
+            yield
+
+    def _expire_key(self) -> None:
         self.lab.world.tailnet.headscale("nodes", "expire", "--identifier", self._control_id(), "--force")
 
-    def extend_key(self) -> None:
-        """Let the control server take the node key for valid again, as an administrator can."""
+    def _extend_key(self) -> None:
         later = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 86400))
         self.lab.world.tailnet.headscale(
             "nodes", "expire", "--identifier", self._control_id(), "--expiry", later, "--force"
@@ -226,9 +260,8 @@ class Journey:
 
     def cut(self, seconds: float) -> None:
         """Cut the machine's link for a while."""
-        self.lab.cut_link()
-        time.sleep(seconds)
-        self.lab.mend_link()
+        with _and_back(self.lab.cut_link, self.lab.mend_link):
+            time.sleep(seconds)
 
     def some_seconds(self, most: float) -> None:
         """Wait for a random time, so that a fault does not always hit the same line."""
@@ -287,6 +320,22 @@ class Journey:
 
 
 @contextmanager
+def _and_back(plant: Callable[[], object], mend: Callable[[], object]) -> Iterator[None]:
+    """Do the one before the body and the other after it, whatever happens: no fault outlives what it is for.
+
+    After an error the mending may fail too, of a machine or a process that is gone; the first error says more.
+    """
+    try:
+        plant()
+        yield
+    except BaseException:
+        with contextlib.suppress(Exception):
+            mend()
+        raise
+    mend()
+
+
+@contextmanager
 def local_way(lab: Lab) -> Iterator[str]:
     """An address of the machine outside its tailnet: a port of this machine's loopback that leads to its SSH server."""
     inside = [*lab.world.inside(), "busybox", "nc", "127.0.0.1", str(SSH_PORT)]
@@ -302,5 +351,7 @@ def local_way(lab: Lab) -> Iterator[str]:
                     subprocess.Popen(inside, stdin=link.fileno(), stdout=link.fileno(), stderr=subprocess.DEVNULL)
 
         threading.Thread(target=carry, daemon=True).start()
-        yield f"127.0.0.1:{listener.getsockname()[1]}"
-        listener.shutdown(socket.SHUT_RDWR)
+        try:
+            yield f"127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)

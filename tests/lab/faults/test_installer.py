@@ -36,17 +36,11 @@ def _image_with_a_broken_kernel(into: Path) -> Path:
 
 
 def _too_little_memory(journey: Journey) -> None:
-    lab = journey.lab
     with journey.fault("too little memory for the image (256 MiB)", "preflight") as seen:
-        lab.power_off()
-        lab.power_on(memory_mib=256)
-        lab.wait_for_ssh()
-        journey.start()
-        assert "memory" in journey.ended("FAILED").lower()
-        seen.where = journey.where()
-        lab.power_off()
-        lab.power_on()
-        lab.wait_for_ssh()
+        with journey.memory(256):
+            journey.start()
+            assert "memory" in journey.ended("FAILED").lower()
+            seen.where = journey.where()
         seen.recovery = "refused; more memory"
 
 
@@ -111,9 +105,8 @@ def _state_is_damaged(journey: Journey) -> None:
 def _key_expires(journey: Journey, local: str) -> None:
     # tailscaled makes itself a new node key when it starts with an expired one, so an extension comes too late for it.
     with journey.fault("node key expired between preflight and reconnect", "reconnect") as seen:
-        journey.expire_key()
-        assert journey.until_where(INSTALLER) == INSTALLER
-        journey.extend_key()
+        with journey.expired_key():
+            assert journey.until_where(INSTALLER) == INSTALLER
         seen.where = _back_by_the_dead_man(journey)
         journey.inventory("go_on_over_local = true\n", local=local)  # for the last fault
         journey.retry()

@@ -35,10 +35,9 @@ def _worker_is_lost(journey: Journey, phase: str) -> None:
 def _control_server_goes(journey: Journey) -> None:
     journey.reach("reconnect")
     with journey.fault("control server away for 60 s around kexec", "reconnect") as seen:
-        journey.lab.world.stop("headscale")
-        seen.where = journey.until_where(INSTALLER)
-        journey.wait(60)
-        journey.lab.world.start_control()
+        with journey.no_control_server():
+            seen.where = journey.until_where(INSTALLER)
+            journey.wait(60)
         seen.recovery = journey.go_on("reconnect")
 
 
