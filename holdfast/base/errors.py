@@ -1,5 +1,18 @@
 """Errors, one class for each thing that the user has to do next.
 
+HoldfastError
+  ConfigError         correct an input
+  TargetRefused       change the target, or what is asked for it
+  LoginRefused        give the right user, key or password
+  NotTrusted          find out first why it is not the expected machine
+  UnexpectedState     look at the target
+    Restarted         retry: it goes by what runs now
+  Unreachable         bring the link back, or wait
+    ConnectionLost    run the phase again: it joins what still runs
+    DeadlinePassed    see what was awaited, and what was seen
+      NeverCame       retry later
+  CommandFailed       read the command's last lines
+
 Every error is one line and carries a hint; where a command failed, it carries the whole result too. What an error
 quotes may come from the target or the network, so message and hint are made printable, and bounded, here.
 """

@@ -8,7 +8,7 @@ from holdfast.facts.facts import Facts
 
 
 class Stage(StrEnum):
-    """The stages of the design."""
+    """The systems that a target may be in, from its first to its last; OTHER is none of ours."""
 
     ORIGIN = "origin"
     INSTALLER = "installer"

@@ -59,7 +59,7 @@ def phase(name: str, *, retries: int = 0, settled_by: str = "") -> Callable[[Cal
     looks at the target before it acts.
 
     Args:
-        name: the phase's name in the design, the UI and the report.
+        name: the phase's name in the UI, the journal and the report.
         retries: how often Prefect repeats the phase by itself when the target was out of reach, or was rebooted.
             0 for kexec and partition.
         settled_by: a later phase. Until that is done, what this one did can be undone (an installer goes back to

@@ -71,7 +71,7 @@ class Away(Frozen):
 
 
 class Report(Frozen):
-    """Everything about a run; seconds for times, bytes for sizes (the design's `Report`).
+    """Everything about a run; seconds for times, bytes for sizes.
 
     Attributes:
         flow: what was to be done: `install` or `rehearse`.
