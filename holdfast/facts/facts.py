@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from holdfast.base.errors import UnexpectedState
+from holdfast.base.frozen import Frozen
 from holdfast.base.text import printable
 from holdfast.facts.identity import Identity, Status, parse_status
 
@@ -41,11 +42,7 @@ _MEMBERS: Final = {
 }
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Partition(_Frozen):
+class Partition(Frozen):
     """A partition, or a whole disk that has none.
 
     Attributes:
@@ -74,7 +71,7 @@ class Partition(_Frozen):
         return " ".join(word for word in words if word)
 
 
-class Disk(_Frozen):
+class Disk(Frozen):
     """A disk.
 
     Attributes:
@@ -131,7 +128,7 @@ class Disk(_Frozen):
         return "; ".join(part.describe() for part in (*own, *self.partitions)) or "empty, or unknown content"
 
 
-class Kexec(_Frozen):
+class Kexec(Frozen):
     """Whether the running kernel starts another one.
 
     Attributes:
@@ -148,7 +145,7 @@ class Kexec(_Frozen):
     secure_boot: bool | None
 
 
-class Network(_Frozen):
+class Network(Frozen):
     """How the target is connected.
 
     Attributes:
@@ -163,7 +160,7 @@ class Network(_Frozen):
     resolvers: tuple[str, ...] = ()
 
 
-class Tailscale(_Frozen):
+class Tailscale(Frozen):
     """The target's tailscaled.
 
     Attributes:
@@ -209,7 +206,7 @@ _Seconds = Annotated[float, Field(ge=0, le=1e11)]
 _MarkText = Annotated[str, Field(max_length=LONGEST), AfterValidator(_shown)]
 
 
-class InstallerMark(BaseModel):
+class InstallerMark(Frozen):
     """What the installer's image wrote at boot; see nix/scripts/installer-restore.sh.
 
     Attributes:
@@ -223,7 +220,7 @@ class InstallerMark(BaseModel):
 
     """
 
-    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+    model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
 
     image_id: _MarkText = ""
     run_id: _MarkText | None = None
@@ -234,7 +231,7 @@ class InstallerMark(BaseModel):
     dead_man_s: _Seconds | None = None
 
 
-class PartitionMark(BaseModel):
+class PartitionMark(Frozen):
     """Written when the disks were formatted, to the installer's RAM and to the new root.
 
     Attributes:
@@ -243,13 +240,13 @@ class PartitionMark(BaseModel):
 
     """
 
-    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+    model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
 
     run_id: _MarkText
     plan_digest: _MarkText
 
 
-class Facts(_Frozen):
+class Facts(Frozen):
     """All that is known about a target at one moment.
 
     Attributes:

@@ -13,7 +13,6 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import (
     AfterValidator,
     BaseModel,
-    ConfigDict,
     Field,
     ValidationError,
     ValidationInfo,
@@ -23,6 +22,7 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 
 from holdfast.base.errors import ConfigError
+from holdfast.base.frozen import Frozen
 from holdfast.base.settings import PROJECT, settings
 from holdfast.facts.identity import is_of_tailnet
 from holdfast.inventory.reference import (
@@ -71,11 +71,7 @@ Allowance = Literal["no-tailscale", "no-sshd", "no-authorized-key", "no-boot-loa
 Seconds = Annotated[float, Field(gt=0, le=7 * DAY_S)]
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Deadlines(_Frozen):
+class Deadlines(Frozen):
     """How long the parts of an install may take, in seconds.
 
     Attributes:
@@ -106,7 +102,7 @@ class Deadlines(_Frozen):
     approval_s: Seconds = DAY_S
 
 
-class Keep(_Frozen):
+class Keep(Frozen):
     """What is carried from the old system into the new one, beside the SSH host keys.
 
     Attributes:
@@ -119,7 +115,7 @@ class Keep(_Frozen):
     machine_id: bool = False
 
 
-class DiskPin(_Frozen):
+class DiskPin(Frozen):
     """A disk that the install may wipe, by what its maker wrote into it.
 
     Attributes:
@@ -172,7 +168,7 @@ def _local(text: str) -> str:
 _FlakeReference = Annotated[str, Field(pattern=r"^[^-\s#\x00-\x1f][^\s#\x00-\x1f]*$", max_length=1000)]
 
 
-class Host(_Frozen):
+class Host(Frozen):
     """A machine of the inventory.
 
     Attributes:

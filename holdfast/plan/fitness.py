@@ -5,9 +5,8 @@ import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from pydantic import BaseModel, ConfigDict
-
 from holdfast.base.errors import TargetRefused, UnexpectedState
+from holdfast.base.frozen import Frozen
 from holdfast.facts.facts import Facts
 from holdfast.inventory.host import Host, Way
 from holdfast.plan.image import MIB, Image
@@ -15,7 +14,7 @@ from holdfast.plan.stage import Stage, observe
 from holdfast.plan.verdict import judge
 
 
-class Machine(BaseModel):
+class Machine(Frozen):
     """What an image has to fit.
 
     Attributes:
@@ -26,8 +25,6 @@ class Machine(BaseModel):
         upload_free_bytes: free disk space for the image.
 
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     running: bool
     arch: str

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Final
 
-from pydantic import BaseModel, ConfigDict
-
+from holdfast.base.frozen import Frozen
 from holdfast.base.text import in_markdown
 from holdfast.facts.facts import Facts
 from holdfast.facts.identity import Identity
@@ -22,11 +21,7 @@ LONGEST_CELL: Final = 160
 LONGEST_CONTENT: Final = 4000
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Login(_Frozen):
+class Login(Frozen):
     """How Holdfast logged in; what the new system has to let in again.
 
     Attributes:
@@ -66,7 +61,7 @@ class Origin(Machine):
     addresses: tuple[str, ...] = ()
 
 
-class Plan(_Frozen):
+class Plan(Frozen):
     """What will happen; holds no secret.
 
     Attributes:

@@ -9,12 +9,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
+from pydantic import ConfigDict, JsonValue, ValidationError
+
+from holdfast.base.frozen import Frozen
 
 Outcome = Literal["done", "failed"]
 
 
-class Entry(BaseModel):
+class Entry(Frozen):
     """An attempt at a phase, or (`phase` is `run`) at the whole run.
 
     Attributes:
@@ -28,7 +30,7 @@ class Entry(BaseModel):
 
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(extra="ignore")
 
     phase: str
     outcome: Outcome

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from typing import Final, Literal
 
-from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
+from pydantic import ConfigDict, JsonValue, ValidationError
 
 from holdfast import __version__
+from holdfast.base.frozen import Frozen
 from holdfast.base.text import in_markdown
 from tasks.run.journal import Entry
 
@@ -31,12 +32,6 @@ NOT_REHEARSED: Final = (
 )
 
 
-class Frozen(BaseModel):
-    """The base of the report's parts."""
-
-    model_config = ConfigDict(frozen=True)
-
-
 class PhaseReport(Frozen):
     """One phase over all its attempts; `seconds` is their sum."""
 
@@ -47,7 +42,9 @@ class PhaseReport(Frozen):
 
 
 class NodeIdentity(Frozen):
-    """Who the machine was on the tailnet in one stage."""
+    """Who the machine was on the tailnet in one stage; of what a phase's result says, only these fields are shown."""
+
+    model_config = ConfigDict(extra="ignore")
 
     node_key: str
     node_id: str
