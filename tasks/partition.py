@@ -6,7 +6,8 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from holdfast.base.errors import UnexpectedState
-from holdfast.facts.facts import Facts, PartitionMark
+from holdfast.facts.facts import Facts
+from holdfast.facts.marks import PartitionMark
 from holdfast.inventory.host import Host
 from holdfast.nixcli.copying import copy_closure
 from holdfast.plan.disks import kept_disks, same_disks

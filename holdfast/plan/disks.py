@@ -5,7 +5,8 @@ from typing import Final
 
 from holdfast.base.errors import TargetRefused, UnexpectedState
 from holdfast.base.frozen import Frozen
-from holdfast.facts.facts import Disk, Facts
+from holdfast.facts.disks import Disk
+from holdfast.facts.facts import Facts
 from holdfast.inventory.host import DiskPin, Host
 
 BY_ID: Final = "/dev/disk/by-id/"

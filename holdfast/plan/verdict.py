@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from holdfast.base.frozen import Frozen
-from holdfast.facts.facts import Tailscale
+from holdfast.facts.tailscale import Tailscale
 from holdfast.inventory.host import Way
 
 STATE_DIR: Final = "/var/lib/tailscale"

@@ -14,7 +14,7 @@ from pydantic import ConfigDict, Field, ValidationError
 from holdfast.base.errors import TargetRefused, UnexpectedState
 from holdfast.base.frozen import Frozen
 from holdfast.base.settings import script
-from holdfast.facts.facts import InstallerMark
+from holdfast.facts.marks import InstallerMark
 from holdfast.ssh.connection import Connection
 
 FILE: Final = "/run/holdfast/lock.json"

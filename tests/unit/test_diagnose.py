@@ -22,8 +22,9 @@ from holdfast.base.errors import (
     Unreachable,
 )
 from holdfast.base.waiting import NotYet, wait_for
-from holdfast.facts.facts import Facts, Network
+from holdfast.facts.facts import Facts
 from holdfast.facts.identity import Identity, Peer, parse_status
+from holdfast.facts.network import Network
 from holdfast.inventory.host import Host, load_inventory, parse_local
 from holdfast.plan.results import Installed, Rebooted, Returned, Started, Tried, Verified
 from holdfast.tailnet.operator import View, view_of

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from holdfast.facts.facts import Tailscale
 from holdfast.facts.identity import Identity
+from holdfast.facts.tailscale import Tailscale
 from holdfast.inventory.host import Way
 from holdfast.plan.verdict import Finding, judge
 from tests.unit.cases import facts, host, plan, status
