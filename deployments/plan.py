@@ -12,7 +12,8 @@ from rich.markdown import Markdown
 from holdfast.base.errors import HoldfastError, TargetRefused
 from holdfast.base.settings import settings
 from holdfast.facts.facts import Facts
-from holdfast.inventory.host import Host, chosen_host
+from holdfast.inventory.host import Host
+from holdfast.inventory.loading import chosen_host
 from holdfast.plan.approval import why_ask
 from holdfast.plan.plan import Plan
 from holdfast.plan.stage import Stage

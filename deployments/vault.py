@@ -14,7 +14,7 @@ from rich.text import Text
 from holdfast.base.errors import HoldfastError
 from holdfast.base.settings import Settings, settings
 from holdfast.base.text import printable
-from holdfast.inventory.host import chosen_host, load_inventory
+from holdfast.inventory.loading import chosen_host, load_inventory
 from holdfast.ssh.reach import reach
 from holdfast.tailnet.vault import Kept, Vault
 from holdfast.target.restoring import choose, restore

@@ -25,7 +25,8 @@ from holdfast.base.waiting import NotYet, wait_for
 from holdfast.facts.facts import Facts
 from holdfast.facts.identity import Identity, Peer, parse_status
 from holdfast.facts.network import Network
-from holdfast.inventory.host import Host, load_inventory, parse_local
+from holdfast.inventory.host import Host, parse_local
+from holdfast.inventory.loading import load_inventory
 from holdfast.plan.results import Installed, Rebooted, Returned, Started, Tried, Verified
 from holdfast.tailnet.operator import View, view_of
 from holdfast.target import diagnose

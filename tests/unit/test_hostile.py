@@ -22,10 +22,10 @@ from hypothesis import strategies as st
 
 from holdfast.base.command import CommandResult
 from holdfast.base.errors import CommandFailed, ConfigError, HoldfastError, NotTrusted, TargetRefused, UnexpectedState
-from holdfast.base.text import Lines, Tail, in_markdown, printable
+from holdfast.base.text import LineSplitter, Tail, in_markdown, printable
 from holdfast.facts.facts import MAX_FACTS_BYTES, Facts, parse_facts
 from holdfast.facts.identity import parse_status
-from holdfast.inventory.host import chosen_host, load_inventory
+from holdfast.inventory.loading import chosen_host, load_inventory
 from holdfast.inventory.reference import parse_download, resolve_image, resolve_reference
 from holdfast.nixcli.commands import (
     CopyProgress,
@@ -806,7 +806,7 @@ class TestText:
     @given(st.lists(st.binary(max_size=60), max_size=20))
     def test_lines(self, pieces: list[bytes]) -> None:
         got: list[str] = []
-        lines, tail = Lines(got.append), Tail(50)
+        lines, tail = LineSplitter(got.append), Tail(50)
         for piece in pieces:
             lines.feed(piece)
             tail.feed(piece)

@@ -6,7 +6,8 @@ import pytest
 
 from holdfast.base.errors import ConfigError
 from holdfast.base.settings import PROJECT
-from holdfast.inventory.host import Approve, Inventory, Way, chosen_host, load_inventory
+from holdfast.inventory.host import Approve, Way
+from holdfast.inventory.loading import Inventory, chosen_host, load_inventory
 
 
 @pytest.fixture
