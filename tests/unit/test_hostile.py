@@ -37,6 +37,7 @@ from holdfast.nixcli.commands import (
 )
 from holdfast.plan.configuration import parse_configuration
 from holdfast.plan.fitness import check_target
+from holdfast.plan.markdown import to_markdown
 from holdfast.plan.stage import observe
 from holdfast.ssh.endpoint import Endpoint
 from holdfast.ssh.hostkeys import HostKey, trust_of
@@ -141,7 +142,7 @@ def everything_of(seen: Facts) -> None:
         safe(f"{disk.path} {disk.stable_id} {disk.mountpoints} {disk.by_id}")
     made = answered(lambda: plan(seen, host(disks=[]), devices={"main": "/dev/vda"}))
     if made is not None:
-        safe_markdown(made.to_markdown())
+        safe_markdown(to_markdown(made))
         made.model_dump_json()
     answered(lambda: check_target(seen, host(), None))
 
