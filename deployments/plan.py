@@ -13,8 +13,10 @@ from deployments.terminal import TerminalLog
 from holdfast.base.errors import HoldfastError, TargetRefused
 from holdfast.base.settings import settings
 from holdfast.facts.facts import Facts
-from holdfast.inventory.host import Host, chosen_host
+from holdfast.inventory.host import Host
+from holdfast.inventory.loading import chosen_host
 from holdfast.plan.approval import why_ask
+from holdfast.plan.markdown import to_markdown
 from holdfast.plan.plan import Plan
 from holdfast.plan.stage import Stage
 from holdfast.ssh.connection import Connection
@@ -40,7 +42,7 @@ def main(host_name: str, target: str = "", kexec: str = "") -> int:
         print(f"plan: {error}", file=sys.stderr)
         return 2
     console = Console(width=None if sys.stdout.isatty() else WIDTH_OF_A_FILE)
-    console.print(Markdown(plan.to_markdown(), hyperlinks=False))
+    console.print(Markdown(to_markdown(plan), hyperlinks=False))
     console.print(f"\n{asked(host, plan)}", markup=False, highlight=False, soft_wrap=True)
     return 0
 

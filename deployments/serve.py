@@ -25,7 +25,8 @@ from flows.rehearse import rehearse
 from holdfast.base.errors import HoldfastError
 from holdfast.base.settings import PROJECT, settings
 from holdfast.base.text import printable
-from holdfast.inventory.host import Host, load_inventory
+from holdfast.inventory.host import Host
+from holdfast.inventory.loading import load_inventory
 
 # Prefect's own 10 s would be most of the wait between `deployment run` and Running.
 POLL_S = 1

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from holdfast.base.errors import HoldfastError
 from holdfast.base.settings import settings
-from holdfast.inventory.host import Host, Way, chosen_host
+from holdfast.inventory.host import Host, Way
+from holdfast.inventory.loading import chosen_host
 from holdfast.plan.image import inspect_image
 from holdfast.plan.rehearsal import rehearsal_host
 

@@ -15,7 +15,7 @@ from deployments.terminal import TerminalLog
 from holdfast.base.errors import HoldfastError
 from holdfast.base.settings import Settings, settings
 from holdfast.base.text import printable
-from holdfast.inventory.host import chosen_host, load_inventory
+from holdfast.inventory.loading import chosen_host, load_inventory
 from holdfast.tailnet.vault import Kept, Vault
 from holdfast.target.machine import Machine
 from holdfast.target.restoring import choose, restore

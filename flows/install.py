@@ -5,7 +5,7 @@ from typing import Literal
 from prefect import flow
 
 from holdfast.base.settings import settings
-from holdfast.inventory.host import chosen_host
+from holdfast.inventory.loading import chosen_host
 from tasks.approve import approve
 from tasks.build import build
 from tasks.install import install as install_system

@@ -3,7 +3,7 @@
 from prefect import flow
 
 from holdfast.base.settings import settings
-from holdfast.inventory.host import chosen_host
+from holdfast.inventory.loading import chosen_host
 from holdfast.plan.rehearsal import rehearsal_host
 from tasks.at_origin import at_origin
 from tasks.build import build

@@ -11,6 +11,7 @@ from pydantic import Field
 from holdfast.base.errors import TargetRefused
 from holdfast.inventory.host import Host
 from holdfast.plan.approval import nothing_to_approve, while_nobody_comes, why_ask
+from holdfast.plan.markdown import to_markdown
 from holdfast.plan.plan import Plan
 from holdfast.plan.results import Built, Result
 from holdfast.plan.stage import Stage, observe
@@ -53,7 +54,7 @@ def approve(host: Host, plan: Plan, built: Built) -> None:
             f"waiting for a person to approve the plan for {host.name}, since {why}: see the run's Artifacts, then ⋮"
             f" and Resume, within {host.deadlines.approval_s:.0f} s"
         )
-        form = Approved.with_initial_data(description=f"You are asked since {why}.\n\n{plan.to_markdown()}", host="")
+        form = Approved.with_initial_data(description=f"You are asked since {why}.\n\n{to_markdown(plan)}", host="")
         try:
             answer = pause_flow_run(
                 wait_for_input=form,

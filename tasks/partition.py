@@ -5,7 +5,8 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from holdfast.base.errors import UnexpectedState
-from holdfast.facts.facts import Facts, PartitionMark
+from holdfast.facts.facts import Facts
+from holdfast.facts.marks import PartitionMark
 from holdfast.inventory.host import Host
 from holdfast.plan.disks import kept_disks, same_disks
 from holdfast.plan.plan import Plan

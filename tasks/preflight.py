@@ -3,6 +3,7 @@
 from prefect.artifacts import create_markdown_artifact
 
 from holdfast.inventory.host import Host
+from holdfast.plan.markdown import to_markdown
 from holdfast.plan.plan import Plan
 from holdfast.target.planning import plan_install
 from holdfast.target.secrets import check_secrets
@@ -32,5 +33,5 @@ def preflight(host: Host, *, rehearsal: bool = False) -> Plan:
         warn(warning)
     does = "touches no disk" if rehearsal else f"wipes {', '.join(disk.device for disk in plan.wipe)}"
     say(f"{host.name} is in stage {plan.stage}; {does}")
-    create_markdown_artifact(plan.to_markdown(), key=f"plan-{host.name}", description="What will happen")
+    create_markdown_artifact(to_markdown(plan), key=f"plan-{host.name}", description="What will happen")
     return plan

@@ -22,7 +22,7 @@ from typing import Final
 from holdfast.base.command import CommandResult
 from holdfast.base.text import printable
 
-LONGEST: Final = 4000
+LONGEST_MESSAGE: Final = 4000
 
 
 class HoldfastError(Exception):
@@ -45,8 +45,8 @@ class HoldfastError(Exception):
 
 
 def _one_line(text: str) -> str:
-    shown = printable(text[: LONGEST + 1])
-    return shown if len(shown) <= LONGEST else shown[: LONGEST - 1] + "…"
+    shown = printable(text[: LONGEST_MESSAGE + 1])
+    return shown if len(shown) <= LONGEST_MESSAGE else shown[: LONGEST_MESSAGE - 1] + "…"
 
 
 class ConfigError(HoldfastError):

@@ -13,7 +13,7 @@ from typing import IO, Final
 from holdfast.base import clock
 from holdfast.base.command import CommandResult
 from holdfast.base.errors import CommandFailed, ConfigError, DeadlinePassed
-from holdfast.base.text import LineCutter, Tail
+from holdfast.base.text import LineSplitter, Tail
 
 OPERATOR: Final = "operator"
 MAX_OUTPUT_BYTES: Final = 16 * 1024 * 1024
@@ -164,7 +164,7 @@ def _run(
 
 
 def _drain(stream: IO[bytes], into: Tail, on_line: Callable[[str], None] | None) -> None:
-    lines = LineCutter(on_line) if on_line else None
+    lines = LineSplitter(on_line) if on_line else None
     # `read1`, so that a line is handed on when it comes and not when the buffer is full.
     while chunk := stream.read1(CHUNK_BYTES):  # type: ignore[attr-defined]
         into.feed(chunk)

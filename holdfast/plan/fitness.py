@@ -5,10 +5,9 @@ import re
 from collections.abc import Callable
 from datetime import datetime
 
-from pydantic import BaseModel, ConfigDict
-
 from holdfast.base import clock
 from holdfast.base.errors import TargetRefused, UnexpectedState
+from holdfast.base.frozen import Frozen
 from holdfast.facts.facts import Facts
 from holdfast.inventory.host import Host, Way
 from holdfast.plan.image import MIB, Image
@@ -16,7 +15,7 @@ from holdfast.plan.stage import Stage, observe
 from holdfast.plan.verdict import judge
 
 
-class Machine(BaseModel):
+class Capacity(Frozen):
     """What an image has to fit.
 
     Attributes:
@@ -28,8 +27,6 @@ class Machine(BaseModel):
 
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     running: bool
     arch: str
     memory_bytes: int
@@ -37,9 +34,9 @@ class Machine(BaseModel):
     upload_free_bytes: int
 
 
-def machine_of(facts: Facts) -> Machine:
+def capacity_of(facts: Facts) -> Capacity:
     """Return what an image has to fit."""
-    return Machine(
+    return Capacity(
         running=observe(facts).stage is not Stage.INSTALLER,
         arch=facts.arch,
         memory_bytes=facts.memory_bytes,
@@ -91,10 +88,10 @@ def check_target(facts: Facts, host: Host, image: Image | None, *, now: datetime
     elif host.keep.tailscale_state:
         _check_keepable(facts, host, now or clock.utc())
     if image is not None:
-        check_image(machine_of(facts), image, host)
+        check_image(capacity_of(facts), image, host)
 
 
-def check_image(origin: Machine, image: Image, host: Host) -> None:
+def check_image(origin: Capacity, image: Image, host: Host) -> None:
     """Refuse an image that this target cannot run.
 
     Raises:

@@ -12,7 +12,7 @@ import paramiko
 from holdfast.base import clock
 from holdfast.base.deadline import Deadline
 from holdfast.base.errors import DeadlinePassed, HoldfastError
-from holdfast.base.text import LineCutter, Tail, printable
+from holdfast.base.text import LineSplitter, Tail, printable
 from holdfast.ssh.elevation import Gate
 from holdfast.ssh.link import Link
 
@@ -131,7 +131,7 @@ class _Running:
         self.stdout, self.stderr = Tail(max_output_bytes), Tail(max_output_bytes)
         self._latest = self.stdout
         self._on_line = on_line or (lambda _line: None)
-        self._out_lines, self._err_lines = LineCutter(self._hand_on), LineCutter(self._hand_on)
+        self._out_lines, self._err_lines = LineSplitter(self._hand_on), LineSplitter(self._hand_on)
         self._wants_lines = on_line is not None
         self._pending = b""
         self._stdin_open = True

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Final
 
 import pyrage  # type: ignore[import-untyped]
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from holdfast.base import clock
 from holdfast.base.errors import ConfigError
+from holdfast.base.frozen import Frozen
 from holdfast.base.settings import Settings
 from holdfast.facts.identity import Identity, same_node
 
@@ -20,7 +21,7 @@ _SUFFIX: Final = ".tar.gz"
 _TIME: Final = "%Y%m%dT%H%M%S.%fZ"
 
 
-class Label(BaseModel):
+class Label(Frozen):
     """What is written beside an archive, so that it can be told whose it is; all of it is public.
 
     Attributes:
@@ -28,8 +29,6 @@ class Label(BaseModel):
         host_key: the SSH host key of the machine that it came from, `TYPE BASE64`.
 
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     identity: Identity
     host_key: str

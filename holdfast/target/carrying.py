@@ -7,8 +7,9 @@ from holdfast.base.text import LONGEST_LINE, printable
 from holdfast.facts.facts import Facts
 from holdfast.facts.identity import Identity
 from holdfast.inventory.host import Host, Way
-from holdfast.plan.plan import Plan, has_live_state
+from holdfast.plan.plan import Plan
 from holdfast.plan.results import Built, Preserved
+from holdfast.plan.stage import has_live_state
 from holdfast.ssh.connection import Connection
 from holdfast.tailnet.giving_back import state_to_give_back
 from holdfast.target.extra_files import put_extra_files

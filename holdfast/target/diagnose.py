@@ -15,8 +15,9 @@ from holdfast.base.log import Log
 from holdfast.base.settings import settings
 from holdfast.base.text import printable
 from holdfast.base.waiting import NotYet
-from holdfast.facts.facts import Facts, InstallerMark
+from holdfast.facts.facts import Facts
 from holdfast.facts.identity import Identity, is_of_tailnet
+from holdfast.facts.marks import InstallerMark
 from holdfast.inventory.host import Host, parse_local
 from holdfast.ssh import connection
 from holdfast.ssh.connection import Connection

@@ -8,7 +8,8 @@ from holdfast.facts.facts import Facts
 from holdfast.nixcli.flake import disko_devices
 from holdfast.plan.fitness import check_target
 from holdfast.plan.image import inspect_image
-from holdfast.plan.plan import Plan, make_plan
+from holdfast.plan.making import make_plan
+from holdfast.plan.plan import Plan
 from holdfast.ssh.connection import Connection
 from holdfast.ssh.reach import login_of
 from holdfast.tailnet.giving_back import check_giving_back

@@ -8,14 +8,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
+from pydantic import ConfigDict, JsonValue, ValidationError
 
 from holdfast.base import clock
+from holdfast.base.frozen import Frozen
 
 Outcome = Literal["done", "failed"]
 
 
-class Attempt(BaseModel):
+class Attempt(Frozen):
     """An attempt at a phase, or (`phase` is `run`) at the whole run.
 
     Attributes:
@@ -29,7 +30,7 @@ class Attempt(BaseModel):
 
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(extra="ignore")
 
     phase: str
     outcome: Outcome

@@ -7,10 +7,11 @@ from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from typing import Final, Literal
 
-from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
+from pydantic import ConfigDict, JsonValue, ValidationError
 
 from holdfast import __version__
 from holdfast.base import clock
+from holdfast.base.frozen import Frozen
 from holdfast.base.text import in_markdown
 from tasks.run.journal import Attempt
 
@@ -32,12 +33,6 @@ NOT_REHEARSED: Final = (
 )
 
 
-class Frozen(BaseModel):
-    """The base of the report's parts."""
-
-    model_config = ConfigDict(frozen=True)
-
-
 class PhaseReport(Frozen):
     """One phase over all its attempts; `seconds` is their sum."""
 
@@ -48,7 +43,9 @@ class PhaseReport(Frozen):
 
 
 class NodeIdentity(Frozen):
-    """Who the machine was on the tailnet in one stage."""
+    """Who the machine was on the tailnet in one stage; of what a phase's result says, only these fields are shown."""
+
+    model_config = ConfigDict(extra="ignore")
 
     node_key: str
     node_id: str

@@ -16,7 +16,7 @@ from deployments import start
 from deployments.serve import deployments
 from holdfast.base.errors import ConfigError
 from holdfast.base.settings import PROJECT
-from holdfast.inventory.host import load_inventory
+from holdfast.inventory.loading import load_inventory
 from tests.unit.test_image import whole, write
 
 PHASE_FILES = {

@@ -22,10 +22,10 @@ from hypothesis import strategies as st
 
 from holdfast.base.command import CommandResult
 from holdfast.base.errors import CommandFailed, ConfigError, HoldfastError, NotTrusted, TargetRefused, UnexpectedState
-from holdfast.base.text import LineCutter, Tail, in_markdown, printable
+from holdfast.base.text import LineSplitter, Tail, in_markdown, printable
 from holdfast.facts.facts import MAX_FACTS_BYTES, Facts, parse_facts
 from holdfast.facts.identity import parse_status
-from holdfast.inventory.host import chosen_host, load_inventory
+from holdfast.inventory.loading import chosen_host, load_inventory
 from holdfast.inventory.reference import parse_download, resolve_image, resolve_reference
 from holdfast.nixcli.commands import (
     CopyProgress,
@@ -37,6 +37,7 @@ from holdfast.nixcli.commands import (
 )
 from holdfast.plan.configuration import parse_configuration
 from holdfast.plan.fitness import check_target
+from holdfast.plan.markdown import to_markdown
 from holdfast.plan.stage import observe
 from holdfast.ssh.endpoint import Endpoint
 from holdfast.ssh.hostkeys import HostKey, trust_of
@@ -141,7 +142,7 @@ def everything_of(seen: Facts) -> None:
         safe(f"{disk.path} {disk.stable_id} {disk.mountpoints} {disk.by_id}")
     made = answered(lambda: plan(seen, host(disks=[]), devices={"main": "/dev/vda"}))
     if made is not None:
-        safe_markdown(made.to_markdown())
+        safe_markdown(to_markdown(made))
         made.model_dump_json()
     answered(lambda: check_target(seen, host(), None))
 
@@ -806,7 +807,7 @@ class TestText:
     @given(st.lists(st.binary(max_size=60), max_size=20))
     def test_lines(self, pieces: list[bytes]) -> None:
         got: list[str] = []
-        lines, tail = LineCutter(got.append), Tail(50)
+        lines, tail = LineSplitter(got.append), Tail(50)
         for piece in pieces:
             lines.feed(piece)
             tail.feed(piece)

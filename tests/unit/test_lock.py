@@ -13,7 +13,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.states import AwaitingRetry, Cancelled, Cancelling, Completed, Crashed, Failed, Paused, Running
 
 from holdfast.base.errors import TargetRefused, UnexpectedState
-from holdfast.facts.facts import InstallerMark
+from holdfast.facts.marks import InstallerMark
 from holdfast.ssh.connection import Connection
 from holdfast.target.lock import FILE, LEASE_S, check, hold
 from tasks.run import this_run
