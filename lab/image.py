@@ -1,6 +1,6 @@
 """The lab's installer image: what nixos-images ships, assembled from Debian packages instead of NixOS.
 
-The tarball holds `kexec/run` (`nix/scripts/kexec-run.sh`), `kexec/kexec`, `kexec/ip`, `kexec/bzImage` and
+The tarball holds `kexec/run` (`nix/scripts/origin/kexec-run.sh`), `kexec/kexec`, `kexec/ip`, `kexec/bzImage` and
 `kexec/initrd`, and `kexec/lib/`: Debian's kexec and ip are not static, so the two are wrappers that start the
 real ones with their own loader and libraries, whatever the origin has. The initrd is a whole Debian 13 with
 systemd, sshd, tailscaled and Nix that runs from RAM.
@@ -13,6 +13,7 @@ import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
+from holdfast.base.settings import script
 from lab.cache import cached
 from lab.debian import make_tree
 from lab.toolchain import announce, small_tailscaled
@@ -24,14 +25,13 @@ DEAD_MAN_S = 900
 
 KERNEL_PARAMS = "console=ttyS0 panic=30 quiet net.ifnames=0 lsm=capability systemd.show_status=false"
 FILES = Path(__file__).parent / "image"
-SCRIPTS = Path(__file__).parent.parent / "nix" / "scripts"
-RUN_SCRIPT = SCRIPTS / "kexec-run.sh"
-GENERATOR = SCRIPTS / "dead-man-generator.sh"
-GUEST_SCRIPTS = tuple(
-    SCRIPTS / f"{name}.sh"
-    for name in ("installer-restore", "restore-network", "tailscale-prefs", "carry-over", "dead-man", "standby")
-)
-INSTALL_WRAPPER = SCRIPTS / "nixos-install.sh"
+RUN_SCRIPT = script("origin/kexec-run.sh")
+GENERATOR = script("installer/dead-man-generator.sh")
+GUEST_SCRIPTS = {
+    f"{name}.sh": script(f"installer/{name}.sh")
+    for name in ("installer-restore", "restore-network", "tailscale-prefs", "carry-over", "dead-man")
+}
+INSTALL_WRAPPER = script("installer/nixos-install.sh")
 NIXOS_INSTALL = Path(__file__).parent / "final" / "nixos-install"
 
 PACKAGES = (
@@ -191,8 +191,8 @@ def installer_image() -> Path:
 def image_folder() -> Path:
     """Return the folder with the tarball and, for booting it without kexec, with `kexec/` unpacked."""
     tailscaled = small_tailscaled()
-    parts: list[str | Path] = [SUITE, *PACKAGES, Path(__file__), FILES, *GUEST_SCRIPTS, RUN_SCRIPT, GENERATOR]
-    parts += [INSTALL_WRAPPER, NIXOS_INSTALL, str(tailscaled)]
+    parts: list[str | Path] = [SUITE, *PACKAGES, Path(__file__), FILES, *GUEST_SCRIPTS.values(), RUN_SCRIPT]
+    parts += [GENERATOR, INSTALL_WRAPPER, NIXOS_INSTALL, str(tailscaled)]
 
     def build(into: Path) -> None:
         announce("building the installer image (about 1 min) …")
@@ -228,8 +228,7 @@ def _make_kexec_folder(tree: Path, kexec: Path) -> None:
         for library in re.findall(r"=> (\S+/lib/x86_64-linux-gnu/\S+)", needed):
             shutil.copy(library, libraries)
         _write(kexec / program.name, WRAPPER.format(name=program.name), 0o755)
-    run = RUN_SCRIPT.read_text()
-    _write(kexec / "run", run.replace("@init@", "/init").replace("@kernelParams@", KERNEL_PARAMS), 0o755)
+    _write(kexec / "run", RUN_SCRIPT.replace("@init@", "/init").replace("@kernelParams@", KERNEL_PARAMS), 0o755)
 
 
 def _make_installer(tree: Path, tailscaled: Path) -> None:
@@ -284,14 +283,14 @@ def _install_files(tree: Path, tailscaled: Path) -> None:
         unit.write_text(unit.read_text().replace("@dead_man_s@", str(DEAD_MAN_S)))
     ours = tree / "usr/lib/holdfast"
     ours.mkdir()
-    for script in GUEST_SCRIPTS:
-        _write(ours / script.name, script.read_text(), 0o755)
-    generator = GENERATOR.read_text().replace("@handover@", "")
+    for name, text in GUEST_SCRIPTS.items():
+        _write(ours / name, text, 0o755)
+    generator = GENERATOR.replace("@handover@", "")
     (tree / "etc/systemd/system-generators").mkdir()
     _write(tree / "etc/systemd/system-generators/holdfast-dead-man", generator, 0o755)
     shutil.copy(tailscaled, tree / "usr/sbin/tailscaled")
     _write(ours / "nixos-install", NIXOS_INSTALL.read_text(), 0o755)
-    wrapper = INSTALL_WRAPPER.read_text().replace("@nixosInstall@", "/usr/lib/holdfast/nixos-install")
+    wrapper = INSTALL_WRAPPER.replace("@nixosInstall@", "/usr/lib/holdfast/nixos-install")
     _write(tree / "usr/bin/nixos-install", wrapper.replace("@carryOver@", "/usr/lib/holdfast/carry-over.sh"), 0o755)
     release = (tree / "usr/lib/os-release").read_text()
     _write(tree / "usr/lib/os-release", release + OS_RELEASE.format(image_id=f"{NAME}"), 0o644)

@@ -49,16 +49,16 @@ let
           ]
         }\n"
       ]
-      (filled ./scripts/dead-man-generator.sh { handover = "/run"; })
+      (filled ./scripts/installer/dead-man-generator.sh { handover = "/run"; })
   );
 
   nixosInstall = pkgs.writeTextFile {
     name = "holdfast-nixos-install";
     destination = "/bin/nixos-install";
     executable = true;
-    text = filled ./scripts/nixos-install.sh {
+    text = filled ./scripts/installer/nixos-install.sh {
       nixosInstall = "${config.system.build.nixos-install}/bin/nixos-install";
-      carryOver = "${scripts}/carry-over.sh";
+      carryOver = "${scripts}/installer/carry-over.sh";
     };
   };
 
@@ -214,7 +214,7 @@ in
     # Only what a unit's `script` names is copied into the initrd by itself, and not even what that refers to.
     boot.initrd.systemd.storePaths = [
       "${pkgs.bash}/bin"
-      "${./scripts/installer-restore.sh}"
+      "${./scripts/installer/installer-restore.sh}"
     ];
 
     # nixos-images, nix/restore-remote-access.nix: it stops at the first thing that is missing, as host keys of
@@ -251,7 +251,7 @@ in
         if [ -s /machine-id ]; then
           cp /machine-id /sysroot/etc/machine-id
         fi
-        ${sh} ${./scripts/installer-restore.sh} --root /sysroot --image-id ${config.system.image.id} \
+        ${sh} ${./scripts/installer/installer-restore.sh} --root /sysroot --image-id ${config.system.image.id} \
           --dead-man-s ${toString cfg.deadManSeconds} /
         restored=$?
         # Told by standby.sh: there is no origin. Without this the timer would run on in stage 2.
@@ -295,7 +295,7 @@ in
       unitConfig.DefaultDependencies = false;
       serviceConfig = {
         Type = "oneshot";
-        ExecStart = "${sh} ${./scripts/dead-man.sh}";
+        ExecStart = "${sh} ${./scripts/installer/dead-man.sh}";
       };
     };
 
@@ -310,7 +310,7 @@ in
     systemd.services.restore-network = {
       path = [ pkgs.jq ];
       serviceConfig.ExecStart = lib.mkForce [
-        "${sh} ${./scripts/restore-network.sh} /root/network/addrs.json /root/network/routes-v4.json /root/network/routes-v6.json /run/systemd/network"
+        "${sh} ${./scripts/installer/restore-network.sh} /root/network/addrs.json /root/network/routes-v4.json /root/network/routes-v6.json /run/systemd/network"
       ];
     };
     # nixos/modules/system/boot/networkd.nix
@@ -348,7 +348,7 @@ in
       serviceConfig = {
         Type = "oneshot";
         RemainAfterExit = true;
-        ExecStart = "${sh} ${scripts}/tailscale-prefs.sh soften ${stateFile} ${savedPrefs}";
+        ExecStart = "${sh} ${scripts}/installer/tailscale-prefs.sh soften ${stateFile} ${savedPrefs}";
       };
     };
 
@@ -411,7 +411,7 @@ in
     # double quotes in the script.
     system.build.kexecRun = lib.mkForce (
       pkgs.writeScript "kexec-run" (
-        filled ./scripts/kexec-run.sh {
+        filled ./scripts/origin/kexec-run.sh {
           init = "${config.system.build.toplevel}/init";
           kernelParams = lib.escape [ "\\" "\"" "$" "`" ] (toString config.boot.kernelParams);
         }

@@ -18,7 +18,7 @@ from tasks.run.this_run import hold_target, machine_of
 
 # nixos-anywhere's own arguments, so that what works there works here.
 NIXOS_INSTALL: Final = ("nixos-install", "--no-root-passwd", "--no-channel-copy", "--system")
-# Our image's nixos-install would carry the Tailscale state by itself (nix/scripts/nixos-install.sh): we do.
+# Our image's nixos-install would carry the Tailscale state by itself (nix/scripts/installer/nixos-install.sh): we do.
 ENVIRONMENT: Final = {"HOLDFAST_CARRY_OVER": "no"}
 
 

@@ -6,6 +6,7 @@ from typing import Final, NamedTuple
 
 from holdfast.base import clock
 from holdfast.base.errors import CommandFailed, Restarted, TargetRefused, UnexpectedState
+from holdfast.base.settings import script
 from holdfast.base.waiting import NotYet, wait_for
 from holdfast.facts.facts import Facts
 from holdfast.facts.identity import require_same_node, same_node
@@ -29,21 +30,7 @@ RUN_S: Final = 180
 # kexec/run returns first, so that its caller hears how it ended; nixos-anywhere expects the same.
 KEXEC_DELAY_S: Final = 6
 LOOK_S: Final = 30
-BUSY: Final = 75  # EX_TEMPFAIL, sysexits(3)
-# $1 "again" if a link broke during it before, $2 the folder, then what starts the installer from it. One at a time,
-# since kexec/run writes to the unpacked initrd. All that inherits the lock holds it: what waits to start kexec, too.
-_ALONE: Final = f"""
-set -eu
-exec 9>>"${{2%/*}}/kexec.lock"
-if command -v flock >/dev/null; then
-  flock -n 9 || exit {BUSY}
-elif [ "$1" = again ]; then
-  exit {BUSY}
-fi
-tar -C "$2" -xf "$2.tar" --no-same-owner
-shift 2
-exec "$@"
-"""
+BUSY: Final = 75  # of origin/start-alone.sh
 # $1 kexec/run, $2 the initrd, which is in the kernel's memory when it returns.
 _STOCK: Final = 'status=0; "$1" || status=$?; rm -f "$2"; exit "$status"'
 
@@ -155,7 +142,8 @@ def _start(machine: Machine, plan: Plan, built: Built, folder: str) -> float:
 
     def start() -> float:
         nonlocal began_at
-        alone = ["setsid", "--wait", "sh", "-c", _ALONE, "alone", "again" if began_at else "first", folder, *command]
+        alone = ["setsid", "--wait", "sh", "-c", script("origin/start-alone.sh"), "start-alone.sh"]
+        alone += ["again" if began_at else "first", folder, *command]
         try:
             with machine.connect_over_last_way() as target:
                 before, began_at = began_at, clock.now()

@@ -1,4 +1,4 @@
-"""Facts: what a target is and does now, parsed from the one JSON object that nix/scripts/facts.sh prints.
+"""Facts: what a target is and does now, parsed from the one JSON object that nix/scripts/any/facts.sh prints.
 
 The target is not trusted: sizes are bounded, text is made printable, and what has an unexpected shape is absent.
 """
@@ -96,7 +96,7 @@ class Facts(Frozen):
 
 
 def parse_facts(output: str, host: str) -> Facts:
-    """Parse what nix/scripts/facts.sh printed.
+    """Parse what nix/scripts/any/facts.sh printed.
 
     Args:
         output: its whole standard output.

@@ -19,7 +19,7 @@ from holdfast.inventory.reference import InventoryPath
 
 TIMEOUT_S: Final = 60.0
 MIB: Final = 1024 * 1024
-# See nix/scripts/installer-restore.sh.
+# See nix/scripts/installer/installer-restore.sh.
 INSTALLER_SECRETS: Final = "/run/holdfast/secrets"
 MAX_INSTALLER_SECRETS: Final = 64
 MAX_INSTALLER_SECRETS_BYTES: Final = MIB
@@ -161,7 +161,7 @@ class InstallerSecret(Secret):
 
     max_bytes = MIB
 
-    # As plain_name in nix/scripts/installer-restore.sh.
+    # As plain_name in nix/scripts/installer/installer-restore.sh.
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,63}$")]
 
     @property

@@ -11,6 +11,7 @@ from typing import Final
 from holdfast.base.deadline import Deadline
 from holdfast.base.errors import CommandFailed
 from holdfast.base.process import run_local
+from holdfast.base.settings import script
 from holdfast.base.waiting import wait_for
 from holdfast.nixcli import commands
 from holdfast.ssh.connection import Connection
@@ -31,15 +32,6 @@ _LINK: Final = re.compile(
 )
 
 
-# $1 the processes' folder. The nix of a link that broke may wait for more for hours, and hold the lock of the store
-# path that it was sent. No other run works there: this one holds the lock on the target.
-_END_OLD: Final = """
-for process in "$1"/[0-9]*; do
-  words=$(tr '\\000' ' ' < "$process/cmdline") 2>/dev/null || continue
-  case $words in *nix-daemon\\ *--stdio* | *nix\\ daemon\\ *--stdio*) kill -KILL "${process##*/}" ;; esac
-done
-exit 0
-"""
 END_S: Final = 30
 
 
@@ -155,5 +147,5 @@ def _way(connect: Callable[[], Connection], folder: Path, *, again: bool) -> Pat
     """
     with connect() as target:
         if again:
-            target.run_script(_END_OLD, ["/proc"], timeout_s=END_S)
+            target.run_script(script("installer/end-old-copies.sh"), ["/proc"], timeout_s=END_S)
         return write_ssh_config(target.endpoint, folder)

@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from holdfast.base.errors import NotTrusted
 from holdfast.facts.identity import Identity
 
-# The same limits as nix/scripts/installer-restore.sh.
+# The same limits as nix/scripts/installer/installer-restore.sh.
 MAX_ARCHIVE_BYTES: Final = 64 * 1024 * 1024
 MAX_UNPACKED_BYTES: Final = 64 * 1024 * 1024
 MAX_MEMBERS: Final = 2000

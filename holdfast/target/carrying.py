@@ -54,7 +54,7 @@ def carry_over(
     archive = state_to_give_back(host, plan, preserved.vault_entry, settings()) if from_vault else None
     wanted = _wanted(host, live_state=plan.carries_state and not from_vault)
     done = target.run_script(
-        script("carry-over.sh"),
+        script("installer/carry-over.sh"),
         ["--system", built.toplevel, ROOT, *wanted],
         timeout_s=TIMEOUT_S,
         on_line=machine.log.line,

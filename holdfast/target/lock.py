@@ -1,6 +1,6 @@
 """The lock on the target: which run works there, so that no two do, on whatever worker or Prefect server they run.
 
-It lies in the target's RAM (nix/scripts/lock.sh). A run that was killed never gives it back: so whether its holder
+It lies in the target's RAM (nix/scripts/any/lock.sh). A run that was killed never gives it back: so whether its holder
 still works is asked of Prefect, and where Prefect does not know it, told by how long nothing was heard of it.
 """
 
@@ -106,7 +106,7 @@ def check(target: Connection, run_id: str, is_over: IsOver, *, mark: InstallerMa
 
 def _ask(target: Connection, *words: str) -> _Answer:
     output = target.run_script(
-        script("lock.sh"), words, timeout_s=TIMEOUT_S, max_output_bytes=_MAX_BYTES
+        script("any/lock.sh"), words, timeout_s=TIMEOUT_S, max_output_bytes=_MAX_BYTES
     ).stdout.strip()
     host = target.endpoint.host
     try:

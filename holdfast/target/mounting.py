@@ -83,4 +83,4 @@ def leave_installer(target: Connection, how: Literal["reboot", "kexec"], *, on_l
         CommandFailed: the new root is busy.
 
     """
-    target.run_script(script("leave-installer.sh"), [ROOT, how], timeout_s=LEAVE_S, on_line=on_line)
+    target.run_script(script("installer/leave-installer.sh"), [ROOT, how], timeout_s=LEAVE_S, on_line=on_line)

@@ -117,7 +117,7 @@ def restore(
     if check_offline(operators_status(), identity, now).expired:
         on_line("the node's key has expired: it needs `tailscale up --force-reauth` to be of use")
     done = target.run(
-        ["sh", "-c", script("restore-state.sh"), "restore-state.sh", f"{now:%Y%m%dT%H%M%SZ}"],
+        ["sh", "-c", script("any/restore-state.sh"), "restore-state.sh", f"{now:%Y%m%dT%H%M%SZ}"],
         stdin=archive,
         timeout_s=PUT_S,
     )

@@ -129,7 +129,7 @@ def keys_in_ram(host: Host, connect: Callable[[], AbstractContextManager[Connect
 
 
 def _run(target: Connection, args: list[str], content: bytes | None, timeout_s: float) -> None:
-    target.run(["sh", "-c", script("put-file.sh"), "put-file", *args], stdin=content, timeout_s=timeout_s)
+    target.run(["sh", "-c", script("any/put-file.sh"), "put-file", *args], stdin=content, timeout_s=timeout_s)
 
 
 def _plainly(error: CommandFailed, path: str) -> CommandFailed:

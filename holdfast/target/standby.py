@@ -1,4 +1,4 @@
-"""The standby: the installer on the new disk, until the final system has its boot loader (nix/scripts/standby.sh).
+"""The standby: the installer on the new disk, until the final system has its boot loader (nix/scripts/any/standby.sh).
 
 It is a second chance: who catches NoStandby says why there is none, and the install goes on.
 """
@@ -30,19 +30,6 @@ PUT_S: Final = 600
 # Below this, a command line is what every boot loader takes; the kernel's own limit on x86 is 2048 bytes.
 MAX_COMMAND_LINE: Final = 2000
 _SHOWN: Final = 300
-
-# $1 folder, $2 bytes. A file system of its own: /run is a fraction of the memory, and may be too small.
-_MAKE_ROOM: Final = """
-set -eu
-mkdir -p -m 0700 "$1"
-mountpoint -q "$1" || mount -t tmpfs -o mode=0700 holdfast-standby "$1"
-mount -o "remount,size=$2" "$1"
-"""
-# $1 folder. The memory is wanted for the install.
-_GIVE_BACK: Final = """
-if mountpoint -q "$1"; then umount "$1"; fi
-rm -rf "$1"
-"""
 
 
 class NoStandby(HoldfastError):
@@ -83,7 +70,9 @@ def bring(
             size = sum(file.stat().st_size for file in files)
             _require_memory(size, facts.available_bytes)
             with machine.connect_over_last_way() as target:
-                target.run(["sh", "-c", _MAKE_ROOM, "sh", FOLDER, str(size + 16 * MIB)], timeout_s=TIMEOUT_S)
+                room = script("installer/standby-make-room.sh")
+                argv = ["sh", "-c", room, "standby-make-room.sh", FOLDER, str(size + 16 * MIB)]
+                target.run(argv, timeout_s=TIMEOUT_S)
                 target.write_file(
                     f"{FOLDER}/command-line", f"{command_line}\n".encode(), mode=0o600, timeout_s=TIMEOUT_S
                 )
@@ -111,7 +100,8 @@ def arm(target: Connection, root: str) -> None:
     """
     try:
         said = _said(target, "put", root, FOLDER)
-        target.run(["sh", "-c", _GIVE_BACK, "sh", FOLDER], timeout_s=TIMEOUT_S, check=False)
+        argv = ["sh", "-c", script("installer/standby-give-back.sh"), "standby-give-back.sh", FOLDER]
+        target.run(argv, timeout_s=TIMEOUT_S, check=False)
     except HoldfastError as error:
         raise NoStandby(error.message) from error
     if why := _why_not_armed(said):
@@ -152,7 +142,7 @@ def _why_not_armed(said: str) -> str:
 
 def _said(target: Connection, *words: str) -> str:
     """Run the script, and return the line that it ends with."""
-    done = target.run_script(script("standby.sh"), words, timeout_s=PUT_S)
+    done = target.run_script(script("any/standby.sh"), words, timeout_s=PUT_S)
     return printable((done.stdout.strip().splitlines() or ["it said nothing"])[-1])[:_SHOWN]
 
 
@@ -207,7 +197,7 @@ def _unpack(image: Path, folder: Path) -> tuple[list[Path], str]:
 
 
 def _command_line(image: Path, runner: str) -> str:
-    """Return what `kexec/run` (nix/scripts/kexec-run.sh) tells the kernel: two variables in double quotes."""
+    """Return what `kexec/run` (nix/scripts/origin/kexec-run.sh) tells the kernel: two variables in double quotes."""
     found = [re.search(rf'^{name}="(.*)"$', runner, re.MULTILINE) for name in ("init", "kernel_params")]
     values = [re.sub(r'\\([\\"$`])', r"\1", match[1]) for match in found if match]
     if len(values) != len(found):

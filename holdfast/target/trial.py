@@ -1,7 +1,7 @@
 """The trial: the first start of the final system, by kexec, while the disk still boots the standby.
 
 So a system that does not come up costs a reboot into the installer, and not a way to the machine. It needs no help of
-the system, nor of its boot loader (nix/scripts/load-final.sh).
+the system, nor of its boot loader (nix/scripts/installer/load-final.sh).
 """
 
 from collections.abc import Callable
@@ -55,7 +55,9 @@ def begin(target: Connection, toplevel: str, *, watch_s: float, on_line: Callabl
         CommandFailed: its kernel could not be loaded, or the new root is busy.
 
     """
-    target.run_script(script("load-final.sh"), [ROOT, toplevel, f"{watch_s:.0f}"], timeout_s=LOAD_S, on_line=on_line)
+    target.run_script(
+        script("installer/load-final.sh"), [ROOT, toplevel, f"{watch_s:.0f}"], timeout_s=LOAD_S, on_line=on_line
+    )
     leave_installer(target, "kexec", on_line=on_line)
 
 

@@ -21,6 +21,7 @@ from holdfast.base import clock
 from holdfast.base.command import CommandResult
 from holdfast.base.deadline import Deadline
 from holdfast.base.errors import CommandFailed, ConfigError, DeadlinePassed, UnexpectedState, Unreachable
+from holdfast.base.settings import script
 from holdfast.base.text import LONGEST_LINE, printable
 from holdfast.base.waiting import wait_for
 from holdfast.ssh.connection import Connection
@@ -39,26 +40,6 @@ _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 _SPLIT: Final = "-- journal --"
 # It goes back to the target as an argument (systemd.journal-fields(7): text without a meaning).
 _CURSOR: Final = re.compile(r"[!-~]{1,1000}")
-
-# The state comes first: if it says that the unit ended, the journal read after it holds all lines.
-# $1 unit, $2 cursor or "", $3 lines.
-_LOOK: Final = f"""
-set -eu
-systemctl show "$1" --property={_PROPERTIES}
-echo '{_SPLIT}'
-journalctl --sync 2>/dev/null || true
-fields=MESSAGE,_SYSTEMD_INVOCATION_ID
-journalctl --unit="$1" --output=json --output-fields="$fields" --all --no-pager --quiet \\
-  ${{2:+"--after-cursor=$2"}} | head -n "$3"
-"""
-# $1 unit, then more options, --, the command. A unit's own PATH lacks folders that a login has.
-_START: Final = """
-set -eu
-name=$1
-shift
-exec systemd-run --unit="$name" --quiet --no-ask-password --property=RemainAfterExit=yes \\
-  --property=StandardOutput=journal --property=StandardError=journal --setenv=PATH="$PATH" "$@"
-"""
 
 
 class Condition(StrEnum):
@@ -397,11 +378,15 @@ class _Work:
             self._failed_before = state.invocation
             target.run(["systemctl", "reset-failed", self._unit], timeout_s=ASK_TIMEOUT_S)
         options = [f"--description={self._work}", *(f"--setenv={key}={value}" for key, value in self._env.items())]
-        target.run(["sh", "-c", _START, "start", self._unit, *options, "--", *self._argv], timeout_s=ASK_TIMEOUT_S)
+        target.run(
+            ["sh", "-c", script("any/unit-start.sh"), "unit-start.sh", self._unit, *options, "--", *self._argv],
+            timeout_s=ASK_TIMEOUT_S,
+        )
 
     def _look(self, target: Connection) -> tuple[UnitState, bool]:
         """Read state and new lines; true if there may be more lines at once."""
-        argv = ["sh", "-c", _LOOK, "look", self._unit, self._cursor, str(LINES_A_LOOK)]
+        argv = ["sh", "-c", script("any/unit-look.sh"), "unit-look.sh"]
+        argv += [self._unit, self._cursor, str(LINES_A_LOOK), _PROPERTIES]
         shown, _, journal = target.run(argv, timeout_s=ASK_TIMEOUT_S).stdout.partition(f"{_SPLIT}\n")
         state = parse_state(shown)
         entries = parse_journal(journal)

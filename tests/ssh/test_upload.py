@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from holdfast.base.errors import CommandFailed, ConnectionLost, DeadlinePassed, NotTrusted
+from holdfast.base.settings import script
 from holdfast.ssh.connection import Connection, open_connection
 from holdfast.ssh.endpoint import Endpoint
-from holdfast.ssh.upload import _APPEND as APPEND
 from holdfast.ssh.upload import upload_over_links
 from tests.ssh.sshd import Sshd
 
@@ -197,7 +197,15 @@ def test_late_bytes_of_a_broken_link_do_no_harm(tmp_path: Path, shell: str, kept
     part.write_bytes(content[:kept])
 
     def receive() -> subprocess.Popen[bytes]:
-        command = [shutil.which(argv[0]) or "", *argv[1:], "-c", APPEND, "append", str(place), str(kept)]
+        command = [
+            shutil.which(argv[0]) or "",
+            *argv[1:],
+            "-c",
+            script("any/upload-append.sh"),
+            "upload-append.sh",
+            str(place),
+            str(kept),
+        ]
         return subprocess.Popen(command, stdin=subprocess.PIPE, env={"PATH": str(tools)})
 
     # The target believes in the old link until after the new one is done.

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from holdfast.base.settings import script
 from lab.toolchain import tree_command
 
 SCRIPTS = Path(__file__).parents[2] / "nix/scripts"
@@ -89,7 +90,7 @@ class Installer:
         self.state.chmod(0o600)
 
     def run(self, script: str, *arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
-        command = [*self.shell, str(SCRIPTS / script), *map(str, arguments)]
+        command = [*self.shell, str(SCRIPTS / "installer" / script), *map(str, arguments)]
         return subprocess.run(
             command, env=self.env | environment, capture_output=True, text=True, timeout=30, check=False
         )
@@ -289,7 +290,7 @@ def test_a_folder_that_is_a_file_system_of_its_own_stays_one(installer: Installe
 def test_the_script_may_come_on_standard_input(installer: Installer) -> None:
     installer.prefs_script("soften")
     command = [*installer.shell, "-s", "--", str(installer.new_root), "tailscale-state", "machine-id"]
-    text = (SCRIPTS / "carry-over.sh").read_text()
+    text = script("installer/carry-over.sh")
     done = subprocess.run(command, env=installer.env, input=text, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "tailscale-state\nmachine-id\n"), done.stderr
     assert unpacked(json.loads(installer.carried.read_text())["profile-1"]) == ORIGIN_PREFS
@@ -387,8 +388,8 @@ class Installation:
         real.chmod(0o755)
         self.fail = folder / "fail"
         self.script = folder / "nixos-install"
-        text = (SCRIPTS / "nixos-install.sh").read_text().replace("@nixosInstall@", str(real))
-        self.script.write_text(text.replace("@carryOver@", str(SCRIPTS / "carry-over.sh")))
+        text = (SCRIPTS / "installer/nixos-install.sh").read_text().replace("@nixosInstall@", str(real))
+        self.script.write_text(text.replace("@carryOver@", str(SCRIPTS / "installer/carry-over.sh")))
 
     def run(self, *flags: str, **environment: str) -> subprocess.CompletedProcess[str]:
         arguments = ["--no-root-passwd", "--no-channel-copy", "--system", SYSTEM, *flags]

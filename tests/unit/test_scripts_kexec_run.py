@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parents[2] / "nix/scripts/kexec-run.sh"
+SCRIPT = Path(__file__).parents[2] / "nix/scripts/origin/kexec-run.sh"
 POISON = "privkey:c0ffee"
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIPlain me@here"
 INITRD = hashlib.sha512(b"initrd").digest() * 200 + b"x"

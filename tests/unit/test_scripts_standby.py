@@ -119,7 +119,7 @@ class Target:
         return subprocess.run(
             [*self.shell, "-s", "--", *map(str, arguments)],
             env=env,
-            input=(SCRIPTS / "standby.sh").read_text(),
+            input=(SCRIPTS / "any/standby.sh").read_text(),
             capture_output=True,
             text=True,
             timeout=60,
@@ -238,7 +238,7 @@ def test_installer_takes_the_handover_and_has_no_dead_man(target: Target) -> Non
             place.parent.mkdir(parents=True, exist_ok=True)
             place.write_bytes(content)
     generator = target.folder / "generator"
-    generator.write_text((SCRIPTS / "dead-man-generator.sh").read_text().replace("@handover@", str(handover)))
+    generator.write_text((SCRIPTS / "installer/dead-man-generator.sh").read_text().replace("@handover@", str(handover)))
     folders = [target.folder / name for name in ("normal", "early", "late")]
     for folder in folders:
         folder.mkdir()
@@ -246,7 +246,7 @@ def test_installer_takes_the_handover_and_has_no_dead_man(target: Target) -> Non
     assert not list(folders[0].iterdir())
     assert (folders[1] / "holdfast-deadman.timer").readlink() == Path("/dev/null")
     env = {"PATH": os.environ["PATH"], "HOLDFAST_ROOT": str(system)}
-    restore = [str(SCRIPTS / "installer-restore.sh"), "--image-id", "i", "--dead-man-s", "900", str(handover)]
+    restore = [str(SCRIPTS / "installer/installer-restore.sh"), "--image-id", "i", "--dead-man-s", "900", str(handover)]
     subprocess.run([*target.shell, *restore], check=True, env=env, timeout=60)
     assert json.loads((system / "run/holdfast/installer.json").read_text()) == {
         "image_id": "i",

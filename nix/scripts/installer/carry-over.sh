@@ -8,8 +8,7 @@
 # Prints what it carried, one word a line:
 #   tailscale-state
 #   host-keys
-# --system: where the system keeps these. One whose root does not last has a file `holdfast-persistent-root` with the
-# path of a folder that does (nix/host.nix); they go below it.
+# --system: where this system keeps these, in the persistent root that it names (parts/state-folder.sh).
 # --keep-others: a state in the new root that this script did not put there stays, and is not carried.
 # Everything is written beside its place first and then renamed, so a run that breaks off can be repeated. The script
 # may come on standard input, so nothing here may read that.
@@ -50,27 +49,13 @@ case $root in
 esac
 [ -d "$root" ] || fail "$root is not there"
 
-# inner PATH: is it absolute, without a way out?
-inner() {
-	case $1/ in
-	*/../* | *//* | *[!A-Za-z0-9/._+=@:-]*) return 1 ;;
-	/*) ;;
-	*) return 1 ;;
-	esac
-}
+. "${0%/*}/../parts/state-folder.sh"
 
 # Where in the new root the system looks for what is carried.
 place=$root
 if [ -n "$system" ]; then
 	inner "$system" || fail "$system is not a store path"
-	file=$root$system/holdfast-persistent-root
-	if [ -L "$file" ] || [ -e "$file" ]; then
-		[ ! -L "$file" ] && [ -f "$file" ] || fail "$file is not a regular file"
-		persistent=$(cat "$file")
-		persistent=${persistent%/}
-		[ -z "$persistent" ] || inner "$persistent" || fail "$file does not hold an absolute path"
-		place=$root$persistent
-	fi
+	place=$(persistent_root "$root" "$system")
 fi
 
 # put FILE PLACE MODE
@@ -105,15 +90,7 @@ carry_state() {
 		sh "$live/run/holdfast/tailscale-prefs.sh" put-back "$new/tailscaled.state" "$live/run/holdfast/prefs.json" \
 			</dev/null || fail "the origin's Tailscale preferences could not be put back"
 	fi
-	folder=$place/var/lib/tailscale
-	if mountpoint -q "$folder"; then # a file system of its own stays where it is
-		find "$folder" -mindepth 1 -maxdepth 1 ! -name lost+found -exec rm -rf {} +
-		cp -a "$new/." "$folder"
-		rm -rf "$new"
-	else
-		rm -rf "$folder"
-		mv "$new" "$folder"
-	fi
+	put_folder "$new" "$place/var/lib/tailscale"
 	digest >"$mark"
 }
 
