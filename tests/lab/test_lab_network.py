@@ -14,7 +14,8 @@ import pytest
 
 from holdfast.base.waiting import NotYet, wait_for
 from lab import supervisor
-from lab.runtime import PROJECT, Lab, World
+from lab.runtime import Lab
+from lab.world import PROJECT, World
 
 pytestmark = pytest.mark.lab
 
@@ -110,7 +111,7 @@ def test_everything_ends_with_a_supervisor_that_is_killed(world: World) -> None:
 def test_everything_ends_with_an_owner_that_is_killed(tmp_path: Path) -> None:
     world = make_world(tmp_path / "one")
     owner = (
-        "import sys, time; from pathlib import Path; from lab.runtime import World\n"
+        "import sys, time; from pathlib import Path; from lab.world import World\n"
         f"world = World(Path({str(world.run)!r}), Path({str(world.sockets)!r}), owned=True)\n"
         "world.open(); world.start('sleeper', ['sleep', '600']); print('up', flush=True); time.sleep(600)"
     )

@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 from lab.operator import PROJECT, Operator
-from lab.runtime import SSH_PORT, Lab
+from lab.runtime import Lab
 from lab.stock import stock_image
+from lab.world import SSH_PORT
 
 pytestmark = pytest.mark.lab
 

@@ -16,7 +16,8 @@ from typing import Any, Final
 
 from lab.flow_runs import ENDED, PHASES, phases_done, report_of, retry, start
 from lab.operator import NOWHERE, Operator
-from lab.runtime import SSH_PORT, Lab
+from lab.runtime import Lab
+from lab.world import SSH_PORT
 from tests.lab import leaks
 from tests.lab.faults.table import Findings, Row
 
