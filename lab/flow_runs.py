@@ -5,25 +5,24 @@ import time
 from typing import Any, Final
 from uuid import uuid4
 
+from flows.install import install
 from lab.operator import Operator
+from tasks.run.phases import phases_of
 
-PHASES: Final = (
-    "preflight",
-    "build",
-    "preserve",
-    "approve",
-    "kexec",
-    "reconnect",
-    "partition",
-    "install",
-    "restore",
-    "trial",
-    "reboot",
-    "verify",
-)
-"""The phases of an install, in their order."""
+_INSTALL: Final = tuple(phase for phase in phases_of(install) if phase.always)
+
+PHASES: Final = tuple(phase.name for phase in _INSTALL)
+"""The phases of an install in the lab, in their order; its inventory demands no rehearsal."""
+
+TASKS: Final = tuple(phase.name for phase in _INSTALL if phase.is_task)
+"""Those of them that are Prefect tasks."""
 
 ENDED: Final = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
+
+
+def phases_before(phase: str) -> tuple[str, ...]:
+    """Return the phases of an install that come before this one."""
+    return PHASES[: PHASES.index(phase)]
 
 
 def start(operator: Operator, deployment: str = "install/cottage", **parameters: object) -> str:

@@ -14,15 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from lab.flow_runs import ENDED, PHASES, phases_done, report_of, retry, start
+from lab.flow_runs import ENDED, phases_before, phases_done, report_of, retry, start
 from lab.operator import NOWHERE, Operator
 from lab.runtime import Lab
 from lab.world import SSH_PORT
 from tests.lab import leaks
 from tests.lab.faults.table import Findings, Row
-
-TASKS: Final = tuple(phase for phase in PHASES if phase != "approve")
-"""The phases that are Prefect tasks."""
 
 ORIGIN: Final = "origin"
 INSTALLER: Final = "installer"
@@ -108,7 +105,7 @@ class Journey:
 
     def reach(self, phase: str, deadline_s: float = 900) -> None:
         """Wait until the run is in this phase."""
-        before = set(PHASES[: PHASES.index(phase)])
+        before = set(phases_before(phase))
         self._until(
             f"the run to reach {phase}", lambda: self._state() == "RUNNING" and before <= self._done(), deadline_s
         )
