@@ -1,4 +1,4 @@
-"""The lab leaves nothing behind, disturbs nobody, and its machine is reached over the tailnet alone."""
+"""The lab leaves nothing behind, disturbs nothing else, and its machine is reached only over the tailnet."""
 
 import json
 import os
@@ -19,7 +19,7 @@ from lab.world import PROJECT, World
 
 pytestmark = pytest.mark.lab
 
-# A process that listens where every lab's control server does, on its own loopback.
+# A process that listens on the port of every lab's control server, on that lab's loopback.
 LISTENER = [sys.executable, "-m", "http.server", "8080", "--bind", "127.0.0.1"]
 
 
@@ -53,7 +53,7 @@ def wait_until_ended(processes: dict[str, dict[str, int]]) -> None:
 
 
 def greeting(address: str) -> bytes:
-    """What answers outside the tailnet, if anything: some networks accept every connection themselves."""
+    """Return the first bytes from an address outside the tailnet; some networks accept every connection themselves."""
     try:
         with socket.create_connection((address, 22), timeout=3) as link:
             return link.recv(4)

@@ -1,4 +1,4 @@
-"""What can happen in every phase: the flow dies, the link is cut."""
+"""Faults that can happen in every phase: the flow dies, the link is cut."""
 
 import pytest
 
