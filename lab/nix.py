@@ -1,4 +1,4 @@
-"""Nix for the lab's operator: Debian 13's, whatever this machine has, without a /nix on this machine."""
+"""Nix for the lab's operator: Debian 13's, whatever this machine has; no /nix is made on this machine."""
 
 import shlex
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ FAULT = "fail-closure-copy"
 def nix_wrapper(run_dir: Path) -> Path:
     """Return a folder to put first on PATH: its `nix` has a store of its own in `run_dir/nix`; needs root.
 
-    Store paths are not visible outside of that program. `nix copy` uses the `ssh` on PATH. While the file that
+    Only that program sees its store paths. `nix copy` uses the `ssh` on PATH. While the file that
     `$HOLDFAST_LAB_FAIL_COPY` names exists (not set: `run_dir/fail-closure-copy`), copies to a new root
     (`remote-store=`) fail: see `closure_copies_fail`.
 

@@ -1,6 +1,6 @@
-"""The lab's final system by itself: built by Nix, put on an empty disk from the installer, booted from that disk.
+"""The lab's final system alone: built by Nix, installed on an empty disk from the installer, booted from that disk.
 
-No tailnet here: SSH goes through QEMU's port forwarding.
+There is no tailnet: SSH goes through QEMU's port forwarding.
 """
 
 import json
@@ -26,7 +26,7 @@ COMMAND_S = 120
 
 
 class Operator:
-    """The flake, Nix and a key, in a folder that takes the place of lab/run."""
+    """The flake, Nix and a key, in a folder like lab/run."""
 
     def __init__(self, run_dir: Path) -> None:
         self.run_dir = run_dir
@@ -88,7 +88,7 @@ def running(machine: qemu.Machine) -> Iterator[None]:
 
 
 def archive(folder: Path, names: Sequence[str]) -> bytes:
-    """Pack what kexec/run would hand over."""
+    """Pack files as kexec/run packs the hand-over."""
     pack = ["cpio", "-o", "-H", "newc", "--quiet"]
     return subprocess.run(pack, cwd=folder, input="\n".join(names).encode(), check=True, stdout=subprocess.PIPE).stdout
 
@@ -118,7 +118,7 @@ def toplevel(operator: Operator) -> str:
 
 @pytest.fixture(scope="module")
 def installed(operator: Operator, toplevel: str) -> Iterator[None]:
-    """Install from the installer, as the flow does; then run what is on the disk."""
+    """Install from the installer, as the flow does; then boot from the disk."""
     disk = operator.run_dir / "disk.qcow2"
     qemu.make_disk(disk, 3 << 30)
     kernel = qemu.Kernel(

@@ -1,4 +1,4 @@
-"""Three disks with other names in the installer than in the origin: one is wiped, the others stay as they are."""
+"""Three disks change their names between origin and installer: the right one is wiped, the others are untouched."""
 
 import shutil
 import time
@@ -18,7 +18,7 @@ OTHERS = ("DATA0001", "THIRD0001")
 
 
 def name_of(lab: Lab, serial: str) -> str:
-    """Return what the kernel that runs calls a disk."""
+    """Return the name that the running kernel gives to a disk."""
     return lab.ssh_local(["readlink", "-f", f"/dev/disk/by-id/virtio-{serial}"]).strip()
 
 
@@ -33,7 +33,7 @@ def beginning(lab: Lab, serial: str) -> str:
 
 @pytest.fixture
 def others(lab: Lab) -> Iterator[dict[str, str]]:
-    """The machine in its origin with three disks, two of them with content: their digests."""
+    """The digests of two disks with data, in a machine with three disks that runs its origin."""
     lab.start_over()
     try:
         lab.plug_in_disk("THIRD0001")
@@ -58,7 +58,7 @@ def until_done(operator: Operator, run_id: str, phase: str) -> None:
 
 @contextmanager
 def flake_with(lab: Lab, device: str) -> Iterator[None]:
-    """Let the inventory name another flake, whose disko configuration names this device, and pin no disk."""
+    """Let the inventory name another flake, whose disko configuration has this device, and pin no disk."""
     flake = lab.run_dir / "flake-of-another-disk"
     inventory = lab.run_dir / "hosts.toml"
     plain = inventory.read_text()

@@ -1,4 +1,4 @@
-"""One lab for all journeys; the machine goes back to a remembered moment for each."""
+"""One lab for all journeys. For each the machine goes back to the same saved moment."""
 
 from collections.abc import Iterator
 
@@ -19,7 +19,7 @@ def findings(lab: Lab) -> Iterator[Findings]:
 
 @pytest.fixture(scope="package")
 def remembered(lab: Lab) -> Iterator[str]:
-    """The machine in its origin, with something on its other disk; it is put back to that for the tests after these."""
+    """The machine in its origin, with data on its other disk; afterwards it is put back to that for other tests."""
     lab.ssh_local(["sh", "-c", "head -c 4M /dev/urandom >/dev/disk/by-id/virtio-DATA0001; sync"])
     lab.remember("origin")
     yield "origin"

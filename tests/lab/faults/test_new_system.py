@@ -1,4 +1,4 @@
-"""What makes the new system fails: the image's upload, disko, the closure, nixos-install, the system's first start."""
+"""A step to the new system fails: the image's upload, disko, the closure, nixos-install, the system's first start."""
 
 from contextlib import AbstractContextManager, ExitStack
 from typing import Final
@@ -17,7 +17,7 @@ program=$(command -v {name}); mv "$program" "$program.sound"
 printf '#!/bin/sh\\necho {name}: made to fail >&2\\nexit 1\\n' >"$program"; chmod 755 "$program"
 """
 _MEND: Final = 'program=$(command -v {name}); mv "$program.sound" "$program"'
-# Root may use the blocks that ext4 keeps back for it: none are kept back here.
+# ext4 reserves blocks for root, and everything here runs as root: none are reserved, so that the disk is really full.
 _FILL: Final = """
 set -e
 tune2fs -m 0 "$(findmnt -n -o SOURCE /mnt)" >/dev/null
@@ -25,7 +25,7 @@ free=$(df -Pk /mnt | tail -n 1 | tr -s ' ' | cut -d ' ' -f 4)
 fallocate -l "$((free - 65536))K" /mnt/fill
 dd if=/dev/zero of=/mnt/fill.rest bs=1M 2>/dev/null || true
 """
-# A program in the store of the new root.
+# Changes the mode of a program in the store of the new root.
 _CHANGE: Final = """
 set -e
 mountpoint -q /mnt || {{ mount LABEL=nixos /mnt; mounted=1; }}
@@ -100,7 +100,7 @@ def _install_fails(journey: Journey) -> None:
 
 
 def _does_not_come_up(journey: Journey, name: str, why: str) -> None:
-    """See that the machine comes back in the installer by itself, on its tailnet."""
+    """Check that the machine comes back in the installer by itself, on its tailnet."""
     with journey.fault(name, "trial") as seen:
         message = journey.ended("FAILED")
         assert "did not come up" in message, message

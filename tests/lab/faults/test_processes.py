@@ -1,4 +1,4 @@
-"""A process dies that an install stands on: the worker with its flow, the Prefect server, the control server."""
+"""A process that an install needs dies: the worker with its flow, the Prefect server, the control server."""
 
 import signal
 from functools import partial
@@ -10,7 +10,7 @@ from tests.lab.faults.journey import INSTALLER, Journey
 pytestmark = [pytest.mark.lab, pytest.mark.faults]
 
 MARKED_WITHIN_S = 420
-"""The automation marks a run without heartbeats; its own time is in deployments/automations.py."""
+"""In seconds. The automation marks a run without heartbeats after DEAD_AFTER_S (deployments/automations.py)."""
 
 
 def _server_goes(journey: Journey, phase: str, gone_s: float = 0) -> None:
