@@ -1,7 +1,7 @@
-"""`just vault list [HOST]`, `just vault restore HOST [ARCHIVE]`: what the vault keeps, and a state back on a machine.
+"""`just vault list [HOST]`, `just vault restore HOST [ARCHIVE]`: list the vault's archives, put one back on a machine.
 
-`list` opens no archive. `restore` connects as a run does, to the host's `target`, else to its `local`; a host key that
-nobody knows is refused.
+`list` opens no archive. `restore` connects like a run, to the host's `target`, else to its `local`. It refuses an
+unknown host key.
 """
 
 import sys
@@ -25,7 +25,7 @@ WIDTH_OF_A_FILE = 200
 
 
 def main(*words: str) -> int:
-    """Do what is asked for; return 2, after one line, if it cannot be done."""
+    """Carry out the verb. If that is not possible, print one line and return 2."""
     try:
         match words:
             case ["list"] | ["list", _]:
@@ -77,7 +77,7 @@ def _row(host: str, entry: Kept, *, newest: bool) -> Sequence[str]:
 
 
 def _restore(chosen: Settings, name: str, archive: str = "") -> None:
-    # Whoever lost its state may be found at its own network's address only.
+    # A machine that has lost its state may be reachable only at its local address.
     host = chosen_host(chosen.inventory, name).model_copy(update={"go_on_over_local": True})
     entry = choose(Vault(chosen), name, archive)
     machine = Machine(host, TerminalLog("vault"))
@@ -88,9 +88,9 @@ def _restore(chosen: Settings, name: str, archive: str = "") -> None:
     if done.already:
         print(f"{name} is {node} already: there is nothing to restore.")
         return
-    print(f"{name} is {node} now. No other machine may start with this state any more.")
+    print(f"{name} is {node} now. No other machine may use this state from now on.")
     if done.kept:
-        print(f"What it had before is in {done.kept} there; remove it when it is not needed.")
+        print(f"Its earlier state is in {done.kept} there; remove it when it is no longer needed.")
 
 
 if __name__ == "__main__":
