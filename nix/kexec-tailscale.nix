@@ -29,11 +29,19 @@ let
     + " Hint: import nixos-images.nixosModules.kexec-installer and nixos-images.nixosModules.noninteractive too.";
   hasInstaller = options ? system.kexec-installer.name;
 
-  # The text of a script with its @placeholders@ filled in.
+  # The text of a script with its parts in their places, as `script` in holdfast/base/settings.py gives it.
+  whole =
+    script:
+    lib.concatStrings (
+      map (piece: if lib.isList piece then lib.removeSuffix "\n" (whole (./scripts/parts + "/${lib.head piece}")) else piece)
+        (builtins.split "[.] \"[$][{]0%/[*][}]/[.][.]/parts/([a-z-]+[.]sh)\"" (lib.readFile script))
+    );
+
+  # That text with its @placeholders@ filled in.
   filled =
     script: values:
     lib.replaceStrings (map (name: "@${name}@") (lib.attrNames values)) (lib.attrValues values) (
-      lib.readFile script
+      whole script
     );
 
   # nixos/modules/system/boot/systemd.nix: generators find no grep or sed on their PATH, so this one brings its

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from holdfast.base.settings import script
 from tests.nix.evaluator import ROOT, SYSTEMS, Nix
 
 SCRIPTS = ROOT / "nix" / "scripts"
@@ -38,13 +39,13 @@ def text(nix: Nix, name: str) -> str:
     return found
 
 
-def fill(script: str, **placeholders: str) -> str:
+def fill(name: str, **placeholders: str) -> str:
     """Return a script of nix/scripts with its placeholders filled in; each of them must be there."""
-    text = (SCRIPTS / script).read_text()
-    for name, value in placeholders.items():
-        assert f"@{name}@" in text
-        text = text.replace(f"@{name}@", value)
-    assert not re.search(r"@[A-Za-z]+@", text), f"{script} has more placeholders than these"
+    text = script(name)
+    for placeholder, value in placeholders.items():
+        assert f"@{placeholder}@" in text
+        text = text.replace(f"@{placeholder}@", value)
+    assert not re.search(r"@[A-Za-z]+@", text), f"{name} has more placeholders than these"
     return text
 
 
@@ -126,9 +127,9 @@ def test_standby_has_the_boot_loaders_where_the_script_looks(nix: Nix, system: s
     assert made[source["path"]]["name"] == "holdfast-standby"
     copied = re.findall(r"/nix/store/[^-]+-(\S+(?: \$out\S*)?)", made[source["path"]]["text"])
     assert copied == tools
-    script = (SCRIPTS / "any/standby.sh").read_text()
-    assert "/etc/holdfast/standby\n" in script
-    assert all(f"$tools/{name}" in script for name in ("boot.efi", "extlinux", "mbr.bin", "gptmbr.bin"))
+    standby = script("any/standby.sh")
+    assert "/etc/holdfast/standby\n" in standby
+    assert all(f"$tools/{name}" in standby for name in ("boot.efi", "extlinux", "mbr.bin", "gptmbr.bin"))
 
 
 def test_timer_of_the_first_stage_ends_if_there_is_no_origin(nix: Nix) -> None:

@@ -16,7 +16,9 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parents[2] / "nix/scripts/origin/kexec-run.sh"
+from holdfast.base.settings import script
+
+SCRIPT = script("origin/kexec-run.sh")
 POISON = "privkey:c0ffee"
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIPlain me@here"
 INITRD = hashlib.sha512(b"initrd").digest() * 200 + b"x"
@@ -55,7 +57,7 @@ class Origin:
             self._program(self.tools / name, f"#!/bin/sh\n{body}\n")
         self._program(self.kexec / "kexec", FAKE_KEXEC)
         self._program(self.kexec / "ip", FAKE_IP)
-        text = SCRIPT.read_text().replace("@init@", "/init").replace("@kernelParams@", "panic=30 quiet")
+        text = SCRIPT.replace("@init@", "/init").replace("@kernelParams@", "panic=30 quiet")
         self._program(self.kexec / "run", text)
         (self.kexec / "initrd").write_bytes(INITRD)
         self.write("root/.ssh/authorized_keys", KEY + "\n")

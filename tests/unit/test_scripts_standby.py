@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from holdfast.base.settings import script
+
 SCRIPTS = Path(__file__).parents[2] / "nix/scripts"
 MARK = "# Holdfast standby: boots the installer until the new system has its boot loader"
 COMMAND_LINE = "init=/nix/store/x/init console=ttyS0 panic=30"
@@ -119,7 +121,7 @@ class Target:
         return subprocess.run(
             [*self.shell, "-s", "--", *map(str, arguments)],
             env=env,
-            input=(SCRIPTS / "any/standby.sh").read_text(),
+            input=script("any/standby.sh"),
             capture_output=True,
             text=True,
             timeout=60,

@@ -58,103 +58,11 @@ same() {
 
 ours() { [ -f "$1" ] && [ "$(head -n 1 "$1")" = "$mark" ]; }
 
-# zeros N: that many zero bytes
-zeros() { [ "$1" -eq 0 ] || dd if=/dev/zero bs="$1" count=1 2>/dev/null; }
+. "${0%/*}/../parts/newc.sh"
+. "${0%/*}/../parts/standby-place.sh"
+. "${0%/*}/../parts/standby-handover.sh"
 
-# pad N: zero bytes up to the next multiple of four, where the kernel looks for an archive
-pad() { zeros $(((4 - $1 % 4) % 4)); }
-
-# ---------------------------------------------------------------- where it goes
-
-# mounted DIR: sets `fstype` and `source` of what is mounted exactly there; fails if nothing is
-mounted() {
-	# shellcheck disable=SC2046 # two words
-	set -- $(findmnt -rnv -o FSTYPE,SOURCE -M "$1" 2>/dev/null | tail -n 1)
-	[ $# -eq 2 ] || return 1
-	fstype=$1
-	source=$2
-}
-
-extlinux_can() { case $1 in vfat | ext2 | ext3 | ext4) ;; *) return 1 ;; esac }
-
-# Sets `boot`, the folder; `source`, its device; `prefix`, its path in its own file system.
-find_boot() {
-	prefix=
-	if [ "$firmware" = UEFI ]; then
-		for boot in "$root/boot/efi" "$root/efi" "$root/boot"; do
-			if mounted "$boot" && [ "$fstype" = vfat ]; then return; fi
-		done
-		none "no EFI system partition is mounted below $root"
-	fi
-	boot=$root/boot
-	if mounted "$boot"; then
-		if extlinux_can "$fstype"; then return; fi
-	elif mounted "$root" && extlinux_can "$fstype"; then
-		prefix=/boot
-		(umask 022 && mkdir -p "$boot")
-		return
-	fi
-	for boot in "$root/boot/efi" "$root/efi"; do
-		if mounted "$boot" && extlinux_can "$fstype"; then return; fi
-	done
-	none "extlinux can boot from no file system below $root"
-}
-
-# Sets `disk`, `number` of the partition, and `boot_code`, the file with the disk's first bytes.
-find_disk() {
-	partition=$(readlink -f "$live$source")
-	partition=$(readlink -f "$live/sys/class/block/${partition##*/}") || none "$source is no block device"
-	[ -r "$partition/partition" ] || none "$source is no partition of a disk"
-	number=$(cat "$partition/partition")
-	disk=${partition%/*}
-	disk=/dev/${disk##*/}
-	table=$(blkid -p -s PTTYPE -o value "$live$disk") || true
-	case $table in
-	dos)
-		[ "$number" -le 4 ] || none "$source is no primary partition"
-		boot_code=$tools/mbr.bin
-		;;
-	gpt) boot_code=$tools/gptmbr.bin ;;
-	*) none "$disk has neither a GPT nor an msdos partition table" ;;
-	esac
-	[ -x "$tools/extlinux" ] && [ -f "$boot_code" ] || none "the image brings no extlinux"
-}
-
-# Sets `loader`, the place of the EFI boot loader.
-find_loader() {
-	case $(uname -m) in
-	x86_64) loader=BOOTX64.EFI ;;
-	aarch64) loader=BOOTAA64.EFI ;;
-	riscv64) loader=BOOTRISCV64.EFI ;;
-	*) none "nobody knows the EFI boot loader of $(uname -m)" ;;
-	esac
-	loader=$boot/EFI/BOOT/$loader
-	[ -f "$tools/boot.efi" ] || none "the image brings no EFI boot loader"
-}
-
-encrypted() { none "the root is encrypted and the boot partition is not"; }
-
-# require_plain DEVICE: the standby's secrets lie on the boot partition, so what is below ROOT may not be encrypted
-require_plain() {
-	types=$(lsblk -snro TYPE "$1") && [ -n "$types" ] || none "it is not known whether $1 is encrypted"
-	case $types in *crypt*) encrypted ;; esac
-}
-
-require_all_plain() {
-	findmnt -Rrnv -o FSTYPE,SOURCE "$root" >"$work/mounts" && [ -s "$work/mounts" ] || none "nothing is mounted at $root"
-	while read -r type device; do
-		case $type in
-		tmpfs | ramfs | devtmpfs | devpts | proc | sysfs | efivarfs) ;;
-		zfs)
-			[ "$(zfs get -H -o value encryption "$device")" = off ] || encrypted
-			zpool list -vHPL "${device%%/*}" | awk '$1 ~ /^\/dev\// { print $1 }' >"$work/vdevs"
-			[ -s "$work/vdevs" ] || none "it is not known whether the pool of $device is encrypted"
-			while read -r vdev; do require_plain "$vdev"; done <"$work/vdevs"
-			;;
-		*) require_plain "$device" ;;
-		esac
-	done <"$work/mounts"
-}
+# ---------------------------------------------------------------- put
 
 # A boot loader of others is the final system's. nixos-install sets the profile just before it writes one.
 require_no_other() {
@@ -174,124 +82,6 @@ require_room() {
 	[ "$free" -ge "$needed" ] ||
 		none "too little room: $boot has $((free >> 20)) MiB free, and $(((needed >> 20) + 1)) are needed"
 }
-
-# ---------------------------------------------------------------- what is handed over
-
-# entry NAME MODE BYTES: the newc header of a file
-entry() {
-	printf '070701%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%s' \
-		0 "$2" 0 0 1 0 "$3" 0 0 0 0 $((${#1} + 1)) 0 "$1"
-	zeros $((1 + (4 - (110 + ${#1} + 1) % 4) % 4))
-}
-
-# add NAME MODE FILE: puts it into the handover
-add() {
-	{
-		entry "$1" "$2" "$(bytes "$3")"
-		cat "$3"
-		pad "$(bytes "$3")"
-	} >>"$work/handover"
-}
-
-add_ssh() {
-	# Whoever restores them may have added a line twice.
-	awk '!seen[$0]++' "$live/root/.ssh/authorized_keys" >"$work/authorized_keys" 2>/dev/null || true
-	add ssh/authorized_keys 0100600 "$work/authorized_keys"
-	set +f
-	for key in "$live"/etc/ssh/ssh_host_*; do
-		[ -f "$key" ] || continue
-		case $key in
-		*.pub) add "ssh/${key##*/}" 0100644 "$key" ;;
-		*) add "ssh/${key##*/}" 0100600 "$key" ;;
-		esac
-	done
-	set -f
-}
-
-# What the origin said of its network: nixos-images keeps it in /root/network, the hand-over's own place is /.
-add_network() {
-	for name in addrs routes-v4 routes-v6; do
-		for file in "$live/root/network/$name.json" "$live/$name.json"; do
-			[ -f "$file" ] || continue
-			add "$name.json" 0100644 "$file"
-			break
-		done
-	done
-}
-
-# As carry-over.sh does: the live state, with the preferences that the origin had.
-add_state() {
-	[ -s "$live/var/lib/tailscale/tailscaled.state" ] || none "the installer has no Tailscale state: nobody would find it"
-	cp -a "$live/var/lib/tailscale" "$work/state"
-	if [ -s "$live/run/holdfast/prefs.json" ]; then
-		sh "$live/run/holdfast/tailscale-prefs.sh" put-back "$work/state/tailscaled.state" "$live/run/holdfast/prefs.json" ||
-			none "the origin's Tailscale preferences could not be put back"
-	fi
-	tar -C "$work/state" -czhf "$work/state.tar.gz" . || [ $? -eq 1 ] # 1: a file changed meanwhile
-	add holdfast/tailscale-state.tar.gz 0100600 "$work/state.tar.gz"
-}
-
-# The installer logs in to its network with them again. What has no simple name, left there by a command of the image,
-# stays here: installer-restore.sh would refuse it all.
-add_secrets() {
-	set --
-	set +f
-	for file in "$live/run/holdfast/secrets"/[A-Za-z0-9_]*; do
-		name=${file##*/}
-		if [ ! -f "$file" ] || [ -L "$file" ] || [ ${#name} -gt 64 ]; then continue; fi
-		case $name in *[!A-Za-z0-9._-]*) continue ;; esac
-		set -- "$@" "$name"
-	done
-	set -f
-	[ $# -gt 0 ] || return 0
-	tar -C "$live/run/holdfast/secrets" -cf "$work/secrets.tar" "$@" || [ $? -eq 1 ] # as above
-	add holdfast/secrets.tar 0100600 "$work/secrets.tar"
-}
-
-# told NAME: a string of what kexec/run told
-told() {
-	[ ! -f "$live/run/holdfast/run.json" ] ||
-		sed -n "s/^\"$1\": \"\([A-Za-z0-9._-]\{1,128\}\)\",*\$/\1/p" "$live/run/holdfast/run.json"
-}
-
-add_facts() {
-	uname -n >"$work/hostname"
-	add holdfast/hostname 0100644 "$work/hostname"
-	sed -n 's/^DNS=//p' "$live/run/systemd/resolved.conf.d/holdfast.conf" 2>/dev/null | tr ' ' '\n' |
-		sed -n 's/^./nameserver &/p' >"$work/resolv.conf" || true
-	add holdfast/resolv.conf 0100644 "$work/resolv.conf"
-	cat >"$work/run.json" <<END
-{
-"run_id": "$(told run_id)",
-"origin_boot_id": "$(told origin_boot_id)",
-"dead_man_s": 0,
-"hostname": "$(uname -n)"
-}
-END
-	add holdfast/run.json 0100644 "$work/run.json"
-	# The formatted disks' mark: the retry goes on, and does not format them again.
-	for file in "$live/run/holdfast/partition.json" "$root/var/lib/holdfast/partition.json"; do
-		[ -s "$file" ] || continue
-		add holdfast/partition.json 0100644 "$file"
-		return
-	done
-	none "the disks bear no mark: the installer would not know what they are"
-}
-
-make_handover() {
-	: >"$work/empty"
-	add ssh 040700 "$work/empty"
-	add_ssh
-	add_network
-	[ ! -s "$live/etc/machine-id" ] || add machine-id 0100444 "$live/etc/machine-id"
-	add holdfast 040700 "$work/empty"
-	add_state
-	add_secrets
-	add_facts
-	add 'TRAILER!!!' 0 "$work/empty"
-}
-
-# ---------------------------------------------------------------- put
 
 # place FILE PLACE: beside it first, then renamed. An archive is padded: another one follows it.
 place() {
@@ -353,20 +143,6 @@ END
 		esac
 	fi
 	dd if="$boot_code" of="$live$disk" bs=440 count=1 conv=notrunc,fsync 2>/dev/null
-}
-
-# find_all: sets where a standby goes, or is
-find_all() {
-	case $root in /?*) ;; *) usage ;; esac
-	mkdir -p "$live/run/holdfast"
-	work=$(mktemp -d "$live/run/holdfast/standby.XXXXXX")
-	firmware=BIOS
-	[ ! -d "$live/sys/firmware/efi" ] || firmware=UEFI
-
-	require_all_plain
-	find_boot
-	if [ "$firmware" = UEFI ]; then find_loader; else find_disk; fi
-	ours=$boot/holdfast
 }
 
 # Does the disk boot the standby, all of it, by what the firmware starts?

@@ -18,6 +18,7 @@
 # and ours:
 #   holdfast/tailscale-state.tar.gz holdfast/secrets.tar holdfast/hostname holdfast/resolv.conf holdfast/run.json
 # Only these names are packed: the folder `.` would set the mode of the installer's root.
+# In the image this is one file, kexec/run: whoever builds it puts the parts (../parts) in their places.
 set -euf
 umask 077
 export LC_ALL=C
@@ -26,11 +27,8 @@ init="@init@"
 kernel_params="@kernelParams@"
 
 root=${HOLDFAST_ROOT:-} # a folder that stands for the origin's root, in tests
-state_limit=67108864    # bytes, packed and unpacked; installer-restore.sh refuses more, and
-entries=2000            # more files than this, and
-names_limit=262144      # more bytes of names
-secrets_limit=2097152   # bytes of the secrets' tar; more, and
-secrets_entries=64      # more secrets than this, are refused there too
+secrets_limit=2097152   # bytes of the secrets' tar; installer-restore.sh refuses more, and
+secrets_entries=64      # more secrets than this
 
 log() { echo "kexec/run: $*" >&2; }
 
@@ -38,6 +36,9 @@ fail() {
 	log "$*"
 	exit 1
 }
+
+. "${0%/*}/../parts/newc.sh"
+. "${0%/*}/../parts/kexec-state.sh"
 
 kexec_extra_flags=
 state=
@@ -125,93 +126,19 @@ trap 'exit 130' INT
 trap 'exit 141' PIPE
 trap 'exit 143' TERM
 
-# zeros N: that many zero bytes
-zeros() { [ "$1" -eq 0 ] || dd if=/dev/zero bs="$1" count=1 2>/dev/null; }
-
-# header NAME MODE: the newc header of a file whose size is not known yet
-header() {
-	printf '070701%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%s' \
-		0 "$2" 0 0 1 0 0 0 0 0 0 $((${#1} + 1)) 0 "$1"
-	zeros $((1 + (4 - (110 + ${#1} + 1) % 4) % 4))
-}
-
 # add NAME MODE COMMAND...: appends a file with the command's output. The size is written into the header
 # afterwards: no copy is needed to know it, and nothing can change between measuring and packing.
 add() {
 	name=$1
 	header_at=$(size)
-	header "$1" "$2" >>"$initrd"
+	header "$1" "$2" 0 >>"$initrd"
 	content_at=$(size)
 	shift 2
 	"$@" >>"$initrd" || fail "could not pack $name"
 	bytes=$(($(size) - content_at))
-	zeros $(((4 - bytes % 4) % 4)) >>"$initrd"
+	pad "$bytes" >>"$initrd"
 	printf '%08X' "$bytes" | dd of="$initrd" bs=1 seek=$((header_at + 54)) conv=notrunc 2>/dev/null
 }
-
-# open_trusted FILE: opens it as descriptor 3, if it is a file that only root can have put there; says why not.
-# What is checked is what was opened, and only that is read later, by its descriptor; nobody but root can write to it. In
-# a sticky /tmp nobody else can put another file in its place. Should /tmp not be sticky, a swap between the first look
-# and the opening shows: afterwards the name must be that of the open file, itself and not a link.
-open_trusted() {
-	why=$(distrust "$1")
-	if [ -z "$why" ]; then
-		command exec 3<"$1" || return 1
-		why=$(distrust_open "$1")
-		[ -n "$why" ] || return 0
-		exec 3<&-
-	fi
-	log "$1 is not used: $why"
-	return 1
-}
-
-# A FIFO would hold up the opening.
-distrust() { if [ -L "$1" ] || [ ! -f "$1" ]; then echo "not a regular file"; fi; }
-
-distrust_open() {
-	read -r inode owner mode names bytes <<END
-$(stat -L -c '%d:%i %u %a %h %s' /proc/self/fd/3)
-END
-	if [ "$owner" != 0 ]; then
-		echo "not owned by root"
-	elif [ -z "${mode##*[2367]?}" ] || [ -z "${mode##*[2367]}" ]; then
-		echo "others may write to it"
-	elif [ "$(stat -c %d:%i "$1")" != "$inode" ]; then
-		echo "it was replaced meanwhile"
-	elif [ "$names" != 1 ]; then
-		echo "it has a second name"
-	elif [ "$bytes" -gt "$state_limit" ]; then
-		echo "it has more than $state_limit bytes"
-	fi
-}
-
-# Sets `archive`, and opens it, and `live`, the folder of the running tailscaled.
-find_state() {
-	archive=
-	live=$root/var/lib/tailscale
-	[ -s "$live/tailscaled.state" ] || live=
-	case $state in
-	none)
-		live=
-		allow_no_state=1
-		;;
-	'')
-		found=$root/tmp/tailscale-state.tar.gz
-		if { [ -e "$found" ] || [ -L "$found" ]; } && open_trusted "$found"; then archive=$found; fi
-		;;
-	*)
-		open_trusted "$state" || fail "--state: give a file that only root can write"
-		archive=$state
-		;;
-	esac
-}
-
-# Bounded, since it may grow while it is read.
-pack_archive() { head -c $((state_limit + 1)) <&3; }
-
-# Links are followed: the installer takes none. GNU tar exits with 1 when a file changed meanwhile; what was packed is
-# read back anyway.
-pack_live_state() { { tar -C "$live" -czhf - . || [ $? -eq 1 ]; } | head -c $((state_limit + 1)); }
 
 # The file that was added last, read back from the initrd. `dd` seeks, and does not read what is before.
 added() {
@@ -219,63 +146,6 @@ added() {
 		dd bs=4 skip=$((content_at / 4)) count=0 2>/dev/null
 		head -c "$bytes"
 	} <"$initrd"
-}
-
-unpacked() { added | gzip -dc 2>/dev/null | head -c $((state_limit + 1)); }
-
-names() { unpacked | tar -tf - 2>/dev/null; }
-
-# Says why the installer would refuse the archive that was added last, or nothing; installer-restore.sh looks again.
-# Everything is bounded: a small archive may hold any amount. busybox' tar lists a path that leads out without what is
-# wrong with it, but warns, and lists a hard link as a file that leads elsewhere.
-refusal() {
-	if [ "$bytes" -gt "$state_limit" ] || [ "$(unpacked | wc -c)" -gt "$state_limit" ]; then
-		echo "it holds more than $state_limit bytes"
-	elif ! added | gzip -t 2>/dev/null || ! names >/dev/null; then
-		echo "it is not a tar.gz, or damaged"
-	elif [ "$(names | wc -l)" -gt "$entries" ] || [ "$(names | wc -c)" -gt "$names_limit" ]; then
-		echo "it holds more than $entries files, or very long names"
-	elif unpacked | tar -tvf - 2>/dev/null | grep -e '^[^d-]' -e ' -> ' >/dev/null; then
-		echo "it holds links, devices or other things that are not files"
-	elif unpacked | tar -tf - 2>&1 |
-		grep -e '^tar: [Rr]emoving leading ' -e '^/' -e '^\(.*/\)\{0,1\}\.\.\(/.*\)\{0,1\}$' >/dev/null; then
-		echo "it holds a path that leads out of it"
-	elif ! unpacked | tar -tvf - 2>/dev/null |
-		grep ' [1-9][0-9]* [0-9-]* [0-9:]* \(.*/\)\{0,1\}tailscaled\.state$' >/dev/null; then # size, day, time, name
-		echo "it has no tailscaled.state, or an empty one"
-	fi
-}
-
-# add_state WHAT COMMAND...: appends the archive that the command prints, unless it is one that the installer refuses:
-# then it says so, and takes it off again.
-add_state() {
-	what=$1
-	shift
-	begin=$(size)
-	add holdfast/tailscale-state.tar.gz 0100600 "$@"
-	why=$(refusal)
-	if [ -z "$why" ]; then
-		log "hands over the Tailscale state in $what"
-		return 0
-	fi
-	log "$what is not used: $why"
-	cut_to "$begin" || exit 1
-	return 1
-}
-
-# The archive, or else the live state.
-add_any_state() {
-	if [ -n "$archive" ]; then
-		if add_state "$archive" pack_archive; then return; fi
-		[ -z "$state" ] || fail "--state: give a tar.gz of /var/lib/tailscale"
-	fi
-	if [ -n "$live" ]; then
-		if add_state "$live" pack_live_state; then return; fi
-		fail "the Tailscale state of this system cannot be handed over. Hint: --state takes a tar.gz of what it needs"
-	fi
-	[ -n "$allow_no_state" ] ||
-		fail "no Tailscale state found: the installer would not be on the tailnet (--allow-no-state goes on)"
-	log "no Tailscale state: the installer will not be on the tailnet"
 }
 
 # Counted, so that what a broken link left out is not taken for the end.
@@ -379,13 +249,13 @@ END
 hand_over() {
 	size >"$length_file"
 	zeros $(((4096 - $(size) % 4096) % 4096)) >>"$initrd"
-	header ssh 040700 >>"$initrd"
+	header ssh 040700 0 >>"$initrd"
 	add_ssh
 	add addrs.json 0100644 "$here/ip" --json addr
 	add routes-v4.json 0100644 "$here/ip" -4 --json route
 	add routes-v6.json 0100644 routes_v6
 	[ ! -f "$root/etc/machine-id" ] || add machine-id 0100444 cat "$root/etc/machine-id"
-	header holdfast 040700 >>"$initrd"
+	header holdfast 040700 0 >>"$initrd"
 	add_any_state
 	exec 3<&-
 	add_secrets
