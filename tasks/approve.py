@@ -60,7 +60,7 @@ def approve(host: Host, plan: Plan, built: Built) -> None:
                 wait_for_input=form,
                 timeout=int(host.deadlines.approval_s),
                 poll_interval=POLL_S,
-                key=f"approve-{flow_run.get_run_count()}",  # else an old answer is replayed on retry
+                key=f"approve-{flow_run.get_run_count()}",  # a question of its own for each start
             )
         except FlowPauseTimeout as error:
             raise TargetRefused(

@@ -78,7 +78,7 @@ def phase(name: str, *, retries: int = 0, settled_by: str = "") -> Callable[[Cal
                 done(result)
             return result
 
-        # A kept `Failed` state would be taken for the result by the next try, so failures are raised.
+        # Failures are raised: retries and the journal go by them, and Prefect before 3.9 kept a returned `Failed`.
         made: Task[P, R] = task(
             name=name,
             retries=retries,
