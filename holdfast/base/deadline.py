@@ -1,7 +1,8 @@
 """The moment at which something must be over."""
 
-import time
 from dataclasses import dataclass
+
+from holdfast.base import clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -10,7 +11,7 @@ class Deadline:
 
     Attributes:
         allowed_s: how long the whole operation may take, in seconds; for messages.
-        at: `time.monotonic()` at the end.
+        at: `clock.monotonic()` at the end.
 
     """
 
@@ -20,11 +21,11 @@ class Deadline:
     @classmethod
     def after(cls, seconds: float) -> "Deadline":
         """Return the deadline that lies so many seconds ahead."""
-        return cls(allowed_s=seconds, at=time.monotonic() + seconds)
+        return cls(allowed_s=seconds, at=clock.monotonic() + seconds)
 
     def left_s(self) -> float:
         """Seconds that are left; 0 when none are."""
-        return max(0.0, self.at - time.monotonic())
+        return max(0.0, self.at - clock.monotonic())
 
     def passed(self) -> bool:
         """Whether no time is left."""

@@ -1,5 +1,18 @@
 """Errors, one class for each thing that the user has to do next.
 
+HoldfastError
+  ConfigError         correct an input
+  TargetRefused       change the target, or what is asked for it
+  LoginRefused        give the right user, key or password
+  NotTrusted          find out first why it is not the expected machine
+  UnexpectedState     look at the target
+    Restarted         retry: it goes by what runs now
+  Unreachable         bring the link back, or wait
+    ConnectionLost    run the phase again: it joins what still runs
+    DeadlinePassed    see what was awaited, and what was seen
+      NeverCame       retry later
+  CommandFailed       read the command's last lines
+
 Every error is one line and carries a hint; where a command failed, it carries the whole result too. What an error
 quotes may come from the target or the network, so message and hint are made printable, and bounded, here.
 """
@@ -9,7 +22,7 @@ from typing import Final
 from holdfast.base.command import CommandResult
 from holdfast.base.text import printable
 
-LONGEST: Final = 4000
+LONGEST_MESSAGE: Final = 4000
 
 
 class HoldfastError(Exception):
@@ -32,8 +45,8 @@ class HoldfastError(Exception):
 
 
 def _one_line(text: str) -> str:
-    shown = printable(text[: LONGEST + 1])
-    return shown if len(shown) <= LONGEST else shown[: LONGEST - 1] + "…"
+    shown = printable(text[: LONGEST_MESSAGE + 1])
+    return shown if len(shown) <= LONGEST_MESSAGE else shown[: LONGEST_MESSAGE - 1] + "…"
 
 
 class ConfigError(HoldfastError):

@@ -39,7 +39,7 @@ def in_markdown(text: str, longest: int) -> str:
     return re.sub(r"([\\`*_{}\[\]()#+!|~$^=-])", r"\\\1", entities).replace("://", ":&#47;&#47;")
 
 
-class Lines:
+class LineSplitter:
     """Cuts a stream of bytes into printable lines, and hands each one on as soon as it is complete.
 
     A carriage return ends a line too, so that progress meters do not pile up. A line longer than

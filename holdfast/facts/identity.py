@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from pydantic import BaseModel, ConfigDict
-
 from holdfast.base.errors import NotTrusted
+from holdfast.base.frozen import Frozen
 from holdfast.base.text import printable
 
 _NODE_KEY: Final = re.compile(r"nodekey:[0-9a-f]{64}")
@@ -19,7 +18,7 @@ _TAILNET: Final = (ipaddress.ip_network("100.64.0.0/10"), ipaddress.ip_network("
 _NO_KEY: Final = "nodekey:" + "0" * 64
 
 
-class Identity(BaseModel):
+class Identity(Frozen):
     """A node, as others see it; all of it is public.
 
     Attributes:
@@ -29,8 +28,6 @@ class Identity(BaseModel):
         dns_name: its MagicDNS name without the last dot; empty without MagicDNS.
 
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     node_key: str
     node_id: str

@@ -1,29 +1,22 @@
-"""The inventory: which hosts there are, how each is reached, and what is installed on it."""
+"""A machine of the inventory: how it is reached, what is installed on it, and how long that may take."""
 
-import difflib
 import ipaddress
 import re
-import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    ConfigDict,
     Field,
-    ValidationError,
     ValidationInfo,
     field_validator,
     model_validator,
 )
-from pydantic_core import ErrorDetails
 
-from holdfast.base.errors import ConfigError
-from holdfast.base.settings import PROJECT, settings
+from holdfast.base.frozen import Frozen
+from holdfast.base.settings import PROJECT
 from holdfast.facts.identity import is_of_tailnet
 from holdfast.inventory.reference import (
     Download,
@@ -37,9 +30,6 @@ from holdfast.inventory.secret import MAX_INSTALLER_SECRETS, EncryptionKey, Extr
 
 NAME: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 DAY_S: Final = 86400.0
-
-# Tables whose keys are merged one by one with those of [defaults].
-_MERGED: Final = ("deadlines", "keep")
 
 
 class Way(StrEnum):
@@ -71,11 +61,7 @@ Allowance = Literal["no-tailscale", "no-sshd", "no-authorized-key", "no-boot-loa
 Seconds = Annotated[float, Field(gt=0, le=7 * DAY_S)]
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Deadlines(_Frozen):
+class Deadlines(Frozen):
     """How long the parts of an install may take, in seconds.
 
     Attributes:
@@ -106,7 +92,7 @@ class Deadlines(_Frozen):
     approval_s: Seconds = DAY_S
 
 
-class Keep(_Frozen):
+class Keep(Frozen):
     """What is carried from the old system into the new one, beside the SSH host keys.
 
     Attributes:
@@ -119,7 +105,7 @@ class Keep(_Frozen):
     machine_id: bool = False
 
 
-class DiskPin(_Frozen):
+class DiskPin(Frozen):
     """A disk that the install may wipe, by what its maker wrote into it.
 
     Attributes:
@@ -172,7 +158,7 @@ def _local(text: str) -> str:
 _FlakeReference = Annotated[str, Field(pattern=r"^[^-\s#\x00-\x1f][^\s#\x00-\x1f]*$", max_length=1000)]
 
 
-class Host(_Frozen):
+class Host(Frozen):
     """A machine of the inventory.
 
     Attributes:
@@ -272,171 +258,3 @@ class Host(_Frozen):
     def kexec_download(self) -> Download | None:
         """What `kexec` names if it is a URL."""
         return parse_download(self.kexec)
-
-
-@dataclass(frozen=True, slots=True)
-class Inventory:
-    """All hosts of a file.
-
-    Attributes:
-        path: the file.
-        hosts: the hosts by name, in the file's order.
-
-    """
-
-    path: Path
-    hosts: Mapping[str, Host]
-
-    def host(self, name: str) -> Host:
-        """Return a host.
-
-        Raises:
-            ConfigError: the inventory does not have it; says which it has.
-
-        """
-        if name not in self.hosts:
-            raise ConfigError(
-                f"there is no host {name[:80]!r} in {self.path}; there are: {', '.join(self.hosts)}."
-                f"{_similar(name, self.hosts)}",
-                hint=f"Add a table [{name[:63]}] there, or name another host.",
-            )
-        return self.hosts[name]
-
-
-def load_inventory(path: Path) -> Inventory:
-    """Read the inventory.
-
-    Raises:
-        ConfigError: it is not there, is no TOML, or holds a wrong or unknown key; names the file, the key and the
-            allowed ones.
-
-    """
-    hint = "Write one (deployments/hosts.toml is an example) and point HOLDFAST_INVENTORY at it."
-    try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"there is no inventory {path}.", hint=hint) from None
-    except OSError as error:
-        raise ConfigError(f"the inventory {path} cannot be read: {error.strerror}.", hint=hint) from error
-    except (ValueError, RecursionError) as error:  # beside tomllib's own: bytes, a NUL in the path, a number too long
-        raise ConfigError(f"{path} is no TOML: {error}.", hint="Correct that line.") from error
-    defaults = tables.pop("defaults", {})
-    for name, table in {"defaults": defaults, **tables}.items():
-        if not isinstance(table, dict):
-            raise ConfigError(
-                f"{path}: {name!r} stands outside any table.", hint="Put it under [defaults] or under a host."
-            )
-    hosts = {name: _parse_host(path, name, table, defaults) for name, table in tables.items()}
-    if not hosts:
-        raise ConfigError(f"{path} names no host.", hint="Add a table: its name is the host's.")
-    return Inventory(path, hosts)
-
-
-def chosen_host(
-    inventory: Path, name: str, *, target: str | None = None, image: str | None = None, way: str | None = None
-) -> Host:
-    """Return a host of the inventory with what a run was told on top.
-
-    Args:
-        inventory: the inventory's file.
-        name: the host.
-        target: another address.
-        image: another kexec image; a relative path starts at the working folder.
-        way: `tailscale` or `standard`. The standard way takes the settings' stock image, unless `image` is given, or
-            the inventory itself says `way = "standard"` and names an image.
-
-    Raises:
-        ConfigError: see load_inventory; or a value is not valid.
-
-    """
-    host = load_inventory(inventory).host(name)
-    told: dict[str, object] = {}
-    if target:
-        told["target"] = target
-    if way:
-        told["way"] = way
-    if image:
-        try:
-            told["kexec"] = resolve_image(image, Path.cwd())
-        except ValueError as error:
-            raise ConfigError(f"the run's parameters: image is {image!r:.120}: {error}.", hint="Correct it.") from error
-    elif (way or host.way) == Way.STANDARD and not (host.way is Way.STANDARD and "kexec" in host.model_fields_set):
-        told["kexec"] = resolve_image(settings().standard_image, Path.cwd())
-    if not told:
-        return host
-    try:
-        return Host.model_validate(host.model_dump(exclude_unset=True) | told)
-    except ValidationError as error:
-        raise _explained("the run's parameters", name, error) from None
-
-
-def _parse_host(path: Path, name: str, table: Mapping[str, Any], defaults: Mapping[str, Any]) -> Host:
-    if not NAME.fullmatch(name):
-        raise ConfigError(
-            f"{path}: {name[:80]!r} cannot be a host's name.",
-            hint="Use 1 to 63 lower-case letters, digits and dashes, as in a DNS label.",
-        )
-    if "name" in table or "name" in defaults:
-        raise ConfigError(f"{path}: [{name}] has the key name.", hint="The table's own name is the host's name.")
-    merged = {**defaults, **table}
-    for key in _MERGED:
-        if isinstance(defaults.get(key), dict) and isinstance(table.get(key), dict):
-            merged[key] = {**defaults[key], **table[key]}
-    try:
-        return Host.model_validate({"name": name, **merged}, context={"folder": path.absolute().parent})
-    except ValidationError as error:
-        raise _explained(str(path), name, error) from None
-
-
-def _explained(where: str, name: str, error: ValidationError) -> ConfigError:
-    """Turn the first thing that pydantic found into one line that names place, key and what is allowed."""
-    first = error.errors(include_url=False)[0]
-    key = ".".join(str(part) for part in first["loc"] if not _is_branch(part))
-    if first["type"] == "extra_forbidden":
-        allowed = sorted(_keys_beside(first))
-        wrong = str(first["loc"][-1])
-        return ConfigError(
-            f"{where}: [{name}] has an unknown key {key[:80]!r}; allowed are: {', '.join(allowed)}.",
-            hint=_similar(wrong, allowed).strip() or "Remove it.",
-        )
-    value = first["input"]
-    # Pydantic lists the allowed words as 'a', 'b' or 'c'.
-    words = re.findall(r"'([^']+)'", str(first.get("ctx", {}).get("expected", "")))
-    shown = f" is {value!r}"[:120] if isinstance(value, str | int | float | bool) else ""
-    hint = f"{_meaning(first)}{_similar(str(value), words)}"
-    return ConfigError(f"{where}: [{name}] {key}{shown}: {first['msg']}.", hint=hint)
-
-
-def _is_branch(part: int | str) -> bool:
-    """Say whether a part of pydantic's path names a branch of a union and no key."""
-    return isinstance(part, str) and ("[" in part or part == "str")
-
-
-def _keys_beside(first: ErrorDetails) -> list[str]:
-    """Return the keys that are allowed where an unknown one stands."""
-    nested: dict[str, type[BaseModel]] = {
-        "deadlines": Deadlines,
-        "keep": Keep,
-        "disks": DiskPin,
-        "files": ExtraFile,
-        "encryption_keys": EncryptionKey,
-        "installer_secrets": InstallerSecret,
-    }
-    table = str(first["loc"][0])
-    if len(first["loc"]) > 1 and table in nested:
-        return [field.alias or key for key, field in nested[table].model_fields.items()]
-    return [key for key in Host.model_fields if key != "name"]
-
-
-def _meaning(first: ErrorDetails) -> str:
-    """Return what the docstring of Host says about a key."""
-    for line in (Host.__doc__ or "").splitlines():
-        key, _, meaning = line.strip().partition(": ")
-        if first["loc"] and key == str(first["loc"][0]):
-            return f"{key} is {meaning}"
-    return "Correct it."
-
-
-def _similar(wrong: str, known: Mapping[str, object] | list[str]) -> str:
-    close = difflib.get_close_matches(wrong, list(known), n=1)
-    return f" Did you mean {close[0]!r}?" if close else ""

@@ -9,9 +9,10 @@ from abc import ABC, abstractmethod
 from pathlib import Path, PurePosixPath
 from typing import Annotated, ClassVar, Final, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from holdfast.base.errors import ConfigError
+from holdfast.base.frozen import Frozen
 from holdfast.base.process import read_local
 from holdfast.base.settings import settings
 from holdfast.inventory.reference import InventoryPath
@@ -59,7 +60,7 @@ def _small(owner: str) -> str:
 _Argument = Annotated[str, Field(pattern=r"^[^\x00]*$", max_length=4096)]
 
 
-class Secret(BaseModel, ABC):
+class Secret(Frozen, ABC):
     """A secret that the user brings: on the operator a file, or a command that prints it.
 
     Attributes:
@@ -68,7 +69,7 @@ class Secret(BaseModel, ABC):
 
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", serialize_by_alias=True)
+    model_config = ConfigDict(serialize_by_alias=True)
 
     max_bytes: ClassVar[int]
 

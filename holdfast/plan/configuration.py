@@ -5,9 +5,10 @@ import re
 from collections.abc import Iterator
 from typing import Annotated, Final, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from holdfast.base.errors import ConfigError
+from holdfast.base.frozen import Frozen
 from holdfast.inventory.host import Allowance, Host, Way
 from holdfast.plan.fitness import arch_family
 from holdfast.plan.plan import Login, Plan
@@ -25,18 +26,14 @@ _ROOT_KEPT_OUT: Final = ("no", "forced-commands-only")
 _NO_INTERFACE: Final = "userspace-networking"
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class PortRange(_Frozen):
+class PortRange(Frozen):
     """TCP ports, both ends included."""
 
     from_: Annotated[_Port, Field(alias="from")]
     to: _Port
 
 
-class OpenPorts(_Frozen):
+class OpenPorts(Frozen):
     """What a firewall lets in: single TCP ports, and ranges of them."""
 
     ports: Annotated[tuple[_Port, ...], Field(max_length=65536)] = ()
@@ -59,7 +56,7 @@ class Firewall(OpenPorts):
 
     enable: bool
     trusted: Annotated[tuple[_Text, ...], Field(max_length=1000)] = ()
-    interfaces: Annotated[dict[_Text, OpenPorts], Field(max_length=1000)] = {}
+    interfaces: Annotated[dict[_Text, OpenPorts], Field(max_length=1000)] = Field(default_factory=dict)
 
     def opens(self, port: int, interface: str) -> bool:
         """Say whether a port can be reached by way of an interface."""
@@ -72,7 +69,7 @@ class Firewall(OpenPorts):
         return any(self.opens(port, other) for other in others)
 
 
-class Configuration(_Frozen):
+class Configuration(Frozen):
     """What holdfast/nixcli/describe.nix answers about a NixOS configuration; the options are named there.
 
     Attributes:

@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from pydantic import BaseModel, ConfigDict
-
 from holdfast.base.errors import TargetRefused, UnexpectedState
-from holdfast.facts.facts import Disk, Facts
+from holdfast.base.frozen import Frozen
+from holdfast.facts.disks import Disk
+from holdfast.facts.facts import Facts
 from holdfast.inventory.host import DiskPin, Host
 
 BY_ID: Final = "/dev/disk/by-id/"
@@ -15,7 +15,7 @@ _BY_PATH: Final = "/dev/disk/by-path/"
 _NUMBERS: Final = ("wwn-", "nvme-eui.", "nvme-nvme.", "scsi-")
 
 
-class PlannedDisk(BaseModel):
+class PlannedDisk(Frozen):
     """A disk of the plan.
 
     Attributes:
@@ -30,8 +30,6 @@ class PlannedDisk(BaseModel):
         pinned: whether the inventory pins it, and by a pin that fits no other disk of the machine.
 
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     device: str
     name: str

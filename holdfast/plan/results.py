@@ -2,22 +2,19 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
+from holdfast.base.frozen import Frozen
 from holdfast.facts.identity import Identity
 
 PathTaken = Literal["direct", "relay", "unknown"]
 
 
-class Result(BaseModel):
+class Result(Frozen):
     """The base of all results.
 
     Attributes:
         skipped: why there was nothing to do; empty if the phase did its work.
 
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     skipped: str = ""
 

@@ -8,7 +8,7 @@ from holdfast.facts.facts import Facts
 
 
 class Stage(StrEnum):
-    """The stages of the design."""
+    """The systems that a target may be in, from its first to its last; OTHER is none of ours."""
 
     ORIGIN = "origin"
     INSTALLER = "installer"
@@ -62,3 +62,13 @@ def nothing_to_do(facts: Facts, toplevel: str, host: str) -> str:
         f"{host} is not in the installer: it runs {why}, boot {facts.boot_id}.",
         hint="The dead-man fired, or it was rebooted. Look at it, then retry the run: it goes by what it finds there.",
     )
+
+
+def has_live_state(facts: Facts) -> bool:
+    """Say whether the installer has a Tailscale state of its own, which is newer than any in the vault.
+
+    Whether tailscaled's file is there tells nothing: it is written before anybody has logged in.
+    """
+    mark = facts.installer_mark
+    restored = mark is not None and mark.state == "restored"
+    return observe(facts).stage is Stage.INSTALLER and (facts.identity is not None or restored)

@@ -9,9 +9,8 @@ ephemeral is in none of them, unless its state is in memory.
 from datetime import datetime, timedelta
 from typing import Final
 
-from pydantic import BaseModel, ConfigDict
-
-from holdfast.facts.facts import Tailscale
+from holdfast.base.frozen import Frozen
+from holdfast.facts.tailscale import Tailscale
 from holdfast.inventory.host import Way
 
 STATE_DIR: Final = "/var/lib/tailscale"
@@ -24,7 +23,7 @@ _STORES: Final = {
 }
 
 
-class Finding(BaseModel):
+class Finding(Frozen):
     """One thing that a node shows about whether it can move.
 
     Attributes:
@@ -35,8 +34,6 @@ class Finding(BaseModel):
         lost: whether the node would be lost, or cut off: the install is refused.
 
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     seen: str

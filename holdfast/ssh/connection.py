@@ -20,7 +20,7 @@ MAX_OUTPUT_BYTES: Final = 16 * 1024 * 1024
 
 
 class Connection:
-    """A connection to a target; a context manager. Made by `connect`. For one thread at a time.
+    """A connection to a target; a context manager. Made by `open_connection`. For one thread at a time.
 
     Attributes:
         endpoint: where it leads.
@@ -229,6 +229,6 @@ def _named(argv: Sequence[str]) -> str:
     return " ".join(shlex.join(argv).split())[:120]
 
 
-def connect(endpoint: Endpoint, *, timeout_s: float) -> Connection:
+def open_connection(endpoint: Endpoint, *, timeout_s: float) -> Connection:
     """Connect, verify the host key and log in within `timeout_s` seconds. Raises as link.open_link."""
     return Connection(open_link(endpoint, Deadline.after(timeout_s)))

@@ -1,12 +1,12 @@
 """Files on their way to the target: resumed after a cut, checked by content, sent only once."""
 
 import hashlib
-import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Final, Protocol, Self
 
+from holdfast.base import clock
 from holdfast.base.command import CommandResult
 from holdfast.base.deadline import Deadline
 from holdfast.base.errors import NotTrusted, Unreachable
@@ -29,7 +29,7 @@ class Target(Protocol):
         """See Connection.stream."""
 
 
-class Link(Target, Protocol):
+class OwnTarget(Target, Protocol):
     """A Target of one's own, which is closed after use."""
 
     def __enter__(self) -> Self:
@@ -42,7 +42,7 @@ class Link(Target, Protocol):
 
 
 def upload_over_links(
-    reconnect: Callable[[], Link],
+    reconnect: Callable[[], OwnTarget],
     local: Path,
     remote: str,
     *,
@@ -78,7 +78,7 @@ def upload_over_links(
             if deadline.passed():
                 raise
             on_line(f"{error.message} What arrived stays there; connecting again.")
-            time.sleep(min(PAUSE_S, deadline.left_s()))
+            clock.sleep(min(PAUSE_S, deadline.left_s()))
 
 
 def upload(
@@ -150,8 +150,8 @@ def _usable(there: Sequence[str], file: BinaryIO, size: int) -> int:
 def _pieces(file: BinaryIO, done: int, size: int, report: Callable[[int, int], None]) -> Iterator[bytes]:
     told_at = 0.0
     while piece := file.read(PIECE_BYTES):
-        if time.monotonic() - told_at > REPORT_EVERY_S:
+        if clock.monotonic() - told_at > REPORT_EVERY_S:
             report(done, size)
-            told_at = time.monotonic()
+            told_at = clock.monotonic()
         yield piece
         done += len(piece)

@@ -7,8 +7,8 @@ from holdfast.base.settings import Settings
 from holdfast.facts.facts import Facts
 from holdfast.facts.identity import Identity
 from holdfast.inventory.host import Host, Way
-from holdfast.plan.plan import Plan, has_live_state
-from holdfast.plan.stage import Stage, observe
+from holdfast.plan.plan import Plan
+from holdfast.plan.stage import Stage, has_live_state, observe
 from holdfast.tailnet.archive import check_archive
 from holdfast.tailnet.vault import Vault
 

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Final
 
 import pyrage  # type: ignore[import-untyped]
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
+from holdfast.base import clock
 from holdfast.base.errors import ConfigError
+from holdfast.base.frozen import Frozen
 from holdfast.base.settings import Settings
 from holdfast.facts.identity import Identity, same_node
 
@@ -19,7 +21,7 @@ _SUFFIX: Final = ".tar.gz"
 _TIME: Final = "%Y%m%dT%H%M%S.%fZ"
 
 
-class Label(BaseModel):
+class Label(Frozen):
     """What is written beside an archive, so that it can be told whose it is; all of it is public.
 
     Attributes:
@@ -27,8 +29,6 @@ class Label(BaseModel):
         host_key: the SSH host key of the machine that it came from, `TYPE BASE64`.
 
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     identity: Identity
     host_key: str
@@ -106,7 +106,7 @@ class Vault:
         sealed, suffix = self._sealed(archive)
         # Microseconds keep the order of two archives of the same second.
         digest = hashlib.sha256(sealed).hexdigest()[:12]
-        name = f"{datetime.now(UTC):{_TIME}}-{digest}{_SUFFIX}{suffix}"
+        name = f"{clock.utc():{_TIME}}-{digest}{_SUFFIX}{suffix}"
         try:
             folder = self._folder(host)
             _write(folder / name, sealed)

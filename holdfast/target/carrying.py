@@ -1,6 +1,5 @@
 """Carries what makes the machine itself into the new root: Tailscale state, host keys, the user's files."""
 
-from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from holdfast.base.settings import script, settings
@@ -8,11 +7,13 @@ from holdfast.base.text import LONGEST_LINE, printable
 from holdfast.facts.facts import Facts
 from holdfast.facts.identity import Identity
 from holdfast.inventory.host import Host, Way
-from holdfast.plan.plan import Plan, has_live_state
+from holdfast.plan.plan import Plan
 from holdfast.plan.results import Built, Preserved
+from holdfast.plan.stage import has_live_state
 from holdfast.ssh.connection import Connection
 from holdfast.tailnet.giving_back import state_to_give_back
 from holdfast.target.extra_files import put_extra_files
+from holdfast.target.machine import Machine
 from holdfast.target.mounting import ROOT
 from holdfast.target.secrets import put_file
 from holdfast.target.state import put_state
@@ -28,15 +29,14 @@ class Carried(NamedTuple):
 
 
 def carry_over(
+    machine: Machine,
     target: Connection,
-    host: Host,
     plan: Plan,
     built: Built,
     preserved: Preserved,
     facts: Facts,
     *,
     names_known: bool,
-    on_line: Callable[[str], None],
 ) -> Carried:
     """Put the installer's live state, the SSH host keys and the extra files in the new root; can be repeated.
 
@@ -49,6 +49,7 @@ def carry_over(
         ConfigError: a file that the user brings cannot be read, or nobody knows its owner.
 
     """
+    host = machine.host
     from_vault = host.way is Way.STANDARD and not has_live_state(facts)
     archive = state_to_give_back(host, plan, preserved.vault_entry, settings()) if from_vault else None
     wanted = _wanted(host, live_state=plan.carries_state and not from_vault)
@@ -56,7 +57,7 @@ def carry_over(
         script("installer/carry-over.sh"),
         ["--system", built.toplevel, ROOT, *wanted],
         timeout_s=TIMEOUT_S,
-        on_line=on_line,
+        on_line=machine.log.line,
     )
     what = [printable(word) for word in done.stdout[:LONGEST_LINE].split()]
     if archive:

@@ -3,6 +3,9 @@
 import time
 from typing import Final
 
+from holdfast.base import clock
+from holdfast.facts.facts import Facts
+from holdfast.inventory.host import Deadlines
 from holdfast.ssh.connection import Connection
 
 TIMER: Final = "holdfast-deadman.timer"
@@ -29,8 +32,14 @@ def disarm(target: Connection) -> None:
         target.run(["systemctl", "stop", TIMER], timeout_s=TIMEOUT_S)
 
 
+def waits_s(facts: Facts, deadlines: Deadlines) -> float:
+    """Return how long the dead-man waits from when it is fed, in seconds: as the installer says, else as planned."""
+    mark = facts.installer_mark
+    return (mark and mark.dead_man_s) or deadlines.dead_man_s
+
+
 def on_clock(at: float) -> str:
     """Return a moment, in seconds since 1970, on the operator's clock; with its date if that is not today's."""
     moment = time.localtime(at)
-    today = moment[:3] == time.localtime()[:3]
+    today = moment[:3] == time.localtime(clock.now())[:3]
     return time.strftime("%H:%M:%S" if today else "%Y-%m-%d %H:%M:%S", moment)

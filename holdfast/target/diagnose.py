@@ -5,23 +5,24 @@ import ipaddress
 import re
 import shlex
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from time import monotonic
 from typing import Final, TypeVar
 
+from holdfast.base import clock
 from holdfast.base.deadline import Deadline
 from holdfast.base.errors import ConnectionLost, HoldfastError, LoginRefused, NotTrusted, Unreachable
+from holdfast.base.log import Log
 from holdfast.base.settings import settings
 from holdfast.base.text import printable
 from holdfast.base.waiting import NotYet
-from holdfast.facts.facts import Facts, InstallerMark
+from holdfast.facts.facts import Facts
 from holdfast.facts.identity import Identity, is_of_tailnet
+from holdfast.facts.marks import InstallerMark
 from holdfast.inventory.host import Host, parse_local
-from holdfast.ssh.connection import Connection, connect
+from holdfast.ssh import connection
+from holdfast.ssh.connection import Connection
 from holdfast.ssh.resolve import endpoint_beside
 from holdfast.tailnet.operator import View, view_of
-from tasks.run.lines import Lines
 
 T = TypeVar("T")
 
@@ -87,8 +88,7 @@ class Diagnosis:
         host: the host.
         identity: the node that is waited for; None if none is.
         addresses: what its network interfaces had at the preflight, as in the facts.
-        say: takes a line for the run.
-        lines: opens what takes a command's output to the run's log.
+        log: where it reports to.
 
     """
 
@@ -98,14 +98,12 @@ class Diagnosis:
         identity: Identity | None,
         *,
         addresses: Iterable[str] = (),
-        say: Callable[[str], None],
-        lines: Callable[[], AbstractContextManager[Lines]],
+        log: Log,
     ) -> None:
         self._host = host
         self._identity = identity
-        self._say = say
-        self._lines = lines
-        self._next_at = monotonic() + FIRST_S
+        self._log = log
+        self._next_at = clock.monotonic() + FIRST_S
         self._seen = list(addresses)
         self._view: View | None = None
         self._blocks: dict[str, tuple[str, ...]] = {}
@@ -123,9 +121,9 @@ class Diagnosis:
             try:
                 return probe()
             except (NotYet, Unreachable):
-                if monotonic() >= self._next_at:
+                if clock.monotonic() >= self._next_at:
                     self.look()
-                    self._next_at = monotonic() + EVERY_S
+                    self._next_at = clock.monotonic() + EVERY_S
                 raise
 
         return watched
@@ -142,13 +140,12 @@ class Diagnosis:
         now = (self._view, [(answer.where, answer.says) for answer in self.answers])
         if now != self._said:
             self._said = now
-            self._say(self.summary())
+            self._log.say(self.summary())
         for answer in self.answers:
             if answer.block and answer.block != self._blocks.get(answer.where):
                 self._blocks[answer.where] = answer.block
-                with self._lines() as output:
-                    for line in answer.block:
-                        output.add(line)
+                for line in answer.block:
+                    self._log.line(line)
 
     def summary(self) -> str:
         """Return what the last look saw, in one line."""
@@ -201,7 +198,9 @@ def _ask(host: Host, address: str, port: int, *, timeout_s: float) -> Answer:
     shown = f"[{address}]" if ":" in address else address
     where = address if port == 22 else f"{shown}:{port}"
     try:
-        with connect(endpoint_beside(host, settings(), address, port), timeout_s=timeout_s) as target:
+        with connection.open_connection(
+            endpoint_beside(host, settings(), address, port), timeout_s=timeout_s
+        ) as target:
             return _read(target, where)
     except NotTrusted as error:
         return Answer(where, "another host key answers, so it was asked nothing", block=(error.message,))

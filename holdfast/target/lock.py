@@ -9,11 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 
 from holdfast.base.errors import TargetRefused, UnexpectedState
+from holdfast.base.frozen import Frozen
 from holdfast.base.settings import script
-from holdfast.facts.facts import InstallerMark
+from holdfast.facts.marks import InstallerMark
 from holdfast.ssh.connection import Connection
 
 FILE: Final = "/run/holdfast/lock.json"
@@ -29,7 +30,7 @@ _EMPTY_IT: Final = f"empty the lock there, as root: `: >{FILE}`"
 IsOver = Callable[[str], bool | None]
 
 
-class _Answer(BaseModel):
+class _Answer(Frozen):
     """What lock.sh prints.
 
     Attributes:
@@ -42,7 +43,7 @@ class _Answer(BaseModel):
 
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(strict=True)
 
     lock: Literal["none", "free", "held", "broken"]
     run_id: str = Field(pattern=r"^[A-Za-z0-9-]{0,64}$")

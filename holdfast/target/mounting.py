@@ -6,10 +6,9 @@ from typing import Final, Literal
 
 from holdfast.base.errors import UnexpectedState
 from holdfast.base.settings import script
-from holdfast.inventory.host import Host
-from holdfast.nixcli.copying import copy_closure
 from holdfast.plan.results import Built
 from holdfast.ssh.connection import Connection
+from holdfast.target.machine import Machine
 from holdfast.target.secrets import keys_in_ram
 
 ROOT: Final = "/mnt"
@@ -21,20 +20,20 @@ MOUNT_S: Final = 300
 LEAVE_S: Final = 120
 
 
-def mount_again(target: Connection, host: Host, built: Built, *, boot_id: str, on_line: Callable[[str], None]) -> None:
+def mount_again(machine: Machine, target: Connection, built: Built) -> None:
     """See that the new root is mounted; an installer that was booted anew gets the script and the keys for it first.
 
     Raises:
-        UnexpectedState, CommandFailed: see ensure_mounted and copy_closure.
+        UnexpectedState, CommandFailed: see ensure_mounted and Machine.copy.
         ConfigError, CommandFailed: see keys_in_ram.
 
     """
     if is_mounted(target):
         return
     if built.mount_script:
-        copy_closure(host, [built.mount_script], root=None, boot_id=boot_id, on_line=on_line)
-    with keys_in_ram(host, lambda: nullcontext(target), on_line=on_line):
-        ensure_mounted(target, host.name, built.mount_script)
+        machine.copy([built.mount_script])
+    with keys_in_ram(machine.host, lambda: nullcontext(target), machine.log):
+        ensure_mounted(target, machine.host.name, built.mount_script)
 
 
 def ensure_mounted(target: Connection, host: str, mount_script: str) -> None:

@@ -2,9 +2,10 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
+from holdfast.base import clock
 from holdfast.base.errors import ConfigError, NeverCame, TargetRefused
 from holdfast.base.settings import Settings, script
 from holdfast.base.text import LONGEST_LINE, printable
@@ -37,7 +38,7 @@ _UNSURE: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Restored:
+class PutBack:
     """What became of a restore.
 
     Attributes:
@@ -81,7 +82,7 @@ def choose(vault: Vault, host: str, name: str = "") -> VaultEntry:
 
 def restore(
     target: Connection, host: Host, entry: VaultEntry, settings: Settings, *, on_line: Callable[[str], None]
-) -> Restored:
+) -> PutBack:
     """Make the machine behind a connection the node of an archive.
 
     Args:
@@ -104,14 +105,14 @@ def restore(
     checked = check_archive(archive, identity)
     facts = look(target)
     if is_node(facts, target, host, identity):
-        return Restored(identity, already=True)
+        return PutBack(identity, already=True)
     check_takes_state(facts, host)
     lock.check(target, "", lambda _run: None, mark=facts.installer_mark)
     if entry.label.host_key != target.host_key:
         on_line("the archive came from a machine with another SSH host key")
     if checked.attested:
         on_line("the node proved by its machine's TPM which machine it was; on another machine it cannot")
-    now = datetime.now(UTC)
+    now = clock.utc()
     # As late as can be: what is seen now may be over in a moment.
     if check_offline(operators_status(), identity, now).expired:
         on_line("the node's key has expired: it needs `tailscale up --force-reauth` to be of use")
@@ -122,7 +123,7 @@ def restore(
     )
     kept = printable(done.stdout.strip()[:LONGEST_LINE])
     _wait_for_node(target, host, identity, kept, on_line)
-    return Restored(identity, kept)
+    return PutBack(identity, kept)
 
 
 def check_offline(status: Status | None, identity: Identity, now: datetime) -> Peer:

@@ -1,7 +1,6 @@
 """The standby: the installer on the new disk, until the final system has its boot loader (nix/scripts/any/standby.sh).
 
-It is a second chance, so nothing here raises, but for a broken link where that matters: whoever calls is told why there
-is none, and goes on.
+It is a second chance: who catches NoStandby says why there is none, and the install goes on.
 """
 
 import re
@@ -21,8 +20,8 @@ from holdfast.facts.facts import Facts
 from holdfast.inventory.host import Host, Way
 from holdfast.plan.image import MAX_RUN_BYTES, MIB
 from holdfast.ssh.connection import Connection
-from holdfast.ssh.upload import upload_over_links
 from holdfast.target import dead_man
+from holdfast.target.machine import Machine
 
 FOLDER: Final = "/run/holdfast/standby"
 
@@ -33,45 +32,44 @@ MAX_COMMAND_LINE: Final = 2000
 _SHOWN: Final = 300
 
 
+class NoStandby(HoldfastError):
+    """The new disk does not boot the installer: the user need not do anything, the install goes on without it."""
+
+
+class StandbyStays(HoldfastError):
+    """A part of the standby is still on the boot partition: the user removes it, or runs the phase again."""
+
+
 def wanted(host: Host) -> bool:
     """Say whether the host is to have a standby; the standard way's installer would not come back on the tailnet."""
     return host.standby and host.way is Way.TAILSCALE
 
 
 def bring(
-    reconnect: Callable[[], Connection],
-    host: Host,
-    image: Path,
-    facts: Facts,
-    *,
-    on_line: Callable[[str], None],
-    on_progress: Callable[[int, int], None] | None = None,
-) -> str:
+    machine: Machine, image: Path, facts: Facts, *, on_progress: Callable[[int, int], None] | None = None
+) -> None:
     """Bring the image's kernel and initrd into the installer's RAM, while the origin is still whole.
 
     The dead-man stays armed, and is fed while this makes progress.
 
     Args:
-        reconnect: opens a connection to the installer; called again whenever the link broke.
-        host: the host.
+        machine: the machine, on this boot of the installer.
         image: the kexec image that the installer was started from.
         facts: what the installer answered.
-        on_line: called with what happens to the link.
         on_progress: called with the bytes that are there and the bytes in all, for each of the two files.
 
-    Returns:
-        Why there can be no standby; empty if all is there.
+    Raises:
+        NoStandby: there can be none.
 
     """
     if facts.kexec.secure_boot:
-        return "Secure Boot is on, and the boot loader of a standby is not signed"
+        raise NoStandby("Secure Boot is on, and the boot loader of a standby is not signed")
     try:
         with tempfile.TemporaryDirectory(prefix="holdfast-standby-") as folder:
             files, command_line = _unpack(image, Path(folder))
             size = sum(file.stat().st_size for file in files)
-            if why := _too_little_memory(size, facts.available_bytes):
-                return why
-            with reconnect() as target:
+            _require_memory(size, facts.available_bytes)
+            with machine.connect_over_last_way() as target:
                 room = script("installer/standby-make-room.sh")
                 argv = ["sh", "-c", room, "standby-make-room.sh", FOLDER, str(size + 16 * MIB)]
                 target.run(argv, timeout_s=TIMEOUT_S)
@@ -79,23 +77,25 @@ def bring(
                     f"{FOLDER}/command-line", f"{command_line}\n".encode(), mode=0o600, timeout_s=TIMEOUT_S
                 )
             for file in files:
-                _upload(reconnect, host, file, facts, on_line, on_progress)
+                _upload(machine, file, facts, on_progress)
+    except NoStandby:
+        raise
     except HoldfastError as error:
-        return error.message
+        raise NoStandby(error.message) from error
     except (tarfile.TarError, EOFError, zlib.error, LZMAError, OSError) as error:
-        return f"{image} could not be unpacked: {str(error)[:_SHOWN] or type(error).__name__}"
-    return ""
+        why = f"{image} could not be unpacked: {str(error)[:_SHOWN] or type(error).__name__}"
+        raise NoStandby(why) from error
 
 
-def arm(target: Connection, root: str) -> str:
+def arm(target: Connection, root: str) -> None:
     """Make the new disk boot the installer, from what `bring` brought; the RAM that it took is given back.
 
     Args:
         target: a connection to the installer.
         root: where the new root is mounted, with this plan's mark.
 
-    Returns:
-        Why the disk does not boot the installer; empty if it does.
+    Raises:
+        NoStandby: the disk does not boot the installer.
 
     """
     try:
@@ -103,11 +103,12 @@ def arm(target: Connection, root: str) -> str:
         argv = ["sh", "-c", script("installer/standby-give-back.sh"), "standby-give-back.sh", FOLDER]
         target.run(argv, timeout_s=TIMEOUT_S, check=False)
     except HoldfastError as error:
-        return error.message
-    return _why_not_armed(said)
+        raise NoStandby(error.message) from error
+    if why := _why_not_armed(said):
+        raise NoStandby(why)
 
 
-def missing(target: Connection, root: str) -> str:
+def why_missing(target: Connection, root: str) -> str:
     """Return why the disk at `root` does not boot the standby; empty if it does. Raises as Connection.run_script."""
     try:
         said = _said(target, "show", root)
@@ -116,22 +117,23 @@ def missing(target: Connection, root: str) -> str:
     return _why_not_armed(said)
 
 
-def remove(target: Connection, root: str) -> str:
+def remove(target: Connection, root: str) -> None:
     """Take the standby away, with the secrets in it: the final system's boot loader is in place.
 
     Args:
         target: a connection to the installer, or to the final system.
         root: where the new root is mounted; `/` in the final system.
 
-    Returns:
-        Why it is still there; empty if none is.
+    Raises:
+        StandbyStays: a part of it is still there.
 
     """
     try:
         said = _said(target, "remove", root)
     except HoldfastError as error:
-        return error.message
-    return "" if said.startswith(("removed: ", "none: ")) else said
+        raise StandbyStays(error.message) from error
+    if not said.startswith(("removed: ", "none: ")):
+        raise StandbyStays(said)
 
 
 def _why_not_armed(said: str) -> str:
@@ -144,37 +146,24 @@ def _said(target: Connection, *words: str) -> str:
     return printable((done.stdout.strip().splitlines() or ["it said nothing"])[-1])[:_SHOWN]
 
 
-def _too_little_memory(size_bytes: int, available_bytes: int) -> str:
+def _require_memory(size_bytes: int, available_bytes: int) -> None:
     needed = size_bytes * 3 // 2 + 256 * MIB
-    if available_bytes >= needed:
-        return ""
-    return f"the installer has {available_bytes // MIB} MiB of memory left, and {needed // MIB} are needed"
+    if available_bytes < needed:
+        raise NoStandby(
+            f"the installer has {available_bytes // MIB} MiB of memory left, and {needed // MIB} are needed"
+        )
 
 
-def _upload(
-    reconnect: Callable[[], Connection],
-    host: Host,
-    file: Path,
-    facts: Facts,
-    on_line: Callable[[str], None],
-    on_progress: Callable[[int, int], None] | None,
-) -> None:
+def _upload(machine: Machine, file: Path, facts: Facts, on_progress: Callable[[int, int], None] | None) -> None:
     """Upload a file in parts that are shorter than the dead-man's time, and feed it before each."""
-    mark = facts.installer_mark
-    dead_man_s = (mark and mark.dead_man_s) or host.deadlines.dead_man_s
-    deadline = Deadline.after(host.deadlines.upload_s)
+    deadlines = machine.host.deadlines
+    deadline = Deadline.after(deadlines.upload_s)
     while True:
-        with reconnect() as target:
+        with machine.connect_over_last_way() as target:
             dead_man.feed(target)
+        timeout_s = min(dead_man.waits_s(facts, deadlines) / 2, deadline.left_s())
         try:
-            upload_over_links(
-                reconnect,
-                file,
-                f"{FOLDER}/{file.name}",
-                timeout_s=min(dead_man_s / 2, deadline.left_s()),
-                on_line=on_line,
-                on_progress=on_progress,
-            )
+            machine.upload(file, f"{FOLDER}/{file.name}", timeout_s=timeout_s, on_progress=on_progress)
         except DeadlinePassed:
             if deadline.passed():
                 raise

@@ -39,7 +39,7 @@ def why_not(target: Connection, host: Host, facts: Facts) -> str:
         return "the installer's kernel does not load another one"
     if target.run(["sh", "-c", "command -v kexec"], timeout_s=STOP_S, check=False).exit_status:
         return "the installer has no kexec"
-    return standby.missing(target, ROOT)
+    return standby.why_missing(target, ROOT)
 
 
 def begin(target: Connection, toplevel: str, *, watch_s: float, on_line: Callable[[str], None]) -> None:

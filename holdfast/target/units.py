@@ -10,7 +10,6 @@ that another run left running, and does not begin it twice.
 
 import json
 import re
-import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
 
+from holdfast.base import clock
 from holdfast.base.command import CommandResult
 from holdfast.base.deadline import Deadline
 from holdfast.base.errors import CommandFailed, ConfigError, DeadlinePassed, UnexpectedState, Unreachable
@@ -150,7 +150,7 @@ def _number(text: str | None) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class JournalLine:
     """A line of the journal.
 
     Attributes:
@@ -165,7 +165,7 @@ class Entry:
     invocation: str
 
 
-def parse_entries(output: str) -> list[Entry]:
+def parse_journal(output: str) -> list[JournalLine]:
     """Read the output of `journalctl -o json`; a line that is no entry is left out."""
     entries = []
     # At newlines only: a message may hold what str.splitlines takes for the end of a line.
@@ -183,7 +183,7 @@ def parse_entries(output: str) -> list[Entry]:
             message = bytes(code & 0xFF for code in message if isinstance(code, int)).decode("utf-8", "replace")
         text = printable(message[:LONGEST_LINE]) if isinstance(message, str) else ""
         invocation = fields.get("_SYSTEMD_INVOCATION_ID")
-        entries.append(Entry(cursor, text, printable(invocation[:64]) if isinstance(invocation, str) else ""))
+        entries.append(JournalLine(cursor, text, printable(invocation[:64]) if isinstance(invocation, str) else ""))
     return entries
 
 
@@ -309,7 +309,7 @@ class _Work:
         self._failed_before: str | None = None
         self._cursor = ""
         self._lines: deque[str] = deque(maxlen=KEPT_LINES)
-        self._began = time.monotonic()
+        self._began = clock.monotonic()
 
     def follow(self, target: Connection, deadline: Deadline) -> CommandResult:
         """Start or join the unit, and read its journal until it ended."""
@@ -334,7 +334,7 @@ class _Work:
                     f"last line: {self._lines[-1] if self._lines else '(none)'}.",
                     hint="It still runs there. Running the phase again joins it.",
                 )
-            time.sleep(min(POLL_S, deadline.left_s()))
+            clock.sleep(min(POLL_S, deadline.left_s()))
 
     def _find(self, target: Connection, deadline: Deadline) -> None:
         """Join the unit that does, or did, this work; else see that nothing else runs."""
@@ -356,7 +356,7 @@ class _Work:
                     f"{other.name} on {target.endpoint} did not end within {deadline.allowed_s:g} s.",
                     hint=f"`journalctl -u {other.name}` there says what it does. Retry when it has ended.",
                 )
-            time.sleep(min(POLL_S, deadline.left_s()))
+            clock.sleep(min(POLL_S, deadline.left_s()))
         if same and (self._begun or same.state.condition is not Condition.FAILED):
             if same.name != self._unit:
                 self._on_line(f"{same.name} of another run does this work; following it.")
@@ -389,7 +389,7 @@ class _Work:
         argv += [self._unit, self._cursor, str(LINES_A_LOOK), _PROPERTIES]
         shown, _, journal = target.run(argv, timeout_s=ASK_TIMEOUT_S).stdout.partition(f"{_SPLIT}\n")
         state = parse_state(shown)
-        entries = parse_entries(journal)
+        entries = parse_journal(journal)
         for entry in entries:
             self._cursor = entry.cursor
             # Earlier runs of the unit, and systemd's own words about it, are in the same journal.
@@ -405,7 +405,7 @@ class _Work:
             exit_status=state.exit_status,
             stdout="".join(f"{line}\n" for line in self._lines),
             stderr="",
-            duration_s=time.monotonic() - self._began,
+            duration_s=clock.monotonic() - self._began,
         )
         if state.condition is Condition.FAILED:
             raise CommandFailed(

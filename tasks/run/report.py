@@ -7,11 +7,13 @@ from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from typing import Final, Literal
 
-from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
+from pydantic import ConfigDict, JsonValue, ValidationError
 
 from holdfast import __version__
+from holdfast.base import clock
+from holdfast.base.frozen import Frozen
 from holdfast.base.text import in_markdown
-from tasks.run.journal import Entry
+from tasks.run.journal import Attempt
 
 LONGEST: Final = 256
 LONGEST_ERROR: Final = 4000
@@ -31,12 +33,6 @@ NOT_REHEARSED: Final = (
 )
 
 
-class Frozen(BaseModel):
-    """The base of the report's parts."""
-
-    model_config = ConfigDict(frozen=True)
-
-
 class PhaseReport(Frozen):
     """One phase over all its attempts; `seconds` is their sum."""
 
@@ -47,7 +43,9 @@ class PhaseReport(Frozen):
 
 
 class NodeIdentity(Frozen):
-    """Who the machine was on the tailnet in one stage."""
+    """Who the machine was on the tailnet in one stage; of what a phase's result says, only these fields are shown."""
+
+    model_config = ConfigDict(extra="ignore")
 
     node_key: str
     node_id: str
@@ -70,7 +68,7 @@ class Away(Frozen):
 
 
 class Report(Frozen):
-    """Everything about a run; seconds for times, bytes for sizes (the design's `Report`).
+    """Everything about a run; seconds for times, bytes for sizes.
 
     Attributes:
         flow: what was to be done: `install` or `rehearse`.
@@ -146,7 +144,7 @@ def _seconds(value: float | None) -> str:
     return "not in this run" if value is None else f"{value:.1f} s"
 
 
-def assemble(run_id: str, flow: str, host: str, entries: Iterable[Entry], *, peak_rss_bytes: int) -> Report:
+def assemble(run_id: str, flow: str, host: str, entries: Iterable[Attempt], *, peak_rss_bytes: int) -> Report:
     """Make the report from a journal; what a phase did not get to know stays None."""
     all_entries = list(entries)
     stage, last = ("returned", "go_back") if flow == REHEARSAL else ("final", "verify")
@@ -161,7 +159,7 @@ def assemble(run_id: str, flow: str, host: str, entries: Iterable[Entry], *, pea
         host=host,
         outcome=runs[-1].outcome if runs else "failed",
         error=runs[-1].error if runs else "",
-        finished_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        finished_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(clock.now())),
         seconds=round(total_s, 3),
         phases=_phases(attempts),
         outside_phases_s=round(total_s - sum(entry.seconds for entry in attempts), 3),
@@ -187,8 +185,8 @@ def assemble(run_id: str, flow: str, host: str, entries: Iterable[Entry], *, pea
     )
 
 
-def _phases(attempts: Iterable[Entry]) -> tuple[PhaseReport, ...]:
-    by_name: dict[str, list[Entry]] = {}
+def _phases(attempts: Iterable[Attempt]) -> tuple[PhaseReport, ...]:
+    by_name: dict[str, list[Attempt]] = {}
     for entry in attempts:
         by_name.setdefault(entry.phase, []).append(entry)
     return tuple(

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from holdfast.base.errors import CommandFailed, ConfigError, DeadlinePassed, UnexpectedState
-from holdfast.ssh.connection import Connection, connect
+from holdfast.ssh.connection import Connection, open_connection
 from holdfast.ssh.endpoint import Endpoint
 from holdfast.target.units import (
     Condition,
@@ -21,7 +21,7 @@ from holdfast.target.units import (
     find_work,
     has_begun,
     next_step,
-    parse_entries,
+    parse_journal,
     parse_state,
     parse_units,
     run_detached,
@@ -107,7 +107,7 @@ class Reconnect:
 
     def __call__(self) -> Connection:
         self.count += 1
-        return connect(self.endpoint, timeout_s=T)
+        return open_connection(self.endpoint, timeout_s=T)
 
 
 def test_output_and_success(endpoint: Endpoint, units: Path) -> None:
@@ -424,7 +424,7 @@ def test_journal_entries() -> None:
             '{"__CURSOR": "5", "MESS',
         ]
     )
-    assert [(entry.cursor, entry.text, entry.invocation) for entry in parse_entries(output)] == [
+    assert [(entry.cursor, entry.text, entry.invocation) for entry in parse_journal(output)] == [
         ("1", "plain", "i"),
         ("2", "\\x1b[A", "i"),
         ("3", "", ""),

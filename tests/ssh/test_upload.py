@@ -11,7 +11,7 @@ import pytest
 
 from holdfast.base.errors import CommandFailed, ConnectionLost, DeadlinePassed, NotTrusted
 from holdfast.base.settings import script
-from holdfast.ssh.connection import Connection, connect
+from holdfast.ssh.connection import Connection, open_connection
 from holdfast.ssh.endpoint import Endpoint
 from holdfast.ssh.upload import upload_over_links
 from tests.ssh.sshd import Sshd
@@ -98,12 +98,12 @@ def test_goes_on_after_a_cut(endpoint: Endpoint, server: Sshd, local: Path, remo
     threading.Thread(target=cut_at_half, daemon=True).start()
     with (
         receiver(server, script),
-        connect(endpoint, timeout_s=T) as target,
+        open_connection(endpoint, timeout_s=T) as target,
         pytest.raises(ConnectionLost),
     ):
         upload(target, local, remote)
     assert part.stat().st_size == SIZE // 2
-    with connect(endpoint, timeout_s=T) as target:
+    with open_connection(endpoint, timeout_s=T) as target:
         progress = upload(target, local, remote)
     assert (progress[0], progress[-1]) == ((SIZE // 2, SIZE), (SIZE, SIZE))
     assert remote.read_bytes() == local.read_bytes()
@@ -124,7 +124,7 @@ def test_goes_on_by_itself_over_links_that_break(
             server.cut()
 
     def reconnect() -> Connection:
-        links.append(connect(endpoint, timeout_s=T))
+        links.append(open_connection(endpoint, timeout_s=T))
         return links[-1]
 
     threading.Thread(target=cut_twice, daemon=True).start()
@@ -161,7 +161,11 @@ def test_link_that_does_not_come_back(endpoint: Endpoint, server: Sshd, local: P
             pytest.raises(DeadlinePassed, match=r"to go on with image; last seen"),
         ):
             upload_over_links(
-                lambda: connect(endpoint, timeout_s=T), local, str(remote), timeout_s=4, on_line=lambda _line: None
+                lambda: open_connection(endpoint, timeout_s=T),
+                local,
+                str(remote),
+                timeout_s=4,
+                on_line=lambda _line: None,
             )
     finally:
         server.start()
@@ -170,7 +174,7 @@ def test_link_that_does_not_come_back(endpoint: Endpoint, server: Sshd, local: P
 def test_error_of_the_target_is_not_waited_for(endpoint: Endpoint, local: Path, tmp_path: Path) -> None:
     with pytest.raises(CommandFailed, match="nope"):
         upload_over_links(
-            lambda: connect(endpoint, timeout_s=T),
+            lambda: open_connection(endpoint, timeout_s=T),
             local,
             str(tmp_path / "nope" / "image"),
             timeout_s=T,

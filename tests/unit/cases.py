@@ -8,7 +8,8 @@ from holdfast.facts.facts import Facts, parse_facts
 from holdfast.facts.identity import Identity
 from holdfast.inventory.host import Host
 from holdfast.plan.image import MIB, Image
-from holdfast.plan.plan import Login, Plan, make_plan
+from holdfast.plan.making import make_plan
+from holdfast.plan.plan import Login, Plan
 from holdfast.plan.results import Built
 
 CASES = Path(__file__).parent / "facts"

@@ -22,9 +22,11 @@ from holdfast.base.errors import (
     Unreachable,
 )
 from holdfast.base.waiting import NotYet, wait_for
-from holdfast.facts.facts import Facts, Network
+from holdfast.facts.facts import Facts
 from holdfast.facts.identity import Identity, Peer, parse_status
-from holdfast.inventory.host import Host, load_inventory, parse_local
+from holdfast.facts.network import Network
+from holdfast.inventory.host import Host, parse_local
+from holdfast.inventory.loading import load_inventory
 from holdfast.plan.results import Installed, Rebooted, Returned, Started, Tried, Verified
 from holdfast.tailnet.operator import View, view_of
 from holdfast.target import diagnose

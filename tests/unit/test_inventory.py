@@ -1,12 +1,17 @@
 """The inventory: what it may say, and the one line that a mistake in it earns."""
 
+import re
+import tomllib
 from pathlib import Path
+from typing import Any, get_args
 
 import pytest
+from pydantic import BaseModel
 
 from holdfast.base.errors import ConfigError
 from holdfast.base.settings import PROJECT
-from holdfast.inventory.host import Approve, Inventory, Way, chosen_host, load_inventory
+from holdfast.inventory.host import Approve, Host, Way
+from holdfast.inventory.loading import Inventory, chosen_host, load_inventory
 
 
 @pytest.fixture
@@ -41,6 +46,50 @@ def test_example_is_valid_and_says_the_defaults() -> None:
     assert "allow = []" in said
     for key, value in cottage.keep.model_dump().items():
         assert f"{key} = {str(value).lower()}" in said
+
+
+def uncommented(example: str) -> str:
+    """Return the example with each commented-out setting switched on."""
+    return re.sub(r"(?m)^( *)# +(?=\w+ = |[\[{\]])", r"\1", example)
+
+
+def models_in(annotation: Any) -> list[type[BaseModel]]:
+    """Return the models that a field's type is made of."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in get_args(annotation) for model in models_in(part)]
+
+
+def keys_of(model: type[BaseModel]) -> set[str]:
+    return {field.alias or key for key, field in model.model_fields.items()}
+
+
+def tables_of_host() -> dict[str, type[BaseModel]]:
+    return {key: model for key, field in Host.model_fields.items() for model in models_in(field.annotation)}
+
+
+def test_reference_names_every_key() -> None:
+    reference = (PROJECT / "docs" / "reference.md").read_text()
+    models: list[type[BaseModel]] = [Host, *tables_of_host().values()]
+    for key in {key for model in models for key in keys_of(model)} - {"name"}:
+        assert re.search(rf"[`, ]{key}[`, ]", reference), key
+
+
+def test_example_shows_every_key(write: Path) -> None:
+    text = uncommented((PROJECT / "deployments" / "hosts.toml").read_text())
+    tables = tomllib.loads(text)
+    shown = tables["defaults"] | tables["cottage"]
+    assert shown.keys() == keys_of(Host) - {"name"}
+    nested = tables_of_host()
+    assert {"deadlines", "disks", "files"} < nested.keys()
+    for key, model in nested.items():
+        entries = shown[key] if isinstance(shown[key], list) else [shown[key]]
+        assert {name for entry in entries for name in entry} == keys_of(model), key
+    # And it says the defaults, where there are any.
+    host = load(write, text).host("cottage")
+    for key, field in Host.model_fields.items():
+        if key not in ("flake", "kexec", "target", "attribute", "name") and field.default not in (None, ()):
+            assert getattr(host, key) == field.default, key
 
 
 def test_name_gives_target_and_attribute(write: Path) -> None:

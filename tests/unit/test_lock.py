@@ -13,10 +13,10 @@ from prefect.exceptions import ObjectNotFound
 from prefect.states import AwaitingRetry, Cancelled, Cancelling, Completed, Crashed, Failed, Paused, Running
 
 from holdfast.base.errors import TargetRefused, UnexpectedState
-from holdfast.facts.facts import InstallerMark
+from holdfast.facts.marks import InstallerMark
 from holdfast.ssh.connection import Connection
 from holdfast.target.lock import FILE, LEASE_S, check, hold
-from tasks.run import phase
+from tasks.run import this_run
 
 OWN, OTHER = "run-own", "run-other"
 FREE: dict[str, Any] = {"lock": "none", "run_id": "", "since": 0, "renewed": 0, "age_s": 0, "up_s": 50}
@@ -204,6 +204,6 @@ class Server:
     ],
 )
 def test_what_prefect_knows_of_a_run(monkeypatch: pytest.MonkeyPatch, answer: object, over: bool | None) -> None:
-    monkeypatch.setattr(phase, "get_client", Server(answer).client)
-    assert phase.run_is_over(str(uuid.uuid4())) is over
-    assert phase.run_is_over("run-1") is None
+    monkeypatch.setattr(this_run, "get_client", Server(answer).client)
+    assert this_run.run_is_over(str(uuid.uuid4())) is over
+    assert this_run.run_is_over("run-1") is None

@@ -9,6 +9,7 @@ from holdfast.facts.identity import Identity
 from holdfast.plan.disks import kept_disks, plan_disks, same_disks
 from holdfast.plan.fitness import check_target
 from holdfast.plan.image import MIB
+from holdfast.plan.markdown import to_markdown
 from holdfast.plan.plan import Plan
 from tests.unit.cases import BY_ID, facts, host, image, plan, status
 
@@ -296,9 +297,9 @@ def test_disks_that_nothing_tells_apart_are_refused() -> None:
 
 
 def test_markdown_shows_the_disks_and_escapes_the_target() -> None:
-    text = plan(
-        facts("debian-12", os_release="ID=x\nPRETTY_NAME=| [a](http://evil) <img> `b` **c**\x1b[31m")
-    ).to_markdown()
+    text = to_markdown(
+        plan(facts("debian-12", os_release="ID=x\nPRETTY_NAME=| [a](http://evil) <img> `b` **c**\x1b[31m"))
+    )
     assert "COTTAGE0001" in text
     assert "Will be wiped" in text
     for raw in ("<img", "[a](", "http://", "**c**", "\x1b", " `b`"):
@@ -316,7 +317,7 @@ def test_markdown_says_all_that_is_known_of_each_disk() -> None:
         disk_links="/dev/disk/by-id/nvme-eui.01 nvme0n1\n/dev/disk/by-id/nvme-Disk_One_S1 nvme0n1",
         udev_serials="",
     )
-    text = plan(seen, host(disks=[]), devices={"main": "/dev/nvme0n1"}).to_markdown().replace("\\", "")
+    text = to_markdown(plan(seen, host(disks=[]), devices={"main": "/dev/nvme0n1"})).replace("\\", "")
     wiped, kept = (line for line in text.splitlines() if line.startswith("| /dev/"))
     parts = ("/dev/nvme0n1 | nvme0n1 | /dev/disk/by-id/nvme-Disk_One_S1", "S1, eui.01", "512000 bytes", "Disk One")
     for part in (*parts, "vfat", "at /boot", "ZFS 'rpool' at /"):
@@ -326,7 +327,7 @@ def test_markdown_says_all_that_is_known_of_each_disk() -> None:
 
 
 def test_rehearsal_wipes_nothing_and_says_so() -> None:
-    text = plan(facts("debian-12", disks=TWO), host(disks=[]), rehearsal=True).to_markdown()
+    text = to_markdown(plan(facts("debian-12", disks=TWO), host(disks=[]), rehearsal=True))
     assert "No disk is touched" in text
     assert "COTTAGE0001" in text
     assert "wiped" not in text
@@ -334,10 +335,10 @@ def test_rehearsal_wipes_nothing_and_says_so() -> None:
 
 def test_heading_says_what_becomes_of_the_disks() -> None:
     mark = '{"run_id": "r", "plan_digest": "d"}'
-    assert "## Formatted already" in plan(facts("installer", partition_mark=mark)).to_markdown()
+    assert "## Formatted already" in to_markdown(plan(facts("installer", partition_mark=mark)))
     final = plan(facts("nixos", system_mark=mark), host(disks=[]), devices={"main": "/dev/nvme0n1"})
     assert not final.resumes
-    assert "Unless it is the system to be installed that runs already" in final.to_markdown()
+    assert "Unless it is the system to be installed that runs already" in to_markdown(final)
 
 
 def test_plan_survives_json_and_holds_no_state() -> None:

@@ -26,7 +26,8 @@ from holdfast.base.errors import (
 )
 from holdfast.base.waiting import wait_for
 from holdfast.facts.facts import Facts
-from holdfast.inventory.host import Host, load_inventory
+from holdfast.inventory.host import Host
+from holdfast.inventory.loading import load_inventory
 from holdfast.plan.rehearsal import Rehearsal, rehearsal_host, require_rehearsal, require_start, require_untouched
 from holdfast.plan.results import Returned, WentBack
 from tasks import go_back, rehearsed

@@ -18,7 +18,8 @@ import pytest
 from holdfast.base.command import CommandResult
 from holdfast.base.errors import CommandFailed, ConfigError, ConnectionLost, Restarted, TargetRefused
 from holdfast.inventory import secret
-from holdfast.inventory.host import Host, chosen_host, load_inventory
+from holdfast.inventory.host import Host
+from holdfast.inventory.loading import chosen_host, load_inventory
 from holdfast.inventory.secret import EncryptionKey, ExtraFile
 from holdfast.plan.fitness import check_target
 from holdfast.target import mounting as mounting

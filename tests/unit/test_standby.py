@@ -12,7 +12,7 @@ import pytest
 
 from holdfast.base.command import CommandResult
 from holdfast.base.errors import CommandFailed, ConnectionLost, DeadlinePassed
-from holdfast.facts.facts import InstallerMark
+from holdfast.facts.marks import InstallerMark
 from holdfast.plan.image import MIB
 from holdfast.ssh.connection import Connection
 from holdfast.target import standby, trial

@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from holdfast.facts.facts import Tailscale
 from holdfast.facts.identity import Identity
+from holdfast.facts.tailscale import Tailscale
 from holdfast.inventory.host import Way
+from holdfast.plan.markdown import to_markdown
 from holdfast.plan.verdict import Finding, judge
 from tests.unit.cases import facts, host, plan, status
 
@@ -70,23 +71,23 @@ def test_node_that_is_not_up_is_not_called_locked_out() -> None:
 
 
 def test_plan_tells_it() -> None:
-    text = plan(facts("debian-12"), now=NOW).to_markdown()
+    text = to_markdown(plan(facts("debian-12"), now=NOW))
     assert "Nothing that the node shows stands in its way. Whether the control server holds it for ephemeral" in text
     assert "worth nothing" not in text
-    away = plan(facts("debian-12"), host(way="standard"), now=NOW).to_markdown()
+    away = to_markdown(plan(facts("debian-12"), host(way="standard"), now=NOW))
     assert "it may remove the node while the installer runs" in away
     expiring = status(KeyExpiry="2026-06-10T12:00:00Z")
     made = plan(facts("debian-12", tailscale_attested="yes", tailscale_status=expiring), now=NOW)
     assert [finding.name for finding in made.verdict] == ["bound to hardware", "expiring"]
-    text = made.to_markdown().replace("\\", "")
+    text = to_markdown(made).replace("\\", "")
     assert "| the node is | seen | what happens | what you can do |" in text
     assert "2026-06-10 12:00 UTC" in text
     assert "(refused)" not in text
-    locked = plan(facts("debian-12", tailscale_lock='"Enabled":true'), now=NOW).to_markdown().replace("\\", "")
+    locked = to_markdown(plan(facts("debian-12", tailscale_lock='"Enabled":true'), now=NOW)).replace("\\", "")
     assert "locked out (refused)" in locked
 
 
 def test_node_that_is_given_up_is_not_judged() -> None:
     given_up = plan(facts("debian-12", tailscale_attested="yes"), host(keep={"tailscale_state": False}), now=NOW)
     assert given_up.verdict == ()
-    assert "The identity" not in given_up.to_markdown()
+    assert "The identity" not in to_markdown(given_up)

@@ -1,0 +1,114 @@
+"""The disks of a target, as its kernel and udev know them."""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from holdfast.base.frozen import Frozen
+from holdfast.facts.bounded import MAX_ITEMS, clean, number, pairs
+from holdfast.facts.contents import Partition, parse_contents
+
+SECTOR_BYTES: Final = 512
+MAX_DISKS: Final = 256
+MAX_PARTITIONS: Final = 128
+
+
+class Disk(Frozen):
+    """A disk.
+
+    Attributes:
+        name: the kernel's name, as `vda`; another boot may give another one.
+        links: its links under /dev/disk/, whole paths.
+        serial: its serial number; empty if it tells none.
+        wwid: its world-wide ID; empty if it has none.
+        model: its maker's name for it.
+        size_bytes: its size.
+        readonly: whether the kernel refuses to write to it.
+        removable: whether it is a stick, a card or the like.
+        content: file system or membership of the disk itself, without its partitions.
+        partitions: its partitions.
+
+    """
+
+    name: str
+    links: tuple[str, ...] = ()
+    serial: str = ""
+    wwid: str = ""
+    model: str = ""
+    size_bytes: int
+    readonly: bool = False
+    removable: bool = False
+    content: Partition
+    partitions: tuple[Partition, ...] = ()
+
+    @property
+    def path(self) -> str:
+        """Its device file."""
+        return f"/dev/{self.name}"
+
+    @property
+    def by_id(self) -> tuple[str, ...]:
+        """Names of its links in /dev/disk/by-id."""
+        start = "/dev/disk/by-id/"
+        return tuple(link.removeprefix(start) for link in self.links if link.startswith(start))
+
+    @property
+    def stable_id(self) -> str:
+        """What stays the same whatever system runs: serial number, else world-wide ID; empty if it has neither."""
+        return self.serial or self.wwid
+
+    @property
+    def mountpoints(self) -> tuple[str, ...]:
+        """Where anything on it is mounted."""
+        places = [place for part in (self.content, *self.partitions) for place in part.mountpoints]
+        return tuple(dict.fromkeys(places))
+
+    def describe_content(self) -> str:
+        """Return what is on it, in a few words."""
+        # A disk with partitions can be a member of something, too (RAID of the firmware).
+        own = [self.content] if self.content.fstype or self.content.mountpoints else []
+        return "; ".join(part.describe() for part in (*own, *self.partitions)) or "empty, or unknown content"
+
+
+def parse_disks(said: Mapping[str, str]) -> Iterator[Disk]:
+    """Parse what facts.sh says about the disks."""
+    names, parts = _sysfs(said["disks"])
+    content = parse_contents(said)
+    links: dict[str, list[str]] = {}
+    for link, name in pairs(said["disk_links"]):
+        links.setdefault(name, []).append(clean(link))
+    udev = dict(pairs(said["udev_serials"]))
+    for name, values in list(names.items())[:MAX_DISKS]:
+        own = content.get(name, Partition(name=name))
+        yield Disk(
+            name=name,
+            links=tuple(sorted(links.get(name, ()))[:MAX_ITEMS]),
+            serial=clean(values.get("serial", "") or udev.get(values.get("number", ""), "")),
+            wwid=clean(values.get("wwid", "")),
+            model=clean(values.get("model", "")),
+            size_bytes=number(values.get("size", "")) * SECTOR_BYTES,
+            readonly=values.get("readonly") == "1",
+            removable=values.get("removable") == "1",
+            content=own,
+            partitions=tuple(
+                content.get(part, Partition(name=part)).model_copy(update={"size_bytes": size * SECTOR_BYTES})
+                for part, size in list(parts.get(name, {}).items())[:MAX_PARTITIONS]
+            ),
+        )
+
+
+def _sysfs(text: str) -> tuple[dict[str, dict[str, str]], dict[str, dict[str, int]]]:
+    """Return each disk's attributes, and the sizes of its partitions, in sectors."""
+    disks: dict[str, dict[str, str]] = {}
+    parts: dict[str, dict[str, int]] = {}
+    for name, rest in pairs(text):
+        if not re.fullmatch(r"[A-Za-z0-9!._-]{1,64}", name):
+            continue
+        attribute, _, value = rest.partition(" ")
+        if attribute == "partition":
+            part, _, size = value.partition(" ")
+            parts.setdefault(name, {})[clean(part)] = number(size)
+        else:
+            disks.setdefault(name, {})[attribute] = value.strip()
+    # A drive without a medium has no size.
+    return {name: values for name, values in disks.items() if number(values.get("size", ""))}, parts

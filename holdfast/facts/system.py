@@ -1,0 +1,36 @@
+"""The system that runs on a target: its name, its boot, and the keys that it shows to SSH clients."""
+
+import re
+from collections.abc import Iterator
+
+from holdfast.facts.bounded import MAX_ITEMS, clean, split_lines
+
+
+def parse_boot_id(text: str) -> str:
+    """Return the boot id. Raises ValueError: it has not the form of one."""
+    if not re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", text.strip()):
+        raise ValueError("the boot id is none")
+    return text.strip()
+
+
+def parse_store_path(text: str) -> str:
+    """Return the path if it is one of the Nix store, else an empty text."""
+    match = re.fullmatch(r"/nix/store/[0-9a-z]{32}-[A-Za-z0-9+._?=-]{1,211}", text.strip())
+    return match[0] if match else ""
+
+
+def parse_os_release(text: str) -> dict[str, str]:
+    """Parse os-release(5)."""
+    found = {}
+    for line in split_lines(text):
+        key, _, value = line.partition("=")
+        found[key.strip()] = clean(value.strip().strip("\"'"))
+    return found
+
+
+def parse_host_keys(text: str) -> Iterator[str]:
+    """Return the public host keys, each as `TYPE BASE64`."""
+    for line in split_lines(text)[:MAX_ITEMS]:
+        match = re.match(r"([a-z0-9@.-]{1,64}) ([A-Za-z0-9+/]{16,4096}={0,2})( |$)", line)
+        if match:
+            yield f"{match[1]} {match[2]}"

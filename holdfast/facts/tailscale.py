@@ -1,0 +1,97 @@
+"""The tailscaled of a target: whether it runs, where it keeps its state, and what it says of itself."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Literal
+
+from holdfast.base.frozen import Frozen
+from holdfast.facts.bounded import MAX_ITEMS, clean, first_word, split_lines
+from holdfast.facts.identity import Identity, Status, parse_status
+
+StateKind = Literal["plain", "sealed", "empty", "missing", "unreadable", "none"]
+Lock = Literal["off", "signed", "unsigned"]
+
+
+class Tailscale(Frozen):
+    """The target's tailscaled.
+
+    Attributes:
+        installed: whether there is a `tailscale` command.
+        running: whether tailscaled runs.
+        version: tailscaled's version, or the command's; empty if unknown.
+        backend_state: `Running`, `NeedsLogin`, `Stopped`, …; empty if tailscaled does not answer.
+        state_store: `file`, `memory`, `kubernetes`, `aws`, or the unknown store's prefix.
+        state_file: path of the state file; empty if the store is no file.
+        state_kind: what that file is; `sealed` if only this machine's TPM can open it.
+        identity: who the node is; None if it is not logged in and up, or its key has expired.
+        key_expiry: when the node key expires; None if never.
+        expired: whether it has expired.
+        host_name: the name that it told the control server.
+        attested: whether it proves by a key in the machine's TPM which machine it is.
+        lock: whether tailnet lock is on, and has signed the node's key; `off` also if that is unknown.
+
+    """
+
+    installed: bool = False
+    running: bool = False
+    version: str = ""
+    backend_state: str = ""
+    state_store: str = "file"
+    state_file: str = ""
+    state_kind: StateKind = "missing"
+    identity: Identity | None = None
+    key_expiry: datetime | None = None
+    expired: bool = False
+    host_name: str = ""
+    attested: bool = False
+    lock: Lock = "off"
+
+
+def parse_tailscale(said: Mapping[str, str]) -> Tailscale:
+    """Parse what facts.sh says about Tailscale."""
+    flags = dict(line.partition("=")[::2] for line in split_lines(said["tailscaled_flags"]))
+    kind = said["tailscale_state_kind"].strip()
+    store = _store(flags.get("state", ""))
+    status = _status(said["tailscale_status"])
+    up = status is not None and status.backend_state == "Running" and not status.expired
+    return Tailscale(
+        installed=bool(said["tailscale_installed"].strip()),
+        running=bool(said["tailscaled_pid"].strip()),
+        version=(status.version if status else "") or first_word(said["tailscale_version"]),
+        backend_state=status.backend_state if status else "",
+        state_store=store,
+        state_file=clean(said["tailscale_state_file"]) if store == "file" else "",
+        state_kind=kind if kind in ("plain", "sealed", "empty", "missing", "unreadable") else "none",
+        identity=status.identity if status and up else None,
+        key_expiry=status.key_expiry if status else None,
+        expired=status.expired if status else False,
+        host_name=status.host_name if status else "",
+        attested=bool(said["tailscale_attested"].strip()),
+        lock=_lock(said["tailscale_lock"]),
+    )
+
+
+def _store(state: str) -> str:
+    """Name the kind of store that tailscaled's --state asks for (tailscale's ipn/store)."""
+    prefix, colon, _ = state.partition(":")
+    if not colon or prefix == "tpmseal" or state.startswith("/"):
+        return "file"
+    return {"mem": "memory", "kube": "kubernetes", "arn": "aws"}.get(prefix, first_word(prefix))
+
+
+def _lock(text: str) -> Lock:
+    """Read the lines of `tailscale lock status --json` that facts.sh picks out; of two answers, the first counts."""
+    said: dict[str, bool] = {}
+    for line in split_lines(text)[:MAX_ITEMS]:
+        name, _, value = line.partition(":")
+        said.setdefault(name.strip().strip('"'), value.strip() == "true")
+    if not said.get("Enabled"):
+        return "off"
+    return "signed" if said.get("NodeKeySigned") else "unsigned"
+
+
+def _status(text: str) -> Status | None:
+    try:
+        return parse_status(text)
+    except ValueError:
+        return None

@@ -1,0 +1,85 @@
+"""A plan as a person reads it: Markdown, with text from the target escaped."""
+
+from typing import Final
+
+from holdfast.base.text import in_markdown
+from holdfast.inventory.host import Way
+from holdfast.plan.disks import PlannedDisk
+from holdfast.plan.plan import Plan
+from holdfast.plan.stage import Stage
+
+LONGEST_CELL: Final = 160
+LONGEST_CONTENT: Final = 4000
+
+
+def to_markdown(plan: Plan) -> str:
+    """Return the plan as the artifact in Prefect's UI; text from the target is escaped."""
+    origin = plan.origin
+    who = origin.identity.describe() if origin.identity else "not on a tailnet"
+    facts = [
+        ("stage", plan.stage),
+        ("system", f"{origin.os_name or '?'}, kernel {origin.kernel or '?'}, {origin.arch}"),
+        ("memory", f"{_gib(origin.memory_bytes)}, {_gib(origin.available_bytes)} free with swap"),
+        ("tailnet", who),
+        ("SSH host key", origin.host_key),
+        ("image", plan.image or "yet to be built"),
+        ("carried over", ", ".join(plan.carried) or "nothing"),
+    ]
+    verb = "Rehearse the install of" if plan.rehearsal else "Install"
+    lines = [f"# {verb} {_cell(plan.host)}", "", f"From {_cell(plan.attribute)}, the {plan.way} way.", ""]
+    lines += ["| | |", "|---|---|", *(f"| {key} | {_cell(value)} |" for key, value in facts), ""]
+    if plan.carries_state:
+        lines += ["## The identity", "", *_verdict(plan), ""]
+    if plan.rehearsal:
+        lines += ["## No disk is touched", "", "These are the disks that an install would format:", ""]
+    elif plan.resumes:
+        lines += ["## Formatted already", ""]
+    elif plan.stage is Stage.FINAL:
+        lines += ["## Will be wiped", "", "Unless it is the system to be installed that runs already.", ""]
+    else:
+        lines += ["## Will be wiped", ""]
+    lines += [*_table(plan.wipe), ""]
+    if plan.keep:
+        kept = "An install would keep" if plan.rehearsal else "Will not be touched"
+        lines += [f"## {kept}", "", *_table(plan.keep), ""]
+    if plan.warnings:
+        lines += ["## Warnings", "", *(f"- {_cell(warning)}" for warning in plan.warnings), ""]
+    return "\n".join(lines)
+
+
+def _verdict(plan: Plan) -> list[str]:
+    """Return whether the node can move, as Markdown, with what cannot be seen on the node itself."""
+    unseen = "Whether the control server holds it for ephemeral cannot be seen on it."
+    if plan.way is Way.STANDARD:
+        unseen += " If it does, it may remove the node while the installer runs, and the state is worth nothing."
+    if not plan.verdict:
+        return [f"Nothing that the node shows stands in its way. {unseen}"]
+    head = ["| the node is | seen | what happens | what you can do |", "|---|---|---|---|"]
+    rows = [
+        (f"{finding.name} (refused)" if finding.lost else finding.name, finding.seen, finding.happens, finding.hint)
+        for finding in plan.verdict
+    ]
+    cells = [" | ".join(_cell(text, longest=LONGEST_CONTENT) for text in row) for row in rows]
+    return [*head, *(f"| {row} |" for row in cells), "", unseen]
+
+
+def _gib(size_bytes: int) -> str:
+    return f"{size_bytes / 1024**3:.1f} GiB"
+
+
+def _table(disks: tuple[PlannedDisk, ...]) -> list[str]:
+    head = ["| device | now | by-id | serial, WWN | size | model | content |", "|---|---|---|---|---|---|---|"]
+    return head + [f"| {' | '.join(_row(disk))} |" for disk in disks]
+
+
+def _row(disk: PlannedDisk) -> list[str]:
+    by_id = "as configured" if disk.by_id == disk.device else disk.by_id or "none"
+    ids = ", ".join(dict.fromkeys(text for text in (disk.stable_id, disk.wwid) if text)) or "none"
+    size = f"{_gib(disk.size_bytes)}, {disk.size_bytes} bytes"
+    cells = [_cell(value) for value in (disk.device, disk.name, by_id, ids, size, disk.model)]
+    # All of what would be lost, and not only its first partitions.
+    return [*cells, _cell(disk.content, longest=LONGEST_CONTENT)]
+
+
+def _cell(text: str, *, longest: int = LONGEST_CELL) -> str:
+    return in_markdown(text, longest)
