@@ -13,18 +13,16 @@ import pytest
 from holdfast.base.errors import CommandFailed, ConfigError, DeadlinePassed, UnexpectedState
 from holdfast.ssh.connection import Connection, open_connection
 from holdfast.ssh.endpoint import Endpoint
+from holdfast.target.detached import Step, next_step, run_detached
 from holdfast.target.units import (
     Condition,
-    Step,
     Unit,
     UnitState,
     find_work,
     has_begun,
-    next_step,
     parse_journal,
     parse_state,
     parse_units,
-    run_detached,
     unit_state,
 )
 from tests.ssh.sshd import Sshd
