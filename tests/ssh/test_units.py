@@ -330,7 +330,7 @@ def test_state(target: Connection, units: Path) -> None:
 
 @pytest.mark.parametrize("name", ["", "a b", "../x", "-x", "a\nb", "x" * 101])
 def test_name_that_is_none(name: str) -> None:
-    with pytest.raises(ConfigError, match="is no name for a unit"):
+    with pytest.raises(ConfigError, match="is not a name for a unit"):
         run_detached(lambda: pytest.fail("connected"), name, ["true"], work=WORK, timeout_s=1, on_line=print)
 
 
