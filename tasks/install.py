@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from holdfast.base.places import INSTALL_UNIT, NEW_ROOT
 from holdfast.inventory.host import Host, Way
 from holdfast.plan.plan import Plan
 from holdfast.plan.results import Built, Installed, Preserved
@@ -9,7 +10,7 @@ from holdfast.plan.stage import nothing_to_do
 from holdfast.target import standby, trial
 from holdfast.target.carrying import carry_over
 from holdfast.target.look import look
-from holdfast.target.mounting import ROOT, mount_again
+from holdfast.target.mounting import mount_again
 from holdfast.target.units import has_begun
 from tasks.run.log import say, warn
 from tasks.run.phase import phase
@@ -52,11 +53,11 @@ def install(host: Host, plan: Plan, built: Built, preserved: Preserved) -> Insta
         begun = has_begun(target, work)
     if not begun:
         with progress(f"closure-{host.name}", "The system's closure on its way to the target") as report:
-            machine.copy([built.toplevel], root=ROOT, on_bytes=lambda copied: report(copied, built.closure_bytes))
+            machine.copy([built.toplevel], root=NEW_ROOT, on_bytes=lambda copied: report(copied, built.closure_bytes))
         with machine.wait_and_connect() as target:
             carry_over(machine, target, plan, built, preserved, look(target), names_known=False)
     machine.run_detached(
-        f"holdfast-install-{plan.run_id[:8]}",
+        f"{INSTALL_UNIT}{plan.run_id[:8]}",
         [*NIXOS_INSTALL, built.toplevel, *(() if no_trial else ("--no-bootloader",))],
         work=work,
         timeout_s=host.deadlines.install_s,
@@ -71,7 +72,7 @@ def install(host: Host, plan: Plan, built: Built, preserved: Preserved) -> Insta
         # Also one that an earlier run put there, when the inventory asked for it.
         with machine.wait_and_connect() as target:
             try:
-                standby.remove(target, ROOT)
+                standby.remove(target, NEW_ROOT)
             except standby.StandbyStays as error:
                 warn(
                     "a part of the standby is still on the boot partition, with the node's state in it:"

@@ -6,6 +6,7 @@ from typing import Final, NamedTuple
 
 from holdfast.base import clock
 from holdfast.base.errors import CommandFailed, Restarted, TargetRefused, UnexpectedState
+from holdfast.base.places import HOLDFAST_DIR
 from holdfast.base.settings import script
 from holdfast.base.waiting import NotYet, wait_for
 from holdfast.facts.facts import Facts
@@ -24,7 +25,6 @@ from tasks.run.progress import progress
 from tasks.run.this_run import hold_target, machine_of
 
 # On the origin's disk, since RAM may be too small for a second copy. Root's alone: kexec/run appends secrets in place.
-PLACE: Final = "/var/lib/holdfast"
 UNPACK_S: Final = 300
 RUN_S: Final = 180
 # kexec/run returns first, so that its caller hears how it ended; nixos-anywhere expects the same.
@@ -49,7 +49,7 @@ def kexec(host: Host, plan: Plan, built: Built) -> Started:
         DeadlinePassed: the link did not come back, or an earlier `kexec/run` did not end.
 
     """
-    folder = f"{PLACE}/{built.image_sha256[:16]}"
+    folder = f"{HOLDFAST_DIR}/{built.image_sha256[:16]}"
     machine = machine_of(host)
     before = wait_for(
         f"{host.name} to answer",
@@ -85,7 +85,7 @@ def _prepare(machine: Machine, plan: Plan, built: Built, folder: str) -> _Ready:
         if host.way is Way.STANDARD:
             _check_programs(target, host)
         hold_target(target, facts)
-        target.run(["install", "-d", "-m", "0700", PLACE, folder], timeout_s=UNPACK_S)
+        target.run(["install", "-d", "-m", "0700", HOLDFAST_DIR, folder], timeout_s=UNPACK_S)
     return _Ready(boot_id=facts.boot_id)
 
 

@@ -5,6 +5,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from holdfast.base.errors import UnexpectedState
+from holdfast.base.places import MARK_IN_RAM, MARK_ON_DISK, NEW_ROOT, PARTITION_UNIT
 from holdfast.facts.facts import Facts
 from holdfast.facts.marks import PartitionMark
 from holdfast.inventory.host import Host
@@ -16,7 +17,7 @@ from holdfast.ssh.connection import Connection
 from holdfast.target import dead_man, digests, standby
 from holdfast.target.look import look
 from holdfast.target.machine import Machine
-from holdfast.target.mounting import MARK_IN_RAM, MARK_ON_DISK, ROOT, mount_again
+from holdfast.target.mounting import mount_again
 from holdfast.target.secrets import keys_in_ram
 from holdfast.target.units import has_begun
 from tasks.run.log import say, warn
@@ -76,7 +77,7 @@ def _remount(machine: Machine, target: Connection, built: Built) -> None:
     mount_again(machine, target, built)
     if standby.wanted(machine.host):
         try:
-            standby.arm(target, ROOT)
+            standby.arm(target, NEW_ROOT)
         except standby.NoStandby:
             return  # what it is armed from is in RAM only until it was armed once
         say(ARMED)
@@ -128,7 +129,7 @@ def _format_and_prove(
         doing = "following the formatting, begun before, of" if begun else "formatting"
         say(f"{doing} {', '.join(disk.device for disk in plan.wipe)}")
         machine.run_detached(
-            f"holdfast-partition-{plan.run_id[:8]}",
+            f"{PARTITION_UNIT}{plan.run_id[:8]}",
             [built.disko_script],
             work=plan.formatting(built.disko_script),
             timeout_s=host.deadlines.partition_s,
@@ -157,7 +158,7 @@ def _arm_standby(target: Connection, host: Host, no_standby: str) -> None:
     try:
         if no_standby:
             raise standby.NoStandby(no_standby)
-        standby.arm(target, ROOT)
+        standby.arm(target, NEW_ROOT)
     except standby.NoStandby as error:
         why = error.message
         warn(f"if the power fails before nixos-install is over, {host.name} does not boot: no standby, since {why}")

@@ -1,6 +1,7 @@
 """Keeps a copy of the target's Tailscale state in the vault, and proves that it is this node's."""
 
 from holdfast.base.errors import TargetRefused
+from holdfast.base.places import STATE_DIR
 from holdfast.base.settings import settings
 from holdfast.inventory.host import Host, Way
 from holdfast.plan.plan import Plan
@@ -36,7 +37,7 @@ def preserve(host: Host, plan: Plan, built: Built) -> Preserved:
         if stage is not Stage.ORIGIN:
             return Preserved(skipped=f"the {stage} system runs, so its state is preserved already, or live")
         archive = target.read_output(
-            ["tar", "-C", "/var/lib/tailscale", "-czf", "-", "."],
+            ["tar", "-C", STATE_DIR, "-czf", "-", "."],
             max_bytes=MAX_ARCHIVE_BYTES,
             timeout_s=TIMEOUT_S,
         )

@@ -6,6 +6,7 @@ from typing import Final
 
 from holdfast.base import clock
 from holdfast.base.errors import CommandFailed, UnexpectedState
+from holdfast.base.places import BOOT_LOADER_UNIT
 from holdfast.facts.facts import Facts
 from holdfast.inventory.host import Host
 from holdfast.plan.plan import Plan
@@ -105,7 +106,7 @@ def _install_boot_loader(machine: Machine, plan: Plan, built: Built) -> None:
     """Let the final system put its boot loader on the disk, and take the standby away."""
     install = functools.partial(
         machine.run_detached,
-        f"holdfast-boot-loader-{plan.run_id[:8]}",
+        f"{BOOT_LOADER_UNIT}{plan.run_id[:8]}",
         [f"{built.toplevel}/bin/switch-to-configuration", "boot"],
         work=f"holdfast boot loader {built.toplevel}",
         timeout_s=machine.host.deadlines.install_s,

@@ -2,6 +2,7 @@
 
 from typing import Final, NamedTuple
 
+from holdfast.base.places import NEW_ROOT
 from holdfast.base.settings import script, settings
 from holdfast.base.text import LONGEST_LINE, printable
 from holdfast.facts.facts import Facts
@@ -14,7 +15,6 @@ from holdfast.ssh.connection import Connection
 from holdfast.tailnet.giving_back import state_to_give_back
 from holdfast.target.extra_files import put_extra_files
 from holdfast.target.machine import Machine
-from holdfast.target.mounting import ROOT
 from holdfast.target.secrets import put_file
 from holdfast.target.state import put_state
 
@@ -55,19 +55,19 @@ def carry_over(
     wanted = _wanted(host, live_state=plan.carries_state and not from_vault)
     done = target.run_script(
         script("installer/carry-over.sh"),
-        ["--system", built.toplevel, ROOT, *wanted],
+        ["--system", built.toplevel, NEW_ROOT, *wanted],
         timeout_s=TIMEOUT_S,
         on_line=machine.log.line,
     )
     what = [printable(word) for word in done.stdout[:LONGEST_LINE].split()]
     if archive:
-        put_state(target, archive, ROOT, built.toplevel, timeout_s=TIMEOUT_S)
+        put_state(target, archive, NEW_ROOT, built.toplevel, timeout_s=TIMEOUT_S)
         what.append("tailscale-state of the vault")
     if host.extra_files:
-        count = put_extra_files(target, host.extra_files, ROOT, timeout_s=host.deadlines.upload_s)
+        count = put_extra_files(target, host.extra_files, NEW_ROOT, timeout_s=host.deadlines.upload_s)
         what.append(f"{count} extra files")
     for file in host.files:
-        put_file(target, file, ROOT, names_known=names_known, timeout_s=host.deadlines.upload_s)
+        put_file(target, file, NEW_ROOT, names_known=names_known, timeout_s=host.deadlines.upload_s)
         what.append(file.path)
     return Carried(tuple(what), plan.origin.identity if archive else facts.identity)
 

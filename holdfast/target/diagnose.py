@@ -12,6 +12,7 @@ from holdfast.base import clock
 from holdfast.base.deadline import Deadline
 from holdfast.base.errors import ConnectionLost, HoldfastError, LoginRefused, NotTrusted, Unreachable
 from holdfast.base.log import Log
+from holdfast.base.places import INSTALLER_MARK
 from holdfast.base.settings import settings
 from holdfast.base.text import printable
 from holdfast.base.waiting import NotYet
@@ -41,7 +42,7 @@ MAX_LINES: Final = 40
 LONGEST: Final = 300
 
 _STATUS: Final = ("systemctl", "status", "tailscaled", "--no-pager", "--full", "-n", "5")
-_MARK: Final = ("cat", "/run/holdfast/installer.json")
+_MARK: Final = ("cat", INSTALLER_MARK)
 # As in facts.sh: the first of the two that is there.
 _SYSTEM: Final = ("readlink", "/run/booted-system", "/run/current-system")
 # Without the other nodes of the tailnet, which are nobody's business in a log.

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from holdfast.base.errors import NeverCame, UnexpectedState
+from holdfast.base.places import NEW_ROOT
 from holdfast.base.waiting import NotYet, wait_for
 from holdfast.facts.facts import Facts
 from holdfast.facts.identity import require_same_node
@@ -84,8 +85,8 @@ def wait_for_final(
                     raise UnexpectedState(
                         f"{host.name} did not come up in {built.toplevel}: it is in the installer again, started by the"
                         " standby on its disk, on its tailnet. Nothing is lost.",
-                        hint="Its console, or `journalctl -D /mnt/var/log/journal` there, may tell why. Correct the"
-                        " system and start a fresh run: it goes on from there, and formats nothing.",
+                        hint=f"Its console, or `journalctl -D {NEW_ROOT}/var/log/journal` there, may tell why."
+                        " Correct the system and start a fresh run: it goes on from there, and formats nothing.",
                     )
                 raise NotYet("the installer answers, on another boot")
             if facts.booted_system != built.toplevel:

@@ -13,11 +13,11 @@ from pydantic import ConfigDict, Field, ValidationError
 
 from holdfast.base.errors import TargetRefused, UnexpectedState
 from holdfast.base.frozen import Frozen
+from holdfast.base.places import LOCK
 from holdfast.base.settings import script
 from holdfast.facts.marks import InstallerMark
 from holdfast.ssh.connection import Connection
 
-FILE: Final = "/run/holdfast/lock.json"
 # A run renews its lock with each phase; none is as long as this (the closure's copy has 4 h).
 LEASE_S: Final = 6 * 3600
 TIMEOUT_S: Final = 60
@@ -25,7 +25,7 @@ TIMEOUT_S: Final = 60
 TRIES: Final = 3
 
 _MAX_BYTES: Final = 4096
-_EMPTY_IT: Final = f"empty the lock there, as root: `: >{FILE}`"
+_EMPTY_IT: Final = f"empty the lock there, as root: `: >{LOCK}`"
 
 IsOver = Callable[[str], bool | None]
 
@@ -118,7 +118,7 @@ def _ask(target: Connection, *words: str) -> _Answer:
         ) from None
     if answer.lock == "broken":
         raise UnexpectedState(
-            f"{FILE} on {host} is no lock that Holdfast wrote, so it is not known which run holds {host}.",
+            f"{LOCK} on {host} is no lock that Holdfast wrote, so it is not known which run holds {host}.",
             hint=f"If no run works on it, {_EMPTY_IT}, and retry.",
         )
     return answer

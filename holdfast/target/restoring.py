@@ -7,13 +7,13 @@ from typing import Final
 
 from holdfast.base import clock
 from holdfast.base.errors import ConfigError, NeverCame, TargetRefused
+from holdfast.base.places import STATE_DIR, TAILSCALED_STATE
 from holdfast.base.settings import Settings, script
 from holdfast.base.text import LONGEST_LINE, printable
 from holdfast.base.waiting import NotYet, wait_for
 from holdfast.facts.facts import Facts
 from holdfast.facts.identity import Identity, Peer, Status, parse_status, same_node
 from holdfast.inventory.host import Host
-from holdfast.plan.verdict import STATE_DIR
 from holdfast.ssh.connection import Connection
 from holdfast.tailnet.archive import check_archive
 from holdfast.tailnet.operator import operators_status
@@ -224,11 +224,11 @@ def check_takes_state(facts: Facts, host: Host) -> None:
 
     """
     tailscale = facts.tailscale
-    if tailscale.state_store != "file" or tailscale.state_file != f"{STATE_DIR}/tailscaled.state":
+    if tailscale.state_store != "file" or tailscale.state_file != TAILSCALED_STATE:
         where = tailscale.state_file or f"in a store of the kind {tailscale.state_store}"
         raise TargetRefused(
             f"tailscaled on {host.name} keeps its state elsewhere: {where}.",
-            hint=f"Start it with --state={STATE_DIR}/tailscaled.state, and try again.",
+            hint=f"Start it with --state={TAILSCALED_STATE}, and try again.",
         )
     if facts.init != "systemd":
         raise TargetRefused(

@@ -14,6 +14,7 @@ from typing import Final
 
 from holdfast.base.deadline import Deadline
 from holdfast.base.errors import CommandFailed, ConfigError, DeadlinePassed, HoldfastError
+from holdfast.base.places import STANDBY_IN_RAM
 from holdfast.base.settings import script
 from holdfast.base.text import printable
 from holdfast.facts.facts import Facts
@@ -22,8 +23,6 @@ from holdfast.plan.image import MAX_RUN_BYTES, MIB
 from holdfast.ssh.connection import Connection
 from holdfast.target import dead_man
 from holdfast.target.machine import Machine
-
-FOLDER: Final = "/run/holdfast/standby"
 
 TIMEOUT_S: Final = 60
 PUT_S: Final = 600
@@ -71,10 +70,10 @@ def bring(
             _require_memory(size, facts.available_bytes)
             with machine.connect_over_last_way() as target:
                 room = script("installer/standby-make-room.sh")
-                argv = ["sh", "-c", room, "standby-make-room.sh", FOLDER, str(size + 16 * MIB)]
+                argv = ["sh", "-c", room, "standby-make-room.sh", STANDBY_IN_RAM, str(size + 16 * MIB)]
                 target.run(argv, timeout_s=TIMEOUT_S)
                 target.write_file(
-                    f"{FOLDER}/command-line", f"{command_line}\n".encode(), mode=0o600, timeout_s=TIMEOUT_S
+                    f"{STANDBY_IN_RAM}/command-line", f"{command_line}\n".encode(), mode=0o600, timeout_s=TIMEOUT_S
                 )
             for file in files:
                 _upload(machine, file, facts, on_progress)
@@ -99,8 +98,8 @@ def arm(target: Connection, root: str) -> None:
 
     """
     try:
-        said = _said(target, "put", root, FOLDER)
-        argv = ["sh", "-c", script("installer/standby-give-back.sh"), "standby-give-back.sh", FOLDER]
+        said = _said(target, "put", root, STANDBY_IN_RAM)
+        argv = ["sh", "-c", script("installer/standby-give-back.sh"), "standby-give-back.sh", STANDBY_IN_RAM]
         target.run(argv, timeout_s=TIMEOUT_S, check=False)
     except HoldfastError as error:
         raise NoStandby(error.message) from error
@@ -163,7 +162,7 @@ def _upload(machine: Machine, file: Path, facts: Facts, on_progress: Callable[[i
             dead_man.feed(target)
         timeout_s = min(dead_man.waits_s(facts, deadlines) / 2, deadline.left_s())
         try:
-            machine.upload(file, f"{FOLDER}/{file.name}", timeout_s=timeout_s, on_progress=on_progress)
+            machine.upload(file, f"{STANDBY_IN_RAM}/{file.name}", timeout_s=timeout_s, on_progress=on_progress)
         except DeadlinePassed:
             if deadline.passed():
                 raise

@@ -12,6 +12,7 @@ from pydantic import ConfigDict, JsonValue, ValidationError
 from holdfast import __version__
 from holdfast.base import clock
 from holdfast.base.frozen import Frozen
+from holdfast.base.places import HOLDFAST_DIR
 from holdfast.base.text import in_markdown
 from tasks.run.journal import Attempt
 
@@ -22,7 +23,7 @@ _PLAIN: Final = re.compile(r"[A-Za-z0-9:/+._?=-]{1,256}")
 REHEARSAL: Final = "rehearse"
 DONE: Final = "Nothing is left to do: log in over the tailnet. The vault keeps a copy of the old state."
 REHEARSED: Final = (
-    "The machine came back as itself, and its disks are as they were, but for the image in `/var/lib/holdfast`."
+    f"The machine came back as itself, and its disks are as they were, but for the image in `{HOLDFAST_DIR}`."
     " `install/{host}` may follow, and does not upload it again."
 )
 FAILED: Final = "Mend the cause of the error, then Retry this run in the Prefect UI: finished phases are not run again."
