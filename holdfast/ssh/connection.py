@@ -2,7 +2,6 @@
 
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
@@ -14,7 +13,6 @@ from holdfast.ssh.elevation import Gate
 from holdfast.ssh.endpoint import Endpoint
 from holdfast.ssh.execute import Ended, Job, execute
 from holdfast.ssh.link import Link, open_link
-from holdfast.ssh.upload import upload
 
 MAX_OUTPUT_BYTES: Final = 16 * 1024 * 1024
 
@@ -166,17 +164,6 @@ class Connection:
         """
         argv = ["sh", "-c", script("any/write-file.sh"), "write-file.sh", path, f"{mode:o}", str(len(data))]
         self.run(argv, timeout_s=timeout_s, stdin=data)
-
-    def upload(
-        self,
-        local: Path,
-        remote: str,
-        *,
-        timeout_s: float,
-        on_progress: Callable[[int, int], None] | None = None,
-    ) -> None:
-        """Bring a file to the target. See upload.upload."""
-        upload(self, local, remote, deadline=Deadline.after(timeout_s), on_progress=on_progress)
 
     def stream(self, argv: Sequence[str], pieces: Iterable[bytes], *, timeout_s: float) -> CommandResult:
         """Run a command as root that reads a long standard input, given in pieces; as `run` otherwise."""

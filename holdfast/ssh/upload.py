@@ -3,15 +3,14 @@
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import BinaryIO, Final, Protocol, Self
+from typing import BinaryIO, Final
 
 from holdfast.base import clock
-from holdfast.base.command import CommandResult
 from holdfast.base.deadline import Deadline
 from holdfast.base.errors import NotTrusted, Unreachable
 from holdfast.base.settings import script
 from holdfast.base.waiting import wait_for
+from holdfast.ssh.connection import Connection
 
 PIECE_BYTES: Final = 256 * 1024
 REPORT_EVERY_S: Final = 0.5
@@ -19,30 +18,8 @@ REPORT_EVERY_S: Final = 0.5
 PAUSE_S: Final = 2.0
 
 
-class Target(Protocol):
-    """What an upload needs of a Connection."""
-
-    def run(self, argv: Sequence[str], *, timeout_s: float) -> CommandResult:
-        """See Connection.run."""
-
-    def stream(self, argv: Sequence[str], pieces: Iterator[bytes], *, timeout_s: float) -> CommandResult:
-        """See Connection.stream."""
-
-
-class OwnTarget(Target, Protocol):
-    """A Target of one's own, which is closed after use."""
-
-    def __enter__(self) -> Self:
-        """See Connection."""
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """See Connection."""
-
-
 def upload_over_links(
-    reconnect: Callable[[], OwnTarget],
+    reconnect: Callable[[], Connection],
     local: Path,
     remote: str,
     *,
@@ -82,7 +59,7 @@ def upload_over_links(
 
 
 def upload(
-    target: Target,
+    target: Connection,
     local: Path,
     remote: str,
     *,
@@ -129,7 +106,7 @@ def upload(
     report(size, size)
 
 
-def _run(target: Target, name: str, args: Sequence[str], deadline: Deadline) -> str:
+def _run(target: Connection, name: str, args: Sequence[str], deadline: Deadline) -> str:
     return target.run(["sh", "-c", script(f"any/{name}"), name, *args], timeout_s=max(deadline.left_s(), 0.1)).stdout
 
 

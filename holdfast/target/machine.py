@@ -16,7 +16,7 @@ from holdfast.nixcli.copying import copy_closure
 from holdfast.ssh.connection import Connection
 from holdfast.ssh.reach import connect, connect_over_last_way
 from holdfast.ssh.upload import upload_over_links
-from holdfast.target.units import run_detached
+from holdfast.target.detached import run_detached
 
 BOOT_ID: Final = "/proc/sys/kernel/random/boot_id"
 LOOK_S: Final = 60
@@ -83,7 +83,7 @@ class Machine:
         env: Mapping[str, str] = MappingProxyType({}),
         begun: bool = False,
     ) -> CommandResult:
-        """Run long work as a unit that outlives the link. Arguments and errors: see units.run_detached."""
+        """Run long work as a unit that outlives the link. Arguments and errors: see detached.run_detached."""
         return run_detached(
             self.connect_over_last_way,
             name,

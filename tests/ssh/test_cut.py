@@ -377,7 +377,7 @@ def test_key_of_a_kind_that_the_server_does_not_take_is_passed_over(
     try:
         with open_connection(dataclasses.replace(to, identity_files=(old, server.client_key)), timeout_s=T) as target:
             assert target.login_key == public(server.client_key)
-        with pytest.raises(LoginRefused, match=rf"tried {old} \(the server takes no RSA keys\)"):
+        with pytest.raises(LoginRefused, match=rf"tried {old} \(the server accepts no RSA keys\)"):
             open_connection(dataclasses.replace(to, identity_files=(old,)), timeout_s=T)
     finally:
         done.set()

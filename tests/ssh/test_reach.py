@@ -192,7 +192,7 @@ class TestJump:
     def test_target_behind_it_is_down(self, endpoint: Endpoint) -> None:
         via = dataclasses.replace(endpoint, host="gate")
         down = dataclasses.replace(endpoint, port=free_port(), proxy=Jump(via, "gate"))
-        with pytest.raises(Unreachable, match=r"cottage: gate \(.*\) opens no way to 127\.0\.0\.1"):
+        with pytest.raises(Unreachable, match=r"cottage: gate \(.*\) does not connect to 127\.0\.0\.1"):
             open_connection(down, timeout_s=T)
 
 

@@ -13,18 +13,16 @@ import pytest
 from holdfast.base.errors import CommandFailed, ConfigError, DeadlinePassed, UnexpectedState
 from holdfast.ssh.connection import Connection, open_connection
 from holdfast.ssh.endpoint import Endpoint
+from holdfast.target.detached import Step, next_step, run_detached
 from holdfast.target.units import (
     Condition,
-    Step,
     Unit,
     UnitState,
     find_work,
     has_begun,
-    next_step,
     parse_journal,
     parse_state,
     parse_units,
-    run_detached,
     unit_state,
 )
 from tests.ssh.sshd import Sshd
@@ -332,7 +330,7 @@ def test_state(target: Connection, units: Path) -> None:
 
 @pytest.mark.parametrize("name", ["", "a b", "../x", "-x", "a\nb", "x" * 101])
 def test_name_that_is_none(name: str) -> None:
-    with pytest.raises(ConfigError, match="is no name for a unit"):
+    with pytest.raises(ConfigError, match="is not a name for a unit"):
         run_detached(lambda: pytest.fail("connected"), name, ["true"], work=WORK, timeout_s=1, on_line=print)
 
 

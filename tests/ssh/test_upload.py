@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from holdfast.base.deadline import Deadline
 from holdfast.base.errors import CommandFailed, ConnectionLost, DeadlinePassed, NotTrusted
 from holdfast.base.settings import script
+from holdfast.ssh import upload as uploading
 from holdfast.ssh.connection import Connection, open_connection
 from holdfast.ssh.endpoint import Endpoint
 from holdfast.ssh.upload import upload_over_links
@@ -55,7 +57,13 @@ def sent(progress: list[tuple[int, int]]) -> int:
 
 def upload(target: Connection, local: Path, remote: Path) -> list[tuple[int, int]]:
     progress: list[tuple[int, int]] = []
-    target.upload(local, str(remote), timeout_s=T, on_progress=lambda done, total: progress.append((done, total)))
+    uploading.upload(
+        target,
+        local,
+        str(remote),
+        deadline=Deadline.after(T),
+        on_progress=lambda done, total: progress.append((done, total)),
+    )
     return progress
 
 
@@ -259,4 +267,4 @@ def test_folder_that_is_not_there(target: Connection, local: Path, tmp_path: Pat
 
 def test_deadline(target: Connection, local: Path, server: Sshd, remote: Path) -> None:
     with receiver(server, "exec sleep 1000"), pytest.raises(DeadlinePassed):
-        target.upload(local, str(remote), timeout_s=2)
+        uploading.upload(target, local, str(remote), deadline=Deadline.after(2), on_progress=None)
