@@ -17,7 +17,7 @@ TIMEOUT_S = 20
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
-    """Print the log of the test's sshd when the test failed."""
+    """Print the log of a failed test's sshd."""
     report: Any = yield
     server = getattr(item, "funcargs", {}).get("server")
     if report.when == "call" and report.failed and isinstance(server, Sshd) and server.log.exists():

@@ -57,7 +57,7 @@ def test_server_that_trickles_a_banner_for_ever(endpoint: Endpoint, listener: Li
 
 
 @pytest.mark.parametrize("said", [b"HTTP/1.1 400 \x1b[31mBad\r\n\r\n", b"SSH-1.0-old\r\n", b"\x00\xff\n", b""])
-def test_server_that_is_none(endpoint: Endpoint, listener: Listener, said: bytes) -> None:
+def test_server_that_does_not_speak_ssh(endpoint: Endpoint, listener: Listener, said: bytes) -> None:
     def answer(stream: socket.socket) -> None:
         with contextlib.suppress(OSError):
             stream.sendall(said)
@@ -104,8 +104,8 @@ def test_key_of_the_agent(
 
 
 @pytest.mark.parametrize("address", ["-oProxyCommand=id", "a b", "", "a\nb", "$(id)"])
-def test_address_that_is_none(endpoint: Endpoint, address: str) -> None:
-    with pytest.raises(ConfigError, match="is no address"):
+def test_invalid_address(endpoint: Endpoint, address: str) -> None:
+    with pytest.raises(ConfigError, match="invalid address"):
         dataclasses.replace(endpoint, address=address)
 
 
@@ -197,7 +197,7 @@ class TestJump:
 
 
 class TestOpenSsh:
-    """The same way, walked by the real client."""
+    """The same connection, made by the real client."""
 
     def ssh(self, endpoint: Endpoint, folder: Path) -> subprocess.CompletedProcess[str]:
         config = write_ssh_config(endpoint, folder)

@@ -1,4 +1,4 @@
-"""A link that is open and carries nothing any more, as when a machine loses its power."""
+"""A link that is open but carries nothing, as when a machine loses power."""
 
 import contextlib
 import dataclasses
@@ -24,7 +24,7 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Hole:
-    """A relay to a server that swallows everything once `open` is cleared."""
+    """A relay to a server; it drops everything once `open` is cleared."""
 
     def __init__(self, server: Sshd) -> None:
         self.open = threading.Event()
@@ -55,6 +55,6 @@ def test_link_that_falls_silent_is_lost(
         target.run(["sh", "-c", "echo on; sleep 1000"], timeout_s=600, on_line=lambda _line: hole.open.clear())
 
 
-def test_command_that_is_silent_on_a_living_link_goes_on(endpoint: Endpoint) -> None:
+def test_silent_command_on_a_living_link_continues(endpoint: Endpoint) -> None:
     with open_connection(endpoint, timeout_s=T) as target:
         assert target.run(["sh", "-c", "sleep 4; echo end"], timeout_s=T).stdout == "end\n"
