@@ -1,15 +1,20 @@
-"""A real sshd on loopback, with keys, a folder and a log of its own."""
+"""A real sshd on loopback, with keys, a folder and a log of its own; and an agent."""
 
+import contextlib
 import os
 import shutil
 import signal
 import socket
 import subprocess
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 SSHD = shutil.which("sshd") or "/usr/sbin/sshd"
+
+# See the fixture `listener`.
+Listener = Callable[[Callable[[socket.socket], None]], int]
 
 
 def make_key(path: Path, kind: str = "ed25519") -> Path:
@@ -31,6 +36,21 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+@contextlib.contextmanager
+def agent_with(socket_path: Path, *keys: Path) -> Iterator[None]:
+    """Run an SSH agent with these keys."""
+    running = subprocess.Popen(["ssh-agent", "-D", "-a", str(socket_path)], stdout=subprocess.DEVNULL)
+    try:
+        while not socket_path.exists():
+            time.sleep(0.02)
+        environment = os.environ | {"SSH_AUTH_SOCK": str(socket_path)}
+        subprocess.run(["ssh-add", "-q", *map(str, keys)], check=True, env=environment)
+        yield
+    finally:
+        running.terminate()
+        running.wait()
 
 
 def gone(pid: int) -> bool:

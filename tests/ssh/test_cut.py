@@ -5,7 +5,6 @@ import dataclasses
 import itertools
 import socket
 import struct
-import subprocess
 import sys
 import threading
 import time
@@ -20,13 +19,12 @@ from paramiko.common import AUTH_FAILED, AUTH_SUCCESSFUL
 from holdfast.base.errors import DeadlinePassed, LoginRefused, Unreachable
 from holdfast.ssh.connection import open_connection
 from holdfast.ssh.endpoint import Endpoint, Jump, ProxyCommand
-from tests.ssh.sshd import Sshd, make_key, public
+from tests.ssh.sshd import Listener, Sshd, agent_with, make_key, public
 from tests.ssh.test_reach import PIPE
 
 T = 30
 # A cut is reported at once, not at the deadline.
 SOON_S = 12
-Listener = Callable[[Callable[[socket.socket], None]], int]
 
 
 @dataclass(frozen=True)
@@ -179,17 +177,9 @@ def test_cut_with_no_key_at_all(endpoint: Endpoint, cutting: Callable[..., int],
 @pytest.fixture
 def agent(wrong_key: Path, client_key: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """An agent with a wrong key and the right one."""
-    where = tmp_path / "agent"
-    running = subprocess.Popen(["ssh-agent", "-D", "-a", str(where)], stdout=subprocess.DEVNULL)
-    try:
-        while not where.exists():
-            time.sleep(0.02)
-        monkeypatch.setenv("SSH_AUTH_SOCK", str(where))
-        subprocess.run(["ssh-add", "-q", str(wrong_key), str(client_key)], check=True)
+    monkeypatch.setenv("SSH_AUTH_SOCK", str(tmp_path / "agent"))
+    with agent_with(tmp_path / "agent", wrong_key, client_key):
         yield
-    finally:
-        running.terminate()
-        running.wait()
 
 
 @pytest.mark.usefixtures("agent")

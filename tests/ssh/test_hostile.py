@@ -7,7 +7,7 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import paramiko
@@ -19,10 +19,9 @@ from holdfast.ssh.connection import open_connection
 from holdfast.ssh.endpoint import Endpoint
 from holdfast.ssh.wire import MAX_BYTES_BEFORE_LOGIN
 from holdfast.target.look import look
-from tests.ssh.sshd import Sshd, fingerprint, make_key, public
+from tests.ssh.sshd import Listener, Sshd, fingerprint, make_key, public
 
 T = 20
-Listener = Callable[[Callable[[socket.socket], None]], int]
 UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 NASTY = "\x1b[2J\x1b]0;owned\x07\u202e\u2028"
 

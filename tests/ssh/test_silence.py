@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import socket
 import threading
-from collections.abc import Callable
 
 import pytest
 
@@ -12,7 +11,7 @@ from holdfast.base.errors import ConnectionLost
 from holdfast.ssh import link
 from holdfast.ssh.connection import open_connection
 from holdfast.ssh.endpoint import Endpoint
-from tests.ssh.sshd import Sshd
+from tests.ssh.sshd import Listener, Sshd
 
 T = 30
 
@@ -43,9 +42,7 @@ class Hole:
                     sink.sendall(data)
 
 
-def test_link_that_falls_silent_is_lost(
-    endpoint: Endpoint, server: Sshd, listener: Callable[[Callable[[socket.socket], None]], int]
-) -> None:
+def test_link_that_falls_silent_is_lost(endpoint: Endpoint, server: Sshd, listener: Listener) -> None:
     hole = Hole(server)
     through = dataclasses.replace(endpoint, port=listener(hole))
     with (
