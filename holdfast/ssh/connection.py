@@ -1,20 +1,20 @@
 """The SSH boundary: argv in, CommandResult out."""
 
+import dataclasses
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import TracebackType
-from typing import Final, Self
+from typing import Self
 
 from holdfast.base.command import CommandResult
 from holdfast.base.deadline import Deadline
 from holdfast.base.errors import CommandFailed, UnexpectedState
+from holdfast.base.process import MAX_OUTPUT_BYTES
 from holdfast.base.settings import script
 from holdfast.ssh.elevation import Gate
 from holdfast.ssh.endpoint import Endpoint
 from holdfast.ssh.execute import Ended, Job, execute
 from holdfast.ssh.link import Link, open_link
-
-MAX_OUTPUT_BYTES: Final = 16 * 1024 * 1024
 
 
 class Connection:
@@ -124,16 +124,7 @@ class Connection:
             argv, timeout_s=timeout_s, stdin=iter(()), on_line=None, root=True, max_output_bytes=max_bytes
         )
         if ended.exit_status:
-            raise CommandFailed(
-                CommandResult(
-                    tuple(argv),
-                    self.endpoint.host,
-                    ended.exit_status,
-                    "",
-                    ended.stderr.text(),
-                    ended.duration_s,
-                )
-            )
+            raise CommandFailed(dataclasses.replace(self._result(argv, ended), stdout=""))
         content = ended.stdout.content()
         if ended.stdout.dropped_bytes:
             raise UnexpectedState(
