@@ -17,8 +17,8 @@ from holdfast.nixcli import commands
 from holdfast.ssh.connection import Connection
 from holdfast.ssh.openssh import write_ssh_config
 
-# How many copies in a row may fail, although the target answers, without one more store path having arrived: 2 if nix
-# complains. If ssh does, or nix about ssh, the link may be one that breaks now and then.
+# How many copies in a row may fail although the target answers, without one more store path having arrived. The larger
+# number is for what ssh says, or nix about ssh: the link may be one that breaks now and then.
 MAX_FAILURES: Final = 2
 BROKEN_LINKS: Final = 10
 END_OLD_COPIES_S: Final = 30
@@ -88,7 +88,7 @@ def copy_closure(
         on_bytes: called with the bytes copied so far.
 
     Raises:
-        CommandFailed: nix failed again and again although the target answers; what was copied is kept.
+        CommandFailed: nix failed too often in a row although the target answers; what was copied is kept.
         DeadlinePassed: it took too long.
         HoldfastError: the first `connect` failed. A target that is unreachable later is waited for.
 
