@@ -66,7 +66,7 @@ class Unit:
 
 
 def parse_command(argv: Sequence[str], stdin: bytes = b"") -> Command:
-    """Find out what is run: a script of nix/scripts by its text, a program by the last part of its path."""
+    """Find out what is run: a script of nix/scripts by its text, a program by its name, systemctl with its verb."""
     match list(argv):
         case ["setsid", "--wait", *rest]:
             return parse_command(rest, stdin)
@@ -78,6 +78,8 @@ def parse_command(argv: Sequence[str], stdin: bytes = b"") -> Command:
             return Command("command", [(rest or text.split())[-1]])
         case ["sh", "-c", _, "start", runner, *_]:  # kexec/run of a stock image
             return parse_command([runner])
+        case ["systemctl", verb, *args]:
+            return Command(f"systemctl {verb}", args)
         case [program, *args]:
             name = re.sub(r"^/nix/store/\w+-", "", program)
             return Command(PurePosixPath(name).name, args, stdin)
@@ -131,34 +133,48 @@ def _tailscale(machine: "FakeMachine", _: Command) -> str:
     return machine.fact("tailscale_status")
 
 
-def _systemctl(machine: "FakeMachine", command: Command) -> Done | str | None:
-    match command.args:
-        case ["show", "--all", _, _]:
-            return "\n".join(unit.shown(name) for name, unit in machine.units.items())
-        case ["show", name, _]:
-            return machine.units[name].shown(name) if name in machine.units else "LoadState=not-found\n"
-        case ["is-active", _, name]:
-            return Done(status=0 if name in machine.timers else 3)
-        case ["cat", name]:
-            return Done(status=int(machine.runs != "installer" or name != TIMER))
-        case ["restart", name] if name == TIMER:
-            machine.arm_dead_man()
-            machine.tell("dead-man fed")
-        case ["stop", name]:
-            machine.units.pop(name, None)
-            if machine.timers.pop(name, None):
-                machine.tell({TIMER: "dead-man stopped", WATCH: "watch stopped"}[name])
-        case ["reset-failed", name]:
-            del machine.units[name]
-        case ["is-system-running"]:
-            return "degraded\n" if machine.failed_units else "running\n"
-        case ["list-units", "--failed", *_]:
-            return "".join(f"{unit} loaded failed failed x\n" for unit in machine.failed_units)
-        case ["status", *_]:
-            return "     Active: active (running) since Mon\n"
-        case _:
-            raise AssertionError(f"the fake machine has no {command}")
-    return None
+def _show(machine: "FakeMachine", command: Command) -> str:
+    if command.args[0] == "--all":
+        return "\n".join(unit.shown(name) for name, unit in machine.units.items())
+    unit = machine.units.get(command.args[0])
+    return unit.shown(command.args[0]) if unit else "LoadState=not-found\n"
+
+
+def _is_active(machine: "FakeMachine", command: Command) -> Done:
+    return Done(status=0 if command.args[-1] in machine.timers else 3)
+
+
+def _cat_unit(machine: "FakeMachine", command: Command) -> Done:
+    return Done(status=0 if machine.runs == "installer" and command.args == [TIMER] else 1)
+
+
+def _restart(machine: "FakeMachine", command: Command) -> None:
+    assert command.args == [TIMER]
+    machine.arm_dead_man()
+    machine.tell("dead-man fed")
+
+
+def _stop(machine: "FakeMachine", command: Command) -> None:
+    [name] = command.args
+    machine.units.pop(name, None)
+    if machine.timers.pop(name, None):
+        machine.tell({TIMER: "dead-man stopped", WATCH: "watch stopped"}[name])
+
+
+def _reset_failed(machine: "FakeMachine", command: Command) -> None:
+    del machine.units[command.args[0]]
+
+
+def _is_system_running(machine: "FakeMachine", _: Command) -> str:
+    return "degraded\n" if machine.failed_units else "running\n"
+
+
+def _list_units(machine: "FakeMachine", _: Command) -> str:
+    return "".join(f"{unit} loaded failed failed x\n" for unit in machine.failed_units)
+
+
+def _status(_machine: "FakeMachine", _: Command) -> str:
+    return "     Active: active (running) since Mon\n"
 
 
 def _systemd_run(machine: "FakeMachine", command: Command) -> None:
@@ -344,7 +360,15 @@ PROGRAMS: dict[str, Callable[["FakeMachine", Command], Done | str | None]] = {
     "standby.sh": _standby,
     "start-alone.sh": _start_alone,
     "switch-to-configuration": _boot_loader,
-    "systemctl": _systemctl,
+    "systemctl cat": _cat_unit,
+    "systemctl is-active": _is_active,
+    "systemctl is-system-running": _is_system_running,
+    "systemctl list-units": _list_units,
+    "systemctl reset-failed": _reset_failed,
+    "systemctl restart": _restart,
+    "systemctl show": _show,
+    "systemctl status": _status,
+    "systemctl stop": _stop,
     "systemd-run": _systemd_run,
     "tailscale": _tailscale,
     "tar": _read_state,

@@ -136,8 +136,10 @@ class FakeMachine:
     # What a test says.
 
     def is_in(self, system: str, **changed: str) -> None:
-        """Be in a system that booted before the test; `changed` are facts that it shows."""
-        self.runs, self.changed[system] = system, changed
+        """Be in a system that booted a while ago; `changed` are facts that it shows."""
+        self._go_down()
+        self.runs, self.up = system, True
+        self.shows(system, **changed)
         self.boot_id = self.fact("boot_id")
         self.disk = {"trial": "installer", "final": "final"}.get(system, "origin")
         self.standby = system == "trial"
@@ -195,11 +197,14 @@ class FakeMachine:
     def run(self, command: Command) -> Done:
         assert command.name in self._handlers, f"the fake machine has no command {command}"
         self.commands.append(command)
-        for action in [self._before[command.name].pop(0)] if self._before[command.name] else []:
-            action()
+        if self._before[command.name]:
+            boot_id = self.boot_id
+            self._before[command.name].pop(0)()
+            if not self.up or self.boot_id != boot_id:
+                self.cut()
         done = self._handlers[command.name](command)
-        for action in [self._after[command.name].pop(0)] if self._after[command.name] else []:
-            action()
+        if self._after[command.name]:
+            self._after[command.name].pop(0)()
         return done if isinstance(done, Done) else Done(done or "")
 
     # What the programs do with it.
@@ -216,12 +221,15 @@ class FakeMachine:
 
     def leave_for(self, system: str) -> None:
         """Go down, with all that is in RAM; come up in another system after BOOTS_S, or never."""
+        self._go_down()
+        self._boots += 1
+        this_boot = self._boots
+        self.clock.at(BOOTS_S, lambda: self._come_up(self.instead.get(system, system), this_boot))
+
+    def _go_down(self) -> None:
         self.up = self.mounted = False
         self.files = {path: data for path, data in self.files.items() if path.startswith(("/mnt/", "/var/"))}
         self.units, self.timers, self.locked_by = {}, {}, ""
-        self._boots += 1
-        this_boot = self._boots
-        self.clock.at(BOOTS_S, lambda: self._boots == this_boot and self._come_up(self.instead.get(system, system)))
 
     def timer(self, name: str, seconds: float, action: Callable[[], object]) -> None:
         """Arm a timer of this boot, or arm it anew."""
@@ -249,7 +257,9 @@ class FakeMachine:
     def arm_dead_man(self) -> None:
         self.timer(TIMER, self._dead_man_s, self._dead_man)
 
-    def _come_up(self, system: str) -> None:
+    def _come_up(self, system: str, this_boot: int) -> None:
+        if this_boot != self._boots:
+            return  # it went down again meanwhile
         self.tell(f"{system or 'nothing'} boots")
         if not system:
             return
