@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
+from holdfast.base import process
 from holdfast.base.deadline import Deadline
 from holdfast.base.errors import CommandFailed
-from holdfast.base.process import run_local
 from holdfast.base.settings import script
 from holdfast.base.waiting import wait_for
 from holdfast.nixcli import commands
@@ -108,7 +108,7 @@ def copy_closure(
         ssh_config = _way(connect, Path(folder), again=False)
         while True:
             try:
-                run_local(
+                process.run_local(
                     commands.copy(paths, host, root),
                     timeout_s=deadline.left_s(),
                     env={"NIX_SSHOPTS": f"-F {shlex.quote(str(ssh_config))}"},

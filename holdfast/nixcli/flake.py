@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from holdfast.base import process
 from holdfast.base.errors import CommandFailed, ConfigError, NotTrusted
-from holdfast.base.process import run_local
 from holdfast.inventory.host import Host
 from holdfast.inventory.reference import Download
 from holdfast.nixcli import commands
@@ -108,14 +108,16 @@ def build_system(host: Host, *, on_line: OnLine | None = None) -> System:
         raise ConfigError(f"the flake {host.flake} has no {what}.{lacking}.", hint=_ATTRIBUTES)
     reference = f"{commands.configuration(host.flake, host.attribute)}.system.build"
     wanted = [f"{reference}.{name}" for name, path in parts.items() if path is not None]
-    run_local(commands.build(wanted), timeout_s=host.deadlines.build_s, on_line=on_line)
-    size = run_local(commands.closure_size(toplevel), timeout_s=NIX_ANSWERS_WITHIN_S)
+    process.run_local(commands.build(wanted), timeout_s=host.deadlines.build_s, on_line=on_line)
+    size = process.run_local(commands.closure_size(toplevel), timeout_s=NIX_ANSWERS_WITHIN_S)
     return System(
         toplevel=toplevel,
         disko_script=disko_script,
         mount_script=mount_script or "",
         closure_bytes=commands.parse_closure_size(size.stdout),
-        nix_version=commands.parse_version(run_local(commands.version(), timeout_s=NIX_ANSWERS_WITHIN_S).stdout),
+        nix_version=commands.parse_version(
+            process.run_local(commands.version(), timeout_s=NIX_ANSWERS_WITHIN_S).stdout
+        ),
     )
 
 
@@ -134,7 +136,7 @@ def kexec_image(host: Host, *, on_line: OnLine | None = None) -> Path:
     if download := host.kexec_download:
         return _downloaded(download, timeout_s=host.deadlines.build_s, on_line=on_line)
     try:
-        done = run_local(commands.build([host.kexec]), timeout_s=host.deadlines.build_s, on_line=on_line)
+        done = process.run_local(commands.build([host.kexec]), timeout_s=host.deadlines.build_s, on_line=on_line)
     except CommandFailed as error:
         raise _explained(error, host.kexec, f"there is no kexec image {host.kexec}", _IMAGE) from error
     built = done.stdout.split()
@@ -145,7 +147,7 @@ def kexec_image(host: Host, *, on_line: OnLine | None = None) -> Path:
 
 def _downloaded(download: Download, *, timeout_s: float, on_line: OnLine | None) -> Path:
     try:
-        done = run_local(commands.prefetch(download), timeout_s=timeout_s, on_line=on_line)
+        done = process.run_local(commands.prefetch(download), timeout_s=timeout_s, on_line=on_line)
     except CommandFailed as error:
         if "hash mismatch" in error.result.stderr:
             raise NotTrusted(
@@ -163,7 +165,7 @@ def _downloaded(download: Download, *, timeout_s: float, on_line: OnLine | None)
 
 def _ask(command: list[str], host: Host, what: str, on_line: OnLine | None) -> str:
     try:
-        return run_local(command, timeout_s=EVALUATE_WITHIN_S, on_line=on_line).stdout
+        return process.run_local(command, timeout_s=EVALUATE_WITHIN_S, on_line=on_line).stdout
     except CommandFailed as error:
         raise _explained(error, what, f"the flake {host.flake} has no {what}", _ATTRIBUTES) from error
 

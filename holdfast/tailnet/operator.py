@@ -4,9 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal
 
-from holdfast.base import clock
+from holdfast.base import clock, process
 from holdfast.base.errors import HoldfastError
-from holdfast.base.process import run_local
 from holdfast.base.settings import settings
 from holdfast.facts.identity import Identity, Peer, Status, parse_status
 
@@ -48,7 +47,7 @@ class View:
 def operators_status() -> Status | None:
     """Return what the operator's tailscaled says, with peers; None if it does not answer within STATUS_S seconds."""
     try:
-        done = run_local([*settings().tailscale, "status", "--json"], timeout_s=STATUS_S)
+        done = process.run_local([*settings().tailscale, "status", "--json"], timeout_s=STATUS_S)
         return parse_status(done.stdout)
     except (HoldfastError, ValueError):
         return None
