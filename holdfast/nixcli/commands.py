@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from holdfast.base.settings import settings
-from holdfast.base.text import LONGEST_LINE, printable
+from holdfast.base.text import LONGEST_LINE, parse_object, printable
 from holdfast.inventory.reference import Download
 
 # The operator's nix may not have them enabled.
@@ -99,7 +99,7 @@ def parse_parts(output: str) -> dict[str, str | None]:
         ValueError: the output is invalid.
 
     """
-    parts = _table(output)
+    parts = parse_object(output)
     wrong = [name for name in PARTS if not isinstance(parts.get(name), str | None)]
     if wrong:
         raise ValueError(f"{wrong[0]} is not a store path")
@@ -113,7 +113,7 @@ def parse_devices(output: str) -> dict[str, str]:
         ValueError: the output is invalid.
 
     """
-    devices = _table(output)
+    devices = parse_object(output)
     for name, device in devices.items():
         if not isinstance(device, str) or not device.startswith("/dev/"):
             raise ValueError(f"the device of the disk {name!r} is {device!r}")
@@ -127,7 +127,7 @@ def parse_prefetched(output: str) -> Path:
         ValueError: the output is invalid.
 
     """
-    path = _table(output).get("storePath")
+    path = parse_object(output).get("storePath")
     if not isinstance(path, str) or not path.startswith("/"):
         raise ValueError("it names no store path")
     return Path(path)
@@ -227,13 +227,3 @@ def _shown(text: object) -> str:
     """
     lines = _COLOUR.sub("", str(text)[:LONGEST_LINE]).split("\n")
     return printable(" | ".join(line.strip() for line in lines if line.strip()))
-
-
-def _table(output: str) -> dict[str, Any]:
-    try:
-        value = json.loads(output)
-    except RecursionError as error:
-        raise ValueError("it is nested too deeply") from error
-    if not isinstance(value, dict):
-        raise ValueError("it is not a JSON object")
-    return value

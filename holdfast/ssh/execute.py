@@ -81,7 +81,7 @@ def execute(
     began = clock.monotonic()
     with link.bounded(deadline):
         try:
-            channel = link.transport.open_session(timeout=max(deadline.left_s(), 0.1))
+            channel = link.transport.open_session(timeout=deadline.timeout_s())
             with channel:
                 running = _Running(link, channel, job, on_line, max_output_bytes)
                 channel.exec_command(job.command)

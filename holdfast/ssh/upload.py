@@ -106,7 +106,7 @@ def upload(
 
 
 def _run(target: Connection, name: str, args: Sequence[str], deadline: Deadline) -> str:
-    return target.run(["sh", "-c", script(f"any/{name}"), name, *args], timeout_s=max(deadline.left_s(), 0.1)).stdout
+    return target.run(["sh", "-c", script(f"any/{name}"), name, *args], timeout_s=deadline.timeout_s()).stdout
 
 
 def _usable(there: Sequence[str], file: BinaryIO, size: int) -> int:

@@ -135,7 +135,7 @@ def open_tcp(host: str, address: str, port: int, deadline: Deadline) -> socket.s
     reason: OSError | None = None
     for family, kind, protocol, _, sockaddr in found:
         stream = socket.socket(family, kind, protocol)
-        stream.settimeout(max(deadline.left_s(), 0.001))
+        stream.settimeout(deadline.timeout_s())
         try:
             stream.connect(sockaddr)
         except OSError as error:
@@ -265,7 +265,7 @@ def open_socks5(host: str, proxy: Socks5, address: str, port: int, deadline: Dea
 def _exactly(stream: socket.socket, size: int, deadline: Deadline) -> bytes:
     data = b""
     while len(data) < size:
-        stream.settimeout(max(deadline.left_s(), 0.001))
+        stream.settimeout(deadline.timeout_s())
         more = stream.recv(size - len(data))
         if not more:
             raise ConnectionError("it hung up")

@@ -9,7 +9,6 @@ Curve25519 key, `Config.NodeID` the stable node ID, and `Config.AttestationKey` 
 import base64
 import hashlib
 import io
-import json
 import re
 import tarfile
 import zlib
@@ -21,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from holdfast.base.errors import NotTrusted
 from holdfast.base.places import STATE_DIR
+from holdfast.base.text import parse_object
 from holdfast.facts.identity import Identity
 
 # The same limits as nix/scripts/installer/installer-restore.sh.
@@ -209,10 +209,7 @@ def _value(store: dict[str, Any], key: str) -> bytes:
 
 def _json(text: bytes, what: str) -> dict[str, Any]:
     try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
+        return parse_object(text)
+    except ValueError:
         # The cause is dropped: its text may hold a part of the secret.
-        raise NotTrusted(f"{what} in the archive is not JSON.", hint=_AGAIN) from None
-    if not isinstance(value, dict):
-        raise NotTrusted(f"{what} in the archive is not a JSON object.", hint=_AGAIN)
-    return value
+        raise NotTrusted(f"{what} in the archive is not a JSON object.", hint=_AGAIN) from None
