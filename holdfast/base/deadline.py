@@ -28,7 +28,7 @@ class Deadline:
         return max(0.0, self.at - clock.monotonic())
 
     def timeout_s(self) -> float:
-        """Return the seconds left for one call, at least a tenth: to sockets and paramiko 0 means no limit, or no wait."""
+        """Return the seconds left for one call, at least a tenth: 0 means no limit, or no wait, to what takes it."""
         return max(0.1, self.left_s())
 
     def passed(self) -> bool:
