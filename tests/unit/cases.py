@@ -2,6 +2,7 @@
 
 import json
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 
 from holdfast.facts.facts import Facts, parse_facts
@@ -18,9 +19,15 @@ BY_ID = "/dev/disk/by-id/virtio-COTTAGE0001"
 LOGIN_KEY = "ssh-ed25519 " + "A" * 64
 
 
+@cache
+def _recorded(case: str) -> dict[str, str]:
+    said: dict[str, str] = json.loads((CASES / f"{case}.json").read_text())
+    return said
+
+
 def answer(case: str, **changed: str) -> str:
     """Return a recorded answer with some facts replaced."""
-    said = json.loads((CASES / f"{case}.json").read_text())
+    said = _recorded(case)
     unknown = changed.keys() - said.keys()
     assert not unknown, f"no such facts: {unknown}"
     return (
@@ -34,7 +41,7 @@ def facts(case: str, **changed: str) -> Facts:
 
 def status(case: str = "debian-12", *, state: str | None = None, **self_: object) -> str:
     """Return a recorded `tailscale status --json` with another state, or other values of Self."""
-    recorded = json.loads(json.loads((CASES / f"{case}.json").read_text())["tailscale_status"])
+    recorded = json.loads(_recorded(case)["tailscale_status"])
     recorded["Self"].update(self_)
     if state:
         recorded["BackendState"] = state

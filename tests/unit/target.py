@@ -135,12 +135,12 @@ class FakeMachine:
 
     # What a test says.
 
-    def is_in(self, system: str, **changed: str) -> None:
-        """Be in a system that booted a while ago; `changed` are facts that it shows."""
+    def is_in(self, system: str, *, boot_id: str = "", **changed: str) -> None:
+        """Be in a system that booted a while ago, on the recorded boot or this one, and that shows other facts."""
         self._go_down()
         self.runs, self.up = system, True
         self.shows(system, **changed)
-        self.boot_id = self.fact("boot_id")
+        self.boot_id = boot_id or self.fact("boot_id")
         self.disk = {"trial": "installer", "final": "final"}.get(system, "origin")
         self.standby = system == "trial"
         if system == "installer":
