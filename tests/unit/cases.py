@@ -18,6 +18,12 @@ NODE_KEY = "nodekey:" + "ab" * 32
 BY_ID = "/dev/disk/by-id/virtio-COTTAGE0001"
 LOGIN_KEY = "ssh-ed25519 " + "A" * 64
 
+# What a standby needs of an image's `kexec/run`.
+KEXEC_RUN = (
+    'set -euf\n\ninit="/nix/store/x-nixos-system/init"\nkernel_params="root=fstab a=\\"b c\\" \\$x panic=30"\n'
+    'load() { echo "init=$init"; }\n'
+)
+
 
 @cache
 def _recorded(case: str) -> dict[str, str]:

@@ -94,6 +94,7 @@ class FakeMachine:
         toplevel: store path of the system that is installed.
         archive: its Tailscale state, as tar packs it.
         lacks: programs that it does not have.
+        dead_man_s: what its installer's dead-man waits; 0 if it has none, as the one that the standby starts.
         unit_s: how long a detached command takes, by the program's name; UNIT_S for others.
 
     """
@@ -109,6 +110,7 @@ class FakeMachine:
     archive: bytes = b""
     failed_units: tuple[str, ...] = ()
     lacks: set[str] = field(default_factory=set)
+    dead_man_s: float = 900.0
     unit_s: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -124,7 +126,6 @@ class FakeMachine:
         self.locked_at = self.booted_at = self.clock.monotonic()
         self.handed: tuple[str, float] | None = None
         self.watch_s = 600.0
-        self._dead_man_s = 0.0
         self._boots = self._started = 0
         self._before: dict[str, list[Callable[[], object]]] = defaultdict(list)
         self._after: dict[str, list[Callable[[], object]]] = defaultdict(list)
@@ -144,7 +145,7 @@ class FakeMachine:
         self.disk = {"trial": "installer", "final": "final"}.get(system, "origin")
         self.standby = system == "trial"
         if system == "installer":
-            self.handed = (RUN, 900.0)
+            self.handed = (RUN, self.dead_man_s)
             self._installer_starts()
         if system == "trial":
             self.timer(WATCH, self.watch_s, self.reset)
@@ -255,7 +256,7 @@ class FakeMachine:
         self.clock.at(self.unit_s.get(command.name, UNIT_S), end)
 
     def arm_dead_man(self) -> None:
-        self.timer(TIMER, self._dead_man_s, self._dead_man)
+        self.timer(TIMER, self.dead_man_s, self._dead_man)
 
     def _come_up(self, system: str, this_boot: int) -> None:
         if this_boot != self._boots:
@@ -272,11 +273,11 @@ class FakeMachine:
             self.timer(WATCH, self.watch_s, self.reset)
 
     def _installer_starts(self) -> None:
-        run_id, self._dead_man_s = self.handed or (RUN, 0.0)
+        run_id, self.dead_man_s = self.handed or (RUN, 0.0)
         self.handed = None
         mark: dict[str, object] = {"image_id": "lab-1", "run_id": run_id, "state": "restored"}
-        if self._dead_man_s:
-            mark |= {"dead_man_at": self.clock.now() + self._dead_man_s, "dead_man_s": self._dead_man_s}
+        if self.dead_man_s:
+            mark |= {"dead_man_at": self.clock.now() + self.dead_man_s, "dead_man_s": self.dead_man_s}
             self.arm_dead_man()
         elif MARK_ON_DISK in self.files:
             self.files[MARK_IN_RAM] = self.files[MARK_ON_DISK]  # the standby hands it over
