@@ -104,7 +104,7 @@ class FakeMachine:
     up: bool = True
     disk: str = "origin"
     instead: dict[str, str] = field(default_factory=dict)
-    ways: dict[str, HoldfastError | None] = field(default_factory=lambda: {"cottage": None})
+    ways: dict[str, HoldfastError | None] = field(default_factory=lambda: {"cottage": None, "100.64.0.2": None})
     host_key: str = HOST_KEY
     toplevel: str = TOPLEVEL
     archive: bytes = b""
@@ -116,7 +116,7 @@ class FakeMachine:
     def __post_init__(self) -> None:
         self.story: list[str] = []
         self.commands: list[Command] = []
-        self.asked: list[str] = []
+        self.endpoints: list[Endpoint] = []
         self.files: dict[str, bytes] = {}
         self.units: dict[str, Unit] = {}
         self.timers: dict[str, float] = {}
@@ -182,11 +182,16 @@ class FakeMachine:
         """Return the arguments of each command of that name."""
         return [command.args for command in self.commands if command.name == name]
 
+    @property
+    def asked(self) -> list[str]:
+        """The addresses where it was asked for, answered or not."""
+        return [endpoint.address for endpoint in self.endpoints]
+
     # The link.
 
     def open_connection(self, endpoint: Endpoint, *, timeout_s: float) -> Connection:
         self.clock.sleep(COMMAND_S)
-        self.asked.append(endpoint.address)
+        self.endpoints.append(endpoint)
         if not self.up or endpoint.address not in self.ways:
             self.clock.sleep(timeout_s)
             where = f"{endpoint.address}:{endpoint.port}"
