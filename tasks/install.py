@@ -68,7 +68,7 @@ def install(host: Host, plan: Plan, built: Built, preserved: Preserved) -> Insta
         say("its boot loader is installed after its trial; until then the disk boots the installer")
     elif host.way is Way.TAILSCALE:
         if standby.wanted(host):
-            warn(f"{built.toplevel} has its boot loader without a trial before it: {no_trial}")
+            warn(f"{built.toplevel} has its boot loader, and no trial comes before it: {no_trial}")
         # Also a standby of an earlier run, from when the inventory asked for one.
         with machine.wait_and_connect() as target:
             try:

@@ -124,7 +124,7 @@ def _install_boot_loader(machine: Machine, plan: Plan, built: Built) -> None:
                 standby.remove(target, "/")
             except standby.StandbyStays:
                 raise error from None
-        warn("the boot partition was full: the standby is removed, and the boot loader is installed once more")
+        warn("the boot partition is full: the standby is removed, and the boot loader is installed once more")
         install()
     with machine.wait_and_connect() as target:
         try:
