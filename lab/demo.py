@@ -8,6 +8,7 @@ import sys
 import time
 from types import FrameType
 
+from holdfast.base.errors import HoldfastError
 from lab.operator import Operator
 from lab.runtime import Lab
 from lab.toolchain import announce
@@ -85,4 +86,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except (HoldfastError, PermissionError, RuntimeError) as error:
+        sys.exit(f"demo: {error}\nThe logs are in lab/run.")
