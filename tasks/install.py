@@ -1,7 +1,8 @@
-"""Copies the closure to the new root and runs nixos-install there."""
+"""Copies the closure to the new root and runs nixos-install."""
 
 from typing import Final
 
+from holdfast.base.places import INSTALL_UNIT, NEW_ROOT
 from holdfast.inventory.host import Host, Way
 from holdfast.plan.plan import Plan
 from holdfast.plan.results import Built, Installed, Preserved
@@ -9,7 +10,7 @@ from holdfast.plan.stage import nothing_to_do
 from holdfast.target import standby, trial
 from holdfast.target.carrying import carry_over
 from holdfast.target.look import look
-from holdfast.target.mounting import ROOT, mount_again
+from holdfast.target.mounting import mount_again
 from holdfast.target.units import has_begun
 from tasks.run.log import say, warn
 from tasks.run.phase import phase
@@ -18,20 +19,20 @@ from tasks.run.this_run import hold_target, machine_of
 
 # nixos-anywhere's own arguments, so that what works there works here.
 NIXOS_INSTALL: Final = ("nixos-install", "--no-root-passwd", "--no-channel-copy", "--system")
-# Our image's nixos-install would carry the Tailscale state by itself (nix/scripts/installer/nixos-install.sh): we do.
+# Our image's nixos-install can carry the Tailscale state (nix/scripts/installer/nixos-install.sh). We do it ourselves.
 ENVIRONMENT: Final = {"HOLDFAST_CARRY_OVER": "no"}
 
 
 @phase("install", retries=2)
 def install(host: Host, plan: Plan, built: Built, preserved: Preserved) -> Installed:
-    """Copy what is missing of the closure, carry the identity over, then run nixos-install; all can be repeated.
+    """Copy what is missing of the closure, carry the identity over, then run nixos-install. Can be repeated.
 
-    If the disk boots a standby, the boot loader is left to the phase `trial`. Else it comes last: whenever the power
-    fails, a disk that boots holds a machine that is itself.
+    If the disk boots a standby, the phase `trial` installs the boot loader. Else it is installed here, after the
+    identity: so a disk that boots always has the machine's identity, even after a power cut.
 
     Raises:
-        UnexpectedState: not the installer, or this plan's disks are not mounted.
-        Restarted: it was rebooted meanwhile.
+        UnexpectedState: the installer does not run, or this plan's disks are not mounted.
+        Restarted: the machine was rebooted meanwhile.
         TargetRefused: another run works on the target.
         CommandFailed: the copy or nixos-install failed.
         ConfigError, NotTrusted: see carry_over.
@@ -52,11 +53,11 @@ def install(host: Host, plan: Plan, built: Built, preserved: Preserved) -> Insta
         begun = has_begun(target, work)
     if not begun:
         with progress(f"closure-{host.name}", "The system's closure on its way to the target") as report:
-            machine.copy([built.toplevel], root=ROOT, on_bytes=lambda copied: report(copied, built.closure_bytes))
+            machine.copy([built.toplevel], root=NEW_ROOT, on_bytes=lambda copied: report(copied, built.closure_bytes))
         with machine.wait_and_connect() as target:
             carry_over(machine, target, plan, built, preserved, look(target), names_known=False)
     machine.run_detached(
-        f"holdfast-install-{plan.run_id[:8]}",
+        f"{INSTALL_UNIT}{plan.run_id[:8]}",
         [*NIXOS_INSTALL, built.toplevel, *(() if no_trial else ("--no-bootloader",))],
         work=work,
         timeout_s=host.deadlines.install_s,
@@ -64,14 +65,14 @@ def install(host: Host, plan: Plan, built: Built, preserved: Preserved) -> Insta
         begun=begun,
     )
     if not no_trial:
-        say("its boot loader comes after its trial: until then the disk boots the installer")
+        say("its boot loader is installed after its trial; until then the disk boots the installer")
     elif host.way is Way.TAILSCALE:
         if standby.wanted(host):
-            warn(f"{built.toplevel} has its boot loader, and no trial comes before it: {no_trial}")
-        # Also one that an earlier run put there, when the inventory asked for it.
+            warn(f"{built.toplevel} has its boot loader without a trial before it: {no_trial}")
+        # Also a standby of an earlier run, from when the inventory asked for one.
         with machine.wait_and_connect() as target:
             try:
-                standby.remove(target, ROOT)
+                standby.remove(target, NEW_ROOT)
             except standby.StandbyStays as error:
                 warn(
                     "a part of the standby is still on the boot partition, with the node's state in it:"

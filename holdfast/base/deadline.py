@@ -24,9 +24,13 @@ class Deadline:
         return cls(allowed_s=seconds, at=clock.monotonic() + seconds)
 
     def left_s(self) -> float:
-        """Seconds that are left; 0 when none are."""
+        """Return the seconds that are left; 0 when none are."""
         return max(0.0, self.at - clock.monotonic())
 
+    def timeout_s(self) -> float:
+        """Return the seconds left for one call, at least a tenth: 0 means no limit, or no wait, to what takes it."""
+        return max(0.1, self.left_s())
+
     def passed(self) -> bool:
-        """Whether no time is left."""
+        """Return whether no time is left."""
         return self.left_s() == 0.0

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from holdfast.base.errors import ConfigError
 from holdfast.base.frozen import Frozen
+from holdfast.base.places import HOLDFAST_RAM_DIR, INSTALLER_SECRETS
 from holdfast.base.process import read_local
 from holdfast.base.settings import settings
 from holdfast.inventory.reference import InventoryPath
@@ -20,7 +21,6 @@ from holdfast.inventory.reference import InventoryPath
 TIMEOUT_S: Final = 60.0
 MIB: Final = 1024 * 1024
 # See nix/scripts/installer/installer-restore.sh.
-INSTALLER_SECRETS: Final = "/run/holdfast/secrets"
 MAX_INSTALLER_SECRETS: Final = 64
 MAX_INSTALLER_SECRETS_BYTES: Final = MIB
 # The kernel's: the largest number says "as it is" to chown.
@@ -46,8 +46,8 @@ def _outside_the_store(path: str) -> str:
 
 def _in_ram(path: str) -> str:
     places = ("/tmp/", "/run/")  # noqa: S108  of the installer
-    if not path.startswith(places) or PurePosixPath(path).is_relative_to("/run/holdfast"):
-        raise ValueError("it has to be below /tmp or /run, and not in /run/holdfast")
+    if not path.startswith(places) or PurePosixPath(path).is_relative_to(HOLDFAST_RAM_DIR):
+        raise ValueError(f"it has to be below /tmp or /run, and not in {HOLDFAST_RAM_DIR}")
     return path
 
 

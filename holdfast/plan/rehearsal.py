@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Final
 
 from holdfast.base.errors import ConfigError, NotTrusted, TargetRefused, UnexpectedState
+from holdfast.base.places import INSTALL_UNIT, PARTITION_UNIT
 from holdfast.facts.facts import Facts
 from holdfast.facts.identity import require_same_node
 from holdfast.inventory.host import DAY_S, Host, Way
@@ -15,7 +16,7 @@ from holdfast.plan.stage import Stage, observe
 # A label of the rehearsal's flow run; the server shows it to every worker, unlike the files of another one.
 NODE_LABEL: Final = "holdfast.node-id"
 # The units of tasks/partition.py and tasks/install.py; their disks may not be mounted yet.
-_AT_WORK: Final = ("holdfast-partition-", "holdfast-install-")
+_AT_WORK: Final = (PARTITION_UNIT, INSTALL_UNIT)
 
 
 @dataclass(frozen=True, slots=True)

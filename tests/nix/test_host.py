@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from holdfast.base.settings import script
 from tests.nix.evaluator import ROOT, Nix
 
 COTTAGE = f"{ROOT}/nix/hosts/cottage.nix"
@@ -108,7 +109,7 @@ def test_a_host_that_would_not_come_back_is_refused(
 @pytest.mark.parametrize("path", ["", "persist", "/persist/", "/persist/../etc", "/per sist", "/persist;reboot", "/.."])
 def test_a_persistent_root_that_is_no_path_is_refused(nix: Nix, path: str) -> None:
     messages = nix.evaluate(f'refusals {with_host(f"""{{ holdfast.host.persistentRoot = "{path}"; }}""")}')
-    assert any("is no path" in message and "Hint: begin with /" in message for message in messages)
+    assert any("is not a path" in message and "Hint: begin with /" in message for message in messages)
 
 
 @pytest.mark.parametrize(
@@ -181,7 +182,7 @@ def test_persistent_root_has_a_folder_for_the_state_before_it_is_mounted(nix: Ni
 def test_persistent_root_is_told_to_the_installer(nix: Nix) -> None:
     values = host(nix, f'{{ holdfast.host.persistentRoot = "/persist"; {PERSIST} }}')
     assert values["system.systemBuilderCommands"].strip() == "echo /persist >$out/holdfast-persistent-root"
-    assert "holdfast-persistent-root" in (ROOT / "nix" / "scripts" / "carry-over.sh").read_text()
+    assert "holdfast-persistent-root" in script("installer/carry-over.sh")
 
 
 def test_every_option_is_documented(nix: Nix) -> None:

@@ -1,4 +1,4 @@
-"""sudo and doas: a stand-in for them where no test may change the machine's users, the real sudo where it can."""
+"""sudo and doas: stand-ins for both, and the real sudo where there is one."""
 
 import dataclasses
 import os
@@ -19,30 +19,7 @@ from tests.ssh.sshd import Sshd, gone
 T = 20
 PASSWORD = "poison pass'word"
 
-# Asks as sudo does: on standard error, one byte of standard input at a time, up to three times.
-FAKE_SUDO = """#!/bin/sh
-prompt=; ask=
-while :; do case $1 in
-  -n) ask=never; shift ;;
-  -S) ask=stdin; shift ;;
-  -p) prompt=$2; shift 2 ;;
-  --) shift; break ;;
-  *) break ;;
-esac; done
-rule=$(cat "$0.rule")
-if [ "$rule" != nopass ]; then
-  if [ "$ask" != stdin ]; then echo "sudo: a password is required" >&2; exit 1; fi
-  printf 'We trust you have received the usual lecture.\\n' >&2
-  for _ in 1 2 3; do
-    printf '%s' "$prompt" >&2
-    IFS= read -r given || exit 1
-    if [ "$given" = "$rule" ]; then break; fi
-    given=; echo "Sorry, try again." >&2
-  done
-  if [ -z "$given" ]; then exit 1; fi
-fi
-ELEVATED=yes exec "$@"
-"""
+FAKE_SUDO = Path(__file__).with_name("fake-sudo.sh").read_text()
 
 
 class TestGate:
@@ -76,7 +53,7 @@ class TestGate:
     def test_second_prompt_is_a_refusal(self, gate: Gate) -> None:
         prompt, _ = self.parts(gate)
         gate.take(prompt)
-        with pytest.raises(LoginRefused, match=r"sudo gives no root on .*: the password was not accepted"):
+        with pytest.raises(LoginRefused, match=r"sudo does not give root on .*: the password was not accepted"):
             gate.take(b"\nSorry, try again.\n" + prompt)
 
     def test_prompts_of_two_commands_differ(self, gate: Gate) -> None:
@@ -103,7 +80,7 @@ class TestGate:
 
 @pytest.fixture
 def user() -> Iterator[str]:
-    """A user of its own for the test; needs root."""
+    """A new user for the test; needs root."""
     if os.geteuid() != 0:
         pytest.skip("only root can add a user")
     name = f"holdfast{os.getpid()}"
@@ -181,18 +158,18 @@ def test_wrong_password(as_user: Endpoint, public_server: Sshd) -> None:
     assert PASSWORD not in str(info.value)
 
 
-def test_password_is_needed_and_there_is_none(as_user: Endpoint, public_server: Sshd) -> None:
+def test_password_is_needed_and_missing(as_user: Endpoint, public_server: Sshd) -> None:
     fake(public_server, "sudo", PASSWORD)
     with (
         elevated_as(as_user, "sudo", None) as target,
-        pytest.raises(LoginRefused, match=r"sudo gives no root on cottage .*: sudo: a password is required"),
+        pytest.raises(LoginRefused, match=r"sudo does not give root on cottage .*: sudo: a password is required"),
     ):
         target.run(["id"], timeout_s=T)
 
 
 @pytest.mark.parametrize("status", [143, 137])
 def test_sudo_that_was_killed_has_refused_nothing(as_user: Endpoint, public_server: Sshd, status: int) -> None:
-    """A target that goes down ends all processes of a login, so what is left of it ends by that."""
+    """A target that goes down kills all processes of a login, sudo too."""
     program = public_server.bin / "sudo"
     program.write_text(f"#!/bin/sh\nexit {status}\n")
     program.chmod(0o755)
@@ -207,7 +184,7 @@ def test_account_without_a_shell(as_user: Endpoint) -> None:
     subprocess.run(["usermod", "--shell", "/usr/sbin/nologin", as_user.user], check=True)
     with (
         open_connection(as_user, timeout_s=T) as target,
-        pytest.raises(LoginRefused, match="lets us in, but runs no command"),
+        pytest.raises(LoginRefused, match="accepts the login, but runs no command"),
     ):
         target.run(["id"], timeout_s=T)
 

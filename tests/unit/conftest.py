@@ -18,6 +18,7 @@ from tests.log import Remembered
 from tests.unit.cases import facts
 from tests.unit.clock import FakeClock
 from tests.unit.desk import Desk
+from tests.unit.prefs_installer import jq_folder
 from tests.unit.target import FakeMachine
 
 if TYPE_CHECKING:
@@ -53,6 +54,12 @@ def userland(request: pytest.FixtureRequest, tmp_path: Path) -> Userland:
     for name in request.module.TOOLS:
         (folder / name).symlink_to(found)
     return Userland([found, "sh"], str(folder))
+
+
+@pytest.fixture(scope="session")
+def new_jq(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for PATH with a jq that keeps large numbers."""
+    return jq_folder(tmp_path_factory.mktemp("tools"))
 
 
 @pytest.fixture(scope="session")

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple
 
+from holdfast.base.places import DEAD_MAN_TIMER as TIMER
+from holdfast.base.places import MARK_IN_RAM
+from holdfast.base.places import STANDBY_IN_RAM as FOLDER
+from holdfast.base.places import TRIAL_WATCH as WATCH
 from holdfast.base.settings import PROJECT, script
-from holdfast.target.dead_man import TIMER
 from holdfast.target.machine import BOOT_ID
-from holdfast.target.mounting import MARK_IN_RAM
-from holdfast.target.standby import FOLDER
-from holdfast.target.trial import WATCH
 from tests.unit.cases import answer
 
 if TYPE_CHECKING:

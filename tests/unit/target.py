@@ -20,13 +20,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from holdfast.base.errors import ConnectionLost, HoldfastError, Unreachable
+from holdfast.base.places import DEAD_MAN_TIMER as TIMER
+from holdfast.base.places import MARK_IN_RAM, MARK_ON_DISK
+from holdfast.base.places import TRIAL_WATCH as WATCH
 from holdfast.base.text import Tail
 from holdfast.ssh.connection import Connection
 from holdfast.ssh.endpoint import Endpoint
 from holdfast.ssh.execute import Ended
-from holdfast.target.dead_man import TIMER
-from holdfast.target.mounting import MARK_IN_RAM, MARK_ON_DISK
-from holdfast.target.trial import WATCH
 from tests.unit.cases import LOGIN_KEY, answer
 from tests.unit.clock import FakeClock
 from tests.unit.programs import CASES, INSTALLER_MARK, PROGRAMS, Command, Done, Unit, parse_command

@@ -83,7 +83,7 @@ def test_goes_on_when_the_target_answers_again(machine: FakeMachine, desk: Desk,
     desk.copies = [FULL, BROKEN, FULL, FULL]
     desk.while_copying = lambda: machine.is_away(40)
     seen_bytes = copy(machine, log)
-    assert log.lines.count("cottage answers again; going on with what is missing") == 4
+    assert log.lines.count("cottage answers again; copying the rest") == 4
     assert machine.story == ["old copies ended"] * 4 + ["copied to /mnt: system"]
     # What went over whole is not counted twice, what did not go over whole is not counted.
     assert seen_bytes[-1] == 4 * 100 + 150
@@ -92,7 +92,7 @@ def test_goes_on_when_the_target_answers_again(machine: FakeMachine, desk: Desk,
 def test_failure_of_nix_is_tried_once_more(machine: FakeMachine, desk: Desk, log: Remembered) -> None:
     desk.copies = [FULL]
     copy(machine, log)
-    assert "cottage answers; going on with what is missing" in log.lines
+    assert "cottage answers; copying the rest" in log.lines
     desk.copies = [FULL, FULL, "never reached"]
     with pytest.raises(CommandFailed, match="No space left"):
         copy(machine, log)
@@ -111,7 +111,7 @@ def test_links_that_break_and_are_there_at_once(machine: FakeMachine, desk: Desk
 def test_deadline(machine: FakeMachine, desk: Desk, log: Remembered) -> None:
     desk.copies = [BROKEN]
     desk.while_copying = lambda: setattr(machine, "up", False)
-    with pytest.raises(DeadlinePassed, match=r"a connection, to go on copying; last seen: .*no answer"):
+    with pytest.raises(DeadlinePassed, match=r"a connection to copy the rest; last seen: .*no answer"):
         copy(machine, log, copy_s=600)
     assert machine.clock.passed_s > 550
 

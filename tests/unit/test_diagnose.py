@@ -124,7 +124,7 @@ class TestOperator:
             ({"CurAddr": "192.0.2.1:41641"}, "online, last handshake 45 s ago, direct to 192.0.2.1:41641"),
             (
                 {"Online": False, "LastSeen": "2026-08-30T11:50:00Z", "LastHandshake": "0001-01-01T00:00:00Z"},
-                "offline for 10 min, no handshake, no way to it known",
+                "offline for 10 min, no handshake, no known path",
             ),
         ],
     )
@@ -146,7 +146,7 @@ class TestOperator:
             ([sys.executable, "-c", "raise SystemExit(1)"], "does not answer"),
             ([sys.executable, "-c", "print('nonsense')"], "does not answer"),
             ([sys.executable, "-c", 'print(\'{"BackendState": "Stopped"}\')'], "is not up (Stopped)"),
-            ([sys.executable, "-c", 'print(\'{"BackendState": "Running"}\')'], "knows no such node"),
+            ([sys.executable, "-c", 'print(\'{"BackendState": "Running"}\')'], "does not know this node"),
         ],
     )
     def test_why_it_sees_nothing(self, monkeypatch: pytest.MonkeyPatch, command: list[str], why: str) -> None:

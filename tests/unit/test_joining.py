@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from holdfast.base.errors import CommandFailed, ConfigError, ConnectionLost, Restarted, TargetRefused, UnexpectedState
+from holdfast.base.places import MARK_IN_RAM, MARK_ON_DISK
 from holdfast.plan.results import Built, Preserved, Started
-from holdfast.target.mounting import MARK_IN_RAM, MARK_ON_DISK
 from tasks import partition as partition_file
 from tasks.install import install
 from tasks.kexec import BUSY, kexec

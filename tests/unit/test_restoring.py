@@ -152,9 +152,8 @@ def world(machine: FakeMachine, desk: Desk) -> FakeMachine:
 
 
 def put_back(settings: Settings, entry: VaultEntry, told: list[str] | None = None) -> PutBack:
-    target = Machine(host(), Remembered()).connect()
-    lines: list[str] = [] if told is None else told
-    return restore(target, host(), entry, settings, on_line=lines.append)
+    here = Machine(host(), Remembered(said=[] if told is None else told))
+    return restore(here, here.connect(), entry, settings)
 
 
 def put(machine: FakeMachine) -> list[bytes]:
@@ -261,7 +260,7 @@ def test_label_alone_is_not_believed(world: FakeMachine, settings: Settings) -> 
     with pytest.raises(NotTrusted, match="restores nodekey"):
         put_back(settings, choose(Vault(settings), "cottage"))
     keep(settings, b"no archive")
-    with pytest.raises(NotTrusted, match=r"no tar\.gz"):
+    with pytest.raises(NotTrusted, match=r"not a tar\.gz"):
         put_back(settings, choose(Vault(settings), "cottage"))
     assert put(world) == []
 
