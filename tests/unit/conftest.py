@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from holdfast.base import clock, process
+from holdfast.base.settings import settings
 from holdfast.ssh import connection, reach, resolve
 from holdfast.ssh.sshconfig import parse
 from lab.nix import nix_wrapper
@@ -82,7 +83,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeMac
     made = FakeMachine(FakeClock())
     monkeypatch.setattr(connection, "open_connection", made.open_connection)
     monkeypatch.setattr(reach, "_silent_at", {})
-    monkeypatch.setattr(reach, "settings", functools.cache(reach.settings))
+    monkeypatch.setattr(reach, "settings", functools.cache(settings))
     # What `ssh -G` says when the user's config says nothing; to start it for each connection takes long.
     monkeypatch.setattr(
         resolve, "look_up", lambda _file, name, user, port: parse(f"hostname {name}\nuser {user}\nport {port}\n")

@@ -325,6 +325,11 @@ def _tells(what: str) -> Callable[["FakeMachine", Command], None]:
     return lambda machine, _: machine.tell(what)
 
 
+def _restore_state(machine: "FakeMachine", command: Command) -> str:
+    machine.tell("state of the vault put")
+    return f"/var/lib/tailscale.before-restore-{command.args[0]}\n"
+
+
 def _read_state(machine: "FakeMachine", _: Command) -> Done:
     machine.tell("state read")
     return Done(machine.archive)
@@ -353,7 +358,7 @@ PROGRAMS: dict[str, Callable[["FakeMachine", Command], Done | str | None]] = {
     "put-file.sh": _put_file,
     "put-state.sh": _tells("state of the vault put"),
     "readlink": _readlink,
-    "restore-state.sh": _tells("state of the vault put"),
+    "restore-state.sh": _restore_state,
     "run": _kexec_run,
     "standby-give-back.sh": _give_back,
     "standby-make-room.sh": _nothing,

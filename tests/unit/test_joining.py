@@ -254,7 +254,7 @@ def which_starts(machine: FakeMachine) -> list[str]:
     return [args[0] for args in machine.told("start-alone.sh")]
 
 
-def starts_end(machine: FakeMachine, *ends: Callable[[], Done]) -> None:
+def starts_end(machine: FakeMachine, *ends: Callable[[], Done | None]) -> None:
     answers = list(ends)
     machine.on("start-alone.sh", lambda _: answers.pop(0)())
 

@@ -3,22 +3,20 @@
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from holdfast.base.command import CommandResult
 from holdfast.base.errors import ConfigError, NeverCame, NotTrusted, TargetRefused
 from holdfast.base.settings import Settings
-from holdfast.facts.facts import Facts
 from holdfast.facts.identity import Identity, Status, parse_status
 from holdfast.tailnet.vault import Label, Vault, VaultEntry
-from holdfast.target import lock, restoring
 from holdfast.target.machine import Machine
-from holdfast.target.restoring import PutBack, check_offline, choose, restore
+from holdfast.target.restoring import BECOMES_S, PutBack, check_offline, choose, restore
 from tests.log import Remembered
-from tests.unit.cases import facts, host
+from tests.unit.cases import host
+from tests.unit.desk import Desk
+from tests.unit.target import FakeMachine
 from tests.unit.test_archive import NODE, STATE, state, tar_of
 
 NOW = datetime(2026, 6, 1, 12, 0, tzinfo=UTC)
@@ -36,8 +34,12 @@ def says(state_: str = "Running", self_: Identity | None = None, **more: object)
     return json.dumps({"BackendState": state_, "Self": node(self_) if self_ else {}, **more})
 
 
+def operator_says(*peers: dict[str, Any], state_: str = "Running", self_: Identity = OTHER) -> str:
+    return says(state_, self_, Peer={str(number): peer for number, peer in enumerate(peers)})
+
+
 def operator(*peers: dict[str, Any], state_: str = "Running", self_: Identity = OTHER) -> Status:
-    return parse_status(says(state_, self_, Peer={str(number): peer for number, peer in enumerate(peers)}))
+    return parse_status(operator_says(*peers, state_=state_, self_=self_))
 
 
 def ago(**delta: int) -> str:
@@ -140,45 +142,24 @@ def test_archive_from_before_the_key_was_renewed_is_refused() -> None:
 # ---------------------------------------------------------------- the machine
 
 
-class World:
-    """A machine that becomes the node when the state was put there, and an operator that sees the node offline."""
-
-    host_key = HOST_KEY
-
-    def __init__(self) -> None:
-        self.seen: Facts = facts("debian-12")
-        self.now = says("NeedsLogin")
-        self.then = says("Running", NODE)
-        self.operator: Status | None = operator(node())
-        self.put: list[bytes | None] = []
-        self.lines: list[str] = []
-        self.locked = False
-        self.endpoint = SimpleNamespace(host="cottage")
-
-    def check_lock(self, *_given: object, **_options: object) -> None:
-        if self.locked:
-            raise TargetRefused("another run works on cottage.")
-
-    def run(self, argv: list[str], *, stdin: bytes | None = None, **_options: object) -> CommandResult:
-        output = self.now
-        if argv[0] == "sh":
-            self.put.append(stdin)
-            self.now = self.then
-            output = f"/var/lib/tailscale.before-restore-{argv[4]}\n"
-            assert not any("privkey" in word for word in argv)
-        return CommandResult(tuple(argv), "cottage", 0, output, "", 0.1)
-
-    def restore(self, settings: Settings, entry: VaultEntry) -> PutBack:
-        return restore(Machine(host(), Remembered(said=self.lines)), self, entry, settings)  # type: ignore[arg-type]
-
-
 @pytest.fixture
-def world(monkeypatch: pytest.MonkeyPatch) -> World:
-    made = World()
-    monkeypatch.setattr(restoring, "look", lambda _target: made.seen)
-    monkeypatch.setattr(restoring, "operators_status", lambda: made.operator)
-    monkeypatch.setattr(lock, "check", made.check_lock)
-    return made
+def world(machine: FakeMachine, desk: Desk) -> FakeMachine:
+    """A machine that becomes the node when the state was put there, and an operator that sees the node offline."""
+    machine.shows("origin", tailscale_status=says("NeedsLogin"))
+    machine.after("restore-state.sh", lambda: machine.shows("origin", tailscale_status=says("Running", NODE)))
+    desk.status = operator_says(node())
+    return machine
+
+
+def put_back(settings: Settings, entry: VaultEntry, told: list[str] | None = None) -> PutBack:
+    here = Machine(host(), Remembered(said=[] if told is None else told))
+    return restore(here, here.connect(), entry, settings)
+
+
+def put(machine: FakeMachine) -> list[bytes]:
+    """What was sent to be put there."""
+    assert not any("privkey" in word for command in machine.commands for word in command.args)
+    return [command.stdin for command in machine.commands if command.name == "restore-state.sh"]
 
 
 @pytest.fixture
@@ -187,27 +168,30 @@ def entry(settings: Settings) -> VaultEntry:
     return choose(Vault(settings), "cottage")
 
 
-def test_machine_becomes_the_node(world: World, settings: Settings, entry: VaultEntry) -> None:
-    done = world.restore(settings, entry)
-    assert world.put == [ARCHIVE]
+def test_machine_becomes_the_node(world: FakeMachine, settings: Settings, entry: VaultEntry) -> None:
+    lines: list[str] = []
+    done = put_back(settings, entry, lines)
+    assert put(world) == [ARCHIVE]
     assert done.identity == NODE
     assert not done.already
     assert done.kept.startswith("/var/lib/tailscale.before-restore-20")
-    assert world.lines == []
+    assert lines == []
 
 
-def test_machine_that_is_the_node_is_left_alone(world: World, settings: Settings, entry: VaultEntry) -> None:
-    world.now = says("Running", NODE)
-    world.operator = None  # nobody has to be asked
-    assert world.restore(settings, entry) == PutBack(NODE, already=True)
-    assert world.put == []
+def test_machine_that_is_the_node_is_left_alone(
+    world: FakeMachine, desk: Desk, settings: Settings, entry: VaultEntry
+) -> None:
+    world.shows("origin", tailscale_status=says("Running", NODE))
+    desk.status = ""  # nobody has to be asked
+    assert put_back(settings, entry) == PutBack(NODE, already=True)
+    assert put(world) == []
 
 
-def test_node_that_is_online_elsewhere(world: World, settings: Settings, entry: VaultEntry) -> None:
-    for world.operator in (operator(node(Online=True)), None):
+def test_node_that_is_online_elsewhere(world: FakeMachine, desk: Desk, settings: Settings, entry: VaultEntry) -> None:
+    for desk.status in (operator_says(node(Online=True)), ""):
         with pytest.raises(TargetRefused):
-            world.restore(settings, entry)
-    assert world.put == []
+            put_back(settings, entry)
+    assert put(world) == []
 
 
 @pytest.mark.parametrize(
@@ -224,19 +208,19 @@ def test_node_that_is_online_elsewhere(world: World, settings: Settings, entry: 
     ],
 )
 def test_machine_that_is_or_may_be_another_node(
-    world: World, settings: Settings, entry: VaultEntry, said: str, match: str
+    world: FakeMachine, settings: Settings, entry: VaultEntry, said: str, match: str
 ) -> None:
-    world.now = said
+    world.shows("origin", tailscale_status=said)
     with pytest.raises(TargetRefused, match=match):
-        world.restore(settings, entry)
-    assert world.put == []
+        put_back(settings, entry)
+    assert put(world) == []
 
 
 @pytest.mark.parametrize("said", [says("NeedsLogin"), says("NoState"), says("Stopped"), says("NeedsLogin", OTHER)])
-def test_machine_that_is_no_node(world: World, settings: Settings, entry: VaultEntry, said: str) -> None:
-    world.now = said
-    world.restore(settings, entry)
-    assert world.put == [ARCHIVE]
+def test_machine_that_is_no_node(world: FakeMachine, settings: Settings, entry: VaultEntry, said: str) -> None:
+    world.shows("origin", tailscale_status=said)
+    put_back(settings, entry)
+    assert put(world) == [ARCHIVE]
 
 
 @pytest.mark.parametrize(
@@ -250,51 +234,50 @@ def test_machine_that_is_no_node(world: World, settings: Settings, entry: VaultE
     ],
 )
 def test_machine_that_cannot_take_it(
-    world: World, settings: Settings, entry: VaultEntry, changed: dict[str, str], match: str
+    world: FakeMachine, settings: Settings, entry: VaultEntry, changed: dict[str, str], match: str
 ) -> None:
-    world.seen = facts("debian-12", **changed)
+    world.shows("origin", **changed)
     with pytest.raises(TargetRefused, match=match):
-        world.restore(settings, entry)
-    assert world.put == []
+        put_back(settings, entry)
+    assert put(world) == []
 
 
-def test_tailscaled_that_never_ran_is_no_node(world: World, settings: Settings, entry: VaultEntry) -> None:
-    world.seen = facts("debian-12", tailscaled_pid="", tailscale_state_kind="missing")
-    world.restore(settings, entry)
-    assert world.put == [ARCHIVE]
+def test_tailscaled_that_never_ran_is_no_node(world: FakeMachine, settings: Settings, entry: VaultEntry) -> None:
+    world.shows("origin", tailscaled_pid="", tailscale_state_kind="missing")
+    put_back(settings, entry)
+    assert put(world) == [ARCHIVE]
 
 
-def test_machine_that_a_run_works_on(world: World, settings: Settings, entry: VaultEntry) -> None:
-    world.locked = True
+def test_machine_that_a_run_works_on(world: FakeMachine, settings: Settings, entry: VaultEntry) -> None:
+    world.locked_by = "run-1"
     with pytest.raises(TargetRefused, match="another run"):
-        world.restore(settings, entry)
-    assert world.put == []
+        put_back(settings, entry)
+    assert put(world) == []
 
 
-def test_label_alone_is_not_believed(world: World, settings: Settings) -> None:
+def test_label_alone_is_not_believed(world: FakeMachine, settings: Settings) -> None:
     keep(settings, identity=OTHER)
     with pytest.raises(NotTrusted, match="restores nodekey"):
-        world.restore(settings, choose(Vault(settings), "cottage"))
+        put_back(settings, choose(Vault(settings), "cottage"))
     keep(settings, b"no archive")
-    with pytest.raises(NotTrusted, match=r"no tar\.gz"):
-        world.restore(settings, choose(Vault(settings), "cottage"))
-    assert world.put == []
+    with pytest.raises(NotTrusted, match=r"not a tar\.gz"):
+        put_back(settings, choose(Vault(settings), "cottage"))
+    assert put(world) == []
 
 
-def test_what_a_person_should_know(world: World, settings: Settings) -> None:
+def test_what_a_person_should_know(world: FakeMachine, desk: Desk, settings: Settings) -> None:
     keep(settings, tar_of(("tailscaled.state", state(AttestationKey={"tpmPrivate": "eA=="}))))
     world.host_key = "ssh-ed25519 BBBB"
-    world.operator = operator(node(Expired=True))
-    world.restore(settings, choose(Vault(settings), "cottage"))
-    assert [line.split()[-1] for line in world.lines] == ["key", "cannot", "use"]
+    desk.status = operator_says(node(Expired=True))
+    lines: list[str] = []
+    put_back(settings, choose(Vault(settings), "cottage"), lines)
+    assert [line.split()[-1] for line in lines] == ["key", "cannot", "use"]
 
 
-def test_node_that_does_not_come_up(
-    world: World, settings: Settings, entry: VaultEntry, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(restoring, "BECOMES_S", 0.01)
-    world.then = says("NeedsLogin", NODE)
+def test_node_that_does_not_come_up(world: FakeMachine, settings: Settings, entry: VaultEntry) -> None:
+    world.on("tailscale", lambda _: says("NeedsLogin", NODE) if put(world) else says("NeedsLogin"))
     with pytest.raises(
         NeverCame, match=r"cottage to be nodekey.*last seen: tailscaled says NeedsLogin.*before-restore"
     ):
-        world.restore(settings, entry)
+        put_back(settings, entry)
+    assert world.clock.passed_s > BECOMES_S - 5

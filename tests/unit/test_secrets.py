@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,10 +21,14 @@ from holdfast.inventory.host import Host
 from holdfast.inventory.loading import chosen_host, load_inventory
 from holdfast.inventory.secret import EncryptionKey, ExtraFile
 from holdfast.plan.fitness import check_target
-from holdfast.target import mounting as mounting
+from holdfast.target.machine import Machine
+from holdfast.target.mounting import mount_again
 from holdfast.target.secrets import check_secrets, installer_secrets, keys_in_ram, put_file
-from tasks import preflight
-from tests.unit.cases import facts, host, image, plan
+from tasks.preflight import preflight
+from tests.log import Remembered
+from tests.unit.cases import built, facts, host, image, plan
+from tests.unit.server import body
+from tests.unit.target import FakeMachine
 
 POISON = "poison-of-the-user"
 NOW = datetime(2026, 6, 1, 12, 0, tzinfo=UTC)
@@ -205,16 +208,14 @@ def test_command_that_gives_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     assert time.monotonic() - began < 20
 
 
-def test_all_are_tried_at_preflight(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("desk", "server")
+def test_all_are_tried_at_preflight(tmp_path: Path, machine: FakeMachine) -> None:
     ran = [{"path": f"/run/{name}", "command": ["sh", "-c", f"touch {name}; echo x"]} for name in "ab"]
     check_secrets(host(encryption_keys=ran[:1], files=ran[1:]))
-    assert {path.name for path in tmp_path.iterdir()} == {"a", "b"}
-    monkeypatch.setattr(preflight, "plan_install", lambda *_args, **_options: None)
-    monkeypatch.setattr(preflight, "run_id", lambda: "r")
-    monkeypatch.setattr(preflight, "lines", lambda: contextlib.nullcontext(SimpleNamespace(add=print)))
-    body: Any = preflight.preflight.fn
+    assert {path.name for path in tmp_path.iterdir()} == {"a", "b", "state"}
     with pytest.raises(ConfigError, match="nope cannot be read"):
-        body.__wrapped__(host(files=[{"path": "/x", "from": "/nope"}]))
+        body(preflight)(host(files=[{"path": "/x", "from": "/nope"}]))
+    assert machine.story == []
 
 
 def unpacked(packed: bytes) -> dict[str, bytes]:
@@ -307,68 +308,63 @@ def target(tmp_path: Path) -> Target:
 KEYED = host(encryption_keys=[{"path": "/run/keys/a", "command": ["echo", POISON]}])
 
 
-def said_nothing(_line: str) -> None:
-    raise AssertionError(_line)
-
-
-def test_keys_are_there_only_for_the_body(target: Target) -> None:
+def test_keys_are_there_only_for_the_body(target: Target, log: Remembered) -> None:
     place = target.root / "run/keys/a"
-    with keys_in_ram(KEYED, target.connect, on_line=said_nothing):
+    with keys_in_ram(KEYED, target.connect, log):
         assert place.read_text() == f"{POISON}\n"
     assert not place.exists()
     assert "--ram" in target.shown
     assert POISON not in " ".join(target.shown)
-    with pytest.raises(RuntimeError), keys_in_ram(KEYED, target.connect, on_line=said_nothing):
+    with pytest.raises(RuntimeError), keys_in_ram(KEYED, target.connect, log):
         assert place.exists()
         raise RuntimeError
     assert not place.exists()
+    assert log == Remembered()
 
 
-def test_keys_that_can_only_be_put_in_part_are_removed(target: Target) -> None:
+def test_keys_that_can_only_be_put_in_part_are_removed(target: Target, log: Remembered) -> None:
     two = [*KEYED.model_dump()["encryption_keys"], {"path": "/run/keys/b/c", "command": ["echo", POISON]}]
     (target.root / "run/keys").mkdir(parents=True)
     (target.root / "run/keys/b").touch()
     with (
         pytest.raises(CommandFailed, match=r"/run/keys/b/c was not written: .*is not a folder") as error,
-        keys_in_ram(host(encryption_keys=two), target.connect, on_line=said_nothing),
+        keys_in_ram(host(encryption_keys=two), target.connect, log),
     ):
         pytest.fail("it has no keys")
     assert "#!/bin/sh" not in str(error.value)
     assert not (target.root / "run/keys/a").exists()
+    assert log == Remembered()
 
 
-def test_without_keys_nobody_is_asked(target: Target) -> None:
-    with keys_in_ram(host(), target.connect, on_line=said_nothing):
+def test_without_keys_nobody_is_asked(target: Target, log: Remembered) -> None:
+    with keys_in_ram(host(), target.connect, log):
         assert target.connections == 0
+    assert log == Remembered()
 
 
-def test_keys_that_cannot_be_removed_are_told_of_and_hide_no_failure(target: Target) -> None:
-    told: list[str] = []
+def test_keys_that_cannot_be_removed_are_told_of_and_hide_no_failure(target: Target, log: Remembered) -> None:
     target.fails = ConnectionLost("the link is down.")
-    with pytest.raises(RuntimeError), keys_in_ram(KEYED, target.connect, on_line=told.append):
+    with pytest.raises(RuntimeError), keys_in_ram(KEYED, target.connect, log):
         raise RuntimeError
-    assert told == ["the encryption keys may be in the RAM of cottage until it reboots: the link is down."]
+    assert log.warned == ["the encryption keys may be in the RAM of cottage until it reboots: the link is down."]
     target.connections, target.fails = 0, Restarted("it was rebooted.")
-    with keys_in_ram(KEYED, target.connect, on_line=said_nothing):
+    with keys_in_ram(KEYED, target.connect, log):
         pass
+    assert len(log.warned) == 1
 
 
-def test_keys_are_there_again_to_mount(target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[bool] = []
-    place = target.root / "run/keys/a"
-    monkeypatch.setattr(mounting, "is_mounted", lambda _target: bool(seen))
-    monkeypatch.setattr(mounting, "copy_closure", lambda *_args, **_options: None)
-    monkeypatch.setattr(mounting, "ensure_mounted", lambda *_args: seen.append(place.exists()))
+@pytest.mark.usefixtures("desk")
+def test_keys_are_there_again_to_mount(machine: FakeMachine, log: Remembered) -> None:
+    machine.is_in("installer")
+    here = Machine(KEYED, log)
     for _ in range(2):  # the second time it is mounted
-        mounting.mount_again(
-            target,  # type: ignore[arg-type]
-            KEYED,
-            SimpleNamespace(mount_script="/nix/store/x"),  # type: ignore[arg-type]
-            boot_id="",
-            on_line=said_nothing,
-        )
-    assert seen == [True]
-    assert not place.exists()
+        mount_again(here, here.connect(), built())
+    assert machine.story == [
+        "copied to /: disko-mount",
+        "/run/keys/a put",
+        "disks mounted",
+        "/run/keys/a forgotten",
+    ]
 
 
 def test_file_of_a_user_that_is_made_later(target: Target) -> None:

@@ -3,21 +3,19 @@
 import shutil
 import subprocess
 import time
-from collections.abc import Sequence
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
 
 import pytest
 
-from holdfast.base.command import CommandResult
 from holdfast.base.errors import TargetRefused
 from holdfast.base.settings import script
 from holdfast.plan.results import Started
-from tasks import reconnect
+from holdfast.target.machine import Machine
 from tasks.kexec import BUSY, _check_programs, _command
 from tasks.reconnect import _returned, _Seen, _what_next
+from tests.log import Remembered
 from tests.unit.cases import facts, host, plan
+from tests.unit.target import FakeMachine
 
 STANDARD = host(way="standard")
 
@@ -97,18 +95,13 @@ def test_where_nobody_can_tell_what_runs_nothing_is_started_again(tmp_path: Path
     assert [start_alone(folder, which, path=str(programs)) for which in ("first", "again")] == [0, BUSY]
 
 
-def target(*lacking: str) -> Any:
-    def run(argv: Sequence[str], **_more: object) -> CommandResult:
-        return CommandResult(tuple(argv), "cottage", 1 if argv[-1] in lacking else 0, "", "", 0.0)
-
-    return cast("Any", SimpleNamespace(run=run))
-
-
-def test_stock_image_needs_programs_of_the_origin() -> None:
-    _check_programs(target(), STANDARD)
+def test_stock_image_needs_programs_of_the_origin(machine: FakeMachine) -> None:
+    target = Machine(STANDARD, Remembered()).connect()
+    _check_programs(target, STANDARD)
     for program in ("cpio", "gzip"):
+        machine.lacks = {program}
         with pytest.raises(TargetRefused, match=rf"no {program} on cottage.*Install {program}"):
-            _check_programs(target(program), STANDARD)
+            _check_programs(target, STANDARD)
 
 
 def test_who_does_not_come_back_is_told_what_happens_by_itself() -> None:
@@ -118,13 +111,8 @@ def test_who_does_not_come_back_is_told_what_happens_by_itself() -> None:
 
 
 @pytest.mark.parametrize(("secrets", "warned"), [("refused: damaged", 1), ("restored", 0), ("none", 0)])
-def test_installer_that_refused_its_secrets_is_warned_of(
-    monkeypatch: pytest.MonkeyPatch, secrets: str, warned: int
-) -> None:
-    said: list[str] = []
-    monkeypatch.setattr(reconnect, "warn", said.append)
-    monkeypatch.setattr(reconnect, "say", lambda _line: None)
+def test_installer_that_refused_its_secrets_is_warned_of(log: Remembered, secrets: str, warned: int) -> None:
     mark = f'{{"run_id": "run-1", "state": "restored", "secrets": "{secrets}"}}'
     seen = _Seen(facts("installer", installer_mark=mark), False, False)
     _returned(host(), Started(origin_boot_id="x"), seen)
-    assert [secrets in line for line in said] == [True] * warned
+    assert [secrets in line for line in log.warned] == [True] * warned
