@@ -69,7 +69,7 @@ def deployments(host: Host) -> tuple[RunnerDeployment, ...]:
     """Return what can be done with a host: install it, also by schedule, and rehearse it.
 
     They have no concurrency limit of Prefect's: a run would be ended in the middle of its work when the server restarts
-    and has forgotten its slot ("Concurrency lease renewal failed", Prefect 3.8.8). The lock on the target keeps a
+    and has forgotten its slot ("Concurrency lease renewal failed", Prefect 3.9.1). The lock on the target keeps a
     second run out (holdfast/target/lock.py).
     """
     system = f"{host.flake}#{host.attribute}"
