@@ -1,4 +1,4 @@
-"""The moment at which something must be over."""
+"""The moment by which an operation must be done."""
 
 import time
 from dataclasses import dataclass
@@ -19,13 +19,13 @@ class Deadline:
 
     @classmethod
     def after(cls, seconds: float) -> "Deadline":
-        """Return the deadline that lies so many seconds ahead."""
+        """Return the deadline this many seconds from now."""
         return cls(allowed_s=seconds, at=time.monotonic() + seconds)
 
     def left_s(self) -> float:
-        """Seconds that are left; 0 when none are."""
+        """Return the seconds that are left, never less than 0."""
         return max(0.0, self.at - time.monotonic())
 
     def passed(self) -> bool:
-        """Whether no time is left."""
+        """Return whether the deadline has passed."""
         return self.left_s() == 0.0

@@ -194,7 +194,7 @@ def test_command_that_gives_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "cannot be run" in of("/etc/passwd", POISON)
     failing = python(f"import sys; print('{POISON}'); sys.exit('locked\\nby \\x1b[31mgpg')")
     assert "ended with status 1: locked | by \\x1b[31mgpg" in of(*failing)
-    assert "status 1: (no words)" in of("sh", "-c", f"echo {POISON}; exit 1")
+    assert "status 1: (no output)" in of("sh", "-c", f"echo {POISON}; exit 1")
     assert "printed nothing" in of("true")
     monkeypatch.setattr(ExtraFile, "max_bytes", 1000)
     assert "printed more than 1000 bytes" in of("sh", "-c", "yes | head -c 1001")
