@@ -113,7 +113,7 @@ from = "keys/x"
         ),
         *(("files", f'path = "/a{sign}", from = "x"', "control") for sign in ("\\n", "\\u0000", "\\u001b", "\\u202e")),
         ("files", 'path = "/nix/store/x", from = "x"', "can read the Nix store"),
-        ("files", 'path = "/x", from = "a\\u0000"', "holds a NUL"),
+        ("files", 'path = "/x", from = "a\\u0000"', "contain a NUL"),
         *(
             ("files", f'path = "/x", from = "x", owner = "{owner}"', "files.0.owner")
             for owner in ("root", "a:", ":a", "a:b:c", "-R:a", "a b:c", "4294967295:0", "0:99999999999", "a\\n:b")
@@ -129,7 +129,7 @@ from = "keys/x"
             "allowed are: command, from, mode, owner, path. Hint: Did you mean 'from'",
         ),
         ("files", 'path = "/x", from_ = "x"', "unknown key 'files.0.from_'"),
-        ("files", 'path = "/x", from = "x" }, { path = "/x", from = "y"', "/x is there twice"),
+        ("files", 'path = "/x", from = "x" }, { path = "/x", from = "y"', "/x is listed twice"),
         ("encryption_keys", 'path = "/run/x", from = "x", owner = "a:b"', "allowed are: command, from, path"),
         *(
             ("encryption_keys", f'path = "{path}", from = "x"', "below /tmp or /run")
@@ -139,7 +139,7 @@ from = "keys/x"
         ("installer_secrets", 'name = "x", from = "x", command = ["x"]', "either from or command"),
         ("installer_secrets", 'from = "x"', "installer_secrets.0.name"),
         ("installer_secrets", 'name = "x", path = "/x", from = "x"', "allowed are: command, from, name"),
-        ("installer_secrets", 'name = "x", from = "x" }, { name = "x", from = "y"', "secrets/x is there twice"),
+        ("installer_secrets", 'name = "x", from = "x" }, { name = "x", from = "y"', "secrets/x is listed twice"),
         ("installer_secrets", " }, { ".join(f'name = "n{n}", from = "x"' for n in range(65)), "at most 64 items"),
         *(
             ("installer_secrets", f'name = "{name}", from = "x"', "installer_secrets.0.name")
@@ -177,7 +177,7 @@ def test_file_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     (tmp_path / "folder").mkdir()
     assert "Is a directory" in of("folder")
     os.mkfifo(tmp_path / "pipe")
-    assert "no regular file" in of("pipe")
+    assert "not a regular file" in of("pipe")
     (tmp_path / "empty").touch()
     assert "is empty" in of("empty")
     monkeypatch.setattr(ExtraFile, "max_bytes", 2 * secret.MIB)
