@@ -54,7 +54,7 @@ def other_mark(run_id: str | None) -> str:
 def test_rehearsal_goes_over_the_tailnet_and_no_other_way() -> None:
     chosen = host(local="192.168.1.5", go_on_over_local=True, target="100.64.0.1")
     assert rehearsal_host(chosen) == chosen.model_copy(update={"go_on_over_local": False})
-    with pytest.raises(ConfigError, match=r'standard way, which is not rehearsed.*Set way = "tailscale"'):
+    with pytest.raises(ConfigError, match=r'standard way, which cannot be rehearsed.*Set way = "tailscale"'):
         rehearsal_host(host(way="standard"))
 
 
@@ -87,7 +87,7 @@ def test_starts_from_nothing_else(seen: Facts, said: str) -> None:
     ("changed", "said"),
     [
         ({"installer_mark": other_mark("run-9")}, "started by run-9, not by this run"),
-        ({"installer_mark": ""}, "started by nobody known"),
+        ({"installer_mark": ""}, "started by an unknown run"),
         ({"partition_mark": MARK}, "run run-9 formatted its disks"),
         ({"mountinfo": MOUNTED}, "a disk is in use.*/dev/vda at /mnt"),
         (
@@ -220,7 +220,7 @@ def test_reboot_whose_answer_was_lost_is_asked_again_only_of_the_installer(back:
 def test_installer_in_use_is_not_rebooted(back: GoBack) -> None:
     for changed in ({"partition_mark": MARK}, {"mountinfo": MOUNTED}, {"installer_mark": other_mark("run-9")}):
         machine = Machine([facts("installer", **changed), HOME])
-        with pytest.raises(UnexpectedState, match="is not left"):
+        with pytest.raises(UnexpectedState, match="is not rebooted"):
             back(machine)
         assert machine.reboots == []
     held = Machine([INSTALLER, HOME], held_by="run-9")

@@ -252,7 +252,7 @@ def test_image_that_takes_no_secrets_is_refused_if_there_are_some() -> None:
     seen, wants = facts("debian-12"), {"installer_secrets": [{"name": "portal", "from": "/x"}]}
     check_target(seen, host(**wants), image(), now=NOW)
     check_target(seen, host(), image(takes_secrets=False), now=NOW)
-    with pytest.raises(TargetRefused, match=r"the image kexec.tar.gz takes none.*Build it anew"):
+    with pytest.raises(TargetRefused, match=r"the image kexec.tar.gz takes none.*Build it again"):
         check_target(seen, host(**wants), image(takes_secrets=False), now=NOW)
     # The standard way's image is built later, and is refused all the same before anything is built.
     with pytest.raises(TargetRefused, match=r"the standard way takes none.*Choose the other way"):
