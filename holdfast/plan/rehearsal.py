@@ -41,7 +41,7 @@ def rehearsal_host(host: Host) -> Host:
     """
     if host.way is Way.STANDARD:
         raise ConfigError(
-            f"{host.name} uses the standard way, which cannot be rehearsed: no dead-man would bring the machine back.",
+            f"{host.name} goes the standard way, which cannot be rehearsed: no dead-man would bring the machine back.",
             hint='Set way = "tailscale" in the inventory, or install it without a rehearsal.',
         )
     return host.model_copy(update={"go_on_over_local": False})
