@@ -106,7 +106,7 @@
           cottage = evaluated "cottage";
           cottage-zfs = evaluated "cottage-zfs";
           shellcheck = pkgs.runCommand "shellcheck" { nativeBuildInputs = [ pkgs.shellcheck ]; } ''
-            shellcheck ${self}/just ${./nix/scripts}/*.sh
+            shellcheck ${self}/just ${./nix/scripts}/*/*.sh
             touch $out
           '';
         }

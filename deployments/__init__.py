@@ -1,1 +1,1 @@
-"""What a user deploys: the inventory, the deployments' server, and starting a run from the shell."""
+"""What a user works with: the inventory, the server of the deployments, and the verbs of `just`."""

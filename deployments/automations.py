@@ -1,8 +1,8 @@
-"""What the Prefect server does by itself for Holdfast: it marks runs whose process is gone.
+"""What the Prefect server does for Holdfast: it marks a run as crashed if the run's process is gone.
 
-A flow's process that dies with the one that started it (power cut, killed worker) cannot say so, and its run would be
-shown as running for ever: neither Retry nor the next run of that host could start. So runs send heartbeats, and
-when they stay away the server marks the run as crashed.
+If a flow's process dies together with the process that started it (power cut, killed worker), nobody reports it. The
+run would be shown as running for ever, and neither Retry nor the next run of that host could start. So runs send
+heartbeats, and if they stop, the server marks the run as crashed.
 """
 
 from datetime import timedelta
@@ -15,17 +15,17 @@ from prefect.events.schemas.automations import AutomationCore, EventTrigger, Pos
 from prefect.events.schemas.events import ResourceSpecification
 
 TAG: Final = "holdfast"
-"""On all our deployments: the automation leaves other people's runs alone."""
+"""All our deployments have this tag: the automation ignores other people's runs."""
 
 HEARTBEAT_S: Final = 30
-"""How often a run says that it lives: Prefect's minimum."""
+"""How often a run sends a heartbeat: Prefect's minimum."""
 
 DEAD_AFTER_S: Final = 300
-"""Longer than a server that restarts, or is away for two minutes, hears of nobody."""
+"""Longer than a server gets no heartbeats because it restarts, or is away for two minutes."""
 
 DEAD_RUNS: Final = AutomationCore(
     name="holdfast: mark dead runs",
-    description=f"Marks a run of Holdfast as crashed when its process was not heard of for {DEAD_AFTER_S} s",
+    description=f"Marks a run of Holdfast as crashed if it has sent no heartbeat for {DEAD_AFTER_S} s",
     trigger=EventTrigger(
         after={"prefect.flow-run.heartbeat"},
         expect={
@@ -48,14 +48,14 @@ DEAD_RUNS: Final = AutomationCore(
         ChangeFlowRunState(
             state=StateType.CRASHED,
             name="Crashed",
-            message="Its process is gone. The machine keeps what it was given: Retry goes on from what it finds there.",
+            message="The run's process is gone. Nothing on the machine was undone. Retry continues from there.",
         )
     ],
 )
 
 
 def ensure_dead_runs_are_marked() -> None:
-    """Create the automation, or bring an older one of its name up to date."""
+    """Create the automation, or update one of the same name."""
     with get_client(sync_client=True) as client:
         known = client.read_automations_by_name(DEAD_RUNS.name)
         for automation in known[1:]:
@@ -67,6 +67,6 @@ def ensure_dead_runs_are_marked() -> None:
 
 
 def _same(known: AutomationCore) -> bool:
-    """Compare what we set; a person may have paused it (`enabled`), which stays."""
+    """Compare what Holdfast sets. A person may have paused the automation (`enabled`): that stays."""
     told = {"description", "trigger", "actions"}
     return known.model_dump(include=told) == DEAD_RUNS.model_dump(include=told)

@@ -1,7 +1,7 @@
 """`just plan HOST [TARGET] [KEXEC]`: shows what an install would do; changes nothing and needs no Prefect server.
 
-It looks at the target as the phase `preflight` does. What is not named comes from the inventory. A host key that nobody
-knows is refused: only a run pins one.
+It looks at the target like the phase `preflight`. TARGET and KEXEC replace what the inventory says. It refuses an
+unknown host key: only a run pins one.
 """
 
 import sys
@@ -9,6 +9,7 @@ import sys
 from rich.console import Console
 from rich.markdown import Markdown
 
+from deployments.terminal import TerminalLog
 from holdfast.base.errors import HoldfastError, TargetRefused
 from holdfast.base.settings import settings
 from holdfast.facts.facts import Facts
@@ -20,22 +21,22 @@ from holdfast.plan.plan import Plan
 from holdfast.plan.stage import Stage
 from holdfast.ssh.connection import Connection
 from holdfast.target import lock
+from holdfast.target.machine import Machine
 from holdfast.target.planning import plan_install
 
 WIDTH_OF_A_FILE = 160
 
 
 def main(host_name: str, target: str = "", kexec: str = "") -> int:
-    """Print the plan, and whether a person will be asked; return 2 if an install would be refused."""
+    """Print the plan, and whether a person will be asked. Return 2 if an install would be refused."""
     try:
         host = chosen_host(settings().inventory, host_name, target=target, image=kexec)
         plan = plan_install(
-            host,
+            Machine(host, TerminalLog("plan")),
             run_id="",
             rehearsal=False,
             first_use=False,
             check_lock=_tell_of_lock,
-            on_line=lambda line: print(line, file=sys.stderr),
         )
     except HoldfastError as error:
         print(f"plan: {error}", file=sys.stderr)
@@ -50,8 +51,8 @@ def asked(host: Host, plan: Plan) -> str:
     """Say whether a person will be asked before anything is changed, and why."""
     why = why_ask(host, plan)
     if plan.resumes:
-        ends = f", if not: a person will be asked, since {why}" if why else ""
-        return f"Nobody will be asked if it was this plan that the disks were formatted for{ends}."
+        resumed = "Nobody will be asked if the disks were formatted for this plan."
+        return f"{resumed} Otherwise a person will be asked, since {why}." if why else resumed
     if not why:
         pinned = "all disks to be wiped are pinned" if all(disk.pinned for disk in plan.wipe) else "approve = never"
         return f"Nobody will be asked before these disks are wiped: {pinned}."
@@ -60,7 +61,7 @@ def asked(host: Host, plan: Plan) -> str:
 
 
 def _tell_of_lock(target: Connection, facts: Facts) -> None:
-    """Say that a run works on the target, which is no reason not to look."""
+    """Say so if a run works on the target; the plan is shown all the same."""
     try:
         lock.check(target, "", lambda _run: None, mark=facts.installer_mark)
     except TargetRefused as error:

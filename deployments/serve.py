@@ -1,4 +1,4 @@
-"""Serves the deployments of each host of the inventory to the Prefect server: `install/NAME` and `rehearse/NAME`."""
+"""Serves two deployments for each host of the inventory: `install/NAME` and `rehearse/NAME`."""
 
 import ipaddress
 import os
@@ -28,22 +28,22 @@ from holdfast.base.text import printable
 from holdfast.inventory.host import Host
 from holdfast.inventory.loading import load_inventory
 
-# Prefect's own 10 s would be most of the wait between `deployment run` and Running.
+# In seconds. With Prefect's own 10 s, a run would start late: they are most of the wait until it is Running.
 POLL_S = 1
 
-# With waits of 2, 4, … s between them: a run outlives some eight minutes without its server. Prefect's own 5 are one.
+# With waits of 2, 4, … s in between, a run survives about 8 min without its server. With Prefect's own 5 it is 1 min.
 REQUEST_RETRIES = 8
 
 
 def who_may_reach(api_url: str, *, server_host: str, authenticated: bool) -> str:
-    """Return a warning if others than this machine's users may command the Prefect server; empty if none may.
+    """Return a warning if not only this machine's users can control the Prefect server; otherwise an empty text.
 
-    Whoever can talk to it can start installs, approve them, and run code as the worker (docs/security.md).
+    Whoever can reach it can start installs, approve them, and run code as the worker (docs/security.md).
 
     Args:
-        api_url: where the server is asked; empty for one that Prefect starts by itself, on loopback.
-        server_host: the address that a server started with the same settings listens on.
-        authenticated: whether a key or password is set to ask it with.
+        api_url: the server's address; empty for a server that Prefect starts itself, on loopback.
+        server_host: the address on which a server with the same settings listens.
+        authenticated: whether a key or password for the server is set.
 
     """
     if authenticated or not api_url:
@@ -53,7 +53,7 @@ def who_may_reach(api_url: str, *, server_host: str, authenticated: bool) -> str
     if not where:
         return ""
     return (
-        f"the Prefect server at {printable(where)} asks for no password: whoever reaches it can install machines."
+        f"the Prefect server at {printable(where)} asks for no password: anybody who can reach it can install machines."
         " Hint: let it listen on 127.0.0.1, or set PREFECT_SERVER_API_AUTH_STRING there and PREFECT_API_AUTH_STRING"
         " here."
     )
@@ -67,11 +67,11 @@ def _is_loopback(host: str) -> bool:
 
 
 def deployments(host: Host) -> tuple[RunnerDeployment, ...]:
-    """Return what can be done with a host: install it, also by schedule, and rehearse it.
+    """Return a host's two deployments: the install, also by schedule, and the rehearsal.
 
-    They have no concurrency limit of Prefect's: a run would be ended in the middle of its work when the server restarts
-    and has forgotten its slot ("Concurrency lease renewal failed", Prefect 3.8.8). The lock on the target keeps a
-    second run out (holdfast/target/lock.py).
+    They do not use Prefect's concurrency limit. A server that restarts forgets who holds a slot, and then ends the run
+    in the middle of its work ("Concurrency lease renewal failed", Prefect 3.8.8). Instead, the lock on the target keeps
+    a second run out (holdfast/target/lock.py).
     """
     system = f"{host.flake}#{host.attribute}"
     away_and_back = f"Takes {host.name} ({host.target}) into the installer and back, as an install of {system} would"
@@ -94,7 +94,7 @@ def _deployment(flow: Flow[Any, Any], host: Host, description: str, *, cron: str
 
 
 def main() -> int:
-    """Serve until ended; a run that is under way then is cancelled, the deployments stay."""
+    """Serve until this process is ended. A run in progress is then cancelled; the deployments stay."""
     try:
         inventory = load_inventory(settings().inventory)
     except HoldfastError as error:
@@ -107,7 +107,7 @@ def main() -> int:
     )
     if warning:
         print(f"serve: {warning}", file=sys.stderr)
-    os.chdir(PROJECT)  # the entrypoints are relative to it
+    os.chdir(PROJECT)  # the entrypoints of the flows are relative to it
     told = {
         PREFECT_RUNNER_POLL_FREQUENCY: POLL_S,
         PREFECT_FLOWS_HEARTBEAT_FREQUENCY: HEARTBEAT_S,

@@ -1,8 +1,8 @@
-"""`just install HOST TARGET [KEXEC]`, `just rehearse HOST [TARGET] [KEXEC]`: start a deployment and follow it.
+"""`just install HOST TARGET [KEXEC]`, `just rehearse HOST [TARGET] [KEXEC]`: start a deployment and follow its run.
 
-With KEXEC (an image of ours: a tarball, a folder that holds one, a flake's output, or a URL with its checksum) the
-machine stays on the tailnet. Without it an install goes the standard way, and says what will be lost, and what is given
-back, before anything happens. A rehearsal takes what is not named from the inventory.
+KEXEC is an image of Holdfast: a tarball, a folder with one, a flake's output, or a URL with its checksum. With it the
+machine stays on the tailnet. Without it an install goes the standard way, and first says what the machine loses and
+what it gets back. A rehearsal takes what is not named from the inventory.
 """
 
 import json
@@ -20,24 +20,24 @@ from holdfast.plan.rehearsal import rehearsal_host
 
 LOST = """\
 This is the standard way, without a kexec image of Holdfast. What {host} loses:
-  - its tailnet, from kexec until the final system runs: it must be reachable at {target} by other means;
-  - the dead-man: if the installer does not come up at {target}, nothing brings the origin back;
-  - every disk that the flake's disko configuration names, as in any install.
+  - its tailnet, from kexec until the final system runs: until then it must be reachable at {target};
+  - the dead-man: if the installer does not answer at {target}, nothing brings the old system back;
+  - everything on the disks that the flake's disko configuration names, as in any install.
 {back}
-To stay on the tailnet, name an image: just install {host} {target} ./result"""
+To keep it on the tailnet, name an image: just install {host} {target} ./result"""
 
 GIVEN_BACK = """\
-Its Tailscale state waits in the vault of the machine that runs the install, and is given to the final system: the
-same node, no new login. If it is on no tailnet, there is nothing to give."""
+Its Tailscale state is kept in the vault, on the machine that runs the install, and is given to the final system: the
+same node, no new login. A machine that is on no tailnet has no such state."""
 
 NOT_GIVEN_BACK = """\
 Its Tailscale state is not given to the final system, which needs a login of its own (keep.tailscale_state = false)."""
 
 
 def chosen(host_name: str, target: str, kexec: str, way: Way | None = None) -> Host:
-    """Return the host as the run will see it; what is wrong is refused here, before Prefect is asked for anything.
+    """Return the host as the run will see it. Errors are found here, before Prefect is asked for anything.
 
-    An image that has to be built or downloaded first is looked at by the run.
+    An image that must first be built or downloaded is checked by the run.
 
     Raises:
         ConfigError: the inventory has no such host, or the image is not one.
@@ -50,7 +50,7 @@ def chosen(host_name: str, target: str, kexec: str, way: Way | None = None) -> H
 
 
 def install(host_name: str, target: str, kexec: str = "") -> int:
-    """Start an install; on a terminal, the standard way asks first."""
+    """Start an install. On a terminal, the standard way asks the user first."""
     try:
         host = chosen(host_name, target, kexec, Way.TAILSCALE if kexec else Way.STANDARD)
     except HoldfastError as error:
@@ -60,7 +60,7 @@ def install(host_name: str, target: str, kexec: str = "") -> int:
     if host.way is Way.STANDARD:
         back = GIVEN_BACK if host.keep.tailscale_state else NOT_GIVEN_BACK
         print(LOST.format(host=host.name, target=target, back=back), file=sys.stderr)
-        if sys.stdin.isatty() and input(f"Type {host.name} to go on: ").strip() != host.name:
+        if sys.stdin.isatty() and input(f"Type {host.name} to continue: ").strip() != host.name:
             print("install: nothing was started", file=sys.stderr)
             return 1
     return _run(f"install/{host.name}", given)
@@ -83,7 +83,7 @@ def _run(deployment: str, parameters: Mapping[str, str]) -> int:
 
 
 def main(verb: str, *arguments: str) -> int:
-    """Start what a verb of `just` says."""
+    """Start what the verb of `just` names."""
     return {"install": install, "rehearse": rehearse}[verb](*arguments)
 
 

@@ -1,7 +1,7 @@
-"""`just vault list [HOST]`, `just vault restore HOST [ARCHIVE]`: what the vault keeps, and a state back on a machine.
+"""`just vault list [HOST]`, `just vault restore HOST [ARCHIVE]`: list the vault's archives, put one back on a machine.
 
-`list` opens no archive. `restore` connects as a run does, to the host's `target`, else to its `local`; a host key that
-nobody knows is refused.
+`list` opens no archive. `restore` connects like a run, to the host's `target`, else to its `local`. It refuses an
+unknown host key.
 """
 
 import sys
@@ -11,12 +11,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from deployments.terminal import TerminalLog
 from holdfast.base.errors import HoldfastError
 from holdfast.base.settings import Settings, settings
 from holdfast.base.text import printable
 from holdfast.inventory.loading import chosen_host, load_inventory
-from holdfast.ssh.reach import reach
 from holdfast.tailnet.vault import Kept, Vault
+from holdfast.target.machine import Machine
 from holdfast.target.restoring import choose, restore
 
 USAGE = "usage: just vault list [HOST] | just vault restore HOST [ARCHIVE]"
@@ -24,7 +25,7 @@ WIDTH_OF_A_FILE = 200
 
 
 def main(*words: str) -> int:
-    """Do what is asked for; return 2, after one line, if it cannot be done."""
+    """Carry out the verb. If that is not possible, print one line and return 2."""
     try:
         match words:
             case ["list"] | ["list", _]:
@@ -76,23 +77,20 @@ def _row(host: str, entry: Kept, *, newest: bool) -> Sequence[str]:
 
 
 def _restore(chosen: Settings, name: str, archive: str = "") -> None:
-    # Whoever lost its state may be found at its own network's address only.
+    # A machine that has lost its state may be reachable only at its local address.
     host = chosen_host(chosen.inventory, name).model_copy(update={"go_on_over_local": True})
     entry = choose(Vault(chosen), name, archive)
-    _tell(f"the archive is {entry.path.name}")
-    with reach(host) as target:
-        done = restore(target, host, entry, chosen, on_line=_tell)
+    machine = Machine(host, TerminalLog("vault"))
+    machine.log.say(f"the archive is {entry.path.name}")
+    with machine.connect() as target:
+        done = restore(target, host, entry, chosen, on_line=machine.log.say)
     node = done.identity.describe()
     if done.already:
         print(f"{name} is {node} already: there is nothing to restore.")
         return
-    print(f"{name} is {node} now. No other machine may start with this state any more.")
+    print(f"{name} is {node} now. No other machine may use this state from now on.")
     if done.kept:
-        print(f"What it had before is in {done.kept} there; remove it when it is not needed.")
-
-
-def _tell(line: str) -> None:
-    print(f"vault: {printable(line)}", file=sys.stderr)
+        print(f"Its earlier state is in {done.kept} there; remove it when it is no longer needed.")
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""Prefect flows: the phases in their order."""
+"""The flows: each body is its phases in their order, and nothing else states that order."""

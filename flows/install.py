@@ -1,4 +1,4 @@
-"""The install, phase by phase. What a phase does and never does stands in its own file in `tasks/`."""
+"""The install, phase by phase. Each phase's file in `tasks/` says what it does and what it never does."""
 
 from typing import Literal
 
@@ -17,7 +17,7 @@ from tasks.reboot import reboot
 from tasks.reconnect import reconnect
 from tasks.rehearsed import rehearsed
 from tasks.restore import restore
-from tasks.run.phase import reported
+from tasks.run.flow import reported
 from tasks.trial import trial
 from tasks.verify import verify
 
@@ -34,11 +34,11 @@ def install(
 
     Args:
         host: the host's name in the inventory.
-        target: another address than the inventory's: a MagicDNS name or an IP address.
-        image: another kexec image than the inventory's: a tarball, a folder that holds one, a flake's output, or a
+        target: an address to use instead of the inventory's: a MagicDNS name or an IP address.
+        image: a kexec image to use instead of the inventory's: a tarball, a folder with one, a flake's output, or a
             URL with `#sha256=HEX`.
-        way: `tailscale` keeps the machine on its tailnet; `standard` leaves it from kexec until the new system runs,
-            which gets its Tailscale state from the vault.
+        way: `tailscale` keeps the machine on its tailnet. With `standard` it leaves the tailnet at kexec, and the new
+            system returns to it with the Tailscale state from the vault.
 
     """
     chosen = chosen_host(settings().inventory, host, target=target, image=image, way=way)

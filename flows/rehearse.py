@@ -12,18 +12,20 @@ from tasks.kexec import kexec
 from tasks.preflight import preflight
 from tasks.preserve import preserve
 from tasks.reconnect import reconnect
-from tasks.run.phase import reported
+from tasks.run.flow import reported
 
 
 @flow(name="rehearse", flow_run_name="rehearse {host}", validate_parameters=True)
 @reported
 def rehearse(host: str, target: str | None = None, image: str | None = None) -> None:
-    """Prove that a host of the inventory returns from the installer, over its tailnet, as itself; no disk is touched.
+    """Show that a host of the inventory comes back from the installer, on its tailnet, as the same node.
+
+    Nothing on its disks is changed, except for the image in `/var/lib/holdfast`.
 
     Args:
         host: the host's name in the inventory.
-        target: another address than the inventory's: a MagicDNS name or an IP address.
-        image: another kexec image than the inventory's: a tarball, a folder that holds one, a flake's output, or a
+        target: an address to use instead of the inventory's: a MagicDNS name or an IP address.
+        image: a kexec image to use instead of the inventory's: a tarball, a folder with one, a flake's output, or a
             URL with `#sha256=HEX`.
 
     """

@@ -1,4 +1,4 @@
-"""`just lab up|down|status|ssh`: the lab by hand."""
+"""`just lab up|down|status|ssh`: starts and ends the lab by hand, and logs in to its machine."""
 
 import os
 import sys
@@ -6,7 +6,13 @@ import sys
 from holdfast.base.errors import HoldfastError
 from lab.runtime import Lab
 
-USAGE = "usage: just lab up | down | status | ssh [COMMAND...]"
+USAGE = """\
+usage: just lab VERB
+
+  up                start the tailnet and the machine cottage (about 1 min; the first time about 10 min, to build them)
+  down              end everything (about 5 s); logs and reports stay in lab/run
+  status            show what runs
+  ssh [COMMAND...]  log in to cottage over the lab's tailnet, or run a command there"""
 
 
 def main(arguments: list[str]) -> int:
@@ -16,12 +22,14 @@ def main(arguments: list[str]) -> int:
         case ["up"]:
             try:
                 lab.up()
-            except BaseException:  # Ctrl-C too: half a lab is of no use
+            except BaseException:  # Ctrl-C too: half a lab is useless
                 lab.down()
                 raise
-            print(f"cottage answers at {lab.address} on the lab's tailnet; log in with: ./just lab ssh")
+            print(f"The lab is up. cottage answers at {lab.address} on the lab's tailnet.")
+            print("Log in: ./just lab ssh. End the lab: ./just lab down.")
         case ["down"]:
             lab.down()
+            print("The lab is down. Logs and reports are in", lab.run_dir)
         case ["status"]:
             running = lab.status()
             for name, ended in running.items():
@@ -29,7 +37,7 @@ def main(arguments: list[str]) -> int:
             if running:
                 print(f"cottage: {lab.address}")
             else:
-                print("the lab is down; `./just lab up` starts it")
+                print("The lab is down. Start it: ./just lab up")
         case ["ssh", *command]:
             if not lab.ssh_config.is_file():
                 print("the lab is down. Hint: ./just lab up", file=sys.stderr)

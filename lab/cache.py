@@ -1,4 +1,4 @@
-"""The lab's cache: what is costly to make is made once for each version of what it is made from."""
+"""The lab's cache: what takes long to build is built once for each version of what it is built from."""
 
 import fcntl
 import hashlib
@@ -7,18 +7,25 @@ import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeAlias
+
+Part: TypeAlias = str | Path | tuple[str, ...]
+"""Something that a build depends on: a text, a file or folder, or the entries of a list."""
 
 
 def cache_dir() -> Path:
-    """Return where the lab keeps what it built: `$HOLDFAST_LAB_CACHE`, else `~/.cache/holdfast/lab`."""
+    """Return the folder where the lab keeps what it built: `$HOLDFAST_LAB_CACHE`, else `~/.cache/holdfast/lab`."""
     chosen = os.environ.get("HOLDFAST_LAB_CACHE")
     path = Path(chosen) if chosen else Path.home() / ".cache" / "holdfast" / "lab"
     path.mkdir(parents=True, exist_ok=True)
     return path
 
 
-def digest(parts: Sequence[str | Path]) -> str:
-    """Digest what a build depends on: texts as they are, files and folders by their content."""
+def digest(parts: Sequence[Part]) -> str:
+    """Return a digest of what a build depends on.
+
+    Files and folders count by their content. A list counts by its entries, so its comments may change.
+    """
     total = hashlib.sha256()
     for part in parts:
         if isinstance(part, Path):
@@ -26,20 +33,23 @@ def digest(parts: Sequence[str | Path]) -> str:
             for file in files:
                 total.update(file.relative_to(part.parent).as_posix().encode() + b"\0")
                 total.update(hashlib.sha256(file.read_bytes()).digest())
+        elif isinstance(part, tuple):
+            # As one text: an entry that moves from one list to the next has to change the digest.
+            total.update("\n".join(part).encode() + b"\0")
         else:
             total.update(part.encode() + b"\0")
     return total.hexdigest()[:16]
 
 
-def cached(kind: str, parts: Sequence[str | Path], build: Callable[[Path], None]) -> Path:
-    """Return the folder `kind-DIGEST` of the cache, and build it first if it is not there.
+def cached(kind: str, parts: Sequence[Part], build: Callable[[Path], None]) -> Path:
+    """Return the folder `kind-DIGEST` of the cache; build it first if it is not there.
 
-    Two checkouts may ask at once: the second waits for the first. A build that fails leaves nothing.
+    Two checkouts may ask at once: the second waits for the first. A build that fails leaves nothing behind.
 
     Args:
-        kind: what it is, for the folder's name (`origin-disk`).
-        parts: everything that it depends on, see `digest`.
-        build: fills the empty folder that it is given.
+        kind: what is built, for the folder's name (`origin-disk`).
+        parts: everything that the build depends on, see `digest`.
+        build: fills the empty folder that it gets.
 
     """
     place = cache_dir() / f"{kind}-{digest(parts)}"
@@ -49,7 +59,7 @@ def cached(kind: str, parts: Sequence[str | Path], build: Callable[[Path], None]
         fcntl.flock(lock, fcntl.LOCK_EX)
         if place.is_dir():
             return place
-        for abandoned in cache_dir().glob(f".{kind}-{'?' * 8}"):  # by a build that was killed: we hold the lock
+        for abandoned in cache_dir().glob(f".{kind}-{'?' * 8}"):  # by a build that was killed; we hold the lock
             shutil.rmtree(abandoned)
         fresh = Path(tempfile.mkdtemp(prefix=f".{kind}-", dir=cache_dir()))
         try:

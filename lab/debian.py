@@ -1,4 +1,4 @@
-"""Debian trees for the lab, from the mirror that this machine's own apt uses."""
+"""Makes Debian trees for the lab, from the mirror that this machine's own apt uses."""
 
 import subprocess
 from collections.abc import Sequence
@@ -29,9 +29,9 @@ def make_tree(
 
     Args:
         suite: `bookworm` or `trixie`.
-        packages: what to install beside the variant's own packages.
+        packages: what to install besides the variant's own packages.
         into: a folder, or a `.tar`.
-        variant: mmdebstrap's; `extract` only unpacks (8 s for QEMU and Nix), `apt` also configures.
+        variant: of mmdebstrap: `extract` only unpacks (8 s for QEMU and Nix), `apt` also configures.
         hooks: mmdebstrap options such as `--customize-hook=…`, `--dpkgopt=…`.
 
     """

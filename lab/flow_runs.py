@@ -1,29 +1,28 @@
-"""Flow runs through Prefect's API: what its UI's buttons do."""
+"""Flow runs through Prefect's API: does what the buttons of its UI do, and reads what a run wrote."""
 
 import json
 import time
 from typing import Any, Final
 from uuid import uuid4
 
+from flows.install import install
 from lab.operator import Operator
+from tasks.run.phases import phases_of
 
-PHASES: Final = (
-    "preflight",
-    "build",
-    "preserve",
-    "approve",
-    "kexec",
-    "reconnect",
-    "partition",
-    "install",
-    "restore",
-    "trial",
-    "reboot",
-    "verify",
-)
-"""The phases of an install, in their order."""
+_INSTALL: Final = tuple(phase for phase in phases_of(install) if phase.always)
+
+PHASES: Final = tuple(phase.name for phase in _INSTALL)
+"""The phases of an install in the lab, in their order; its inventory demands no rehearsal."""
+
+TASKS: Final = tuple(phase.name for phase in _INSTALL if phase.is_task)
+"""Those of them that are Prefect tasks."""
 
 ENDED: Final = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
+
+
+def phases_before(phase: str) -> tuple[str, ...]:
+    """Return the phases of an install that come before this one."""
+    return PHASES[: PHASES.index(phase)]
 
 
 def start(operator: Operator, deployment: str = "install/cottage", **parameters: object) -> str:
@@ -41,7 +40,12 @@ def start(operator: Operator, deployment: str = "install/cottage", **parameters:
 
 
 def ended(operator: Operator, run_id: str, deadline_s: float = 900) -> dict[str, Any]:
-    """Wait until a run has ended and return it."""
+    """Wait until a run has ended, and return it as Prefect's API shows it.
+
+    Raises:
+        AssertionError: it did not end within the deadline.
+
+    """
     ends = time.monotonic() + deadline_s
     while True:
         run: dict[str, Any] = operator.api(f"/flow_runs/{run_id}")
@@ -53,7 +57,7 @@ def ended(operator: Operator, run_id: str, deadline_s: float = 900) -> dict[str,
 
 
 def retry(operator: Operator, run_id: str) -> None:
-    """Do what the UI's Retry button does."""
+    """Press the UI's Retry button."""
     answer = operator.api(
         f"/flow_runs/{run_id}/set_state",
         {
@@ -62,7 +66,7 @@ def retry(operator: Operator, run_id: str) -> None:
         },
     )
     if answer["status"] != "ACCEPT":
-        raise AssertionError(f"Prefect did not take the retry: {answer}")
+        raise AssertionError(f"Prefect refused the retry: {answer}")
 
 
 def report_of(operator: Operator, run_id: str) -> dict[str, Any]:
@@ -71,7 +75,7 @@ def report_of(operator: Operator, run_id: str) -> dict[str, Any]:
 
 
 def phases_done(operator: Operator, run_id: str) -> set[str]:
-    """Return the names of the phases that a run has finished and will not begin again, by its journal.
+    """Read a run's journal; return the names of the phases that are done and will not run again.
 
     Until the disks are formatted, a Retry runs kexec and reconnect again (`settled_by` in tasks/run/phase.py).
     """

@@ -1,12 +1,12 @@
 #!/bin/sh
-# nix ...: Debian 13's Nix, on any Debian, with a store of this lab's own.
-# Nix builds for /nix only. So it runs in a mount namespace of its own, where the root is this machine's with the lab's
-# folder at /nix. Every other path, and so ssh, keys and sockets, is where it always is; outside, nothing is mounted.
+# nix ...: runs Debian 13's Nix on any Debian, with a store that belongs to this lab.
+# Nix works at /nix only. So it runs in its own mount namespace: there the lab's folder is at /nix, and every other path
+# (ssh, keys, sockets) is where it always is. Outside of the namespace nothing is mounted.
 set -eu
 home=@home@
 
 if [ "${1-}" != --inside ]; then
-	# For the tests: a closure that does not get to the new root of the target.
+	# For the tests: the copy of a closure to the target's new root fails.
 	fault=${HOLDFAST_LAB_FAIL_COPY:-@fault@}
 	case " $* " in
 	*" copy "*remote-store=*)
@@ -22,7 +22,7 @@ shift
 
 root=$home/root
 mount -t tmpfs -o mode=0755 tmpfs "$root"
-# Or the binds below would contain this root, and that one itself, and so on.
+# Otherwise the binds below would contain this root, which would contain itself, and so on.
 mount --make-unbindable "$root"
 for entry in /*; do
 	if [ "$entry" = /nix ]; then
@@ -37,7 +37,7 @@ done
 mkdir "$root/nix"
 mount --bind "$home/nix" "$root/nix"
 
-# Only what is set here: no configuration, channels or registry of this machine.
+# Nix uses only what is set here, no configuration, channels or registry of this machine.
 NIX_CONFIG='experimental-features = nix-command flakes
 sandbox = false
 build-users-group =

@@ -1,6 +1,6 @@
-"""The operator's side of the lab: a Prefect server, the served deployments, and their settings, on loopback.
+"""The operator's side of the lab: a Prefect server and the served deployments, on loopback.
 
-These processes run outside the lab's network: the tailnet is their only way to the target.
+These processes run outside of the lab's network: the tailnet is their only way to the target.
 """
 
 import contextlib
@@ -22,6 +22,7 @@ from lab.final import flake_dir
 from lab.image import installer_image
 from lab.nix import nix_wrapper
 from lab.runtime import Lab
+from lab.toolchain import announce
 
 PROJECT: Final = Path(__file__).parent.parent
 SERVER_DEADLINE_S: Final = 120
@@ -44,11 +45,11 @@ local = "{nowhere}"
 """
 
 NOWHERE: Final = "127.0.0.1:1"
-"""Nobody listens there. Without `local`, the diagnosis would ask for the guest's address in this machine's network."""
+"""Nobody listens there. Without `local`, the diagnosis would look for the guest's address in this machine's network."""
 
 
 def _free_port(wanted: int) -> int:
-    """Return the wanted loopback port, or any other if somebody has it."""
+    """Return the wanted loopback port, or any free one if it is taken."""
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -59,12 +60,12 @@ def _free_port(wanted: int) -> int:
 
 
 class Operator:
-    """Prefect server and `deployments.serve` for one lab; a context manager that ends what it started."""
+    """The Prefect server and `deployments.serve` of one lab; a context manager that ends what it started."""
 
     def __init__(self, lab: Lab, *, overrides: dict[str, str] | None = None) -> None:
         self.lab = lab
         self.state = lab.run_dir / "state"
-        # Labs that start at once would all find Prefect's own port free.
+        # Labs that start at the same time would all find Prefect's own port free.
         self.port = _free_port(4200 if lab.run_dir.name == "run" else 0)
         self.ui = f"http://127.0.0.1:{self.port}"
         self.overrides = overrides or {}
@@ -72,7 +73,7 @@ class Operator:
 
     @property
     def env(self) -> dict[str, str]:
-        """The environment of everything on the operator."""
+        """The environment of all the operator's processes."""
         return (
             os.environ
             | {
@@ -107,7 +108,8 @@ class Operator:
         self.stop()
 
     def start_server(self) -> None:
-        """Start the Prefect server and wait until it answers; it goes on with the database that is there."""
+        """Start the Prefect server and wait until it answers; a database of before is used again."""
+        announce(f"starting the Prefect server (about 20 s, at most {SERVER_DEADLINE_S} s) …")
         self._start(
             "server",
             [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(self.port)],
@@ -115,13 +117,14 @@ class Operator:
         self._until("server", "the Prefect server", SERVER_DEADLINE_S, lambda: self._answers("/health"))
 
     def restart_server(self, *, away_s: float) -> None:
-        """End the Prefect server, while runs are under way, and start it again after that many seconds."""
+        """End the Prefect server, also in the middle of a run, and start it again after `away_s` seconds."""
         self._end("server")
         time.sleep(away_s)
         self.start_server()
 
     def start_serving(self) -> None:
-        """Start `deployments.serve` and wait until its deployment is there."""
+        """Start `deployments.serve` and wait until its deployments exist."""
+        announce(f"serving the deployments (about 10 s, at most {SERVE_DEADLINE_S} s) …")
         self._start("serve", [sys.executable, "-m", "deployments.serve"])
         self._until(
             "serve",
@@ -135,20 +138,23 @@ class Operator:
         self._end("serve")
 
     def kill_serving(self) -> None:
-        """Kill `deployments.serve` as a power cut would: it has no time for anything."""
+        """Kill `deployments.serve`, as a power cut would: it cannot clean up."""
         process, log = self._processes.pop("serve")
         process.kill()
         process.wait()
         log.close()
 
     def ensure_up(self) -> None:
-        """Start what does not run."""
+        """Start the server and `deployments.serve` if they were ended."""
         for name, start in (("server", self.start_server), ("serve", self.start_serving)):
-            if name not in self._processes:
-                start()
+            if name in self._processes:
+                if self._processes[name][0].poll() is None:
+                    continue
+                self._end(name)  # it has ended by itself
+            start()
 
     def start_another_worker(self) -> None:
-        """Serve from what is another machine but for the inventory: no results, journals, pins or vault of before."""
+        """Serve with the same inventory, as another machine would: without results, journals, pins and vault so far."""
         number = 1 + len(list(self.lab.run_dir.glob("worker-*")))
         worker = self.lab.run_dir / f"worker-{number}"
         self.state = worker / "state"
@@ -156,10 +162,10 @@ class Operator:
         self.start_serving()
 
     def signal_flow(self, run_id: str, number: signal.Signals) -> None:
-        """Send a signal to the process of a flow run, which our `deployments.serve` started.
+        """Send a signal to the process of a flow run that this operator's `deployments.serve` started.
 
         Raises:
-            ProcessLookupError: there is none.
+            ProcessLookupError: the run has no process.
 
         """
         mine = {f"PREFECT__FLOW_RUN_ID={run_id}".encode(), f"HOLDFAST_STATE_DIR={self.state}".encode()}
@@ -180,10 +186,10 @@ class Operator:
         ).returncode
 
     def api(self, path: str, body: dict[str, object] | None = None) -> dict[str, Any]:
-        """Ask the Prefect server, again if it is too busy or away; what is asked must bear being asked twice.
+        """Ask the Prefect server; ask again if it is busy or away, so a request must be safe to repeat.
 
         Raises:
-            httpx.HTTPError: it refused, or did not answer within API_DEADLINE_S.
+            httpx.HTTPError: it refused, or did not answer within API_DEADLINE_S seconds.
 
         """
         ends = time.monotonic() + API_DEADLINE_S
@@ -208,12 +214,12 @@ class Operator:
             return False
 
     def newest_report(self, *, since: float) -> Path | None:
-        """Return the newest run's report, if a run wrote one since then (seconds since 1970)."""
+        """Return the newest report of a run, if one was written since that time (seconds since 1970)."""
         reports = [path for path in self.state.glob("runs/*/report.json") if path.stat().st_mtime >= since]
         return max(reports, key=lambda path: path.stat().st_mtime, default=None)
 
     def stop(self) -> None:
-        """End what was started, last first."""
+        """End what was started, the last first."""
         for name in reversed(list(self._processes)):
             self._end(name)
 
@@ -229,7 +235,7 @@ class Operator:
 
     def _start(self, name: str, command: list[str]) -> None:
         log = (self.lab.run_dir / f"{name}.log").open("ab")
-        # A session of its own: Ctrl-C in the terminal is for us, who then end things in order.
+        # In its own session, so that Ctrl-C in the terminal reaches only us; we end the processes in order.
         process = subprocess.Popen(
             ["setpriv", "--pdeathsig", "TERM", "--", *command],  # also when we are killed
             env=self.env,
@@ -241,13 +247,18 @@ class Operator:
         self._processes[name] = (process, log)
 
     def _until(self, name: str, what: str, deadline_s: float, ready: Callable[[], bool]) -> None:
-        """Wait for something of ours; stops early if the process that should bring it has ended."""
+        """Wait until a process is ready.
+
+        Raises:
+            RuntimeError: the process has ended, or the deadline is over; shows the end of its log.
+
+        """
         process, log = self._processes[name]
         ends = time.monotonic() + deadline_s
         while not ready():
             if process.poll() is not None or time.monotonic() > ends:
                 tail = Path(log.name).read_text(errors="replace").splitlines()[-10:]
-                raise RuntimeError(f"{what} did not come up; {log.name} ends with:\n" + "\n".join(tail))
+                raise RuntimeError(f"{what} did not start; {log.name} ends with:\n" + "\n".join(tail))
             time.sleep(0.3)
 
     def _write_inventory(self) -> None:

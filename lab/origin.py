@@ -1,7 +1,7 @@
-"""The lab's origin: a Debian 12 machine's disk, made on the host without a mount or a loop device.
+"""The lab's origin: the disk of a Debian 12 machine, made without a mount or a loop device.
 
-The disk boots by itself (BIOS, syslinux), has a static address, a root and a sudo user for the lab's key, and a
-tailscaled as Debian's package sets it up, not logged in yet.
+The disk boots by itself (BIOS, syslinux). The machine has a static address, accepts the lab's key for root and for a
+sudo user, and has a tailscaled as Debian's package sets it up, not logged in yet.
 """
 
 import shutil
@@ -11,7 +11,9 @@ import uuid
 from pathlib import Path
 
 from lab import qemu, toolchain
+from lab.cache import Part
 from lab.debian import make_tree
+from lab.lists import entries
 
 HOST_NAME = "cottage"
 USER = "admin"
@@ -20,20 +22,13 @@ BOOT_START_BYTES = 1 << 20
 BOOT_BYTES = 64 << 20
 ROOT_START_BYTES = BOOT_START_BYTES + BOOT_BYTES
 
-PACKAGES = (
-    "systemd-sysv", "dbus", "udev", "openssh-server", "sudo", "iproute2", "cpio", "kmod", "procps",
-    "initramfs-tools", "linux-image-cloud-amd64",
-)  # fmt: skip
+PACKAGES = entries(Path(__file__).with_name("origin-packages.txt"))
+MASKED = entries(Path(__file__).with_name("origin-masked.txt"))
 
 INITRD_MODULES = "virtio_pci\nvirtio_blk\next4\ncrc32c\n"
-"""All that the initrd needs here: Debian's default carries every driver and boots seconds slower without KVM."""
+"""All that the initrd needs here. Debian's default has every driver, and boots seconds slower without KVM."""
 
 COMMAND_LINE = "root=LABEL=origin-root ro console=ttyS0 panic=30 quiet"
-
-MASKED = (
-    "apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "e2scrub_all.timer", "fstrim.timer",
-    "e2scrub_reap.service", "getty@tty1.service", "systemd-pstore.service",
-)  # fmt: skip
 
 FILES = {
     "etc/hostname": f"{HOST_NAME}\n",
@@ -98,7 +93,7 @@ def debian_tree() -> Path:
 
 def disk() -> Path:
     """Return a folder with `origin.img` (raw), `operator_key`, `operator_key.pub` and `host_key.pub`."""
-    parts: list[str | Path] = [Path(__file__), debian_tree().parent.name, toolchain.small_tailscaled().parent.name]
+    parts: list[Part] = [Path(__file__), MASKED, debian_tree().parent.name, toolchain.small_tailscaled().parent.name]
     return toolchain.built("origin-disk", parts, _make_disk, about="15 s")
 
 
@@ -116,7 +111,7 @@ def _make_disk(into: Path) -> None:
 
 
 def _furnish(tree: Path, key: Path) -> None:
-    """Turn a plain Debian tree into the origin."""
+    """Turn a plain Debian tree into the origin's root file system."""
     for name, text in FILES.items():
         path = tree / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -146,7 +141,7 @@ def _in_tree(tree: Path, *command: str) -> None:
 
 
 def _empty_boot(tree: Path, boot: Path) -> None:
-    """Move the kernel and its initrd from the tree to a folder of the boot partition's files."""
+    """Move the kernel and its initrd out of the tree, into a folder with the boot partition's files."""
     boot.mkdir()
     for name in ("vmlinuz", "initrd.img"):
         (versioned,) = (tree / "boot").glob(f"{name}-*")
@@ -179,7 +174,7 @@ def _assemble(image: Path, tree: Path, boot: Path) -> None:
 
 
 def _run(*command: str, stdin: str | None = None) -> None:
-    """Run a tool, and show what it says only if it fails: mkfs.vfat warns about every offset."""
+    """Run a tool, and show its output only if it fails: mkfs.vfat warns about every offset."""
     done = subprocess.run(command, input=stdin, text=True, capture_output=True, check=False)
     if done.returncode:
         raise RuntimeError(f"{command[0]} ended with {done.returncode}: {done.stderr.strip()}")

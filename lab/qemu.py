@@ -1,4 +1,4 @@
-"""The lab's machines: QEMU without KVM, from the lab's Debian 13 tree."""
+"""The lab's machines: QEMU from the lab's Debian 13 tree, without KVM."""
 
 import json
 import socket
@@ -11,11 +11,11 @@ from lab import toolchain
 
 GUEST_ADDRESS = "10.0.2.15"
 HOST_ADDRESS = "10.0.2.2"
-"""Where a guest finds the host's loopback, in QEMU's user network."""
+"""The address of the host's loopback, as a guest sees it in QEMU's user network."""
 DNS_ADDRESS = "10.0.2.3"
 MEMORY_MIB = 1024
 DISK_SLOT = 16
-"""The first disk's place on the PCI bus; the places before it are for what is plugged in later."""
+"""The first disk's place on the PCI bus; the places before it are for disks that are plugged in later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Disk:
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
-    """A kernel that QEMU starts by itself, in place of the disk's boot loader."""
+    """A kernel that QEMU starts itself, instead of the disk's boot loader."""
 
     image: Path
     initrd: Path
@@ -41,14 +41,14 @@ class Machine:
     """What a machine is made of.
 
     Attributes:
-        disks: the first is the one that it boots from.
-        serial_log: gets what the machine prints on its first serial port.
+        disks: it boots from the first.
+        serial_log: the file for what the machine prints on its first serial port.
         qmp: a unix socket for QEMU's control protocol, at most 100 characters long.
         ssh_port: port on the host's loopback that leads to the guest's port 22.
         memory_mib: the guest's memory.
-        cores: with several, QEMU 10.0 dies of an assertion in iotlb_to_section (its issue 1921) once in some hundred
-            boots. With one, a guest may be silent for long: once in some thirty starts of kexec the link broke.
-        kernel: starts this instead of the first disk.
+        cores: with several, about one boot in a hundred ends with QEMU 10.0 failing an assertion in iotlb_to_section
+            (its issue 1921). With one, a guest may not answer for long: about one kexec in thirty broke the link.
+        kernel: what to start instead of the first disk.
 
     """
 
@@ -61,10 +61,10 @@ class Machine:
     kernel: Kernel | None = None
 
     def command(self) -> list[str]:
-        """Return the argv that runs the machine in the foreground; its end is the machine's power off.
+        """Return the argv that runs the machine in the foreground, until the machine is powered off.
 
-        Writes are not synced to the host's disk (`cache=unsafe`): end QEMU by
-        `ask(qmp, "quit")` or SIGTERM, not SIGKILL, when the disk is still needed.
+        Writes are not synced to the host's disk (`cache=unsafe`). If the disk is still needed, end QEMU with
+        `ask(qmp, "quit")` or SIGTERM, not with SIGKILL.
         """
         tree = toolchain.qemu()
         # fmt: off
@@ -83,7 +83,7 @@ class Machine:
         for number, disk in enumerate(self.disks):
             command += ["-drive", f"if=none,id=disk{number},file={disk.path},format={disk.format},cache=unsafe"]
             slot = f"addr={DISK_SLOT + number:#x}"
-            if not self.kernel:  # it would not be started if a disk had the first place
+            if not self.kernel:  # QEMU would start the disk instead of the kernel
                 slot += f",bootindex={number}"
             command += ["-device", f"virtio-blk-pci,drive=disk{number},serial={disk.serial},{slot}"]
         if self.kernel:
@@ -127,9 +127,9 @@ def ask(qmp: Path, command: str, timeout_s: float = 30, **arguments: object) -> 
 
 
 def plug_in(qmp: Path, disk: Disk) -> None:
-    """Plug a disk into a running machine, before its others on the PCI bus.
+    """Plug a disk into a running machine, before its other disks on the PCI bus.
 
-    The running system gives it the next free name. The next kernel finds it first on the bus, and shifts all names.
+    The running system gives it the next free name. The next kernel finds it first on the bus, so all names change.
     """
     file = {"driver": "file", "filename": str(disk.path)}
     node: dict[str, object] = {"driver": disk.format, "node-name": disk.serial, "file": file}
@@ -138,10 +138,10 @@ def plug_in(qmp: Path, disk: Disk) -> None:
 
 
 def monitor(qmp: Path, command: str) -> None:
-    """Give QEMU's human monitor a command (`savevm NAME`, `loadvm NAME`); what it says is an error.
+    """Give QEMU's human monitor a command (`savevm NAME`, `loadvm NAME`); it answers only with errors.
 
     Raises:
-        OSError, RuntimeError: see ask; or it complained.
+        OSError, RuntimeError: see `ask`; RuntimeError also if the monitor answered.
 
     """
     said = str(ask(qmp, "human-monitor-command", 120, **{"command-line": command}))
@@ -150,7 +150,7 @@ def monitor(qmp: Path, command: str) -> None:
 
 
 def _read_answer(lines: TextIO) -> object:
-    """Return the next answer; the greeting and events in between are not answers."""
+    """Return the next answer; skip the greeting and events."""
     for line in lines:
         message: dict[str, object] = json.loads(line)
         if "error" in message:

@@ -1,8 +1,8 @@
 """The process that owns a running lab: its network namespace, and every process in it.
 
-`unshare --net python -m lab.supervisor RUN SOCKETS` makes the network, then starts and stops processes as it is
-told on a unix socket: one JSON object a connection, one JSON answer. All of them end with it, however it
-ends, and the namespace goes with the last of them: nothing has a name that could stay behind.
+`unshare --net python -m lab.supervisor RUN SOCKETS` makes the network. Then it starts and stops processes on request:
+each connection to its unix socket brings one JSON object and gets one JSON answer. However the supervisor ends, all its
+processes end too, and the namespace, which has no name, disappears with the last of them. So nothing stays behind.
 """
 
 import json
@@ -18,7 +18,7 @@ from pathlib import Path
 
 NETWORK = (
     ["ip", "link", "set", "lo", "up"],
-    # tailscaled stays in NoState while loopback is all there is; this pair leads nowhere.
+    # tailscaled stays in NoState if there is only loopback. This pair leads nowhere.
     ["ip", "link", "add", "lab0", "type", "veth", "peer", "name", "lab1"],
     ["ip", "address", "add", "192.0.2.1/24", "dev", "lab0"],
     ["ip", "link", "set", "lab0", "up"],
@@ -29,7 +29,7 @@ STOP_TIMEOUT_S = 10
 
 
 def start_time(pid: int) -> int | None:
-    """Return when a process started (clock ticks since boot), or None if there is none: pid and this name it."""
+    """Return when a process started (clock ticks since boot), or None if it has ended; no two share pid and start."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
     except (FileNotFoundError, ProcessLookupError):
@@ -43,7 +43,7 @@ def ask(control: Path, request: dict[str, object], timeout_s: float = 30) -> dic
 
     Raises:
         OSError: no supervisor listens there, or it did not answer in time.
-        RuntimeError: it could not do it.
+        RuntimeError: it could not do what was asked.
 
     """
     with socket.socket(socket.AF_UNIX) as link:
@@ -59,11 +59,11 @@ def ask(control: Path, request: dict[str, object], timeout_s: float = 30) -> dic
 
 @dataclass
 class Supervisor:
-    """Starts, stops and counts the lab's processes.
+    """Starts, stops and lists the lab's processes.
 
     Attributes:
-        run: folder of logs and of `supervisor.json`, which names all processes by pid and start time.
-        children: the processes by name, ended ones too until they are started again.
+        run: the folder of logs and of `supervisor.json`, which has pid and start time of all processes.
+        children: the processes by name; one that has ended stays until it is started again.
 
     """
 
@@ -71,7 +71,7 @@ class Supervisor:
     children: dict[str, subprocess.Popen[bytes]]
 
     def record(self) -> None:
-        """Write down who runs, for `down` after a crash."""
+        """Write down which processes run, for `down` after a crash."""
         everyone = {"supervisor": os.getpid()}
         everyone |= {name: child.pid for name, child in self.children.items() if child.poll() is None}
         fresh = self.run / ".supervisor.json"
@@ -94,7 +94,7 @@ class Supervisor:
         self.record()
 
     def stop(self, name: str) -> None:
-        """End a process: SIGTERM, and SIGKILL after `STOP_TIMEOUT_S`. One that has ended is fine."""
+        """End a process: SIGTERM, and SIGKILL after `STOP_TIMEOUT_S` seconds. It may have ended already."""
         child = self.children.get(name)
         if child is not None and child.poll() is None:
             child.terminate()
@@ -122,7 +122,7 @@ class Supervisor:
         return {}
 
     def answer(self, listener: socket.socket) -> None:
-        """Take one connection and answer it; whatever goes wrong goes to the one who asked."""
+        """Take one connection and answer it; an error is an answer too."""
         link, _ = listener.accept()
         with link:
             link.settimeout(2)
@@ -134,12 +134,12 @@ class Supervisor:
             try:
                 link.sendall(json.dumps(reply).encode() + b"\n")
             except OSError:
-                return  # who asked has gone
+                return  # nobody waits for the answer any more
 
     def serve(self, control: Path, owner: int | None) -> None:
-        """Answer until SIGTERM or until the owner's pipe closes; then stop everything, the last first.
+        """Answer until SIGTERM or until the owner's pipe closes. Then stop everything, the last first.
 
-        The sockets' folder goes too.
+        The folder of the sockets is removed too.
         """
         with socket.socket(socket.AF_UNIX) as listener, selectors.DefaultSelector() as waiting:
             listener.bind(str(control))
@@ -162,7 +162,7 @@ class Supervisor:
 
 
 def main() -> None:
-    """Run a supervisor: `RUN SOCKETS`, and `--owned` if it ends when its standard input closes."""
+    """Run a supervisor, with the arguments RUN SOCKETS; with `--owned` it ends when its standard input closes."""
     run, sockets = Path(sys.argv[1]), Path(sys.argv[2])
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     signal.signal(signal.SIGINT, signal.SIG_IGN)

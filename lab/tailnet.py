@@ -1,4 +1,4 @@
-"""The lab's tailnet: headscale, a relay, and the operator's Tailscale, all on loopback in the lab's namespace."""
+"""The lab's tailnet: headscale, a relay and the operator's Tailscale, all on loopback in the lab's namespace."""
 
 import json
 import subprocess
@@ -13,7 +13,7 @@ STUN_PORT = 3478
 DOMAIN = "tailnet.internal"
 
 QUIET = {"TS_NO_LOGS_NO_SUPPORT": "true", "TS_DISABLE_PORTMAPPER": "true"}
-"""For every tailscaled of the lab: no uploads of logs, no search for a router."""
+"""The environment of every tailscaled of the lab: it uploads no logs and looks for no router."""
 
 HEADSCALE_CONFIG = """\
 server_url: http://127.0.0.1:{control}
@@ -56,11 +56,11 @@ logtail:
 
 @dataclass(frozen=True, slots=True)
 class Tailnet:
-    """One tailnet: where its state lies, and the argv of its parts.
+    """One tailnet: the place of its state, and the argv of its programs.
 
     Attributes:
-        state: headscale's database and keys, and the operator's state; copied for each run of the lab.
-        sockets: a folder with a short path, since a unix socket's has at most 107 characters.
+        state: the folder of headscale's database and keys and of the operator's state; each lab has a copy.
+        sockets: a folder with a short path: the path of a unix socket has at most 107 characters.
 
     """
 
@@ -68,11 +68,11 @@ class Tailnet:
     sockets: Path
 
     def configure(self) -> None:
-        """Write headscale's configuration and relay map; the state may be there already or not."""
+        """Write headscale's configuration and relay map; a state that exists is kept."""
         self.state.mkdir(parents=True, exist_ok=True)
         config = HEADSCALE_CONFIG.format(control=CONTROL_PORT, sockets=self.sockets, state=self.state, domain=DOMAIN)
         (self.state / "headscale.yaml").write_text(config)
-        # One relay under two addresses: the operator's own loopback, and that same loopback seen by a guest.
+        # One relay with two addresses: the operator's loopback, and the same loopback as a guest sees it.
         nodes = [
             {
                 "name": name,
@@ -86,11 +86,11 @@ class Tailnet:
             for name, address in (("900a", "127.0.0.1"), ("900b", qemu.HOST_ADDRESS))
         ]
         region = {"regionid": 900, "regioncode": "lab", "regionname": "Lab", "nodes": nodes}
-        # JSON is YAML, but its keys are texts, and headscale wants a number here.
+        # JSON is YAML, but its keys are always texts, and headscale needs a number here.
         (self.state / "derp.yaml").write_text(f"regions:\n  900: {json.dumps(region)}\n")
 
     def relay_command(self) -> list[str]:
-        """Return the argv of the relay, with STUN; clients insist on TLS, so it makes itself a certificate."""
+        """Return the argv of the relay, with STUN. Clients insist on TLS, so it makes its own certificate."""
         # fmt: off
         return [
             str(toolchain.tailscale_tools() / "derper"), "-a", f":{RELAY_PORT}", "-http-port", "-1",
@@ -109,7 +109,7 @@ class Tailnet:
         return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, timeout=30).stdout
 
     def operator_daemon_command(self) -> list[str]:
-        """Return the argv of the operator's tailscaled: userspace networking, so no route leads to the target."""
+        """Return the argv of the operator's tailscaled; its network is in userspace: no route leads to the target."""
         # fmt: off
         return [
             str(toolchain.tailscale_tools() / "tailscaled"), "--tun=userspace-networking", "--no-logs-no-support",
@@ -118,15 +118,12 @@ class Tailnet:
         # fmt: on
 
     def operator_command(self, *arguments: str) -> list[str]:
-        """Return the argv of the operator's `tailscale`; works from any network namespace."""
-        return [
-            str(toolchain.tailscale_tools() / "tailscale"),
-            f"--socket={self.sockets / 'tailscaled.sock'}",
-            *arguments,
-        ]
+        """Return the argv of the operator's `tailscale`; it works from any network namespace."""
+        program = toolchain.tailscale_tools() / "tailscale"
+        return [str(program), f"--socket={self.sockets / 'tailscaled.sock'}", *arguments]
 
     def new_auth_key(self) -> str:
-        """Make a user and a key that joins machines for the next hour."""
+        """Make a user, and a key that lets machines join for the next hour."""
         user = json.loads(self.headscale("users", "create", "lab", "--output", "json"))
         made = self.headscale(
             "preauthkeys", "create", "--user", str(user["id"]), "--reusable", "--expiration", "1h", "--output", "json"

@@ -1,7 +1,7 @@
 """The lab's tools: Go programs and a Debian 13 tree, each built once into the lab's cache.
 
-Nothing here needs more than the package registries: the Go module proxy by way of `lab/go`, and the Debian
-mirror of this machine's apt.
+Everything comes from two package registries: the Go module proxy (`lab/go` names the versions), and the Debian mirror
+of this machine's apt.
 """
 
 import os
@@ -13,8 +13,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from lab.cache import cached
+from lab.cache import Part, cached
 from lab.debian import make_tree
+from lab.lists import entries
 
 GO_MODULES = Path(__file__).parent / "go"
 TAILSCALE_VERSION = "1.102.5"
@@ -23,20 +24,19 @@ GO_MINIMUM = (1, 26, 6)  # the `go` line of Tailscale's go.mod
 GO_ENVIRONMENT = {"GOTOOLCHAIN": "local", "GOFLAGS": "-trimpath -mod=readonly -buildvcs=false", "CGO_ENABLED": "0"}
 
 SMALL_FEATURES = "cli,netstack,osrouter,iptables,unixsocketidentity,sdnotify,health,debug,c2n,ipnbus"
-"""What the guests' Tailscale has beside the minimum (`tailscale.com/cmd/featuretags`): 19 instead of 53 MB."""
+"""Features of the guests' Tailscale, beyond the minimum of `tailscale.com/cmd/featuretags`: 19 instead of 53 MB."""
 
 TREE_SUITE = "trixie"
-TREE_PACKAGES = ("qemu-system-x86", "qemu-utils", "nix-bin", "openssh-client", "git", "jq")
-"""QEMU 10, Nix 2.26 and jq 1.7. Debian 12 has older ones: its QEMU is slow at kexec and dies with newer kernels."""
+TREE_PACKAGES = entries(Path(__file__).with_name("tools-packages.txt"))
 
 
 def announce(text: str) -> None:
-    """Print a line of progress."""
+    """Print a line of progress to standard error."""
     print(f"lab: {text}", file=sys.stderr, flush=True)
 
 
-def built(kind: str, parts: Sequence[str | Path], build: Callable[[Path], None], *, about: str) -> Path:
-    """Do as `cached`, and say what is built, how long it takes about, and how long it took."""
+def built(kind: str, parts: Sequence[Part], build: Callable[[Path], None], *, about: str) -> Path:
+    """Do what `cached` does, and say what is built, about how long it takes, and how long it took."""
 
     def told(into: Path) -> None:
         announce(f"building {kind} (about {about}) …")
@@ -51,7 +51,7 @@ def find_go() -> Path:
     """Return a Go that can build Tailscale: the one on PATH if it is new enough, else this Python environment's.
 
     Raises:
-        RuntimeError: there is none.
+        RuntimeError: neither is there and new enough.
 
     """
     beside = Path(sys.executable).parent / "go"
@@ -67,7 +67,7 @@ def find_go() -> Path:
 
 
 def _go(module: str, *arguments: str) -> str:
-    """Run `go` in one of our modules and return what it prints; its progress goes to our standard error."""
+    """Run `go` in one of the lab's modules, and return its output; its progress goes to standard error."""
     return subprocess.run(
         [str(find_go()), *arguments],
         cwd=GO_MODULES / module,
@@ -79,7 +79,7 @@ def _go(module: str, *arguments: str) -> str:
 
 
 def _go_build(module: str, into: Path, packages: Mapping[str, str], tags: str = "") -> None:
-    """Build static programs: `packages` maps the program's name to its package."""
+    """Build static programs; `packages` maps a program's name to its package."""
     for name, package in packages.items():
         stamp = f"-X tailscale.com/version.longStamp={TAILSCALE_VERSION} " if module == "tailscale" else ""
         stamp += f"-X tailscale.com/version.shortStamp={TAILSCALE_VERSION} " if module == "tailscale" else ""
@@ -87,7 +87,7 @@ def _go_build(module: str, into: Path, packages: Mapping[str, str], tags: str = 
         _go(module, "build", *flags, package)
 
 
-def _module_files(module: str) -> list[str | Path]:
+def _module_files(module: str) -> list[Part]:
     return [GO_MODULES / module / "go.mod", GO_MODULES / module / "go.sum"]
 
 
@@ -120,7 +120,7 @@ def tailscale_tools() -> Path:
 
 
 def small_tailscaled() -> Path:
-    """Return the guests' Tailscale: one small static program, daemon or command line by the name it is called."""
+    """Return the guests' Tailscale: one small static program; called `tailscale` it is the command line."""
 
     def build(into: Path) -> None:
         tags = _go("tailscale", "run", "tailscale.com/cmd/featuretags", "--min", f"--add={SMALL_FEATURES}").strip()
@@ -131,7 +131,7 @@ def small_tailscaled() -> Path:
 
 
 def qemu() -> Path:
-    """Return a Debian 13 tree with `TREE_PACKAGES`, unpacked only: run its programs by `tree_command`."""
+    """Return a Debian 13 tree with QEMU, Nix and more, unpacked only: `tree_command` runs its programs."""
     return (
         built(
             "tools-tree",
@@ -153,7 +153,7 @@ def tree_command(program: str) -> list[str]:
     tree = qemu()
     path = tree / "usr" / "bin" / program
     if not path.exists():
-        raise FileNotFoundError(f"the lab's tree has no {program}: add its package to TREE_PACKAGES")
+        raise FileNotFoundError(f"the lab's tree has no {program}: add its package to lab/tools-packages.txt")
     libraries = f"{tree}/usr/lib/x86_64-linux-gnu:{tree}/usr/lib"
     loader = tree / "usr/lib64/ld-linux-x86-64.so.2"
     return [str(loader), "--library-path", libraries, "--argv0", program, str(path)]

@@ -15,10 +15,11 @@ from holdfast.plan.markdown import to_markdown
 from holdfast.plan.plan import Plan
 from holdfast.plan.results import Built, Result
 from holdfast.plan.stage import Stage, observe
-from holdfast.ssh.reach import arrive
 from holdfast.target.look import look
 from holdfast.target.units import has_begun
-from tasks.run.phase import journaled, say
+from tasks.run.log import say
+from tasks.run.phase import journaled
+from tasks.run.this_run import machine_of
 
 POLL_S: Final = 2
 
@@ -43,7 +44,7 @@ def approve(host: Host, plan: Plan, built: Built) -> None:
         if not why:
             done(Result(skipped="no approval is asked for"))
             return
-        with arrive(host) as target:
+        with machine_of(host).wait_and_connect() as target:
             facts = look(target)
             begun = observe(facts).stage is Stage.INSTALLER and has_begun(target, plan.formatting(built.disko_script))
         if nothing := nothing_to_approve(plan, facts, built, begun=begun):
@@ -59,7 +60,7 @@ def approve(host: Host, plan: Plan, built: Built) -> None:
                 wait_for_input=form,
                 timeout=int(host.deadlines.approval_s),
                 poll_interval=POLL_S,
-                key=f"approve-{flow_run.get_run_count()}",  # else an old answer is replayed on retry
+                key=f"approve-{flow_run.get_run_count()}",  # a question of its own for each start
             )
         except FlowPauseTimeout as error:
             raise TargetRefused(

@@ -4,9 +4,10 @@ from holdfast.inventory.host import Host
 from holdfast.plan.plan import Plan
 from holdfast.plan.rehearsal import require_start
 from holdfast.plan.results import Built, Result
-from holdfast.ssh.reach import reach
 from holdfast.target.look import look
-from tasks.run.phase import phase, say
+from tasks.run.log import say
+from tasks.run.phase import phase
+from tasks.run.this_run import machine_of
 
 
 @phase("at_origin", retries=2)
@@ -19,7 +20,7 @@ def at_origin(host: Host, plan: Plan, built: Built) -> Result:
         TargetRefused: an installer of somebody else runs, or the final system.
 
     """
-    with reach(host) as target:
+    with machine_of(host).connect() as target:
         require_start(host.name, plan.run_id, look(target), built.toplevel)
     say(f"this is a rehearsal: {host.name} goes into the installer and back, no disk is touched (the plan's neither)")
     return Result()

@@ -7,7 +7,8 @@ from holdfast.plan.fitness import check_image
 from holdfast.plan.image import inspect_image
 from holdfast.plan.plan import Plan
 from holdfast.plan.results import Built
-from tasks.run.phase import lines, phase, say, warn
+from tasks.run.log import current, say, warn
+from tasks.run.phase import phase
 
 
 @phase("build")
@@ -22,13 +23,13 @@ def build(host: Host, plan: Plan) -> Built:
         TargetRefused: the image is for another architecture, or needs more memory than the target has.
 
     """
-    with lines() as output:
-        configuration = flake.describe(host, on_line=output.add)
-        for allowed in check_configuration(configuration, host, plan):
-            warn(allowed)
-        image = inspect_image(flake.kexec_image(host, on_line=output.add))
-        check_image(plan.origin, image, host)
-        system = flake.build_system(host, on_line=output.add)
+    on_line = current().line
+    configuration = flake.describe(host, on_line=on_line)
+    for allowed in check_configuration(configuration, host, plan):
+        warn(allowed)
+    image = inspect_image(flake.kexec_image(host, on_line=on_line))
+    check_image(plan.origin, image, host)
+    system = flake.build_system(host, on_line=on_line)
     say(f"built {system.toplevel} ({system.closure_bytes / 1e6:.0f} MB with its closure); image {image.path.name}")
     return Built(
         toplevel=system.toplevel,

@@ -1,11 +1,11 @@
 """Leaves the installer as it came, and proves that the machine is back in its origin: the end of a rehearsal."""
 
-import time
 from typing import Final
 from uuid import UUID
 
 from prefect.client.orchestration import get_client
 
+from holdfast.base import clock
 from holdfast.base.errors import DeadlinePassed
 from holdfast.base.waiting import NotYet, wait_for
 from holdfast.facts.facts import Facts
@@ -14,16 +14,16 @@ from holdfast.inventory.host import Host
 from holdfast.plan.plan import Plan
 from holdfast.plan.rehearsal import require_home, require_untouched
 from holdfast.plan.results import Built, Returned, WentBack
-from holdfast.ssh.reach import reach
 from holdfast.tailnet.operator import path_to
 from holdfast.target.dead_man import on_clock
 from holdfast.target.diagnose import Diagnosis
 from holdfast.target.look import look
 from holdfast.target.mounting import leave_installer
 from tasks.rehearsed import NODE_LABEL
-from tasks.run.phase import hold_target, lines, phase, run_id, say
+from tasks.run.log import say
+from tasks.run.phase import phase
+from tasks.run.this_run import hold_target, machine_of, run_id
 
-TIMEOUT_S: Final = 120
 HINT: Final = "Look at its console: boot loader, network, tailscaled."
 
 
@@ -41,13 +41,14 @@ def go_back(host: Host, plan: Plan, built: Built, returned: Returned) -> WentBac
         CommandFailed: the installer does not reboot.
 
     """
-    diagnosis = Diagnosis(host, plan.origin.identity, addresses=plan.origin.addresses, say=say, lines=lines)
+    machine = machine_of(host)
+    diagnosis = Diagnosis(host, plan.origin.identity, addresses=plan.origin.addresses, log=machine.log)
     asked_at = 0.0
     asked = False
 
     def probe() -> tuple[Facts, Identity, str]:
         nonlocal asked, asked_at
-        with reach(host) as target:
+        with machine.connect() as target:
             facts = look(target)
             diagnosis.saw(facts)
             if facts.boot_id == returned.boot_id:
@@ -55,9 +56,8 @@ def go_back(host: Host, plan: Plan, built: Built, returned: Returned) -> WentBac
                     require_untouched(host.name, plan.run_id, facts)
                     hold_target(target, facts)
                     # Before the command: the machine may be gone before its answer is here.
-                    asked_at = time.time()
-                    with lines() as output:
-                        leave_installer(target, "reboot", on_line=output.add)
+                    asked_at = clock.now()
+                    leave_installer(target, "reboot", on_line=machine.log.line)
                     asked = True
                 raise NotYet("the installer still answers")
             require_home(host.name, plan, facts, target.host_key, built.toplevel)
@@ -76,7 +76,7 @@ def go_back(host: Host, plan: Plan, built: Built, returned: Returned) -> WentBac
             f"{error.message} {diagnosis.summary()} {_what_next(returned, asked_at)}",
             hint=f"{diagnosis.hint() or HINT} A retry of the run rehearses again, from what it finds.",
         ) from error
-    away_s = round(time.time() - asked_at, 1) if asked_at else None
+    away_s = round(clock.now() - asked_at, 1) if asked_at else None
     _label(identity)
     path = path_to(identity)
     say(

@@ -2,23 +2,24 @@
 
 from typing import Final
 
+from holdfast.base.places import INSTALL_UNIT, NEW_ROOT
 from holdfast.inventory.host import Host, Way
-from holdfast.nixcli.copying import copy_closure
 from holdfast.plan.plan import Plan
 from holdfast.plan.results import Built, Installed, Preserved
 from holdfast.plan.stage import nothing_to_do
-from holdfast.ssh.reach import arrive, reach_soon
 from holdfast.target import standby, trial
 from holdfast.target.carrying import carry_over
 from holdfast.target.look import look
-from holdfast.target.mounting import ROOT, mount_again
-from holdfast.target.units import has_begun, run_detached
-from tasks.run.phase import hold_target, lines, phase, say, warn
+from holdfast.target.mounting import mount_again
+from holdfast.target.units import has_begun
+from tasks.run.log import say, warn
+from tasks.run.phase import phase
 from tasks.run.progress import progress
+from tasks.run.this_run import hold_target, machine_of
 
 # nixos-anywhere's own arguments, so that what works there works here.
 NIXOS_INSTALL: Final = ("nixos-install", "--no-root-passwd", "--no-channel-copy", "--system")
-# Our image's nixos-install would carry the Tailscale state by itself (nix/scripts/nixos-install.sh): we do.
+# Our image's nixos-install would carry the Tailscale state by itself (nix/scripts/installer/nixos-install.sh): we do.
 ENVIRONMENT: Final = {"HOLDFAST_CARRY_OVER": "no"}
 
 
@@ -38,48 +39,43 @@ def install(host: Host, plan: Plan, built: Built, preserved: Preserved) -> Insta
 
     """
     work = f"holdfast install {plan.digest(built.disko_script)} {built.toplevel}"
-    with arrive(host) as target:
+    machine = machine_of(host)
+    with machine.wait_and_connect() as target:
         facts = look(target)
         if skipped := nothing_to_do(facts, built.toplevel, host.name):
             return Installed(skipped=skipped)
         hold_target(target, facts)
-        with lines() as output:
-            mount_again(target, host, built, boot_id=facts.boot_id, on_line=output.add)
+        machine = machine.on_boot(facts.boot_id)
+        mount_again(machine, target, built)
         no_trial = trial.why_not(target, host, facts)
         if not no_trial:
             work += ", no boot loader"
         begun = has_begun(target, work)
-    with lines() as output:
-        if not begun:
-            with progress(f"closure-{host.name}", "The system's closure on its way to the target") as report:
-                copy_closure(
-                    host,
-                    [built.toplevel],
-                    root=ROOT,
-                    boot_id=facts.boot_id,
-                    on_line=output.add,
-                    on_bytes=lambda copied: report(copied, built.closure_bytes),
-                )
-            with arrive(host, boot_id=facts.boot_id) as target:
-                now = look(target)
-                carry_over(target, host, plan, built, preserved, now, names_known=False, on_line=output.add)
-        run_detached(
-            lambda: reach_soon(host, boot_id=facts.boot_id),
-            f"holdfast-install-{plan.run_id[:8]}",
-            [*NIXOS_INSTALL, built.toplevel, *(() if no_trial else ("--no-bootloader",))],
-            work=work,
-            timeout_s=host.deadlines.install_s,
-            on_line=output.add,
-            env=ENVIRONMENT,
-            begun=begun,
-        )
+    if not begun:
+        with progress(f"closure-{host.name}", "The system's closure on its way to the target") as report:
+            machine.copy([built.toplevel], root=NEW_ROOT, on_bytes=lambda copied: report(copied, built.closure_bytes))
+        with machine.wait_and_connect() as target:
+            carry_over(machine, target, plan, built, preserved, look(target), names_known=False)
+    machine.run_detached(
+        f"{INSTALL_UNIT}{plan.run_id[:8]}",
+        [*NIXOS_INSTALL, built.toplevel, *(() if no_trial else ("--no-bootloader",))],
+        work=work,
+        timeout_s=host.deadlines.install_s,
+        env=ENVIRONMENT,
+        begun=begun,
+    )
     if not no_trial:
         say("its boot loader comes after its trial: until then the disk boots the installer")
     elif host.way is Way.TAILSCALE:
         if standby.wanted(host):
             warn(f"{built.toplevel} has its boot loader, and no trial comes before it: {no_trial}")
         # Also one that an earlier run put there, when the inventory asked for it.
-        with arrive(host, boot_id=facts.boot_id) as target:
-            if why := standby.remove(target, ROOT):
-                warn(f"a part of the standby is still on the boot partition, with the node's state in it: {why}")
+        with machine.wait_and_connect() as target:
+            try:
+                standby.remove(target, NEW_ROOT)
+            except standby.StandbyStays as error:
+                warn(
+                    "a part of the standby is still on the boot partition, with the node's state in it:"
+                    f" {error.message}"
+                )
     return Installed(toplevel=built.toplevel, boot_loader=bool(no_trial))

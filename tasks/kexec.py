@@ -1,11 +1,13 @@
 """Starts the installer: uploads the image once, and lets its `kexec/run` hand the live state over."""
 
-import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
+from holdfast.base import clock
 from holdfast.base.errors import CommandFailed, Restarted, TargetRefused, UnexpectedState
+from holdfast.base.places import HOLDFAST_DIR
+from holdfast.base.settings import script
 from holdfast.base.waiting import NotYet, wait_for
 from holdfast.facts.facts import Facts
 from holdfast.facts.identity import require_same_node, same_node
@@ -14,35 +16,21 @@ from holdfast.plan.plan import Plan
 from holdfast.plan.results import Built, Started
 from holdfast.plan.stage import Stage, observe
 from holdfast.ssh.connection import Connection
-from holdfast.ssh.reach import arrive, reach_soon
-from holdfast.ssh.upload import upload_over_links
 from holdfast.target.look import look
+from holdfast.target.machine import Machine
 from holdfast.target.secrets import installer_secrets
-from tasks.run.phase import hold_target, lines, phase, say
+from tasks.run.log import say
+from tasks.run.phase import phase
 from tasks.run.progress import progress
+from tasks.run.this_run import hold_target, machine_of
 
 # On the origin's disk, since RAM may be too small for a second copy. Root's alone: kexec/run appends secrets in place.
-PLACE: Final = "/var/lib/holdfast"
 UNPACK_S: Final = 300
 RUN_S: Final = 180
 # kexec/run returns first, so that its caller hears how it ended; nixos-anywhere expects the same.
 KEXEC_DELAY_S: Final = 6
 LOOK_S: Final = 30
-BUSY: Final = 75  # EX_TEMPFAIL, sysexits(3)
-# $1 "again" if a link broke during it before, $2 the folder, then what starts the installer from it. One at a time,
-# since kexec/run writes to the unpacked initrd. All that inherits the lock holds it: what waits to start kexec, too.
-_ALONE: Final = f"""
-set -eu
-exec 9>>"${{2%/*}}/kexec.lock"
-if command -v flock >/dev/null; then
-  flock -n 9 || exit {BUSY}
-elif [ "$1" = again ]; then
-  exit {BUSY}
-fi
-tar -C "$2" -xf "$2.tar" --no-same-owner
-shift 2
-exec "$@"
-"""
+BUSY: Final = 75  # of origin/start-alone.sh
 # $1 kexec/run, $2 the initrd, which is in the kernel's memory when it returns.
 _STOCK: Final = 'status=0; "$1" || status=$?; rm -f "$2"; exit "$status"'
 
@@ -61,35 +49,44 @@ def kexec(host: Host, plan: Plan, built: Built) -> Started:
         DeadlinePassed: the link did not come back, or an earlier `kexec/run` did not end.
 
     """
-    folder = f"{PLACE}/{built.image_sha256[:16]}"
+    folder = f"{HOLDFAST_DIR}/{built.image_sha256[:16]}"
+    machine = machine_of(host)
     before = wait_for(
         f"{host.name} to answer",
-        lambda: _prepare(host, plan, built, folder),
+        lambda: _prepare(machine, plan, built, folder),
         deadline_s=host.deadlines.answer_s,
         on_change=say,
     )
     if before.skipped:
-        return before
-    _upload(host, built, f"{folder}.tar")
-    kexec_at = _start(host, plan, built, folder, before.origin_boot_id)
-    return Started(kexec_at=kexec_at, origin_boot_id=before.origin_boot_id)
+        return Started(skipped=before.skipped, origin_boot_id=plan.origin.boot_id)
+    _upload(machine, built, f"{folder}.tar")
+    kexec_at = _start(machine.on_boot(before.boot_id), plan, built, folder)
+    return Started(kexec_at=kexec_at, origin_boot_id=before.boot_id)
 
 
-def _prepare(host: Host, plan: Plan, built: Built, folder: str) -> Started:
-    """See that it is the plan's origin, take its lock and make the folder; or say why there is nothing to start."""
-    with reach_soon(host) as target:
+class _Ready(NamedTuple):
+    """The origin that is to be left, by its boot id; or why there is no installer to start."""
+
+    boot_id: str = ""
+    skipped: str = ""
+
+
+def _prepare(machine: Machine, plan: Plan, built: Built, folder: str) -> _Ready:
+    """See that it is the plan's origin, take its lock and make the folder for the image."""
+    host = machine.host
+    with machine.connect_over_last_way() as target:
         facts = look(target)
         stage, why = observe(facts, built.toplevel)
         if stage in (Stage.INSTALLER, Stage.FINAL):
-            return Started(skipped=f"the {stage} system runs already", origin_boot_id=plan.origin.boot_id)
+            return _Ready(skipped=f"the {stage} system runs already")
         if stage is Stage.OTHER:
             raise UnexpectedState(f"{host.name} runs {why}.", hint="Look at it before going on.")
         _same_machine(host, plan, facts)
         if host.way is Way.STANDARD:
             _check_programs(target, host)
         hold_target(target, facts)
-        target.run(["install", "-d", "-m", "0700", PLACE, folder], timeout_s=UNPACK_S)
-    return Started(origin_boot_id=facts.boot_id)
+        target.run(["install", "-d", "-m", "0700", HOLDFAST_DIR, folder], timeout_s=UNPACK_S)
+    return _Ready(boot_id=facts.boot_id)
 
 
 def _same_machine(host: Host, plan: Plan, facts: Facts) -> None:
@@ -107,17 +104,11 @@ def _same_machine(host: Host, plan: Plan, facts: Facts) -> None:
         )
 
 
-def _upload(host: Host, built: Built, tarball: str) -> None:
+def _upload(machine: Machine, built: Built, tarball: str) -> None:
     """Bring the image to the target, unless it is there, over as many links as that takes."""
+    host = machine.host
     with progress(f"upload-{host.name}", "The kexec image on its way to the target") as report:
-        upload_over_links(
-            lambda: reach_soon(host),
-            Path(built.image),
-            tarball,
-            timeout_s=host.deadlines.upload_s,
-            on_line=say,
-            on_progress=report,
-        )
+        machine.upload(Path(built.image), tarball, timeout_s=host.deadlines.upload_s, on_progress=report)
 
 
 def _check_programs(target: Connection, host: Host) -> None:
@@ -134,12 +125,13 @@ def _check_programs(target: Connection, host: Host) -> None:
             )
 
 
-def _start(host: Host, plan: Plan, built: Built, folder: str, boot_id: str) -> float:
+def _start(machine: Machine, plan: Plan, built: Built, folder: str) -> float:
     """Unpack the image and start it, over as many links as that takes; return when kexec came, 0 if not by this run.
 
     A link that breaks takes with it how the start ended. What the next one leads to shows that: another boot; a start
-    that goes on; or nothing of it, and then it is started again.
+    that is still at work; or nothing of it, and then it is started again.
     """
+    host = machine.host
     secrets = installer_secrets(host)
     command = _command(host, plan, folder, len(secrets))
     dead_man = f"its dead-man is set to {host.deadlines.dead_man_s:.0f} s"
@@ -150,13 +142,16 @@ def _start(host: Host, plan: Plan, built: Built, folder: str, boot_id: str) -> f
 
     def start() -> float:
         nonlocal began_at
-        alone = ["setsid", "--wait", "sh", "-c", _ALONE, "alone", "again" if began_at else "first", folder, *command]
+        alone = ["setsid", "--wait", "sh", "-c", script("origin/start-alone.sh"), "start-alone.sh"]
+        alone += ["again" if began_at else "first", folder, *command]
         try:
-            with reach_soon(host, boot_id=boot_id) as target, lines() as output:
-                before, began_at = began_at, time.time()
-                result = target.run(alone, timeout_s=UNPACK_S + RUN_S, stdin=secrets, on_line=output.add, check=False)
+            with machine.connect_over_last_way() as target:
+                before, began_at = began_at, clock.now()
+                result = target.run(
+                    alone, timeout_s=UNPACK_S + RUN_S, stdin=secrets, on_line=machine.log.line, check=False
+                )
         except Restarted:
-            if _in_origin(host, built):
+            if _in_origin(machine.on_boot(""), built):
                 raise
             return began_at
         if result.exit_status == BUSY:
@@ -164,15 +159,15 @@ def _start(host: Host, plan: Plan, built: Built, folder: str, boot_id: str) -> f
             raise NotYet(f"an earlier start on {host.name} has not ended")
         if result.exit_status:
             raise CommandFailed(replace(result, argv=tuple(command)))
-        return time.time()
+        return clock.now()
 
     deadline_s = host.deadlines.answer_s + UNPACK_S + RUN_S
     started_at = wait_for(f"{host.name} to start the installer", start, deadline_s=deadline_s, on_change=say)
     return started_at and started_at + KEXEC_DELAY_S
 
 
-def _in_origin(host: Host, built: Built) -> bool:
-    with arrive(host) as target:
+def _in_origin(machine: Machine, built: Built) -> bool:
+    with machine.wait_and_connect() as target:
         return observe(look(target), built.toplevel).stage is Stage.ORIGIN
 
 

@@ -7,7 +7,9 @@ from holdfast.plan.markdown import to_markdown
 from holdfast.plan.plan import Plan
 from holdfast.target.planning import plan_install
 from holdfast.target.secrets import check_secrets
-from tasks.run.phase import check_lock, lines, phase, run_id, say, warn
+from tasks.run.log import say, warn
+from tasks.run.phase import phase
+from tasks.run.this_run import check_lock, machine_of, run_id
 
 
 @phase("preflight", retries=2)
@@ -25,15 +27,7 @@ def preflight(host: Host, *, rehearsal: bool = False) -> Plan:
             the user brings cannot be read.
 
     """
-    with lines() as output:
-        plan = plan_install(
-            host,
-            run_id=run_id(),
-            rehearsal=rehearsal,
-            first_use=True,
-            check_lock=check_lock,
-            on_line=output.add,
-        )
+    plan = plan_install(machine_of(host), run_id=run_id(), rehearsal=rehearsal, first_use=True, check_lock=check_lock)
     check_secrets(host)
     for warning in (*plan.warnings, *(finding.in_one_line() for finding in plan.verdict)):
         warn(warning)

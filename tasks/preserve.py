@@ -1,16 +1,18 @@
 """Keeps a copy of the target's Tailscale state in the vault, and proves that it is this node's."""
 
 from holdfast.base.errors import TargetRefused
+from holdfast.base.places import STATE_DIR
 from holdfast.base.settings import settings
 from holdfast.inventory.host import Host, Way
 from holdfast.plan.plan import Plan
 from holdfast.plan.results import Built, Preserved
 from holdfast.plan.stage import Stage, observe
-from holdfast.ssh.reach import arrive
 from holdfast.tailnet.archive import MAX_ARCHIVE_BYTES, check_archive
 from holdfast.tailnet.vault import Label, Vault
 from holdfast.target.look import look
-from tasks.run.phase import phase, say
+from tasks.run.log import say
+from tasks.run.phase import phase
+from tasks.run.this_run import machine_of
 
 TIMEOUT_S = 120
 
@@ -30,12 +32,12 @@ def preserve(host: Host, plan: Plan, built: Built) -> Preserved:
     """
     if host.way is Way.STANDARD and not plan.carries_state:
         return Preserved(skipped="there is no Tailscale state to keep, or the inventory does not want it kept")
-    with arrive(host) as target:
+    with machine_of(host).wait_and_connect() as target:
         stage = observe(look(target), built.toplevel).stage
         if stage is not Stage.ORIGIN:
             return Preserved(skipped=f"the {stage} system runs, so its state is preserved already, or live")
         archive = target.read_output(
-            ["tar", "-C", "/var/lib/tailscale", "-czf", "-", "."],
+            ["tar", "-C", STATE_DIR, "-czf", "-", "."],
             max_bytes=MAX_ARCHIVE_BYTES,
             timeout_s=TIMEOUT_S,
         )

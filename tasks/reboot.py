@@ -1,15 +1,16 @@
 """Reboots into the final system, by its own boot loader."""
 
-import time
 from typing import Final
 
+from holdfast.base import clock
 from holdfast.inventory.host import Host
 from holdfast.plan.results import Built, Rebooted
 from holdfast.plan.stage import Stage, nothing_to_do, observe
-from holdfast.ssh.reach import arrive
 from holdfast.target.look import look
 from holdfast.target.mounting import leave_installer
-from tasks.run.phase import hold_target, lines, phase, say
+from tasks.run.log import say
+from tasks.run.phase import phase
+from tasks.run.this_run import hold_target, machine_of
 
 TIMEOUT_S: Final = 60
 
@@ -18,7 +19,7 @@ TIMEOUT_S: Final = 60
 def reboot(host: Host, built: Built) -> Rebooted:
     """Ask the final system on its trial, or an installer without one, to reboot in a few seconds.
 
-    So this command still ends well. The installer unmounts the new root and exports ZFS pools first.
+    The delay lets this command finish first. The installer unmounts the new root and exports ZFS pools first.
 
     Raises:
         UnexpectedState: neither the installer nor a final system runs.
@@ -26,7 +27,8 @@ def reboot(host: Host, built: Built) -> Rebooted:
         CommandFailed: the new root is busy.
 
     """
-    with arrive(host) as target, lines() as output:
+    machine = machine_of(host)
+    with machine.wait_and_connect() as target:
         facts = look(target)
         if observe(facts, built.toplevel).stage is Stage.FINAL and facts.on_trial:
             hold_target(target, facts)
@@ -35,6 +37,6 @@ def reboot(host: Host, built: Built) -> Rebooted:
             return Rebooted(skipped=skipped)
         else:
             hold_target(target, facts)
-            leave_installer(target, "reboot", on_line=output.add)
+            leave_installer(target, "reboot", on_line=machine.log.line)
     say(f"{host.name} reboots into its new system")
-    return Rebooted(rebooted_at=time.time(), boot_id=facts.boot_id)
+    return Rebooted(rebooted_at=clock.now(), boot_id=facts.boot_id)

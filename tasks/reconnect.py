@@ -1,8 +1,8 @@
 """Waits for the target to return from kexec, and proves that it is the same machine in the installer."""
 
-import time
 from typing import Final, NamedTuple
 
+from holdfast.base import clock
 from holdfast.base.errors import DeadlinePassed, UnexpectedState
 from holdfast.base.waiting import NotYet, wait_for
 from holdfast.facts.facts import Facts
@@ -11,12 +11,14 @@ from holdfast.inventory.host import Host, Way
 from holdfast.plan.plan import Plan
 from holdfast.plan.results import Built, Returned, Started
 from holdfast.plan.stage import Stage, observe
-from holdfast.ssh.reach import is_over_local, reach
+from holdfast.ssh.reach import is_over_local
 from holdfast.tailnet.operator import path_to
 from holdfast.target import dead_man
 from holdfast.target.diagnose import Diagnosis
 from holdfast.target.look import look
-from tasks.run.phase import lines, phase, say, warn
+from tasks.run.log import say, warn
+from tasks.run.phase import phase
+from tasks.run.this_run import machine_of
 
 # How long the tailnet is given before a run goes on over the local address, which is always up earlier.
 TAILNET_FIRST_S: Final = 120
@@ -45,11 +47,12 @@ def reconnect(host: Host, plan: Plan, built: Built, started: Started) -> Returne
 
     """
     node = plan.origin.identity if host.way is Way.TAILSCALE else None
-    diagnosis = Diagnosis(host, node, addresses=plan.origin.addresses, say=say, lines=lines)
-    local_from = time.monotonic() + min(TAILNET_FIRST_S, host.deadlines.kexec_return_s / 2)
+    machine = machine_of(host)
+    diagnosis = Diagnosis(host, node, addresses=plan.origin.addresses, log=machine.log)
+    local_from = clock.monotonic() + min(TAILNET_FIRST_S, host.deadlines.kexec_return_s / 2)
 
     def probe() -> _Seen | None:
-        with reach(host) as target:
+        with machine.connect() as target:
             facts = look(target)
             diagnosis.saw(facts)
             over_local = is_over_local(target, host)
@@ -67,7 +70,7 @@ def reconnect(host: Host, plan: Plan, built: Built, started: Started) -> Returne
                 raise UnexpectedState(f"{host.name} came back as {why}.", hint="Look at it before going on.")
             if host.way is Way.TAILSCALE:
                 _check_installer(host, plan, started, facts, over_local=over_local)
-            if over_local and time.monotonic() < local_from:
+            if over_local and clock.monotonic() < local_from:
                 raise NotYet(f"the installer answers at {host.local}, not over the tailnet yet")
             return _Seen(facts, over_local, dead_man.feed(target))
 
@@ -110,7 +113,7 @@ def _returned(host: Host, started: Started, seen: _Seen) -> Returned:
     say(f"{host.name} is back, in the installer with kernel {facts.kernel_release}")
     dead_man_at = 0.0
     if seen.fed:
-        dead_man_at = time.time() + ((mark and mark.dead_man_s) or host.deadlines.dead_man_s)
+        dead_man_at = clock.now() + dead_man.waits_s(facts, host.deadlines)
         say(
             f"its dead-man was fed: it fires at about {dead_man.on_clock(dead_man_at)} (operator's clock), unless"
             " partition disarms it before"
@@ -119,7 +122,7 @@ def _returned(host: Host, started: Started, seen: _Seen) -> Returned:
         boot_id=facts.boot_id,
         kernel=facts.kernel_release,
         identity=facts.identity,
-        away_s=round(time.time() - started.kexec_at, 1) if started.kexec_at else None,
+        away_s=round(clock.now() - started.kexec_at, 1) if started.kexec_at else None,
         path="unknown" if seen.over_local else path_to(facts.identity),
         over_local=seen.over_local,
         dead_man_at=dead_man_at,
@@ -177,7 +180,7 @@ def _what_next(host: Host, started: Started) -> str:
     if not started.kexec_at:
         return "This run did not start the installer, so its dead-man's time is not known."
     at = started.kexec_at + host.deadlines.dead_man_s
-    verb = "reboots" if at > time.time() else "was to reboot"
+    verb = "reboots" if at > clock.now() else "was to reboot"
     return (
         f"The dead-man {verb} it into its untouched origin at about {dead_man.on_clock(at)} (operator's clock). Before,"
         " a retry waits again; after, it starts the installer again."

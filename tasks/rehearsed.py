@@ -1,7 +1,6 @@
 """Sees that an install was rehearsed, for a host whose inventory demands it."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from itertools import count
 from typing import Final
 
@@ -16,14 +15,16 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import StateType
 from prefect.client.schemas.sorting import FlowRunSort
 
+from holdfast.base import clock
 from holdfast.inventory.host import DAY_S, Host
 from holdfast.plan.plan import Plan
 from holdfast.plan.rehearsal import Rehearsal, require_rehearsal
 from holdfast.plan.results import Built, Rehearsed
 from holdfast.plan.stage import Stage, observe
-from holdfast.ssh.reach import reach
 from holdfast.target.look import look
-from tasks.run.phase import phase, say
+from tasks.run.log import say
+from tasks.run.phase import phase
+from tasks.run.this_run import machine_of
 
 # A label of the rehearsal's flow run; the server shows it to every worker, unlike the files of another one.
 NODE_LABEL: Final = "holdfast.node-id"
@@ -41,12 +42,12 @@ def rehearsed(host: Host, plan: Plan, built: Built) -> Rehearsed:
         ConfigError: the standard way, which cannot be rehearsed.
 
     """
-    with reach(host) as target:
+    with machine_of(host).connect() as target:
         stage = observe(look(target), built.toplevel).stage
     if stage is not Stage.ORIGIN:
         return Rehearsed(skipped=f"the {stage} system runs, so the machine was away already")
     node_id = plan.origin.identity.node_id if plan.origin.identity else ""
-    now = datetime.now(UTC)
+    now = clock.utc()
     with get_client(sync_client=True) as client:
         found = require_rehearsal(host, node_id, rehearsals(client, host.name), now)
     age_days = round((now - found.ended_at).total_seconds() / DAY_S, 2)

@@ -4,11 +4,12 @@ from holdfast.inventory.host import Host
 from holdfast.plan.plan import Plan
 from holdfast.plan.results import Built, Installed, Preserved, Restored
 from holdfast.plan.stage import nothing_to_do
-from holdfast.ssh.reach import arrive
 from holdfast.target.carrying import carry_over
 from holdfast.target.look import look
 from holdfast.target.mounting import mount_again
-from tasks.run.phase import hold_target, lines, phase, say
+from tasks.run.log import say
+from tasks.run.phase import phase
+from tasks.run.this_run import hold_target, machine_of
 
 
 @phase("restore", retries=2)
@@ -21,14 +22,15 @@ def restore(host: Host, plan: Plan, built: Built, preserved: Preserved, installe
         CommandFailed, ConfigError, NotTrusted: see carry_over.
 
     """
-    with arrive(host) as target, lines() as output:
+    machine = machine_of(host)
+    with machine.wait_and_connect() as target:
         facts = look(target)
         if skipped := nothing_to_do(facts, built.toplevel, host.name):
             return Restored(skipped=skipped)
         hold_target(target, facts)
-        mount_again(target, host, built, boot_id=facts.boot_id, on_line=output.add)
+        mount_again(machine.on_boot(facts.boot_id), target, built)
         # The new system makes its users when it runs first: in the chroot of its boot loader, or in its trial.
         known = installed.boot_loader
-        carried = carry_over(target, host, plan, built, preserved, facts, names_known=known, on_line=output.add)
+        carried = carry_over(machine, target, plan, built, preserved, facts, names_known=known)
     say(f"carried into the new root: {', '.join(carried.what)}")
     return Restored(carried=carried.what, identity=carried.identity)

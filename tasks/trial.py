@@ -2,25 +2,27 @@
 
 import functools
 import re
-import time
 from typing import Final
 
+from holdfast.base import clock
 from holdfast.base.errors import CommandFailed, UnexpectedState
+from holdfast.base.places import BOOT_LOADER_UNIT
 from holdfast.facts.facts import Facts
 from holdfast.inventory.host import Host
 from holdfast.plan.plan import Plan
 from holdfast.plan.results import Built, Installed, Tried
 from holdfast.plan.stage import Stage, observe
 from holdfast.ssh.connection import Connection
-from holdfast.ssh.reach import arrive, reach_soon
 from holdfast.target import standby
 from holdfast.target import trial as first_start
 from holdfast.target.final import wait_for_final
 from holdfast.target.look import look
+from holdfast.target.machine import Machine
 from holdfast.target.mounting import mount_again
 from holdfast.target.secrets import give_files_their_owners
-from holdfast.target.units import run_detached
-from tasks.run.phase import hold_target, lines, phase, say, warn
+from tasks.run.log import say, warn
+from tasks.run.phase import phase
+from tasks.run.this_run import hold_target, machine_of
 
 THEN: Final = (
     "If its kernel panics, or its systemd (256 or newer) still runs, it goes back to the installer by itself; if it"
@@ -48,7 +50,8 @@ def trial(host: Host, plan: Plan, built: Built, installed: Installed) -> Tried:
 
     """
     left, began_at = "", None
-    with arrive(host) as target:
+    machine = machine_of(host)
+    with machine.wait_and_connect() as target:
         facts = look(target)
         stage, why = observe(facts, built.toplevel)
         if stage is Stage.FINAL and not facts.on_trial:
@@ -60,16 +63,16 @@ def trial(host: Host, plan: Plan, built: Built, installed: Installed) -> Tried:
             )
         hold_target(target, facts)
         if stage is Stage.INSTALLER:
-            if no_trial := _begin(target, host, built, facts):
+            if no_trial := _begin(machine.on_boot(facts.boot_id), target, built, facts):
                 if not installed.boot_loader:
                     raise UnexpectedState(
                         f"{built.toplevel} has no boot loader yet, and cannot be tried before it gets one: {no_trial}.",
                         hint="Start a fresh run: its phase `install` puts the boot loader in place.",
                     )
                 return Tried(skipped=f"there is no trial: {no_trial}")
-            left, began_at = facts.boot_id, time.time()
+            left, began_at = facts.boot_id, clock.now()
     came = wait_for_final(
-        host,
+        machine,
         plan,
         built,
         left=left,
@@ -77,52 +80,52 @@ def trial(host: Host, plan: Plan, built: Built, installed: Installed) -> Tried:
         # It may go back to the installer, and what then answers is to be said.
         deadline_s=host.deadlines.reboot_return_s + host.deadlines.kexec_return_s,
         then=THEN,
-        say=say,
-        lines=lines,
     )
-    away_s = round(time.time() - began_at, 1) if began_at else None
+    away_s = round(clock.now() - began_at, 1) if began_at else None
     say(f"{host.name} came up in {built.toplevel}; its boot loader follows")
-    with arrive(host, boot_id=came.facts.boot_id) as target:
+    machine = machine.on_boot(came.facts.boot_id)
+    with machine.wait_and_connect() as target:
         first_start.end_watch(target)
         give_files_their_owners(target, host)
-    _install_boot_loader(host, plan, built, came.facts.boot_id)
+    _install_boot_loader(machine, plan, built)
     return Tried(boot_id=came.facts.boot_id, away_s=away_s)
 
 
-def _begin(target: Connection, host: Host, built: Built, facts: Facts) -> str:
+def _begin(machine: Machine, target: Connection, built: Built, facts: Facts) -> str:
     """Start the final system; return why it is not tried."""
-    with lines() as output:
-        mount_again(target, host, built, boot_id=facts.boot_id, on_line=output.add)
-        if why := first_start.why_not(target, host, facts):
-            return why
-        say(f"starting {built.toplevel} by kexec; the disk boots the installer until it has come up")
-        first_start.begin(target, built.toplevel, watch_s=host.deadlines.reboot_return_s, on_line=output.add)
+    mount_again(machine, target, built)
+    if why := first_start.why_not(target, machine.host, facts):
+        return why
+    say(f"starting {built.toplevel} by kexec; the disk boots the installer until it has come up")
+    watch_s = machine.host.deadlines.reboot_return_s
+    first_start.begin(target, built.toplevel, watch_s=watch_s, on_line=machine.log.line)
     return ""
 
 
-def _install_boot_loader(host: Host, plan: Plan, built: Built, boot_id: str) -> None:
+def _install_boot_loader(machine: Machine, plan: Plan, built: Built) -> None:
     """Let the final system put its boot loader on the disk, and take the standby away."""
-    with lines() as output:
-        install = functools.partial(
-            run_detached,
-            lambda: reach_soon(host, boot_id=boot_id),
-            f"holdfast-boot-loader-{plan.run_id[:8]}",
-            [f"{built.toplevel}/bin/switch-to-configuration", "boot"],
-            work=f"holdfast boot loader {built.toplevel}",
-            timeout_s=host.deadlines.install_s,
-            on_line=output.add,
-            env=ENVIRONMENT,
-        )
+    install = functools.partial(
+        machine.run_detached,
+        f"{BOOT_LOADER_UNIT}{plan.run_id[:8]}",
+        [f"{built.toplevel}/bin/switch-to-configuration", "boot"],
+        work=f"holdfast boot loader {built.toplevel}",
+        timeout_s=machine.host.deadlines.install_s,
+        env=ENVIRONMENT,
+    )
+    try:
+        install()
+    except CommandFailed as error:
+        if not BOOT_IS_FULL.search(error.result.stdout):
+            raise
+        with machine.wait_and_connect() as target:
+            try:
+                standby.remove(target, "/")
+            except standby.StandbyStays:
+                raise error from None
+        warn("the boot partition is full: the standby is taken off it, and the boot loader tried once more")
+        install()
+    with machine.wait_and_connect() as target:
         try:
-            install()
-        except CommandFailed as error:
-            if not BOOT_IS_FULL.search(error.result.stdout):
-                raise
-            with arrive(host, boot_id=boot_id) as target:
-                if standby.remove(target, "/"):
-                    raise
-            warn("the boot partition is full: the standby is taken off it, and the boot loader tried once more")
-            install()
-    with arrive(host, boot_id=boot_id) as target:
-        if why := standby.remove(target, "/"):
-            warn(f"the standby is still on the boot partition, with the node's state in it: {why}")
+            standby.remove(target, "/")
+        except standby.StandbyStays as error:
+            warn(f"the standby is still on the boot partition, with the node's state in it: {error.message}")

@@ -1,17 +1,19 @@
 """Waits for the final system and proves that it is the one that was built, on the same node."""
 
-import time
+from contextlib import suppress
 from typing import Final
 
+from holdfast.base import clock
 from holdfast.base.errors import TargetRefused
 from holdfast.inventory.host import Host
 from holdfast.plan.plan import Plan
 from holdfast.plan.results import Built, Rebooted, Verified
-from holdfast.ssh.reach import reach
 from holdfast.tailnet.operator import path_to
 from holdfast.target import standby
 from holdfast.target.final import expects_node, wait_for_final
-from tasks.run.phase import lines, phase, say, warn
+from tasks.run.log import say, warn
+from tasks.run.phase import phase
+from tasks.run.this_run import machine_of
 
 NEXT: Final = "Nothing more happens by itself: the system stays as it is."
 
@@ -29,19 +31,18 @@ def verify(host: Host, plan: Plan, built: Built, rebooted: Rebooted) -> Verified
         TargetRefused: it runs, with failed units.
 
     """
+    machine = machine_of(host)
     came = wait_for_final(
-        host,
+        machine,
         plan,
         built,
         left=rebooted.boot_id,
         trial=False,
         deadline_s=host.deadlines.reboot_return_s,
         then=NEXT,
-        say=say,
-        lines=lines,
     )
     facts, failed, over_local = came.facts, came.failed, came.over_local
-    away_s = round(time.time() - rebooted.rebooted_at, 1) if rebooted.rebooted_at else None
+    away_s = round(clock.now() - rebooted.rebooted_at, 1) if rebooted.rebooted_at else None
     if over_local:
         warn(f"{host.name} does not answer at {host.target}: it was verified over {host.local} (go_on_over_local)")
     if failed:
@@ -51,7 +52,7 @@ def verify(host: Host, plan: Plan, built: Built, rebooted: Rebooted) -> Verified
         )
     if rebooted.skipped and standby.wanted(host):
         # It rebooted by itself, maybe before `install` had taken the standby away.
-        with reach(host) as target:
+        with machine.connect() as target, suppress(standby.StandbyStays):
             standby.remove(target, "/")
     node = "as the same node, " if expects_node(plan, built) and plan.origin.identity else ""
     say(f"{host.name} runs {built.toplevel}, {node}with no failed unit")

@@ -1,7 +1,8 @@
 """The moment by which an operation must be done."""
 
-import time
 from dataclasses import dataclass
+
+from holdfast.base import clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -10,7 +11,7 @@ class Deadline:
 
     Attributes:
         allowed_s: how long the whole operation may take, in seconds; for messages.
-        at: `time.monotonic()` at the end.
+        at: `clock.monotonic()` at the end.
 
     """
 
@@ -20,11 +21,11 @@ class Deadline:
     @classmethod
     def after(cls, seconds: float) -> "Deadline":
         """Return the deadline this many seconds from now."""
-        return cls(allowed_s=seconds, at=time.monotonic() + seconds)
+        return cls(allowed_s=seconds, at=clock.monotonic() + seconds)
 
     def left_s(self) -> float:
         """Return the seconds that are left, never less than 0."""
-        return max(0.0, self.at - time.monotonic())
+        return max(0.0, self.at - clock.monotonic())
 
     def passed(self) -> bool:
         """Return whether the deadline has passed."""

@@ -1,5 +1,18 @@
 """Errors, one class for each thing that the user has to do next.
 
+HoldfastError
+  ConfigError         correct an input
+  TargetRefused       change the target or the request
+  LoginRefused        give the right user, key or password
+  NotTrusted          find out first why it is not the expected machine
+  UnexpectedState     look at the target
+    Restarted         retry: it starts from what runs now
+  Unreachable         bring the link back, or wait
+    ConnectionLost    run the phase again: it attaches to what still runs
+    DeadlinePassed    see what was awaited, and what was seen
+      NeverCame       retry later
+  CommandFailed       read the command's last lines
+
 Every error is one line with a hint. If a command failed, the error also carries the command's whole result. An error
 may quote the target or the network, so this file makes message and hint printable and limits their length.
 """

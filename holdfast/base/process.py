@@ -4,13 +4,13 @@ import os
 import signal
 import subprocess
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
 
+from holdfast.base import clock
 from holdfast.base.command import CommandResult
 from holdfast.base.errors import CommandFailed, ConfigError, DeadlinePassed
 from holdfast.base.text import LineSplitter, Tail
@@ -131,7 +131,7 @@ def _run(
     on_line: Callable[[str], None] | None = None,
 ) -> _Ended:
     """Run a command to its end. Raises OSError: it cannot be started."""
-    began = time.monotonic()
+    began = clock.monotonic()
     process = subprocess.Popen(
         argv,
         stdin=subprocess.DEVNULL,
@@ -160,7 +160,7 @@ def _run(
                 reader.join()
     if status is not None and status < 0:
         status = 128 - status
-    return _Ended(status, output, errors, time.monotonic() - began)
+    return _Ended(status, output, errors, clock.monotonic() - began)
 
 
 def _drain(stream: IO[bytes], into: Tail, on_line: Callable[[str], None] | None) -> None:
@@ -184,9 +184,9 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         if process.poll() is not None and signal_ == signal.SIGTERM:
             # Only its children are left: they get a moment, then SIGKILL.
             wait_s = 0.1
-        ends = time.monotonic() + wait_s
-        while time.monotonic() < ends and _alive(process):
-            time.sleep(0.02)
+        ends = clock.monotonic() + wait_s
+        while clock.monotonic() < ends and _alive(process):
+            clock.sleep(0.02)
 
 
 def _alive(process: subprocess.Popen[bytes]) -> bool:

@@ -1,6 +1,7 @@
 """The operator's settings: `HOLDFAST_…` variables, a `.env` file, and secrets in files of their own."""
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -12,6 +13,8 @@ from holdfast.base.errors import ConfigError
 PROJECT: Final = Path(__file__).resolve().parents[2]
 
 _SCRIPTS: Final = PROJECT / "nix" / "scripts"
+# The line with which a script takes in a part, which it finds beside it if it runs from its file.
+_PART: Final = re.compile(r'^\. "\$\{0%/\*\}/\.\./parts/([a-z-]+\.sh)"$', re.MULTILINE)
 
 UserPath = Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute())]
 
@@ -114,10 +117,11 @@ def _described(field: str) -> str:
 
 
 def script(name: str) -> str:
-    """Return the text of a script that runs on the target.
+    """Return the text of a script that runs on the target, with its parts in their places: it travels alone.
 
     Args:
-        name: its file name in nix/scripts, as `facts.sh`.
+        name: its file below nix/scripts, as `any/facts.sh`.
 
     """
-    return (_SCRIPTS / name).read_text(encoding="utf-8")
+    text = (_SCRIPTS / name).read_text(encoding="utf-8")
+    return _PART.sub(lambda part: script(f"parts/{part[1]}").rstrip("\n"), text)

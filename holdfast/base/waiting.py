@@ -1,11 +1,11 @@
 """Waiting for something that is not there yet. The only place that imports tenacity."""
 
-import time
 from collections.abc import Callable
 from typing import TypeVar
 
 import tenacity
 
+from holdfast.base import clock
 from holdfast.base.errors import NeverCame, Unreachable
 
 T = TypeVar("T")
@@ -38,7 +38,7 @@ def wait_for(
         NeverCame: the deadline passed; the message says what was awaited, for how long, and what was seen last.
 
     """
-    began = time.monotonic()
+    began = clock.monotonic()
     seen = ""
 
     def look(state: tenacity.RetryCallState) -> None:
@@ -52,7 +52,8 @@ def wait_for(
     retrying = tenacity.Retrying(
         retry=tenacity.retry_if_exception_type((NotYet, Unreachable)),
         wait=tenacity.wait_fixed(pause_s) + tenacity.wait_random(0, pause_s / 2),
-        stop=tenacity.stop_before_delay(deadline_s),
+        stop=lambda state: clock.monotonic() - began + state.upcoming_sleep >= deadline_s,
+        sleep=clock.sleep,
         after=look,
     )
     try:
@@ -60,6 +61,6 @@ def wait_for(
     except tenacity.RetryError as error:
         last = error.last_attempt.exception()
         raise NeverCame(
-            f"Waited {time.monotonic() - began:.0f} of {deadline_s:.0f} s for {what}; last seen: {seen}.",
+            f"Waited {clock.monotonic() - began:.0f} of {deadline_s:.0f} s for {what}; last seen: {seen}.",
             hint=last.hint if isinstance(last, Unreachable) else "",
         ) from last

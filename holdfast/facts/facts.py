@@ -1,4 +1,4 @@
-"""Facts: the present state of a target, parsed from the JSON object that nix/scripts/facts.sh prints.
+"""Facts: the present state of a target, parsed from the JSON object that nix/scripts/any/facts.sh prints.
 
 The target is not trusted: sizes are limited, text is made printable, and a value of an unexpected form is left out.
 """
@@ -96,7 +96,7 @@ class Facts(Frozen):
 
 
 def parse_facts(output: str, host: str) -> Facts:
-    """Parse what nix/scripts/facts.sh printed.
+    """Parse what nix/scripts/any/facts.sh printed.
 
     Args:
         output: all of its standard output.

@@ -23,7 +23,7 @@ _MarkText = Annotated[str, Field(max_length=LONGEST_FACT), AfterValidator(_shown
 
 
 class InstallerMark(Frozen):
-    """What the installer wrote when it booted; see nix/scripts/installer-restore.sh.
+    """What the installer wrote when it booted; see nix/scripts/installer/installer-restore.sh.
 
     Attributes:
         image_id: the image that booted.

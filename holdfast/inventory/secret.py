@@ -13,14 +13,14 @@ from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from holdfast.base.errors import ConfigError
 from holdfast.base.frozen import Frozen
+from holdfast.base.places import HOLDFAST_RAM_DIR, INSTALLER_SECRETS
 from holdfast.base.process import read_local
 from holdfast.base.settings import settings
 from holdfast.inventory.reference import InventoryPath
 
 TIMEOUT_S: Final = 60.0
 MIB: Final = 1024 * 1024
-# See nix/scripts/installer-restore.sh.
-INSTALLER_SECRETS: Final = "/run/holdfast/secrets"
+# See nix/scripts/installer/installer-restore.sh.
 MAX_INSTALLER_SECRETS: Final = 64
 MAX_INSTALLER_SECRETS_BYTES: Final = MIB
 # The kernel's limit: the next number tells chown to change nothing.
@@ -46,8 +46,8 @@ def _outside_the_store(path: str) -> str:
 
 def _in_ram(path: str) -> str:
     places = ("/tmp/", "/run/")  # noqa: S108  of the installer
-    if not path.startswith(places) or PurePosixPath(path).is_relative_to("/run/holdfast"):
-        raise ValueError("it must be below /tmp or /run, and not in /run/holdfast")
+    if not path.startswith(places) or PurePosixPath(path).is_relative_to(HOLDFAST_RAM_DIR):
+        raise ValueError(f"it must be below /tmp or /run, and not in {HOLDFAST_RAM_DIR}")
     return path
 
 
@@ -161,7 +161,7 @@ class InstallerSecret(Secret):
 
     max_bytes = MIB
 
-    # Like plain_name in nix/scripts/installer-restore.sh.
+    # Like plain_name in nix/scripts/installer/installer-restore.sh.
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,63}$")]
 
     @property

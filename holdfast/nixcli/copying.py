@@ -11,11 +11,11 @@ from typing import Final
 from holdfast.base.deadline import Deadline
 from holdfast.base.errors import CommandFailed
 from holdfast.base.process import run_local
+from holdfast.base.settings import script
 from holdfast.base.waiting import wait_for
-from holdfast.inventory.host import Host
 from holdfast.nixcli import commands
+from holdfast.ssh.connection import Connection
 from holdfast.ssh.openssh import write_ssh_config
-from holdfast.ssh.reach import reach_soon
 
 # How often in a row a copy may fail, while the target answers, without one store path more having arrived: twice if it
 # is nix that complains. What ssh, or nix about ssh, says may be a link that breaks now and then.
@@ -32,15 +32,6 @@ _LINK: Final = re.compile(
 )
 
 
-# $1 the processes' folder. The nix of a link that broke may wait for more for hours, and hold the lock of the store
-# path that it was sent. No other run works there: this one holds the lock on the target.
-_END_OLD: Final = """
-for process in "$1"/[0-9]*; do
-  words=$(tr '\\000' ' ' < "$process/cmdline") 2>/dev/null || continue
-  case $words in *nix-daemon\\ *--stdio* | *nix\\ daemon\\ *--stdio*) kill -KILL "${process##*/}" ;; esac
-done
-exit 0
-"""
 END_S: Final = 30
 
 
@@ -78,49 +69,49 @@ class Failures:
 
 
 def copy_closure(
-    host: Host,
+    connect: Callable[[], Connection],
+    host: str,
     paths: Sequence[str],
     *,
     root: str | None,
-    boot_id: str,
-    on_line: Callable[[str], None] | None = None,
+    timeout_s: float,
+    on_line: Callable[[str], None],
     on_bytes: Callable[[int], None] | None = None,
 ) -> None:
     """Copy store paths with all that they need, over as many links as that takes; what is there is not sent again.
 
     Args:
-        host: the host; its installer runs.
+        connect: opens a connection to the installer; called again whenever a copy failed.
+        host: the host's name.
         paths: store paths on the operator.
         root: folder on the target below which the store lies (`/mnt`), or None for the installer's own store.
-        boot_id: the boot of the installer that the phase looked at.
+        timeout_s: seconds until all has to be there, reconnecting included.
         on_line: called with what nix says.
         on_bytes: called with the bytes copied so far.
 
     Raises:
         CommandFailed: nix failed, again, while the target answers; what was copied stays there.
-        DeadlinePassed: see Deadlines.copy_s.
-        Restarted: the target was rebooted meanwhile.
-        Unreachable, LoginRefused, NotTrusted: see reach; a target that is out of reach later is waited for.
+        DeadlinePassed: it was not over in time.
+        HoldfastError: whatever `connect` raises at first; a target that is out of reach later is waited for.
 
     """
     progress = commands.CopyProgress()
-    tell = on_line or (lambda _line: None)
 
     def follow(line: str) -> None:
         text = progress.take(line)
         if text:
-            tell(text)
+            on_line(text)
         if on_bytes:
             on_bytes(progress.copied_bytes)
 
-    deadline = Deadline.after(host.deadlines.copy_s)
+    deadline = Deadline.after(timeout_s)
     failures = Failures()
     with tempfile.TemporaryDirectory(prefix="holdfast-ssh-") as folder:
-        ssh_config = _way(host, boot_id, Path(folder), again=False)
+        ssh_config = _way(connect, Path(folder), again=False)
         while True:
             try:
                 run_local(
-                    commands.copy(paths, host.name, root),
+                    commands.copy(paths, host, root),
                     timeout_s=deadline.left_s(),
                     env={"NIX_SSHOPTS": f"-F {shlex.quote(str(ssh_config))}"},
                     on_line=follow,
@@ -129,11 +120,11 @@ def copy_closure(
                 failed = error
             else:
                 return
-            tell(f"{failed.message} Seeing whether {host.name} answers, to go on with what is missing.")
+            on_line(f"{failed.message} Seeing whether {host} answers, to go on with what is missing.")
             outages: list[str] = []
             ssh_config = wait_for(
                 "a connection, to go on copying",
-                functools.partial(_way, host, boot_id, Path(folder), again=True),
+                functools.partial(_way, connect, Path(folder), again=True),
                 deadline_s=deadline.left_s(),
                 on_change=outages.append,
             )
@@ -141,21 +132,20 @@ def copy_closure(
                 failures.forget()
             elif not failures.add(said=failed.result.stderr, missing=progress.missing):
                 raise failed
-            tell(f"{host.name} answers{' again' if outages else ''}; going on with what is missing")
+            on_line(f"{host} answers{' again' if outages else ''}; going on with what is missing")
             progress.begin_again()
 
 
-def _way(host: Host, boot_id: str, folder: Path, *, again: bool) -> Path:
+def _way(connect: Callable[[], Connection], folder: Path, *, again: bool) -> Path:
     """See which of its logins the target answers to; return the ssh config with which nix's ssh goes the same way.
 
     Args:
-        host: the host.
-        boot_id: the boot that has to answer: what lies at /mnt in another system is not the new root.
+        connect: see copy_closure.
         folder: where the ssh config goes.
         again: whether a copy of this phase failed before.
 
     """
-    with reach_soon(host, boot_id=boot_id) as target:
+    with connect() as target:
         if again:
-            target.run_script(_END_OLD, ["/proc"], timeout_s=END_S)
+            target.run_script(script("installer/end-old-copies.sh"), ["/proc"], timeout_s=END_S)
         return write_ssh_config(target.endpoint, folder)

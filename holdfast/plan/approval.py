@@ -2,6 +2,7 @@
 
 import time
 
+from holdfast.base.places import DEAD_MAN_TIMER
 from holdfast.facts.facts import Facts
 from holdfast.inventory.host import Approve, Host
 from holdfast.plan.plan import Plan
@@ -57,7 +58,7 @@ def while_nobody_comes(host: Host, facts: Facts) -> str:
     """Return what happens to a target if nobody approves its plan."""
     if observe(facts).stage is not Stage.INSTALLER:
         return f"nothing was changed on {host.name}, it is in its origin"
-    if "holdfast-deadman.timer" not in facts.units:
+    if DEAD_MAN_TIMER not in facts.units:
         return f"this run changed nothing on {host.name}, which stays in the installer until it is rebooted"
     at = facts.installer_mark.dead_man_at if facts.installer_mark else None
     when = f" (at {time.strftime('%H:%M', time.gmtime(at))} UTC by its clock, or later)" if at else ""

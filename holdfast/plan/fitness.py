@@ -3,8 +3,9 @@
 import math
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 
+from holdfast.base import clock
 from holdfast.base.errors import TargetRefused, UnexpectedState
 from holdfast.base.frozen import Frozen
 from holdfast.facts.facts import Facts
@@ -14,8 +15,8 @@ from holdfast.plan.stage import Stage, observe
 from holdfast.plan.verdict import judge
 
 
-class Machine(Frozen):
-    """The machine that must be able to run an image.
+class Capacity(Frozen):
+    """What a machine has to run an image.
 
     Attributes:
         running: whether the origin runs; False if the installer does.
@@ -33,9 +34,9 @@ class Machine(Frozen):
     upload_free_bytes: int
 
 
-def machine_of(facts: Facts) -> Machine:
-    """Return the machine that must be able to run an image."""
-    return Machine(
+def capacity_of(facts: Facts) -> Capacity:
+    """Return what the target has to run an image."""
+    return Capacity(
         running=observe(facts).stage is not Stage.INSTALLER,
         arch=facts.arch,
         memory_bytes=facts.memory_bytes,
@@ -83,14 +84,14 @@ def check_target(facts: Facts, host: Host, image: Image | None, *, now: datetime
             hint='Choose the other way (way = "tailscale"), or remove them from the inventory.',
         )
     if host.way is Way.TAILSCALE:
-        _check_tailscale(facts, host, now or datetime.now(UTC))
+        _check_tailscale(facts, host, now or clock.utc())
     elif host.keep.tailscale_state:
-        _check_keepable(facts, host, now or datetime.now(UTC))
+        _check_keepable(facts, host, now or clock.utc())
     if image is not None:
-        check_image(machine_of(facts), image, host)
+        check_image(capacity_of(facts), image, host)
 
 
-def check_image(origin: Machine, image: Image, host: Host) -> None:
+def check_image(origin: Capacity, image: Image, host: Host) -> None:
     """Refuse an image that this target cannot run.
 
     Raises:

@@ -1,13 +1,14 @@
 """Makes a plan from what was observed, the inventory and the flake."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 
+from holdfast.base import clock
 from holdfast.facts.facts import Facts
 from holdfast.facts.identity import Identity
 from holdfast.inventory.host import Host, Way
 from holdfast.plan.disks import PlannedDisk, plan_disks
-from holdfast.plan.fitness import in_mib, machine_of
+from holdfast.plan.fitness import capacity_of, in_mib
 from holdfast.plan.image import Image
 from holdfast.plan.plan import Login, Origin, Plan
 from holdfast.plan.stage import Stage, has_live_state, observe
@@ -64,7 +65,7 @@ def make_plan(
         keep=keep,
         carries_state=carries_state,
         carried=_carried(host, facts, carries_state=carries_state),
-        verdict=judge(facts.tailscale, host.name, host.way, now or datetime.now(UTC))
+        verdict=judge(facts.tailscale, host.name, host.way, now or clock.utc())
         if carries_state and facts.tailscale.running
         else (),
         image=f"{image.path.name}: {_needs(image)}" if image else "",
@@ -74,7 +75,7 @@ def make_plan(
 
 def _origin(facts: Facts, host_key: str, login: Login, vault_identity: Identity | None) -> Origin:
     """Return what is known about the system before the install."""
-    machine = machine_of(facts)
+    machine = capacity_of(facts)
     mark = facts.installer_mark
     return Origin(
         **machine.model_dump(),

@@ -7,7 +7,7 @@ from holdfast.base.frozen import Frozen
 from holdfast.facts.identity import Identity
 from holdfast.inventory.host import Way
 from holdfast.plan.disks import PlannedDisk
-from holdfast.plan.fitness import Machine
+from holdfast.plan.fitness import Capacity
 from holdfast.plan.stage import Stage
 from holdfast.plan.verdict import Finding
 
@@ -27,7 +27,7 @@ class Login(Frozen):
     key: str
 
 
-class Origin(Machine):
+class Origin(Capacity):
     """The target before the install, as far as known: once the installer runs, some of it is gone.
 
     Attributes:

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Final
 
 from holdfast.base.errors import ConfigError, NotTrusted, TargetRefused, UnexpectedState
+from holdfast.base.places import INSTALL_UNIT, PARTITION_UNIT
 from holdfast.facts.facts import Facts
 from holdfast.facts.identity import require_same_node
 from holdfast.inventory.host import DAY_S, Host, Way
@@ -13,7 +14,7 @@ from holdfast.plan.plan import Plan
 from holdfast.plan.stage import Stage, observe
 
 # The units of tasks/partition.py and tasks/install.py; while they run, the disks may not be mounted yet.
-_AT_WORK: Final = ("holdfast-partition-", "holdfast-install-")
+_AT_WORK: Final = (PARTITION_UNIT, INSTALL_UNIT)
 
 
 @dataclass(frozen=True, slots=True)

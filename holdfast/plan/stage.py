@@ -8,7 +8,7 @@ from holdfast.facts.facts import Facts
 
 
 class Stage(StrEnum):
-    """The systems that a target may run during an install."""
+    """The systems that a target may run, from its first to its last; OTHER is somebody else's."""
 
     ORIGIN = "origin"
     INSTALLER = "installer"

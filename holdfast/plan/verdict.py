@@ -10,10 +10,10 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from holdfast.base.frozen import Frozen
+from holdfast.base.places import STATE_DIR, TAILSCALED_STATE
 from holdfast.facts.tailscale import Tailscale
 from holdfast.inventory.host import Way
 
-STATE_DIR: Final = "/var/lib/tailscale"
 KEY_MARGIN: Final = timedelta(hours=1)
 
 _STORES: Final = {
@@ -77,7 +77,7 @@ def _of_the_state(tailscale: Tailscale, host: str) -> list[Finding]:
                 seen=f"tailscaled on {host} keeps its state {where}",
                 happens="it cannot be carried into the installer"
                 + (", and such a node logs out and is removed when its tailscaled ends" if in_memory else ""),
-                hint=f"Start it with --state={STATE_DIR}/tailscaled.state and log in again.",
+                hint=f"Start it with --state={TAILSCALED_STATE} and log in again.",
                 lost=True,
             )
         ]
@@ -91,13 +91,13 @@ def _of_the_state(tailscale: Tailscale, host: str) -> list[Finding]:
                 lost=True,
             )
         ]
-    if tailscale.state_file != f"{STATE_DIR}/tailscaled.state":
+    if tailscale.state_file != TAILSCALED_STATE:
         return [
             Finding(
                 name="kept elsewhere",
                 seen=f"tailscaled on {host} keeps its state in {tailscale.state_file}",
                 happens=f"only {STATE_DIR} is carried",
-                hint=f"Move it to {STATE_DIR}, and start tailscaled with --state={STATE_DIR}/tailscaled.state.",
+                hint=f"Move it to {STATE_DIR}, and start tailscaled with --state={TAILSCALED_STATE}.",
                 lost=True,
             )
         ]

@@ -2,37 +2,23 @@
 
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
 from holdfast.base.command import CommandResult
 from holdfast.base.deadline import Deadline
 from holdfast.base.errors import CommandFailed, UnexpectedState
+from holdfast.base.settings import script
 from holdfast.ssh.elevation import Gate
 from holdfast.ssh.endpoint import Endpoint
 from holdfast.ssh.execute import Ended, Job, execute
 from holdfast.ssh.link import Link, open_link
-from holdfast.ssh.upload import upload
 
 MAX_OUTPUT_BYTES: Final = 16 * 1024 * 1024
 
-# $1 place, $2 mode, $3 size. The size tells a whole file from one whose sender was cut off.
-_WRITE: Final = """
-set -eu
-umask 077
-[ ! -d "$1" ] || { echo "$1 is a folder" >&2; exit 1; }
-new=$(mktemp "$1.XXXXXXXX")
-trap 'rm -f "$new"' EXIT
-cat > "$new"
-[ "$(wc -c < "$new")" -eq "$3" ] || { echo "only a part of $1 arrived" >&2; exit 1; }
-chmod "$2" "$new"
-mv -f "$new" "$1"
-"""
-
 
 class Connection:
-    """A connection to a target; a context manager. Made by `connect`. For one thread at a time.
+    """A connection to a target; a context manager. Made by `open_connection`. For one thread at a time.
 
     Attributes:
         endpoint: where it leads.
@@ -159,8 +145,7 @@ class Connection:
     def read_file(self, path: str, *, max_bytes: int, timeout_s: float) -> bytes:
         """Return a file's content, read as root. Raises as `read_output` does."""
         # By redirection: no path can be taken for an option. One byte more tells a file that is too long.
-        script = 'exec head -c "$1" < "$2"'
-        argv = ["sh", "-c", script, "sh", str(max_bytes + 1), path]
+        argv = ["sh", "-c", 'exec head -c "$1" < "$2"', "sh", str(max_bytes + 1), path]
         return self.read_output(argv, max_bytes=max_bytes, timeout_s=timeout_s)
 
     def write_file(self, path: str, data: bytes, *, mode: int, timeout_s: float) -> None:
@@ -177,19 +162,8 @@ class Connection:
             DeadlinePassed, ConnectionLost, LoginRefused: see execute.execute.
 
         """
-        argv = ["sh", "-c", _WRITE, "write", path, f"{mode:o}", str(len(data))]
+        argv = ["sh", "-c", script("any/write-file.sh"), "write-file.sh", path, f"{mode:o}", str(len(data))]
         self.run(argv, timeout_s=timeout_s, stdin=data)
-
-    def upload(
-        self,
-        local: Path,
-        remote: str,
-        *,
-        timeout_s: float,
-        on_progress: Callable[[int, int], None] | None = None,
-    ) -> None:
-        """Bring a file to the target. See upload.upload."""
-        upload(self, local, remote, deadline=Deadline.after(timeout_s), on_progress=on_progress)
 
     def stream(self, argv: Sequence[str], pieces: Iterable[bytes], *, timeout_s: float) -> CommandResult:
         """Run a command as root that reads a long standard input, given in pieces; as `run` otherwise."""
@@ -242,6 +216,6 @@ def _named(argv: Sequence[str]) -> str:
     return " ".join(shlex.join(argv).split())[:120]
 
 
-def connect(endpoint: Endpoint, *, timeout_s: float) -> Connection:
+def open_connection(endpoint: Endpoint, *, timeout_s: float) -> Connection:
     """Connect, verify the host key and log in within `timeout_s` seconds. Raises as link.open_link."""
     return Connection(open_link(endpoint, Deadline.after(timeout_s)))

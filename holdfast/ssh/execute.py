@@ -3,13 +3,13 @@
 import contextlib
 import select
 import shlex
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
 import paramiko
 
+from holdfast.base import clock
 from holdfast.base.deadline import Deadline
 from holdfast.base.errors import DeadlinePassed, HoldfastError
 from holdfast.base.text import LineSplitter, Tail, printable
@@ -19,6 +19,8 @@ from holdfast.ssh.link import Link
 PACKET_BYTES: Final = 32768
 # A child in the background may hold the output open after the command ended; nobody waits longer for it.
 LINGER_S: Final = 3
+# The statuses by which a shell says which of the kernel's 64 signals ended what it ran.
+KILLED: Final = range(129, 193)
 
 # $1 the process that a command began as. Kills its process group: third field behind the name, proc(5).
 _KILL: Final = 'read -r stat < "/proc/$1/stat"; set -- ${stat##*) }; kill -KILL "-$3"'
@@ -76,7 +78,7 @@ def execute(
         LoginRefused: the gate did not open.
 
     """
-    began = time.monotonic()
+    began = clock.monotonic()
     with link.bounded(deadline):
         try:
             channel = link.transport.open_session(timeout=max(deadline.left_s(), 0.1))
@@ -93,7 +95,7 @@ def execute(
         except DeadlinePassed:
             _kill(link, job.gate)
             raise
-    return Ended(channel.exit_status, running.stdout, running.stderr, time.monotonic() - began)
+    return Ended(channel.exit_status, running.stdout, running.stderr, clock.monotonic() - began)
 
 
 def _kill(link: Link, gate: Gate) -> None:
@@ -163,6 +165,9 @@ class _Running:
             # Only a session that was torn down has no exit status, see the wrapper in elevation.py.
             raise self._link.lost(self._job.name)
         if not self._job.gate.open:
+            if self._channel.exit_status in KILLED:
+                # sudo, or the shell: a target that goes down ends all that a login runs.
+                raise self._link.lost(self._job.name, "a signal ended it before it began")
             raise self._job.gate.refused()
 
     def _over(self) -> bool:
@@ -176,8 +181,8 @@ class _Running:
         if self._channel.exit_status < 0 or self._channel.eof_received:
             return False
         if self._ended_at is None:
-            self._ended_at = time.monotonic()
-        return time.monotonic() - self._ended_at > LINGER_S
+            self._ended_at = clock.monotonic()
+        return clock.monotonic() - self._ended_at > LINGER_S
 
     def _read(self) -> bool:
         """Take what has come in; true if that was anything."""
@@ -224,6 +229,6 @@ class _Running:
     def _pause(self, deadline: Deadline) -> None:
         if self._channel.eof_received:
             # The channel stays readable for ever now, so that poll would not wait.
-            time.sleep(0.02)
+            clock.sleep(0.02)
         else:
             self._poll.poll(1000 * min(0.2, deadline.left_s()))

@@ -1,31 +1,26 @@
-"""An authenticated SSH link: handshake, host key, login, and the watch over its life."""
+"""An authenticated SSH link: the handshake, the host key, and a watch that closes it when the target falls silent."""
 
 import contextlib
-import itertools
-import logging
 import threading
-import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Final
 
-import cryptography.exceptions
 import paramiko
 
+from holdfast.base import clock
 from holdfast.base.deadline import Deadline
-from holdfast.base.errors import ConnectionLost, DeadlinePassed, LoginRefused, Unreachable
+from holdfast.base.errors import ConnectionLost, DeadlinePassed, Unreachable
 from holdfast.base.text import printable
 from holdfast.ssh import hostkeys, wire
 from holdfast.ssh.endpoint import Endpoint, Jump, ProxyCommand, Socks5
+from holdfast.ssh.login import LoginTransport, log_in
 
 KEEPALIVE_S: Final = 15
 # Three keepalives without an answer, and nothing else heard: OpenSSH's ServerAliveCountMax.
 SILENCE_S: Final = 3 * KEEPALIVE_S
 # How long after a command's deadline a call that hangs in the transport is cut off.
-GRACE_S: Final = 3
-# sshd closes the connection after six attempts (MaxAuthTries).
-AGENT_KEYS: Final = 4
-# AES-GCM first: half as fast again as CTR with a separate MAC for bulk uploads; no CBC, no 3DES.
+CUT_AFTER_S: Final = 3
+# AES-GCM first: for bulk uploads it is half as fast again as CTR with a separate MAC. No CBC, no 3DES.
 CIPHERS: Final = (
     "aes128-gcm@openssh.com",
     "aes256-gcm@openssh.com",
@@ -34,59 +29,49 @@ CIPHERS: Final = (
     "aes256-ctr",
 )
 
-# Its tracebacks say nothing that the errors raised here do not say.
-logging.getLogger("paramiko").setLevel(logging.CRITICAL)
-
-
-class _Transport(paramiko.Transport):
-    """paramiko's, but what it trips over in a hostile server's packets is an SSHException, whatever it was."""
-
-    def get_exception(self) -> Exception | None:
-        error = super().get_exception()
-        if error is None or isinstance(error, paramiko.SSHException | EOFError | OSError):
-            return error
-        return paramiko.SSHException(f"what it sends is no SSH ({type(error).__name__})")
-
 
 class Link:
-    """A connection that is logged in. Closed by `close`, or by its own watch when the target falls silent.
+    """A connection that is logged in. `close` ends it; so does its own watch when the target falls silent.
 
     Attributes:
         endpoint: where it leads.
         host_key: the key that answered.
-        login_key: `TYPE BASE64` of the public key that let us in; empty if it was none, or a certificate.
+        login_key: see login.log_in.
         transport: paramiko's side of it.
 
     """
 
     def __init__(
-        self, endpoint: Endpoint, stream: wire.Wire, transport: paramiko.Transport, key: paramiko.PKey | None
+        self,
+        endpoint: Endpoint,
+        stream: wire.Wire,
+        transport: paramiko.Transport,
+        host_key: hostkeys.HostKey,
+        login_key: str,
     ) -> None:
         self.endpoint = endpoint
         self.transport = transport
-        self.login_key = f"{key.get_name()} {key.get_base64()}" if key and not _is_certificate(key) else ""
-        self.host_key = hostkeys.HostKey(
-            transport.get_remote_server_key().get_name(), transport.get_remote_server_key().get_base64()
-        )
+        self.login_key = login_key
+        self.host_key = host_key
         self._wire = stream
         self._cut_at: float | None = None
         self._why_lost = ""
         self._closed = threading.Event()
-        for work in (self._ask, self._watch):
+        for work in (self._send_keepalives, self._watch):
             threading.Thread(target=work, daemon=True, name=f"ssh-{endpoint.host}").start()
 
-    def _ask(self) -> None:
+    def _send_keepalives(self) -> None:
         """Ask for an answer every KEEPALIVE_S seconds, so that a living target is never silent for long."""
         while not self._closed.wait(KEEPALIVE_S) and self.transport.is_active():
             with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
                 self.transport.global_request("keepalive@openssh.com", wait=True)
 
     def _watch(self) -> None:
-        """Close the link when the target is silent, or when a call hangs beyond its deadline."""
+        """Close the link when the target is silent, or when a call hangs after its deadline."""
         while not self._closed.wait(0.5):
             if self._wire.silent_s() > SILENCE_S:
                 self._why_lost = f"nothing was heard for {SILENCE_S} s"
-            elif self._cut_at is None or time.monotonic() < self._cut_at:
+            elif self._cut_at is None or clock.monotonic() < self._cut_at:
                 continue
             self.transport.close()
             self._wire.close()
@@ -94,25 +79,31 @@ class Link:
 
     @contextlib.contextmanager
     def bounded(self, deadline: Deadline) -> Iterator[None]:
-        """Cut the link if what happens in this block hangs beyond the deadline."""
+        """Cut the link if this block hangs until CUT_AFTER_S seconds after the deadline."""
         before = self._cut_at
-        self._cut_at = deadline.at + GRACE_S
+        self._cut_at = deadline.at + CUT_AFTER_S
         try:
             yield
         finally:
             self._cut_at = before
 
-    def lost(self, during: str) -> ConnectionLost:
-        """Return the error that says that, and why, the link broke."""
+    def lost(self, during: str, why: str = "") -> ConnectionLost:
+        """Return the error for a link that broke.
+
+        Args:
+            during: the command that it broke.
+            why: the reason; if empty, the link's own.
+
+        """
         error = self.transport.get_exception()
-        why = self._why_lost or (printable(str(error))[:200] if error else "") or "the other side hung up"
+        why = why or self._why_lost or (printable(str(error))[:200] if error else "") or "the other side hung up"
         return ConnectionLost(
             f"The connection to {self.endpoint} broke during `{during}`: {why}.",
-            hint="What runs there may go on. Try again when the target answers.",
+            hint="The command may still run there. Retry when the target answers.",
         )
 
     def close(self) -> None:
-        """End the connection and what carries it. May be called twice."""
+        """End the connection and what carries it. Calling it again does nothing."""
         self._closed.set()
         self.transport.close()
         self._wire.close()
@@ -122,23 +113,22 @@ def open_link(endpoint: Endpoint, deadline: Deadline) -> Link:
     """Connect, verify the host key, log in.
 
     Raises:
-        Unreachable: nothing answers, or no SSH server does.
-        DeadlinePassed: something answers, but not to the end in time.
+        Unreachable: nothing answers, what answers is not an SSH server, or the link breaks before we are logged in.
+        DeadlinePassed: something answers, but handshake and login take too long.
         NotTrusted: see hostkeys.check.
-        LoginRefused: the server does not let us in.
+        LoginRefused: see login.log_in.
         ConfigError: see hostkeys.trust_of.
 
     """
     trust = hostkeys.trust_of(endpoint)
     stream = _open_wire(endpoint, deadline)
     try:
-        transport = _Transport(stream)  # type: ignore[arg-type]  # a socket-like object is enough
+        transport = LoginTransport(stream)  # type: ignore[arg-type]  # a socket-like object is enough
         transport.daemon = True
         try:
-            _shake_hands(endpoint, stream, transport, trust, deadline)
-            key = transport.get_remote_server_key()
-            hostkeys.check(endpoint, trust, hostkeys.HostKey(key.get_name(), key.get_base64()))
-            login_key = _log_in(endpoint, transport, deadline)
+            host_key = _shake_hands(endpoint, stream, transport, trust, deadline)
+            hostkeys.check(endpoint, trust, host_key)
+            login_key = log_in(endpoint, stream, transport, deadline)
             stream.trust()
         except BaseException:
             transport.close()
@@ -146,7 +136,7 @@ def open_link(endpoint: Endpoint, deadline: Deadline) -> Link:
     except BaseException:
         stream.close()
         raise
-    return Link(endpoint, stream, transport, login_key)
+    return Link(endpoint, stream, transport, host_key, login_key)
 
 
 def _open_wire(endpoint: Endpoint, deadline: Deadline) -> wire.Wire:
@@ -173,9 +163,9 @@ def _tunnel(endpoint: Endpoint, hop: Link, deadline: Deadline) -> wire.Wire:
     except (paramiko.SSHException, EOFError, OSError) as error:
         hop.close()
         raise Unreachable(
-            f"{endpoint.host}: {hop.endpoint} opens no way to {endpoint.address}:{endpoint.port}: "
+            f"{endpoint.host}: {hop.endpoint} does not connect to {endpoint.address}:{endpoint.port}: "
             f"{printable(str(error))[:200]}.",
-            hint="See that the target is up, and that the jump host may forward TCP.",
+            hint="Check that the target is up, and that the jump host permits TCP forwarding.",
         ) from error
     return wire.Wire(channel, close_carrier=hop.close)
 
@@ -183,13 +173,14 @@ def _tunnel(endpoint: Endpoint, hop: Link, deadline: Deadline) -> wire.Wire:
 def _shake_hands(
     endpoint: Endpoint,
     stream: wire.Wire,
-    transport: paramiko.Transport,
+    transport: LoginTransport,
     trust: hostkeys.Trust,
     deadline: Deadline,
-) -> None:
+) -> hostkeys.HostKey:
+    """Exchange keys, and return the host key that the server has proved to hold."""
     options = transport.get_security_options()
     options.ciphers = CIPHERS
-    # Ask for a type that is known, so that a server with several keys shows the one to compare with.
+    # Ask for a known type first, so that a server with several keys shows the one to compare.
     known = {"rsa-sha2-512" if kind == "ssh-rsa" else kind for kind in trust.kinds()}
     options.key_types = tuple(sorted(options.key_types, key=lambda kind: kind not in known))
     transport.banner_timeout = transport.handshake_timeout = max(deadline.left_s(), 0.1)
@@ -200,92 +191,15 @@ def _shake_hands(
             said = stream.explain() or printable(str(error))[:200] or "it hung up"
             raise Unreachable(
                 f"{endpoint}: no SSH server answered: {said}.",
-                hint="See what listens there, and that the way to it is open.",
+                hint="Check what listens there, and the proxy or jump host on the way.",
             ) from error
-    if not transport.initial_kex_done:
+    # `get_remote_server_key` would fail if the link broke just now; the login gives a better error for that.
+    key = transport.host_key
+    if key is None or not transport.initial_kex_done:
         # `start_client` returns without an error when its time is up.
         said = stream.explain()
         raise DeadlinePassed(
             f"{endpoint}: no SSH handshake within {deadline.allowed_s:.0f} s{': ' + said if said else ''}.",
-            hint="Something accepts connections there without answering. See that the target is up.",
+            hint="Something accepts connections there without answering. Check that the target is up.",
         )
-
-
-def _log_in(endpoint: Endpoint, transport: paramiko.Transport, deadline: Deadline) -> paramiko.PKey | None:
-    """Log in, and return the key that did it; None if no key was asked for."""
-    tried: list[str] = []
-    try:
-        # First without any proof, as OpenSSH does: it is how Tailscale's own SSH server lets one in.
-        for name, key in itertools.chain([("none", None)], _keys(endpoint, tried)):
-            if deadline.passed():
-                break
-            transport.auth_timeout = max(deadline.left_s(), 0.1)
-            try:
-                if key is None:
-                    left = transport.auth_none(endpoint.user)
-                else:
-                    tried.append(name)
-                    left = transport.auth_publickey(endpoint.user, key)
-            except paramiko.BadAuthenticationType:
-                continue
-            except paramiko.AuthenticationException:
-                if not transport.is_active():
-                    break
-                continue
-            if not left:
-                return key
-            raise _refused(endpoint, f"it wants {' and '.join(left)} beside the key {name}")
-    except (paramiko.SSHException, EOFError, OSError) as error:
-        raise Unreachable(
-            f"{endpoint}: the connection broke at the login: {printable(str(error))[:200]}.",
-            hint="See the log of sshd on the target.",
-        ) from error
-    if deadline.passed():
-        raise DeadlinePassed(
-            f"{endpoint}: no answer to the login within {deadline.allowed_s:.0f} s.",
-            hint="The target is very slow, or its sshd hangs.",
-        )
-    raise _refused(endpoint, f"tried {', '.join(tried)}" if tried else "there is no key to try")
-
-
-def _refused(endpoint: Endpoint, why: str) -> LoginRefused:
-    return LoginRefused(
-        f"{endpoint} refused the login: {why}.",
-        hint=f"Put your public key into authorized_keys of {endpoint.user}; check user and identity_file.",
-    )
-
-
-def _is_certificate(key: paramiko.PKey) -> bool:
-    return key.public_blob is not None or "-cert-" in key.get_name()
-
-
-def _keys(endpoint: Endpoint, tried: list[str]) -> Iterator[tuple[str, paramiko.PKey]]:
-    """Yield the keys to offer; notes in `tried` why a file could not be used."""
-    for file in endpoint.identity_files:
-        key = _load(file, tried)
-        if key is not None:
-            yield str(file), key
-    with contextlib.suppress(paramiko.SSHException, OSError):
-        agent = paramiko.Agent()
-        try:
-            for agent_key in agent.get_keys()[:AGENT_KEYS]:
-                yield f"the agent's {agent_key.comment or agent_key.fingerprint}", agent_key
-        finally:
-            agent.close()
-
-
-def _load(file: Path, tried: list[str]) -> paramiko.PKey | None:
-    try:
-        return paramiko.PKey.from_path(file)
-    except (TypeError, paramiko.PasswordRequiredException):
-        tried.append(f"{file} (has a passphrase: load it into your SSH agent)")
-    except OSError as error:
-        tried.append(f"{file} ({error.strerror})")
-    except (
-        ValueError,
-        paramiko.SSHException,
-        paramiko.pkey.UnknownKeyType,
-        cryptography.exceptions.UnsupportedAlgorithm,
-    ):
-        tried.append(f"{file} (is no private key that can be read)")
-    return None
+    return hostkeys.HostKey(key.get_name(), key.get_base64())

@@ -1,84 +1,25 @@
 """Files on their way to the target: resumed after a cut, checked by content, sent only once."""
 
 import hashlib
-import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import BinaryIO, Final, Protocol, Self
+from typing import BinaryIO, Final
 
-from holdfast.base.command import CommandResult
+from holdfast.base import clock
 from holdfast.base.deadline import Deadline
 from holdfast.base.errors import NotTrusted, Unreachable
+from holdfast.base.settings import script
 from holdfast.base.waiting import wait_for
+from holdfast.ssh.connection import Connection
 
 PIECE_BYTES: Final = 256 * 1024
 REPORT_EVERY_S: Final = 0.5
 # Between a link that broke and the next one, so that links which break at once do not follow each other in haste.
 PAUSE_S: Final = 2.0
 
-# $1 place, $2 size. Says what is there already:
-#   done SHA256          a file of that size
-#   part BYTES SHA256    the beginning of one
-#   nothing
-_LOOK: Final = """
-set -eu
-sum() { sha256sum < "$1" | cut -d ' ' -f 1; }
-size() { wc -c < "$1" | tr -d ' '; }
-if [ -f "$1" ] && [ "$(size "$1")" -eq "$2" ]; then
-  echo "done $(sum "$1")"
-elif [ -f "$1.part" ] && [ ! -L "$1.part" ]; then
-  echo "part $(size "$1.part") $(sum "$1.part")"
-else
-  echo nothing
-fi
-"""
-# $1 place, $2 bytes of the part to keep. What is sent is written behind them: to a position, and not to the end, since
-# an earlier sender that the target still believes in may have bytes on their way, which then overwrite their like.
-_APPEND: Final = """
-set -eu
-umask 077
-if [ "$2" -eq 0 ]; then rm -f "$1.part"; fi
-exec 3<> "$1.part"
-skip() { [ "$2" -eq 0 ] || dd bs="$1" count="$2" of=/dev/null <&3 2>/dev/null; }
-skip 65536 $(($2 / 65536))
-skip $(($2 % 65536 + ($2 % 65536 == 0))) $(($2 % 65536 != 0))
-exec cat >&3
-"""
-# $1 place, $2 sha256. A part with another content is useless, and is not left behind.
-_FINISH: Final = """
-set -eu
-seen=$(sha256sum < "$1.part" | cut -d ' ' -f 1)
-if [ "$seen" != "$2" ]; then rm -f "$1.part"; echo "$seen"; exit 0; fi
-mv -f "$1.part" "$1"
-echo "$seen"
-"""
-
-
-class Target(Protocol):
-    """What an upload needs of a Connection."""
-
-    def run(self, argv: Sequence[str], *, timeout_s: float) -> CommandResult:
-        """See Connection.run."""
-
-    def stream(self, argv: Sequence[str], pieces: Iterator[bytes], *, timeout_s: float) -> CommandResult:
-        """See Connection.stream."""
-
-
-class Link(Target, Protocol):
-    """A Target of one's own, which is closed after use."""
-
-    def __enter__(self) -> Self:
-        """See Connection."""
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """See Connection."""
-
 
 def upload_over_links(
-    reconnect: Callable[[], Link],
+    reconnect: Callable[[], Connection],
     local: Path,
     remote: str,
     *,
@@ -114,11 +55,11 @@ def upload_over_links(
             if deadline.passed():
                 raise
             on_line(f"{error.message} What arrived stays there; connecting again.")
-            time.sleep(min(PAUSE_S, deadline.left_s()))
+            clock.sleep(min(PAUSE_S, deadline.left_s()))
 
 
 def upload(
-    target: Target,
+    target: Connection,
     local: Path,
     remote: str,
     *,
@@ -148,15 +89,15 @@ def upload(
     size = local.stat().st_size
     with local.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        there = _script(target, _LOOK, [remote, str(size)], deadline).split()
+        there = _run(target, "upload-look.sh", [remote, str(size)], deadline).split()
         if there == ["done", sha256]:
             report(size, size)
             return
         kept = _usable(there, file, size)
         file.seek(kept)
-        argv = ["sh", "-c", _APPEND, "append", remote, str(kept)]
+        argv = ["sh", "-c", script("any/upload-append.sh"), "upload-append.sh", remote, str(kept)]
         target.stream(argv, _pieces(file, kept, size, report), timeout_s=deadline.left_s())
-    seen = _script(target, _FINISH, [remote, sha256], deadline).strip()
+    seen = _run(target, "upload-finish.sh", [remote, sha256], deadline).strip()
     if seen != sha256:
         raise NotTrusted(
             f"{local} arrived as {remote} with another sha256 ({seen[:64]!r} for {sha256}).",
@@ -165,8 +106,8 @@ def upload(
     report(size, size)
 
 
-def _script(target: Target, script: str, args: Sequence[str], deadline: Deadline) -> str:
-    return target.run(["sh", "-c", script, "upload", *args], timeout_s=max(deadline.left_s(), 0.1)).stdout
+def _run(target: Connection, name: str, args: Sequence[str], deadline: Deadline) -> str:
+    return target.run(["sh", "-c", script(f"any/{name}"), name, *args], timeout_s=max(deadline.left_s(), 0.1)).stdout
 
 
 def _usable(there: Sequence[str], file: BinaryIO, size: int) -> int:
@@ -186,8 +127,8 @@ def _usable(there: Sequence[str], file: BinaryIO, size: int) -> int:
 def _pieces(file: BinaryIO, done: int, size: int, report: Callable[[int, int], None]) -> Iterator[bytes]:
     told_at = 0.0
     while piece := file.read(PIECE_BYTES):
-        if time.monotonic() - told_at > REPORT_EVERY_S:
+        if clock.monotonic() - told_at > REPORT_EVERY_S:
             report(done, size)
-            told_at = time.monotonic()
+            told_at = clock.monotonic()
         yield piece
         done += len(piece)

@@ -9,10 +9,10 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
 from typing import Final, Protocol, TypeVar
 
+from holdfast.base import clock
 from holdfast.base.deadline import Deadline
 from holdfast.base.errors import Unreachable
 from holdfast.base.text import printable
@@ -71,7 +71,7 @@ class Wire:
         self._stream = stream
         self._close_carrier = close_carrier
         self.explain = explain
-        self._heard_at = time.monotonic()
+        self._heard_at = clock.monotonic()
         self._left: int | None = MAX_BYTES_BEFORE_LOGIN
         self._closed = False  # paramiko reads it, as it does on Python's own sockets
 
@@ -82,7 +82,7 @@ class Wire:
     def recv(self, size: int) -> bytes:
         """See Stream."""
         data = self._stream.recv(size)
-        self._heard_at = time.monotonic()
+        self._heard_at = clock.monotonic()
         if self._left is not None:
             self._left -= len(data)
             if self._left < 0:
@@ -101,7 +101,7 @@ class Wire:
 
     def silent_s(self) -> float:
         """Seconds since the last byte came in."""
-        return time.monotonic() - self._heard_at
+        return clock.monotonic() - self._heard_at
 
     def close(self) -> None:
         """Close the stream and end what carries it."""

@@ -20,9 +20,10 @@ from typing import Any, Final, Self
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from holdfast.base.errors import NotTrusted
+from holdfast.base.places import STATE_DIR
 from holdfast.facts.identity import Identity
 
-# The same limits as nix/scripts/installer-restore.sh.
+# The same limits as nix/scripts/installer/installer-restore.sh.
 MAX_ARCHIVE_BYTES: Final = 64 * 1024 * 1024
 MAX_UNPACKED_BYTES: Final = 64 * 1024 * 1024
 MAX_MEMBERS: Final = 2000
@@ -70,7 +71,7 @@ def check_archive(archive: bytes, identity: Identity) -> CheckedArchive:
     """
     members, unpacked, state = _read(archive)
     if state is None:
-        raise NotTrusted(f"the state archive has no {STATE_FILE}.", hint="Is Tailscale's state in /var/lib/tailscale?")
+        raise NotTrusted(f"the state archive has no {STATE_FILE}.", hint=f"Is Tailscale's state in {STATE_DIR}?")
     node_key, node_id, attested = _node_of(state)
     if node_key != identity.node_key:
         raise NotTrusted(
@@ -115,9 +116,9 @@ def _read(archive: bytes) -> tuple[int, int, bytes | None]:
 
 # `./tailscaled.state`, or `var/lib/tailscale/tailscaled.state`.
 _STATE_DEPTH: Final = 4
-_TAMPERED: Final = "Nothing that tailscaled writes looks like this; look at /var/lib/tailscale on the target."
-_TOO_LARGE: Final = "Move received files out of /var/lib/tailscale on the target, then retry."
-_AGAIN: Final = "Retry; if it stays so, look at /var/lib/tailscale on the target."
+_TAMPERED: Final = f"Nothing that tailscaled writes looks like this; look at {STATE_DIR} on the target."
+_TOO_LARGE: Final = f"Move received files out of {STATE_DIR} on the target, then retry."
+_AGAIN: Final = f"Retry; if it stays so, look at {STATE_DIR} on the target."
 
 
 def _gunzipped(archive: bytes) -> bytes:

@@ -1,9 +1,10 @@
 """The tailnet as the operator's own tailscaled sees it."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final, Literal
 
+from holdfast.base import clock
 from holdfast.base.errors import HoldfastError
 from holdfast.base.process import run_local
 from holdfast.base.settings import settings
@@ -30,7 +31,7 @@ class View:
         peer = self.peer
         if peer is None:
             return self.why
-        now = now or datetime.now(UTC)
+        now = now or clock.utc()
         words = ["online" if peer.online else "offline"]
         if not peer.online and peer.last_seen:
             words[0] += f" for {_age(peer.last_seen, now)}"

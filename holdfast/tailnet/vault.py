@@ -11,6 +11,7 @@ from typing import Final
 import pyrage  # type: ignore[import-untyped]
 from pydantic import ValidationError
 
+from holdfast.base import clock
 from holdfast.base.errors import ConfigError
 from holdfast.base.frozen import Frozen
 from holdfast.base.settings import Settings
@@ -105,7 +106,7 @@ class Vault:
         sealed, suffix = self._sealed(archive)
         # Microseconds keep the order of two archives of the same second.
         digest = hashlib.sha256(sealed).hexdigest()[:12]
-        name = f"{datetime.now(UTC):{_TIME}}-{digest}{_SUFFIX}{suffix}"
+        name = f"{clock.utc():{_TIME}}-{digest}{_SUFFIX}{suffix}"
         try:
             folder = self._folder(host)
             _write(folder / name, sealed)

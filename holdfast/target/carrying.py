@@ -1,8 +1,8 @@
 """Carries what makes the machine itself into the new root: Tailscale state, host keys, the user's files."""
 
-from collections.abc import Callable
 from typing import Final, NamedTuple
 
+from holdfast.base.places import NEW_ROOT
 from holdfast.base.settings import script, settings
 from holdfast.base.text import LONGEST_LINE, printable
 from holdfast.facts.facts import Facts
@@ -14,7 +14,7 @@ from holdfast.plan.stage import has_live_state
 from holdfast.ssh.connection import Connection
 from holdfast.tailnet.giving_back import state_to_give_back
 from holdfast.target.extra_files import put_extra_files
-from holdfast.target.mounting import ROOT
+from holdfast.target.machine import Machine
 from holdfast.target.secrets import put_file
 from holdfast.target.state import put_state
 
@@ -29,15 +29,14 @@ class Carried(NamedTuple):
 
 
 def carry_over(
+    machine: Machine,
     target: Connection,
-    host: Host,
     plan: Plan,
     built: Built,
     preserved: Preserved,
     facts: Facts,
     *,
     names_known: bool,
-    on_line: Callable[[str], None],
 ) -> Carried:
     """Put the installer's live state, the SSH host keys and the extra files in the new root; can be repeated.
 
@@ -50,21 +49,25 @@ def carry_over(
         ConfigError: a file that the user brings cannot be read, or nobody knows its owner.
 
     """
+    host = machine.host
     from_vault = host.way is Way.STANDARD and not has_live_state(facts)
     archive = state_to_give_back(host, plan, preserved.vault_entry, settings()) if from_vault else None
     wanted = _wanted(host, live_state=plan.carries_state and not from_vault)
     done = target.run_script(
-        script("carry-over.sh"), ["--system", built.toplevel, ROOT, *wanted], timeout_s=TIMEOUT_S, on_line=on_line
+        script("installer/carry-over.sh"),
+        ["--system", built.toplevel, NEW_ROOT, *wanted],
+        timeout_s=TIMEOUT_S,
+        on_line=machine.log.line,
     )
     what = [printable(word) for word in done.stdout[:LONGEST_LINE].split()]
     if archive:
-        put_state(target, archive, ROOT, built.toplevel, timeout_s=TIMEOUT_S)
+        put_state(target, archive, NEW_ROOT, built.toplevel, timeout_s=TIMEOUT_S)
         what.append("tailscale-state of the vault")
     if host.extra_files:
-        count = put_extra_files(target, host.extra_files, ROOT, timeout_s=host.deadlines.upload_s)
+        count = put_extra_files(target, host.extra_files, NEW_ROOT, timeout_s=host.deadlines.upload_s)
         what.append(f"{count} extra files")
     for file in host.files:
-        put_file(target, file, ROOT, names_known=names_known, timeout_s=host.deadlines.upload_s)
+        put_file(target, file, NEW_ROOT, names_known=names_known, timeout_s=host.deadlines.upload_s)
         what.append(file.path)
     return Carried(tuple(what), plan.origin.identity if archive else facts.identity)
 

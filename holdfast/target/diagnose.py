@@ -5,13 +5,14 @@ import ipaddress
 import re
 import shlex
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from time import monotonic
 from typing import Final, TypeVar
 
+from holdfast.base import clock
 from holdfast.base.deadline import Deadline
 from holdfast.base.errors import ConnectionLost, HoldfastError, LoginRefused, NotTrusted, Unreachable
+from holdfast.base.log import Log
+from holdfast.base.places import INSTALLER_MARK
 from holdfast.base.settings import settings
 from holdfast.base.text import printable
 from holdfast.base.waiting import NotYet
@@ -19,10 +20,10 @@ from holdfast.facts.facts import Facts
 from holdfast.facts.identity import Identity, is_of_tailnet
 from holdfast.facts.marks import InstallerMark
 from holdfast.inventory.host import Host, parse_local
-from holdfast.ssh.connection import Connection, connect
+from holdfast.ssh import connection
+from holdfast.ssh.connection import Connection
 from holdfast.ssh.resolve import endpoint_beside
 from holdfast.tailnet.operator import View, view_of
-from tasks.run.lines import Lines
 
 T = TypeVar("T")
 
@@ -41,7 +42,7 @@ MAX_LINES: Final = 40
 LONGEST: Final = 300
 
 _STATUS: Final = ("systemctl", "status", "tailscaled", "--no-pager", "--full", "-n", "5")
-_MARK: Final = ("cat", "/run/holdfast/installer.json")
+_MARK: Final = ("cat", INSTALLER_MARK)
 # As in facts.sh: the first of the two that is there.
 _SYSTEM: Final = ("readlink", "/run/booted-system", "/run/current-system")
 # Without the other nodes of the tailnet, which are nobody's business in a log.
@@ -88,8 +89,7 @@ class Diagnosis:
         host: the host.
         identity: the node that is waited for; None if none is.
         addresses: what its network interfaces had at the preflight, as in the facts.
-        say: takes a line for the run.
-        lines: opens what takes a command's output to the run's log.
+        log: where it reports to.
 
     """
 
@@ -99,14 +99,12 @@ class Diagnosis:
         identity: Identity | None,
         *,
         addresses: Iterable[str] = (),
-        say: Callable[[str], None],
-        lines: Callable[[], AbstractContextManager[Lines]],
+        log: Log,
     ) -> None:
         self._host = host
         self._identity = identity
-        self._say = say
-        self._lines = lines
-        self._next_at = monotonic() + FIRST_S
+        self._log = log
+        self._next_at = clock.monotonic() + FIRST_S
         self._seen = list(addresses)
         self._view: View | None = None
         self._blocks: dict[str, tuple[str, ...]] = {}
@@ -124,9 +122,9 @@ class Diagnosis:
             try:
                 return probe()
             except (NotYet, Unreachable):
-                if monotonic() >= self._next_at:
+                if clock.monotonic() >= self._next_at:
                     self.look()
-                    self._next_at = monotonic() + EVERY_S
+                    self._next_at = clock.monotonic() + EVERY_S
                 raise
 
         return watched
@@ -143,13 +141,12 @@ class Diagnosis:
         now = (self._view, [(answer.where, answer.says) for answer in self.answers])
         if now != self._said:
             self._said = now
-            self._say(self.summary())
+            self._log.say(self.summary())
         for answer in self.answers:
             if answer.block and answer.block != self._blocks.get(answer.where):
                 self._blocks[answer.where] = answer.block
-                with self._lines() as output:
-                    for line in answer.block:
-                        output.add(line)
+                for line in answer.block:
+                    self._log.line(line)
 
     def summary(self) -> str:
         """Return what the last look saw, in one line."""
@@ -202,7 +199,9 @@ def _ask(host: Host, address: str, port: int, *, timeout_s: float) -> Answer:
     shown = f"[{address}]" if ":" in address else address
     where = address if port == 22 else f"{shown}:{port}"
     try:
-        with connect(endpoint_beside(host, settings(), address, port), timeout_s=timeout_s) as target:
+        with connection.open_connection(
+            endpoint_beside(host, settings(), address, port), timeout_s=timeout_s
+        ) as target:
             return _read(target, where)
     except NotTrusted as error:
         return Answer(where, "another host key answers, so it was asked nothing", block=(error.message,))

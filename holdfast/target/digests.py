@@ -21,12 +21,12 @@ def take(target: Connection, disks: Sequence[str]) -> dict[str, str]:
         disks: device files, as in the facts.
 
     Raises:
-        UnexpectedState: the answer is not what nix/scripts/disk-digests.sh prints for these disks.
+        UnexpectedState: the answer is not what nix/scripts/installer/disk-digests.sh prints for these disks.
 
     """
     if not disks:
         return {}
-    said = target.run_script(script("disk-digests.sh"), disks, timeout_s=TIMEOUT_S).stdout
+    said = target.run_script(script("installer/disk-digests.sh"), disks, timeout_s=TIMEOUT_S).stdout
     found = {match[1]: match[2] or "" for line in said.split("\n") if (match := _LINE.fullmatch(line))}
     if list(found) != list(disks):
         raise UnexpectedState(

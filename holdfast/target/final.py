@@ -1,22 +1,20 @@
 """Waits for the final system, on its trial and after its reboot."""
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Final
 
 from holdfast.base.errors import NeverCame, UnexpectedState
+from holdfast.base.places import NEW_ROOT
 from holdfast.base.waiting import NotYet, wait_for
 from holdfast.facts.facts import Facts
 from holdfast.facts.identity import require_same_node
-from holdfast.inventory.host import Host
 from holdfast.plan.plan import Plan
 from holdfast.plan.results import Built
 from holdfast.plan.stage import Stage, observe
-from holdfast.ssh.reach import is_over_local, reach
+from holdfast.ssh.reach import is_over_local
 from holdfast.target.diagnose import Diagnosis
 from holdfast.target.look import look, system_state
-from tasks.run.lines import Lines
+from holdfast.target.machine import Machine
 
 HINT: Final = "Look at its console: boot loader, network, `journalctl -u tailscaled`."
 
@@ -45,7 +43,7 @@ def expects_node(plan: Plan, built: Built) -> bool:
 
 
 def wait_for_final(
-    host: Host,
+    machine: Machine,
     plan: Plan,
     built: Built,
     *,
@@ -53,21 +51,17 @@ def wait_for_final(
     trial: bool,
     deadline_s: float,
     then: str,
-    say: Callable[[str], None],
-    lines: Callable[[], AbstractContextManager[Lines]],
 ) -> Arrived:
     """Wait until the final system answers; a node that is to be on the tailnet is proved over the tailnet only.
 
     Args:
-        host: the host.
+        machine: the machine; whichever boot answers.
         plan: its plan.
         built: the system that was installed.
         left: the boot id that it came from; empty if that is not known.
         trial: whether this is its first start, or the one from its own boot loader.
         deadline_s: seconds until it has to answer.
         then: what happens next by itself if it does not.
-        say: takes a line for the run.
-        lines: opens what takes a command's output to the run's log.
 
     Raises:
         NeverCame: it did not come; says what was seen last, by whom, and where it can be reached.
@@ -75,12 +69,13 @@ def wait_for_final(
         NotTrusted: it is another node, or another host key answers.
 
     """
+    host, log = machine.host, machine.log
     node = plan.origin.identity
     node_expected = expects_node(plan, built)
-    diagnosis = Diagnosis(host, node if node_expected else None, addresses=plan.origin.addresses, say=say, lines=lines)
+    diagnosis = Diagnosis(host, node if node_expected else None, addresses=plan.origin.addresses, log=log)
 
     def probe() -> Arrived:
-        with reach(host) as target:
+        with machine.connect() as target:
             facts = look(target)
             diagnosis.saw(facts)
             if facts.boot_id == left:
@@ -90,8 +85,8 @@ def wait_for_final(
                     raise UnexpectedState(
                         f"{host.name} did not come up in {built.toplevel}: it is in the installer again, started by the"
                         " standby on its disk, on its tailnet. Nothing is lost.",
-                        hint="Its console, or `journalctl -D /mnt/var/log/journal` there, may tell why. Correct the"
-                        " system and start a fresh run: it goes on from there, and formats nothing.",
+                        hint=f"Its console, or `journalctl -D {NEW_ROOT}/var/log/journal` there, may tell why."
+                        " Correct the system and start a fresh run: it goes on from there, and formats nothing.",
                     )
                 raise NotYet("the installer answers, on another boot")
             if facts.booted_system != built.toplevel:
@@ -115,7 +110,7 @@ def wait_for_final(
 
     what = f"{host.name} to start its new system" if trial else f"{host.name} to boot its new system"
     try:
-        return wait_for(what, diagnosis.watch(probe), deadline_s=deadline_s, on_change=say)
+        return wait_for(what, diagnosis.watch(probe), deadline_s=deadline_s, on_change=log.say)
     except NeverCame as error:
         diagnosis.look()
         runs_at = diagnosis.answers_at(built.toplevel)

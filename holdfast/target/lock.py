@@ -1,6 +1,6 @@
 """The lock on the target: which run works there, so that no two do, on whatever worker or Prefect server they run.
 
-It lies in the target's RAM (nix/scripts/lock.sh). A run that was killed never gives it back: so whether its holder
+It lies in the target's RAM (nix/scripts/any/lock.sh). A run that was killed never gives it back: so whether its holder
 still works is asked of Prefect, and where Prefect does not know it, told by how long nothing was heard of it.
 """
 
@@ -13,11 +13,11 @@ from pydantic import ConfigDict, Field, ValidationError
 
 from holdfast.base.errors import TargetRefused, UnexpectedState
 from holdfast.base.frozen import Frozen
+from holdfast.base.places import LOCK
 from holdfast.base.settings import script
 from holdfast.facts.marks import InstallerMark
 from holdfast.ssh.connection import Connection
 
-FILE: Final = "/run/holdfast/lock.json"
 # A run renews its lock with each phase; none is as long as this (the closure's copy has 4 h).
 LEASE_S: Final = 6 * 3600
 TIMEOUT_S: Final = 60
@@ -25,7 +25,7 @@ TIMEOUT_S: Final = 60
 TRIES: Final = 3
 
 _MAX_BYTES: Final = 4096
-_EMPTY_IT: Final = f"empty the lock there, as root: `: >{FILE}`"
+_EMPTY_IT: Final = f"empty the lock there, as root: `: >{LOCK}`"
 
 IsOver = Callable[[str], bool | None]
 
@@ -106,7 +106,7 @@ def check(target: Connection, run_id: str, is_over: IsOver, *, mark: InstallerMa
 
 def _ask(target: Connection, *words: str) -> _Answer:
     output = target.run_script(
-        script("lock.sh"), words, timeout_s=TIMEOUT_S, max_output_bytes=_MAX_BYTES
+        script("any/lock.sh"), words, timeout_s=TIMEOUT_S, max_output_bytes=_MAX_BYTES
     ).stdout.strip()
     host = target.endpoint.host
     try:
@@ -118,7 +118,7 @@ def _ask(target: Connection, *words: str) -> _Answer:
         ) from None
     if answer.lock == "broken":
         raise UnexpectedState(
-            f"{FILE} on {host} is no lock that Holdfast wrote, so it is not known which run holds {host}.",
+            f"{LOCK} on {host} is no lock that Holdfast wrote, so it is not known which run holds {host}.",
             hint=f"If no run works on it, {_EMPTY_IT}, and retry.",
         )
     return answer

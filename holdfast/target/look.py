@@ -17,7 +17,7 @@ def look(target: Connection) -> Facts:
         UnexpectedState: the answer is not what the script prints.
 
     """
-    return parse_facts(target.run_script(script("facts.sh"), timeout_s=PROBE_S).stdout, target.endpoint.host)
+    return parse_facts(target.run_script(script("any/facts.sh"), timeout_s=PROBE_S).stdout, target.endpoint.host)
 
 
 def system_state(target: Connection) -> tuple[str, tuple[str, ...]]:

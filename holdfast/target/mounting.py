@@ -5,36 +5,32 @@ from contextlib import nullcontext
 from typing import Final, Literal
 
 from holdfast.base.errors import UnexpectedState
+from holdfast.base.places import NEW_ROOT
 from holdfast.base.settings import script
-from holdfast.inventory.host import Host
-from holdfast.nixcli.copying import copy_closure
 from holdfast.plan.results import Built
 from holdfast.ssh.connection import Connection
+from holdfast.target.machine import Machine
 from holdfast.target.secrets import keys_in_ram
-
-ROOT: Final = "/mnt"
-MARK_IN_RAM: Final = "/run/holdfast/partition.json"
-MARK_ON_DISK: Final = "/mnt/var/lib/holdfast/partition.json"
 
 PROBE_S: Final = 30
 MOUNT_S: Final = 300
 LEAVE_S: Final = 120
 
 
-def mount_again(target: Connection, host: Host, built: Built, *, boot_id: str, on_line: Callable[[str], None]) -> None:
+def mount_again(machine: Machine, target: Connection, built: Built) -> None:
     """See that the new root is mounted; an installer that was booted anew gets the script and the keys for it first.
 
     Raises:
-        UnexpectedState, CommandFailed: see ensure_mounted and copy_closure.
+        UnexpectedState, CommandFailed: see ensure_mounted and Machine.copy.
         ConfigError, CommandFailed: see keys_in_ram.
 
     """
     if is_mounted(target):
         return
     if built.mount_script:
-        copy_closure(host, [built.mount_script], root=None, boot_id=boot_id, on_line=on_line)
-    with keys_in_ram(host, lambda: nullcontext(target), on_line=on_line):
-        ensure_mounted(target, host.name, built.mount_script)
+        machine.copy([built.mount_script])
+    with keys_in_ram(machine.host, lambda: nullcontext(target), machine.log):
+        ensure_mounted(target, machine.host.name, built.mount_script)
 
 
 def ensure_mounted(target: Connection, host: str, mount_script: str) -> None:
@@ -54,20 +50,20 @@ def ensure_mounted(target: Connection, host: str, mount_script: str) -> None:
         return
     if not mount_script:
         raise UnexpectedState(
-            f"the new root of {host} is not mounted at {ROOT}, and the flake has no mountScript.",
+            f"the new root of {host} is not mounted at {NEW_ROOT}, and the flake has no mountScript.",
             hint="Mount it by hand in the installer, then retry the run.",
         )
     target.run([mount_script], timeout_s=MOUNT_S)
     if not is_mounted(target):
         raise UnexpectedState(
-            f"{mount_script} ended well on {host}, but nothing is mounted at {ROOT}.",
+            f"{mount_script} ended well on {host}, but nothing is mounted at {NEW_ROOT}.",
             hint="Look at the file systems of the disko configuration: one has to be mounted at /.",
         )
 
 
 def is_mounted(target: Connection) -> bool:
     """Say whether the new root is mounted."""
-    return target.run(["mountpoint", "-q", ROOT], timeout_s=PROBE_S, check=False).exit_status == 0
+    return target.run(["mountpoint", "-q", NEW_ROOT], timeout_s=PROBE_S, check=False).exit_status == 0
 
 
 def leave_installer(target: Connection, how: Literal["reboot", "kexec"], *, on_line: Callable[[str], None]) -> None:
@@ -84,4 +80,4 @@ def leave_installer(target: Connection, how: Literal["reboot", "kexec"], *, on_l
         CommandFailed: the new root is busy.
 
     """
-    target.run_script(script("leave-installer.sh"), [ROOT, how], timeout_s=LEAVE_S, on_line=on_line)
+    target.run_script(script("installer/leave-installer.sh"), [NEW_ROOT, how], timeout_s=LEAVE_S, on_line=on_line)

@@ -5,47 +5,46 @@ from pathlib import Path
 
 from holdfast.base.settings import settings
 from holdfast.facts.facts import Facts
-from holdfast.inventory.host import Host
 from holdfast.nixcli.flake import disko_devices
 from holdfast.plan.fitness import check_target
 from holdfast.plan.image import inspect_image
 from holdfast.plan.making import make_plan
 from holdfast.plan.plan import Plan
 from holdfast.ssh.connection import Connection
-from holdfast.ssh.reach import login_of, reach
+from holdfast.ssh.reach import login_of
 from holdfast.tailnet.giving_back import check_giving_back
 from holdfast.target.look import look
+from holdfast.target.machine import Machine
 
 
 def plan_install(
-    host: Host,
+    machine: Machine,
     *,
     run_id: str,
     rehearsal: bool,
     first_use: bool,
     check_lock: Callable[[Connection, Facts], None],
-    on_line: Callable[[str], None],
 ) -> Plan:
     """Observe the target and plan the install; changes nothing on it.
 
     Args:
-        host: the host.
+        machine: the machine; whichever boot answers.
         run_id: the run's id.
         rehearsal: whether it is only rehearsed.
         first_use: whether a host key that nobody knows yet is pinned.
         check_lock: looks whether another run works on the target.
-        on_line: called with every line of Nix's output.
 
     Raises:
         TargetRefused: this target, as it is, cannot be installed.
         ConfigError: the flake or the image is wrong, or what the vault keeps could not be opened again.
-        Unreachable, LoginRefused, NotTrusted: see reach.
+        Unreachable, LoginRefused, NotTrusted: see Machine.connect.
 
     """
-    devices = disko_devices(host, on_line=on_line)
+    host = machine.host
+    devices = disko_devices(host, on_line=machine.log.line)
     # An image that is yet to be built is checked by the next phase, still before the target is touched.
     image = inspect_image(Path(host.kexec)) if host.kexec_is_path else None
-    with reach(host, first_use=first_use) as target:
+    with machine.connect(first_use=first_use) as target:
         facts = look(target)
         check_lock(target, facts)
         host_key, login = target.host_key, login_of(target, host)

@@ -2,17 +2,18 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
+from holdfast.base import clock
 from holdfast.base.errors import ConfigError, NeverCame, TargetRefused
+from holdfast.base.places import STATE_DIR, TAILSCALED_STATE
 from holdfast.base.settings import Settings, script
 from holdfast.base.text import LONGEST_LINE, printable
 from holdfast.base.waiting import NotYet, wait_for
 from holdfast.facts.facts import Facts
 from holdfast.facts.identity import Identity, Peer, Status, parse_status, same_node
 from holdfast.inventory.host import Host
-from holdfast.plan.verdict import STATE_DIR
 from holdfast.ssh.connection import Connection
 from holdfast.tailnet.archive import check_archive
 from holdfast.tailnet.operator import operators_status
@@ -37,7 +38,7 @@ _UNSURE: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Restored:
+class PutBack:
     """What became of a restore.
 
     Attributes:
@@ -81,7 +82,7 @@ def choose(vault: Vault, host: str, name: str = "") -> VaultEntry:
 
 def restore(
     target: Connection, host: Host, entry: VaultEntry, settings: Settings, *, on_line: Callable[[str], None]
-) -> Restored:
+) -> PutBack:
     """Make the machine behind a connection the node of an archive.
 
     Args:
@@ -104,25 +105,25 @@ def restore(
     checked = check_archive(archive, identity)
     facts = look(target)
     if is_node(facts, target, host, identity):
-        return Restored(identity, already=True)
+        return PutBack(identity, already=True)
     check_takes_state(facts, host)
     lock.check(target, "", lambda _run: None, mark=facts.installer_mark)
     if entry.label.host_key != target.host_key:
         on_line("the archive came from a machine with another SSH host key")
     if checked.attested:
         on_line("the node proved by its machine's TPM which machine it was; on another machine it cannot")
-    now = datetime.now(UTC)
+    now = clock.utc()
     # As late as can be: what is seen now may be over in a moment.
     if check_offline(operators_status(), identity, now).expired:
         on_line("the node's key has expired: it needs `tailscale up --force-reauth` to be of use")
     done = target.run(
-        ["sh", "-c", script("restore-state.sh"), "restore-state.sh", f"{now:%Y%m%dT%H%M%SZ}"],
+        ["sh", "-c", script("any/restore-state.sh"), "restore-state.sh", f"{now:%Y%m%dT%H%M%SZ}"],
         stdin=archive,
         timeout_s=PUT_S,
     )
     kept = printable(done.stdout.strip()[:LONGEST_LINE])
     _wait_for_node(target, host, identity, kept, on_line)
-    return Restored(identity, kept)
+    return PutBack(identity, kept)
 
 
 def check_offline(status: Status | None, identity: Identity, now: datetime) -> Peer:
@@ -223,11 +224,11 @@ def check_takes_state(facts: Facts, host: Host) -> None:
 
     """
     tailscale = facts.tailscale
-    if tailscale.state_store != "file" or tailscale.state_file != f"{STATE_DIR}/tailscaled.state":
+    if tailscale.state_store != "file" or tailscale.state_file != TAILSCALED_STATE:
         where = tailscale.state_file or f"in a store of the kind {tailscale.state_store}"
         raise TargetRefused(
             f"tailscaled on {host.name} keeps its state elsewhere: {where}.",
-            hint=f"Start it with --state={STATE_DIR}/tailscaled.state, and try again.",
+            hint=f"Start it with --state={TAILSCALED_STATE}, and try again.",
         )
     if facts.init != "systemd":
         raise TargetRefused(

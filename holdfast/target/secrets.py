@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Final
 
 from holdfast.base.errors import CommandFailed, ConfigError, HoldfastError, Restarted
+from holdfast.base.log import Log
 from holdfast.base.settings import script
 from holdfast.inventory.host import Host
 from holdfast.inventory.secret import MAX_INSTALLER_SECRETS_BYTES, MIB, ExtraFile
@@ -91,15 +92,13 @@ def give_files_their_owners(target: Connection, host: Host) -> None:
 
 
 @contextmanager
-def keys_in_ram(
-    host: Host, connect: Callable[[], AbstractContextManager[Connection]], *, on_line: Callable[[str], None]
-) -> Iterator[None]:
+def keys_in_ram(host: Host, connect: Callable[[], AbstractContextManager[Connection]], log: Log) -> Iterator[None]:
     """Have the host's encryption keys in the installer's RAM while the body runs; overwritten and removed afterwards.
 
     Args:
         host: the host.
         connect: opens a connection to the installer, or lends one.
-        on_line: told when they could not be removed.
+        log: told when they could not be removed.
 
     Raises:
         ConfigError: a key cannot be read.
@@ -126,11 +125,11 @@ def keys_in_ram(
         except Restarted:
             pass  # with the RAM, they are gone
         except HoldfastError as error:
-            on_line(f"the encryption keys may be in the RAM of {host.name} until it reboots: {error.message}")
+            log.warn(f"the encryption keys may be in the RAM of {host.name} until it reboots: {error.message}")
 
 
 def _run(target: Connection, args: list[str], content: bytes | None, timeout_s: float) -> None:
-    target.run(["sh", "-c", script("put-file.sh"), "put-file", *args], stdin=content, timeout_s=timeout_s)
+    target.run(["sh", "-c", script("any/put-file.sh"), "put-file", *args], stdin=content, timeout_s=timeout_s)
 
 
 def _plainly(error: CommandFailed, path: str) -> CommandFailed:

@@ -1,7 +1,6 @@
-"""The standby: the installer on the new disk, until the final system has its boot loader (nix/scripts/standby.sh).
+"""The standby: the installer on the new disk, until the final system has its boot loader (nix/scripts/any/standby.sh).
 
-It is a second chance, so nothing here raises, but for a broken link where that matters: whoever calls is told why there
-is none, and goes on.
+It is a second chance: who catches NoStandby says why there is none, and the install goes on.
 """
 
 import re
@@ -15,16 +14,15 @@ from typing import Final
 
 from holdfast.base.deadline import Deadline
 from holdfast.base.errors import CommandFailed, ConfigError, DeadlinePassed, HoldfastError
+from holdfast.base.places import STANDBY_IN_RAM
 from holdfast.base.settings import script
 from holdfast.base.text import printable
 from holdfast.facts.facts import Facts
 from holdfast.inventory.host import Host, Way
 from holdfast.plan.image import MAX_RUN_BYTES, MIB
 from holdfast.ssh.connection import Connection
-from holdfast.ssh.upload import upload_over_links
 from holdfast.target import dead_man
-
-FOLDER: Final = "/run/holdfast/standby"
+from holdfast.target.machine import Machine
 
 TIMEOUT_S: Final = 60
 PUT_S: Final = 600
@@ -32,18 +30,13 @@ PUT_S: Final = 600
 MAX_COMMAND_LINE: Final = 2000
 _SHOWN: Final = 300
 
-# $1 folder, $2 bytes. A file system of its own: /run is a fraction of the memory, and may be too small.
-_MAKE_ROOM: Final = """
-set -eu
-mkdir -p -m 0700 "$1"
-mountpoint -q "$1" || mount -t tmpfs -o mode=0700 holdfast-standby "$1"
-mount -o "remount,size=$2" "$1"
-"""
-# $1 folder. The memory is wanted for the install.
-_GIVE_BACK: Final = """
-if mountpoint -q "$1"; then umount "$1"; fi
-rm -rf "$1"
-"""
+
+class NoStandby(HoldfastError):
+    """The new disk does not boot the installer: the user need not do anything, the install goes on without it."""
+
+
+class StandbyStays(HoldfastError):
+    """A part of the standby is still on the boot partition: the user removes it, or runs the phase again."""
 
 
 def wanted(host: Host) -> bool:
@@ -52,72 +45,69 @@ def wanted(host: Host) -> bool:
 
 
 def bring(
-    reconnect: Callable[[], Connection],
-    host: Host,
-    image: Path,
-    facts: Facts,
-    *,
-    on_line: Callable[[str], None],
-    on_progress: Callable[[int, int], None] | None = None,
-) -> str:
+    machine: Machine, image: Path, facts: Facts, *, on_progress: Callable[[int, int], None] | None = None
+) -> None:
     """Bring the image's kernel and initrd into the installer's RAM, while the origin is still whole.
 
     The dead-man stays armed, and is fed while this makes progress.
 
     Args:
-        reconnect: opens a connection to the installer; called again whenever the link broke.
-        host: the host.
+        machine: the machine, on this boot of the installer.
         image: the kexec image that the installer was started from.
         facts: what the installer answered.
-        on_line: called with what happens to the link.
         on_progress: called with the bytes that are there and the bytes in all, for each of the two files.
 
-    Returns:
-        Why there can be no standby; empty if all is there.
+    Raises:
+        NoStandby: there can be none.
 
     """
     if facts.kexec.secure_boot:
-        return "Secure Boot is on, and the boot loader of a standby is not signed"
+        raise NoStandby("Secure Boot is on, and the boot loader of a standby is not signed")
     try:
         with tempfile.TemporaryDirectory(prefix="holdfast-standby-") as folder:
             files, command_line = _unpack(image, Path(folder))
             size = sum(file.stat().st_size for file in files)
-            if why := _too_little_memory(size, facts.available_bytes):
-                return why
-            with reconnect() as target:
-                target.run(["sh", "-c", _MAKE_ROOM, "sh", FOLDER, str(size + 16 * MIB)], timeout_s=TIMEOUT_S)
+            _require_memory(size, facts.available_bytes)
+            with machine.connect_over_last_way() as target:
+                room = script("installer/standby-make-room.sh")
+                argv = ["sh", "-c", room, "standby-make-room.sh", STANDBY_IN_RAM, str(size + 16 * MIB)]
+                target.run(argv, timeout_s=TIMEOUT_S)
                 target.write_file(
-                    f"{FOLDER}/command-line", f"{command_line}\n".encode(), mode=0o600, timeout_s=TIMEOUT_S
+                    f"{STANDBY_IN_RAM}/command-line", f"{command_line}\n".encode(), mode=0o600, timeout_s=TIMEOUT_S
                 )
             for file in files:
-                _upload(reconnect, host, file, facts, on_line, on_progress)
+                _upload(machine, file, facts, on_progress)
+    except NoStandby:
+        raise
     except HoldfastError as error:
-        return error.message
+        raise NoStandby(error.message) from error
     except (tarfile.TarError, EOFError, zlib.error, LZMAError, OSError) as error:
-        return f"{image} could not be unpacked: {str(error)[:_SHOWN] or type(error).__name__}"
-    return ""
+        why = f"{image} could not be unpacked: {str(error)[:_SHOWN] or type(error).__name__}"
+        raise NoStandby(why) from error
 
 
-def arm(target: Connection, root: str) -> str:
+def arm(target: Connection, root: str) -> None:
     """Make the new disk boot the installer, from what `bring` brought; the RAM that it took is given back.
 
     Args:
         target: a connection to the installer.
         root: where the new root is mounted, with this plan's mark.
 
-    Returns:
-        Why the disk does not boot the installer; empty if it does.
+    Raises:
+        NoStandby: the disk does not boot the installer.
 
     """
     try:
-        said = _said(target, "put", root, FOLDER)
-        target.run(["sh", "-c", _GIVE_BACK, "sh", FOLDER], timeout_s=TIMEOUT_S, check=False)
+        said = _said(target, "put", root, STANDBY_IN_RAM)
+        argv = ["sh", "-c", script("installer/standby-give-back.sh"), "standby-give-back.sh", STANDBY_IN_RAM]
+        target.run(argv, timeout_s=TIMEOUT_S, check=False)
     except HoldfastError as error:
-        return error.message
-    return _why_not_armed(said)
+        raise NoStandby(error.message) from error
+    if why := _why_not_armed(said):
+        raise NoStandby(why)
 
 
-def missing(target: Connection, root: str) -> str:
+def why_missing(target: Connection, root: str) -> str:
     """Return why the disk at `root` does not boot the standby; empty if it does. Raises as Connection.run_script."""
     try:
         said = _said(target, "show", root)
@@ -126,22 +116,23 @@ def missing(target: Connection, root: str) -> str:
     return _why_not_armed(said)
 
 
-def remove(target: Connection, root: str) -> str:
+def remove(target: Connection, root: str) -> None:
     """Take the standby away, with the secrets in it: the final system's boot loader is in place.
 
     Args:
         target: a connection to the installer, or to the final system.
         root: where the new root is mounted; `/` in the final system.
 
-    Returns:
-        Why it is still there; empty if none is.
+    Raises:
+        StandbyStays: a part of it is still there.
 
     """
     try:
         said = _said(target, "remove", root)
     except HoldfastError as error:
-        return error.message
-    return "" if said.startswith(("removed: ", "none: ")) else said
+        raise StandbyStays(error.message) from error
+    if not said.startswith(("removed: ", "none: ")):
+        raise StandbyStays(said)
 
 
 def _why_not_armed(said: str) -> str:
@@ -150,41 +141,28 @@ def _why_not_armed(said: str) -> str:
 
 def _said(target: Connection, *words: str) -> str:
     """Run the script, and return the line that it ends with."""
-    done = target.run_script(script("standby.sh"), words, timeout_s=PUT_S)
+    done = target.run_script(script("any/standby.sh"), words, timeout_s=PUT_S)
     return printable((done.stdout.strip().splitlines() or ["it said nothing"])[-1])[:_SHOWN]
 
 
-def _too_little_memory(size_bytes: int, available_bytes: int) -> str:
+def _require_memory(size_bytes: int, available_bytes: int) -> None:
     needed = size_bytes * 3 // 2 + 256 * MIB
-    if available_bytes >= needed:
-        return ""
-    return f"the installer has {available_bytes // MIB} MiB of memory left, and {needed // MIB} are needed"
+    if available_bytes < needed:
+        raise NoStandby(
+            f"the installer has {available_bytes // MIB} MiB of memory left, and {needed // MIB} are needed"
+        )
 
 
-def _upload(
-    reconnect: Callable[[], Connection],
-    host: Host,
-    file: Path,
-    facts: Facts,
-    on_line: Callable[[str], None],
-    on_progress: Callable[[int, int], None] | None,
-) -> None:
+def _upload(machine: Machine, file: Path, facts: Facts, on_progress: Callable[[int, int], None] | None) -> None:
     """Upload a file in parts that are shorter than the dead-man's time, and feed it before each."""
-    mark = facts.installer_mark
-    dead_man_s = (mark and mark.dead_man_s) or host.deadlines.dead_man_s
-    deadline = Deadline.after(host.deadlines.upload_s)
+    deadlines = machine.host.deadlines
+    deadline = Deadline.after(deadlines.upload_s)
     while True:
-        with reconnect() as target:
+        with machine.connect_over_last_way() as target:
             dead_man.feed(target)
+        timeout_s = min(dead_man.waits_s(facts, deadlines) / 2, deadline.left_s())
         try:
-            upload_over_links(
-                reconnect,
-                file,
-                f"{FOLDER}/{file.name}",
-                timeout_s=min(dead_man_s / 2, deadline.left_s()),
-                on_line=on_line,
-                on_progress=on_progress,
-            )
+            machine.upload(file, f"{STANDBY_IN_RAM}/{file.name}", timeout_s=timeout_s, on_progress=on_progress)
         except DeadlinePassed:
             if deadline.passed():
                 raise
@@ -218,7 +196,7 @@ def _unpack(image: Path, folder: Path) -> tuple[list[Path], str]:
 
 
 def _command_line(image: Path, runner: str) -> str:
-    """Return what `kexec/run` (nix/scripts/kexec-run.sh) tells the kernel: two variables in double quotes."""
+    """Return what `kexec/run` (nix/scripts/origin/kexec-run.sh) tells the kernel: two variables in double quotes."""
     found = [re.search(rf'^{name}="(.*)"$', runner, re.MULTILINE) for name in ("init", "kernel_params")]
     values = [re.sub(r'\\([\\"$`])', r"\1", match[1]) for match in found if match]
     if len(values) != len(found):

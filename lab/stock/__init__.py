@@ -1,6 +1,6 @@
-"""The lab's stock image: stands in for nixos-images' own installer, which knows nothing of Tailscale or Holdfast.
+"""The lab's stock image: takes the place of nixos-images' own installer, which knows nothing of Tailscale or Holdfast.
 
-It is the lab's installer image with an archive behind its initrd that covers up all that is ours.
+It is the lab's installer image; an archive after its initrd replaces everything that is Holdfast's.
 """
 
 import shutil
@@ -8,19 +8,20 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from lab.cache import cached
-from lab.image import KERNEL_PARAMS, NIXOS_INSTALL, image_folder
+from lab.cache import Part
+from lab.image import FILES, KERNEL_PARAMS, NIXOS_INSTALL, image_folder
+from lab.toolchain import built
 
 NAME = "stock-kexec-installer-lab-x86_64-linux"
 HERE = Path(__file__).parent
-UNITS = HERE.parent / "image" / "etc" / "systemd" / "system"
+UNITS = FILES / "etc" / "systemd" / "system"
 COVERED = ("tailscaled.service", "holdfast-deadman.timer", "holdfast-deadman.service")
 
 
 def stock_image() -> Path:
-    """Return the image's tarball, built once for each version of what it is made of."""
+    """Return the image's tarball; it is built again only when something that it is made of has changed."""
     ours = image_folder()
-    parts: list[str | Path] = [Path(__file__), HERE / "run.sh", HERE / "restore.sh", NIXOS_INSTALL, ours.name]
+    parts: list[Part] = [Path(__file__), HERE / "run.sh", HERE / "restore.sh", NIXOS_INSTALL, ours.name]
 
     def build(into: Path) -> None:
         kexec = into / "kexec"
@@ -31,11 +32,11 @@ def stock_image() -> Path:
         subprocess.run(["tar", "-C", str(into), "-czf", str(into / f"{NAME}.tar.gz"), "kexec"], check=True)
         shutil.rmtree(kexec)
 
-    return cached("stock-image", parts, build) / f"{NAME}.tar.gz"
+    return built("stock-image", parts, build, about="10 s") / f"{NAME}.tar.gz"
 
 
 def _cover(initrd: Path) -> None:
-    """Append an archive whose files take the place of ours."""
+    """Append an archive whose files replace those of Holdfast."""
     with tempfile.TemporaryDirectory() as work:
         tree = Path(work)
         units = tree / "etc/systemd/system"

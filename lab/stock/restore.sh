@@ -1,5 +1,5 @@
 #!/bin/sh
-# What the installer of nixos-images restores: SSH keys. The rest of the hand-over is as in the lab's other image.
+# Restores what the installer of nixos-images restores: SSH keys. The lab's other image does the rest of the hand-over.
 set -eu
 umask 077
 mkdir -p /root/.ssh

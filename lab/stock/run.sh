@@ -1,7 +1,7 @@
 #!/bin/sh
-# kexec/run of the lab's stock image: what nixos-images' own does, as far as an install sees it. It takes
-# --kexec-extra-flags and passes over what it does not know, packs SSH keys, addresses and machine-id behind the
-# initrd, and knows nothing of Tailscale. Needs cpio, as the real one does.
+# kexec/run of the lab's stock image: does what that of nixos-images does, as far as an install sees it. It takes
+# --kexec-extra-flags and ignores what it does not know. It packs SSH keys, addresses and machine-id after the initrd,
+# and knows nothing of Tailscale. Needs cpio, like the real one.
 set -eu
 umask 077
 
@@ -25,7 +25,8 @@ cp /etc/ssh/ssh_host_* "$work/ssh/"
 cp /etc/machine-id "$work/machine-id"
 (cd "$work" && find . -mindepth 1 | cpio -o -H newc --quiet | gzip) >>"$here/initrd"
 # shellcheck disable=SC2086 # several words
-"$here/kexec" --load "$here/bzImage" $extra --initrd="$here/initrd" --no-checks --command-line="init=/init @kernelParams@"
+"$here/kexec" --load "$here/bzImage" $extra --initrd="$here/initrd" --no-checks \
+	--command-line="init=/init @kernelParams@"
 echo "machine will boot into nixos in 6s..."
 # shellcheck disable=SC2086,SC2016 # several words; for the inner shell
 nohup sh -c 'sleep 6 && exec "$0" -e "$@"' "$here/kexec" $extra </dev/null >/dev/null 2>&1 &

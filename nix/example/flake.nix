@@ -12,7 +12,7 @@
         holdfast.nixosModules.kexec-tailscale
         {
           nixpkgs.hostPlatform = "x86_64-linux";
-          # CHANGE: the options are in nix/kexec-tailscale.nix. With none of them set, take Holdfast's own image
+          # CHANGE: the options are in nix/kexec-tailscale/options.nix. With none of them set, take Holdfast's own image
           # instead.
           holdfast.installer.authorizedKeys = [ "ssh-ed25519 CHANGE-THIS-TO-YOUR-PUBLIC-KEY you@laptop" ];
         }

@@ -4,19 +4,19 @@ Prefect knows the same, but later, and only while its server answers.
 """
 
 import os
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import ConfigDict, JsonValue, ValidationError
 
+from holdfast.base import clock
 from holdfast.base.frozen import Frozen
 
 Outcome = Literal["done", "failed"]
 
 
-class Entry(Frozen):
+class Attempt(Frozen):
     """An attempt at a phase, or (`phase` is `run`) at the whole run.
 
     Attributes:
@@ -64,7 +64,7 @@ class Journal:
         """The report's place."""
         return self.folder / "report.json"
 
-    def add(self, entry: Entry) -> None:
+    def add(self, entry: Attempt) -> None:
         """Append an entry."""
         line = f"{entry.model_dump_json()}\n".encode()
         with (self.folder / "journal.jsonl").open("ab+") as journal:
@@ -74,13 +74,13 @@ class Journal:
                 line = line if journal.read() == b"\n" else b"\n" + line
             journal.write(line)
 
-    def entries(self) -> Iterator[Entry]:
+    def entries(self) -> Iterator[Attempt]:
         """Read the entries, oldest first; a line that a power cut left unfinished is passed over."""
         path = self.folder / "journal.jsonl"
         if path.exists():
             for line in path.read_bytes().split(b"\n"):
                 try:
-                    yield Entry.model_validate_json(line)
+                    yield Attempt.model_validate_json(line)
                 except ValidationError:
                     continue
 
@@ -90,16 +90,16 @@ class Stopwatch:
 
     def __init__(self, phase: str, start: int) -> None:
         self.phase, self.start = phase, start
-        self._started_at = time.time()
-        self._started = time.monotonic()
+        self._started_at = clock.now()
+        self._started = clock.monotonic()
 
-    def entry(self, outcome: Outcome, *, result: JsonValue = None, error: str = "") -> Entry:
+    def entry(self, outcome: Outcome, *, result: JsonValue = None, error: str = "") -> Attempt:
         """Return the entry for an attempt that ends now."""
-        return Entry(
+        return Attempt(
             phase=self.phase,
             outcome=outcome,
             started_at=self._started_at,
-            seconds=round(time.monotonic() - self._started, 3),
+            seconds=round(clock.monotonic() - self._started, 3),
             start=self.start,
             result=result,
             error=error,

@@ -1,12 +1,13 @@
 """A progress artifact in the run's UI."""
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final, cast
 from uuid import UUID
 
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
+
+from holdfast.base import clock
 
 # Each update is a request to the Prefect server.
 UPDATE_S: Final = 5.0
@@ -17,12 +18,12 @@ def progress(key: str, description: str) -> Iterator[Callable[[int, int], None]]
     """Show a progress artifact while the body runs; the value takes (done, total) in any unit."""
     # Prefect types it as either; outside async code it is the id.
     artifact = cast("UUID", create_progress_artifact(progress=0.0, key=key, description=description))
-    shown_at = time.monotonic()
+    shown_at = clock.monotonic()
 
     def report(done: int, total: int) -> None:
         nonlocal shown_at
-        if total > 0 and time.monotonic() - shown_at >= UPDATE_S:
-            shown_at = time.monotonic()
+        if total > 0 and clock.monotonic() - shown_at >= UPDATE_S:
+            shown_at = clock.monotonic()
             update_progress_artifact(artifact, progress=min(100.0, 100.0 * done / total))
 
     yield report

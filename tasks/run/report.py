@@ -10,9 +10,11 @@ from typing import Final, Literal
 from pydantic import ConfigDict, JsonValue, ValidationError
 
 from holdfast import __version__
+from holdfast.base import clock
 from holdfast.base.frozen import Frozen
+from holdfast.base.places import HOLDFAST_DIR
 from holdfast.base.text import in_markdown
-from tasks.run.journal import Entry
+from tasks.run.journal import Attempt
 
 LONGEST: Final = 256
 LONGEST_ERROR: Final = 4000
@@ -21,7 +23,7 @@ _PLAIN: Final = re.compile(r"[A-Za-z0-9:/+._?=-]{1,256}")
 REHEARSAL: Final = "rehearse"
 DONE: Final = "Nothing is left to do: log in over the tailnet. The vault keeps a copy of the old state."
 REHEARSED: Final = (
-    "The machine came back as itself, and its disks are as they were, but for the image in `/var/lib/holdfast`."
+    f"The machine came back as itself, and its disks are as they were, but for the image in `{HOLDFAST_DIR}`."
     " `install/{host}` may follow, and does not upload it again."
 )
 FAILED: Final = "Mend the cause of the error, then Retry this run in the Prefect UI: finished phases are not run again."
@@ -67,7 +69,7 @@ class Away(Frozen):
 
 
 class Report(Frozen):
-    """Everything about a run; seconds for times, bytes for sizes (the design's `Report`).
+    """Everything about a run; seconds for times, bytes for sizes.
 
     Attributes:
         flow: what was to be done: `install` or `rehearse`.
@@ -143,7 +145,7 @@ def _seconds(value: float | None) -> str:
     return "not in this run" if value is None else f"{value:.1f} s"
 
 
-def assemble(run_id: str, flow: str, host: str, entries: Iterable[Entry], *, peak_rss_bytes: int) -> Report:
+def assemble(run_id: str, flow: str, host: str, entries: Iterable[Attempt], *, peak_rss_bytes: int) -> Report:
     """Make the report from a journal; what a phase did not get to know stays None."""
     all_entries = list(entries)
     stage, last = ("returned", "go_back") if flow == REHEARSAL else ("final", "verify")
@@ -158,7 +160,7 @@ def assemble(run_id: str, flow: str, host: str, entries: Iterable[Entry], *, pea
         host=host,
         outcome=runs[-1].outcome if runs else "failed",
         error=runs[-1].error if runs else "",
-        finished_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        finished_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(clock.now())),
         seconds=round(total_s, 3),
         phases=_phases(attempts),
         outside_phases_s=round(total_s - sum(entry.seconds for entry in attempts), 3),
@@ -184,8 +186,8 @@ def assemble(run_id: str, flow: str, host: str, entries: Iterable[Entry], *, pea
     )
 
 
-def _phases(attempts: Iterable[Entry]) -> tuple[PhaseReport, ...]:
-    by_name: dict[str, list[Entry]] = {}
+def _phases(attempts: Iterable[Attempt]) -> tuple[PhaseReport, ...]:
+    by_name: dict[str, list[Attempt]] = {}
     for entry in attempts:
         by_name.setdefault(entry.phase, []).append(entry)
     return tuple(

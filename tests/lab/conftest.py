@@ -1,4 +1,4 @@
-"""One lab and one operator for the end-to-end tests; taken down also when a test fails or is interrupted."""
+"""One lab and one operator for the end-to-end tests; both end also when a test fails or is interrupted."""
 
 from collections.abc import Iterator
 

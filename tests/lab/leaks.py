@@ -1,4 +1,4 @@
-"""Looks for a machine's secrets where they must not be: logs, databases, stores, process lists, the origin."""
+"""Searches for a machine's secrets where they must not be: logs, databases, stores, process lists, the origin."""
 
 import base64
 import json
@@ -17,7 +17,7 @@ from lab.runtime import Lab
 TOKEN: Final = "/var/lib/app/token"
 KEY: Final = "/run/keys/disk"
 PORTAL: Final = "/run/holdfast/secrets/portal"
-# On lines of their own: other tests add keys of the host below them. The new system makes that user.
+# Each on a line of its own, because other tests add keys of the host after them. The new system has the owner's user.
 _BROUGHT: Final = f"""\
 files = [{{ path = "{TOKEN}", command = ["cat", "brought/secrets/token"], owner = "sshd:nogroup", mode = "0640" }}]
 encryption_keys = [{{ path = "{KEY}", from = "brought/secrets/key" }}]
@@ -27,13 +27,13 @@ installer_secrets = [{{ name = "{PORTAL.rpartition("/")[2]}", from = "brought/se
 STATE: Final = "/var/lib/tailscale/tailscaled.state"
 SAMPLE_EVERY_S: Final = 1.0
 
-# The operator's own copies, and what the lab itself is made of.
+# The operator's own copies, and the lab's own files.
 ALLOWED: Final = ("vault", "secrets", "tailnet", "operator_key")
 _PIECE: Final = 1 << 20
 
 _ARGUMENTS: Final = "cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\000' ' '"
-# Secrets come on standard input; $@ are files that may hold them. What is compressed is looked into as well. With a
-# mark, only what is newer than that: an origin is large.
+# Reads the secrets from standard input; $@ are the files that may hold them. Looks into compressed files too. If there
+# is a mark, it searches only newer files, because an origin is large.
 _HOLDERS: Final = """
 umask 077; mkdir -p /run/leaks; cat >/run/leaks/secrets
 newer=; [ ! -e /var/lib/leaks-since ] || newer='-newer /var/lib/leaks-since'
@@ -46,23 +46,23 @@ rm -rf /run/leaks
 
 
 def node_secrets(lab: Lab) -> tuple[str, ...]:
-    """Return the private keys in the machine's Tailscale state: as text, and as they stand in the file."""
+    """Return the private keys in the machine's Tailscale state: as text, and encoded as in the file."""
     state: dict[str, str] = json.loads(lab.ssh_local(["cat", STATE]))
     found = []
     for value in state.values():
         plain = base64.b64decode(value).decode("utf-8", "replace")
         for key in re.findall(r"privkey:([0-9a-f]{64})", plain):
             if set(key) == {"0"}:
-                continue  # no key: the previous one of a node that never changed it
+                continue  # the previous key of a node that never had another
             found.append(key)
-            # Base64 has three ways to write it, by where it begins; the one in the file is among them.
+            # Base64 can encode it in three ways, depending on its position; one of them is in the file.
             found += [base64.b64encode(b"x" * shift + key.encode())[4:-4].decode() for shift in range(3)]
     assert found, "the state has no private key"
     return tuple(found)
 
 
 def bring(lab: Lab) -> tuple[str, tuple[str, str, str]]:
-    """Make a disk's key, a file and a secret of the installer; return the lines that bring them and what is in them."""
+    """Make a disk's key, a file and a secret of the installer; return their inventory lines, and their contents."""
     folder = lab.run_dir / "brought" / "secrets"
     folder.mkdir(parents=True, mode=0o700, exist_ok=True)
     key, token, portal = (os.urandom(24).hex() for _ in range(3))
@@ -73,7 +73,7 @@ def bring(lab: Lab) -> tuple[str, tuple[str, str, str]]:
 
 
 def in_files(folder: Path, secrets: Sequence[str]) -> list[str]:
-    """Return the files of the operator that hold a secret, compressed or not, in names or content."""
+    """Return the operator's files that have a secret in their name or content, compressed or not."""
     wanted = [secret.encode() for secret in secrets]
     found = []
     for path in sorted(folder.rglob("*")):
@@ -88,7 +88,7 @@ def in_files(folder: Path, secrets: Sequence[str]) -> list[str]:
 
 
 def _contents(path: Path) -> Iterator[bytes]:
-    """Yield a file's content in pieces that overlap, and once more as what it holds if it is compressed."""
+    """Yield a file's content in pieces that overlap, and once more unpacked if it is compressed."""
     for unpack in (None, zlib.decompressobj(wbits=47)):
         before = b""
         with path.open("rb") as file, suppress(zlib.error):
@@ -99,21 +99,21 @@ def _contents(path: Path) -> Iterator[bytes]:
 
 
 def mark_files(lab: Lab) -> None:
-    """Let `on_machine` look only at what is written on the machine from now on."""
+    """Let `on_machine` search only files that are written from now on."""
     lab.ssh_local(["sh", "-c", "touch /var/lib/leaks-since; sync; sleep 1"])
 
 
 def on_machine(lab: Lab, secrets: Sequence[str], *allowed: str) -> list[str]:
-    """Return the files of the machine that hold a secret, beside Tailscale's own and those that may.
+    """Return the machine's files that hold a secret, except Tailscale's own and the allowed ones.
 
-    After `mark_files` in this boot or, on the same disk, an earlier one: the files that were written since.
+    After `mark_files`, also in an earlier boot from the same disk, only files that were written since.
     """
     argv = ["sh", "-c", _HOLDERS, "holders", "/var/lib/tailscale/", "/proc/", *allowed]
     return lab.ssh_local(argv, stdin="".join(f"{secret}\n" for secret in secrets)).splitlines()
 
 
 def in_arguments_now(lab: Lab, secrets: Sequence[str]) -> set[str]:
-    """Return the secrets, shortened, that stand in a process's arguments here, or on the machine if it answers."""
+    """Return the secrets, shortened, in the arguments of any process here or, if it answers, on the machine."""
     seen = subprocess.run(["sh", "-c", _ARGUMENTS], capture_output=True, text=True, check=False).stdout
     with suppress(subprocess.SubprocessError):
         seen += lab.ssh_local(["sh", "-c", _ARGUMENTS])
@@ -122,7 +122,7 @@ def in_arguments_now(lab: Lab, secrets: Sequence[str]) -> set[str]:
 
 @contextmanager
 def in_arguments(lab: Lab, secrets: Sequence[str]) -> Iterator[set[str]]:
-    """Look at all processes' arguments here and on the machine while the body runs; hand out those with a secret."""
+    """Watch all processes' arguments here and on the machine while the body runs; yield the secrets found in them."""
     found: set[str] = set()
     over = threading.Event()
 

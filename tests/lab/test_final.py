@@ -1,6 +1,6 @@
-"""The lab's final system by itself: built by Nix, put on an empty disk from the installer, booted from that disk.
+"""The lab's final system alone: built by Nix, installed on an empty disk from the installer, booted from that disk.
 
-No tailnet here: SSH goes through QEMU's port forwarding.
+There is no tailnet: SSH goes through QEMU's port forwarding.
 """
 
 import json
@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from lab import final, image, qemu
-from lab.nix import nix_wrapper
+from lab.nix import FAULT, closure_copies_fail, nix_wrapper
 
 pytestmark = pytest.mark.lab
 
@@ -26,7 +26,7 @@ COMMAND_S = 120
 
 
 class Operator:
-    """The flake, Nix and a key, in a folder that takes the place of lab/run."""
+    """The flake, Nix and a key, in a folder like lab/run."""
 
     def __init__(self, run_dir: Path) -> None:
         self.run_dir = run_dir
@@ -69,6 +69,16 @@ class Operator:
 
 
 @contextmanager
+def application_fails(operator: Operator) -> Iterator[None]:
+    """Let the machine's application fail while the body runs."""
+    try:
+        operator.ssh("touch /var/lib/cottage-app/fail; systemctl restart cottage-app.service", check=False)
+        yield
+    finally:
+        operator.ssh("rm -f /var/lib/cottage-app/fail; systemctl restart cottage-app.service", check=False)
+
+
+@contextmanager
 def running(machine: qemu.Machine) -> Iterator[None]:
     with subprocess.Popen(machine.command()) as process:
         try:
@@ -78,7 +88,7 @@ def running(machine: qemu.Machine) -> Iterator[None]:
 
 
 def archive(folder: Path, names: Sequence[str]) -> bytes:
-    """Pack what kexec/run would hand over."""
+    """Pack files as kexec/run packs the hand-over."""
     pack = ["cpio", "-o", "-H", "newc", "--quiet"]
     return subprocess.run(pack, cwd=folder, input="\n".join(names).encode(), check=True, stdout=subprocess.PIPE).stdout
 
@@ -108,7 +118,7 @@ def toplevel(operator: Operator) -> str:
 
 @pytest.fixture(scope="module")
 def installed(operator: Operator, toplevel: str) -> Iterator[None]:
-    """Install from the installer, as the flow does; then run what is on the disk."""
+    """Install from the installer, as the flow does; then boot from the disk."""
     disk = operator.run_dir / "disk.qcow2"
     qemu.make_disk(disk, 3 << 30)
     kernel = qemu.Kernel(
@@ -176,17 +186,14 @@ def test_nix_passes_the_exit_status_and_the_working_folder(operator: Operator) -
 def test_closure_copy_fails_on_demand_and_other_copies_do_not(
     operator: Operator, toplevel: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], named: bool
 ) -> None:
-    fault = operator.run_dir / ("passing fault" if named else "fail-closure-copy")
+    name = "passing fault" if named else FAULT
     if named:
-        monkeypatch.setenv("HOLDFAST_LAB_FAIL_COPY", str(fault))
-    fault.touch()
-    try:
+        monkeypatch.setenv("HOLDFAST_LAB_FAIL_COPY", str(operator.run_dir / name))
+    with closure_copies_fail(operator.run_dir, name) as fault:
         to_root = "ssh-ng://cottage?remote-store=local%3Froot=/mnt"
         assert operator.nix("copy", "--no-check-sigs", "--to", to_root, toplevel, check=False).returncode == 1
         assert capfd.readouterr().err == f"nix: the lab was told to fail here ({fault})\n"
         operator.nix("copy", "--no-check-sigs", "--to", f"{operator.run_dir}/other-store", toplevel)
-    finally:
-        fault.unlink()
 
 
 @pytest.mark.parametrize(
@@ -218,8 +225,8 @@ def test_installed_system_is_clean_until_its_application_fails(operator: Operato
     assert operator.ssh("systemctl is-system-running --wait").stdout.strip() == "running"
     failed = "systemctl list-units --failed --plain --no-legend"
     assert operator.ssh(failed).stdout == ""
-    operator.ssh("touch /var/lib/cottage-app/fail; systemctl restart cottage-app.service", check=False)
-    assert operator.ssh(failed).stdout.split()[0] == "cottage-app.service"
+    with application_fails(operator):
+        assert operator.ssh(failed).stdout.split()[0] == "cottage-app.service"
 
 
 @pytest.mark.usefixtures("installed")
@@ -230,7 +237,7 @@ def test_installed_system_has_a_tailscale_that_waits_for_its_state(operator: Ope
 
 @pytest.mark.usefixtures("installed")
 def test_installed_system_keeps_its_own_files_over_a_reboot(operator: Operator, toplevel: str) -> None:
-    operator.ssh("rm -f /var/lib/cottage-app/fail; echo kept >/root/file")
+    operator.ssh("echo kept >/root/file")
     own = "cat /etc/machine-id /etc/ssh/ssh_host_ed25519_key.pub /root/file"
     before, first_boot = operator.ssh(own).stdout, boot_id(operator)
     operator.ssh("systemctl reboot", check=False)

@@ -1,4 +1,4 @@
-"""The lab's installer image boots with what kexec/run packs, and is what the phases rely on."""
+"""The lab's installer image boots with what kexec/run packs, and has what the phases rely on."""
 
 import base64
 import gzip
@@ -83,7 +83,7 @@ class Guest:
             time.sleep(0.5)
 
     def answers(self, command: str = "true") -> str:
-        """What it says, or nothing if it cannot be reached."""
+        """Return a command's output; empty if the guest cannot be reached."""
         try:
             return self.ssh(command, timeout_s=8).stdout.strip()
         except subprocess.TimeoutExpired:
@@ -129,7 +129,7 @@ def _value(prefs: object) -> str:
 
 @contextmanager
 def booted(folder: Path, forge: Callable[[Path], None] | None = None) -> Iterator[Guest]:
-    """Boot the installer; `forge` may change its initrd before."""
+    """Boot the installer; `forge` may change its initrd first."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port: int = free.getsockname()[1]
@@ -242,8 +242,9 @@ def test_dead_man_is_armed_fed_and_disarmed(guest: Guest) -> None:
 
 def test_dead_man_stays_if_another_tool_started_the_installer_and_somebody_came(guest: Guest) -> None:
     mark = "/run/holdfast/installer.json"
-    guest.said(f'cp {mark} /tmp/mark && sed -i \'s/"run_id": "run-1"/"run_id": null/\' {mark}')
+    guest.said(f"cp {mark} /tmp/mark")
     try:
+        guest.said(f'sed -i \'s/"run_id": "run-1"/"run_id": null/\' {mark}')
         guest.said("systemctl start holdfast-deadman.service")
         said = guest.said("journalctl -u holdfast-deadman.service -o cat")
         assert "holdfast-dead-man: stays in the installer: somebody logged in" in said
@@ -254,16 +255,17 @@ def test_dead_man_stays_if_another_tool_started_the_installer_and_somebody_came(
 def test_dead_man_reboots(guest: Guest) -> None:
     boot_id = "cat /proc/sys/kernel/random/boot_id"
     before = guest.said(boot_id)
-    guest.said("mkdir -p /run/systemd/system/holdfast-deadman.timer.d")
-    guest.said(
-        "printf '[Timer]\\nOnActiveSec=\\nOnActiveSec=1\\n' >/run/systemd/system/holdfast-deadman.timer.d/z.conf"
-    )
-    guest.said("systemctl daemon-reload && systemctl restart --no-block holdfast-deadman.timer")
-    guest.wait_until("the reboot", lambda: guest.answers(boot_id) not in ("", before), BOOT_S)
+    soon = "/run/systemd/system/holdfast-deadman.timer.d"
+    try:
+        guest.said(f"mkdir -p {soon} && printf '[Timer]\\nOnActiveSec=\\nOnActiveSec=1\\n' >{soon}/z.conf")
+        guest.said("systemctl daemon-reload && systemctl restart --no-block holdfast-deadman.timer")
+        guest.wait_until("the reboot", lambda: guest.answers(boot_id) not in ("", before), BOOT_S)
+    finally:
+        guest.answers(f"rm -rf {soon}; systemctl daemon-reload")  # gone already if it did reboot
 
 
 def _archive(*entries: tuple[str, bytes, str, bytes]) -> bytes:
-    """Pack entries of name, kind, link and content, after a state that is well."""
+    """Pack entries of name, kind, link and content, after a valid state file."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
         for name, kind, link, content in (("./tailscaled.state", tarfile.REGTYPE, "", b"poison"), *entries):
@@ -296,7 +298,7 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_state_is_refused_and_the_installer_answers(tmp_path: Path, name: str) -> None:
-    """kexec/run packs none of these; here they reach the installer all the same, behind what it packed."""
+    """kexec/run packs none of these. Here they reach the installer after what it packed."""
     content, reason = HOSTILE[name]
 
     def forge(initrd: Path) -> None:
@@ -321,7 +323,7 @@ def test_a_hostile_state_is_refused_and_the_installer_answers(tmp_path: Path, na
         assert f"Tailscale state: {mark['state']}" in guest.said("journalctl -u holdfast-restore -o cat")
         assert guest.said("systemctl is-active tailscaled ssh").split() == ["active"] * 2
         assert json.loads(guest.ssh("tailscale status --json").stdout)["BackendState"] == "NeedsLogin"
-        # Nothing of it anywhere: no file of its name or with its content, no device outside of /dev.
+        # Nothing of it is left: no file with its name or content, no device outside of /dev.
         assert guest.said("find / -xdev \\( -name '*poison*' -o -type b -o -type c -o -type p \\)") == ""
         assert guest.said("grep -rls poison /etc /root /var /holdfast /run || true") == ""
         assert guest.said("ls /var/lib | grep holdfast || true") == ""

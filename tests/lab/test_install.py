@@ -1,4 +1,4 @@
-"""The whole install through a real Prefect server, against the lab: first what must be refused, then the job.
+"""The whole install through a real Prefect server, in the lab: first what must be refused, then an install.
 
 The tests run in the order of this file: the machine is installed only once.
 """
@@ -7,7 +7,8 @@ import os
 
 import pytest
 
-from lab.flow_runs import PHASES, ended, report_of, retry, start
+from lab.flow_runs import PHASES, ended, phases_before, report_of, retry, start
+from lab.nix import closure_copies_fail
 from lab.operator import Operator
 from lab.runtime import Lab
 from tests.lab import leaks
@@ -17,7 +18,7 @@ pytestmark = pytest.mark.lab
 
 @pytest.fixture(scope="module")
 def secrets(lab: Lab, operator: Operator) -> tuple[str, ...]:
-    """The node's private keys; the user's for the installer, a disk's key, a file from a command, one of a folder."""
+    """The node's private keys, and the user's: the installer's secret, a disk's key, and two files."""
     poison = os.urandom(24).hex()
     folder = lab.run_dir / "secrets" / "etc"
     folder.mkdir(parents=True, mode=0o700)
@@ -59,23 +60,22 @@ def test_image_that_is_none_is_refused_before_anything_changes(lab: Lab, operato
 
 
 def test_install_fails_at_install_and_retry_finishes_it(lab: Lab, operator: Operator, secrets: tuple[str, ...]) -> None:
-    (lab.run_dir / "fail-closure-copy").touch()
-    run_id = start(operator)
-    with leaks.in_arguments(lab, secrets) as shown:
-        run = ended(operator, run_id)
+    with closure_copies_fail(lab.run_dir):
+        run_id = start(operator)
+        with leaks.in_arguments(lab, secrets) as shown:
+            run = ended(operator, run_id)
     assert run["state"]["type"] == "FAILED"
     failed = report_of(operator, run_id)
-    assert tuple(phase["name"] for phase in failed["phases"]) == PHASES[: PHASES.index("install") + 1]
+    assert tuple(phase["name"] for phase in failed["phases"]) == (*phases_before("install"), "install")
     assert failed["phases"][-1]["outcome"] == "failed"
-    # The disko script had the key, and the installer has it no more.
+    # The disko script had the disk's key, and the installer has removed it.
     said = (operator.state / "runs" / run_id / "output.log").read_text()
     assert f"disko: {leaks.KEY} is there: 0:0 600, 48 bytes" in said
     assert lab.ssh_local(["ls", "-A", "/run/keys"]) == ""
-    # And it has its own as long as it runs.
+    # The installer keeps its own secret as long as it runs.
     assert lab.ssh_local(["cat", leaks.PORTAL]) == secrets[-4]
     assert lab.ssh_local(["stat", "-c", "%u:%g %a", leaks.PORTAL]).strip() == "0:0 600"
 
-    (lab.run_dir / "fail-closure-copy").unlink()
     retry(operator, run_id)
     with leaks.in_arguments(lab, secrets) as shown_again:
         run = ended(operator, run_id)

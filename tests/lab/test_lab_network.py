@@ -1,4 +1,4 @@
-"""The lab leaves nothing behind, disturbs nobody, and its machine is reached over the tailnet alone."""
+"""The lab leaves nothing behind, disturbs nothing else, and its machine is reached only over the tailnet."""
 
 import json
 import os
@@ -14,11 +14,12 @@ import pytest
 
 from holdfast.base.waiting import NotYet, wait_for
 from lab import supervisor
-from lab.runtime import PROJECT, Lab, World
+from lab.runtime import Lab
+from lab.world import PROJECT, World
 
 pytestmark = pytest.mark.lab
 
-# A process that listens where every lab's control server does, on its own loopback.
+# A process that listens on the port of every lab's control server, on that lab's loopback.
 LISTENER = [sys.executable, "-m", "http.server", "8080", "--bind", "127.0.0.1"]
 
 
@@ -52,7 +53,7 @@ def wait_until_ended(processes: dict[str, dict[str, int]]) -> None:
 
 
 def greeting(address: str) -> bytes:
-    """What answers outside the tailnet, if anything: some networks accept every connection themselves."""
+    """Return the first bytes from an address outside the tailnet; some networks accept every connection themselves."""
     try:
         with socket.create_connection((address, 22), timeout=3) as link:
             return link.recv(4)
@@ -110,7 +111,7 @@ def test_everything_ends_with_a_supervisor_that_is_killed(world: World) -> None:
 def test_everything_ends_with_an_owner_that_is_killed(tmp_path: Path) -> None:
     world = make_world(tmp_path / "one")
     owner = (
-        "import sys, time; from pathlib import Path; from lab.runtime import World\n"
+        "import sys, time; from pathlib import Path; from lab.world import World\n"
         f"world = World(Path({str(world.run)!r}), Path({str(world.sockets)!r}), owned=True)\n"
         "world.open(); world.start('sleeper', ['sleep', '600']); print('up', flush=True); time.sleep(600)"
     )

@@ -1,8 +1,8 @@
-"""The image with nothing of ours on the operator: the steps of an unmodified nixos-anywhere, with ssh and nix alone.
+"""The image without Holdfast on the operator: the steps of an unmodified nixos-anywhere, with only ssh and nix.
 
-Each function does what the function of that name does in nixos-anywhere's src/nixos-anywhere.sh (July 2026), with the
-same files, flags and order; the run is that of `--flake .#cottage --kexec ./result --copy-host-keys`. What is
-asserted in between is no part of it.
+Each function does what the function of its name does in nixos-anywhere's src/nixos-anywhere.sh (July 2026), with the
+same files, flags and order, as `--flake .#cottage --kexec ./result --copy-host-keys` would. Only the assertions in
+between are ours.
 """
 
 import base64
@@ -31,13 +31,13 @@ NIX_OPTIONS: Final = ("--extra-experimental-features", "nix-command flakes", "--
 STORE_SETTINGS: Final = "compress=true"
 STATE: Final = "/var/lib/tailscale/tailscaled.state"
 PREFS: Final = {"ShieldsUp": True, "AdvertiseRoutes": ["10.99.0.0/24"], "RunSSH": True}
-"""Preferences of the origin that would cut the operator off, or mislead others, in the installer."""
+"""Preferences of the origin that, in the installer, would cut the operator off or mislead other nodes."""
 
 
 class Operator:
-    """A machine with ssh, nix and a way onto the tailnet.
+    """A machine with ssh, nix and access to the tailnet.
 
-    `local` is for what nixos-anywhere does not do: asking a machine that the tailnet does not lead to.
+    `local` goes around the tailnet, which nixos-anywhere cannot: for a machine that the tailnet does not reach.
     """
 
     def __init__(self, lab: Lab) -> None:
@@ -82,14 +82,14 @@ class Operator:
         return done.stdout.strip()
 
     def node(self) -> dict[str, Any]:
-        """The machine, as the operator's tailscaled sees it."""
+        """Return the machine as the operator's tailscaled sees it."""
         status = subprocess.run([*self.lab.tailscale, "status", "--json"], check=True, capture_output=True, timeout=30)
         peers = json.loads(status.stdout)["Peer"].values()
         peer = next(peer for peer in peers if self.lab.address in peer["TailscaleIPs"])
         return {key: peer[key] for key in ("ID", "PublicKey", "TailscaleIPs", "HostName")}
 
     def prefs(self) -> dict[str, Any]:
-        """Those of `PREFS`, as the machine's tailscaled has them."""
+        """Return the preferences of `PREFS`, with the values that the machine's tailscaled has."""
         prefs = json.loads(self.ssh("tailscale debug prefs", local=True))
         return {key: prefs[key] for key in PREFS}
 
@@ -109,13 +109,13 @@ def build(operator: Operator, attribute: str) -> str:
 
 
 def is_installer(operator: Operator) -> bool:
-    """Do as src/get-facts.sh."""
+    """Do what src/get-facts.sh does."""
     release = operator.ssh("cat /etc/os-release")
     return bool(re.search('ID(_LIKE)?="?nixos"?', release) and re.search('VARIANT_ID="?installer"?', release))
 
 
 def run_kexec(operator: Operator, kexec: Path, *, local: bool) -> str:
-    """Upload a file as it is, unpack it as its name asks for, start it; return what it said."""
+    """Upload a file as it is, unpack it as its name demands, start it; return its output."""
     assert kexec.is_file()
     assert not re.search(r"\.tar\.(gz|xz|zst)$", str(kexec))  # so tar gets no flag to decompress
     script = """
@@ -138,7 +138,7 @@ fi
 
 
 def wait_for_installer(operator: Operator) -> None:
-    """Wait as `run_kexec` does at its end: until the machine is gone, and until root logs in again."""
+    """Do what `run_kexec` does at its end: wait until the machine is gone, and until root can log in again."""
     operator.wait_until(answering=False)
     operator.wait_until(answering=True)
     assert is_installer(operator)
@@ -156,7 +156,7 @@ def copy_system(operator: Operator, system: str) -> None:
 
 
 def nixos_install(operator: Operator, system: str, before: str = "") -> subprocess.CompletedProcess[bytes]:
-    """Run what `nixosInstall` gives to sh; `before` is not its own."""
+    """Run the script that `nixosInstall` gives to sh; `before` is an addition of the tests."""
     script = f"""
 set -eu
 export PATH="$PATH:/run/current-system/sw/bin"
@@ -258,15 +258,18 @@ def test_a_machine_with_an_uploaded_archive(operator: Operator, tmp_path: Path) 
 
 
 def check_the_wrapper(operator: Operator, system: str) -> None:
-    """Install again and again; the last one is a plain one."""
+    """Install several times; the last time without any change."""
     carried = f"cat /mnt{STATE} 2>/dev/null || true"
 
     installed(operator, system, "export HOLDFAST_CARRY_OVER=no")
     assert operator.ssh(carried) == ""
 
     saved = "/run/holdfast/prefs.json"
-    done = nixos_install(operator, system, f"cp {saved} /tmp/saved; echo broken >{saved}")
-    operator.ssh(f"cp /tmp/saved {saved}")
+    operator.ssh(f"cp {saved} /tmp/saved")
+    try:
+        done = nixos_install(operator, system, f"echo broken >{saved}")
+    finally:
+        operator.ssh(f"cp /tmp/saved {saved}")
     assert done.returncode == 1
     assert b"the origin's Tailscale preferences could not be put back" in done.stderr
     assert b"the system is installed, but without its Tailscale state" in done.stderr

@@ -1,4 +1,4 @@
-"""A rehearsal: into the installer and back, and an install that demands one."""
+"""A rehearsal, into the installer and back; and an install that demands one."""
 
 import signal
 import time
@@ -18,13 +18,15 @@ BOOT_ID = ["cat", "/proc/sys/kernel/random/boot_id"]
 
 @pytest.fixture(scope="module")
 def demanding(lab: Lab, operator: Operator) -> Iterator[Operator]:
-    """The machine in its origin, and an inventory that wants a rehearsal of it first."""
+    """The machine in its origin, and an inventory that demands a rehearsal first."""
     lab.start_over()
     inventory = lab.run_dir / "hosts.toml"
     plain = inventory.read_text()
-    inventory.write_text(f"{plain}rehearsal_max_age_days = 1\n")
-    yield operator
-    inventory.write_text(plain)
+    try:
+        inventory.write_text(f"{plain}rehearsal_max_age_days = 1\n")
+        yield operator
+    finally:
+        inventory.write_text(plain)
 
 
 def test_install_is_refused_without_a_rehearsal(lab: Lab, demanding: Operator) -> None:
@@ -63,5 +65,5 @@ def test_rehearsal_comes_back_and_lets_the_install_begin(lab: Lab, demanding: Op
     while "rehearsed" not in phases_done(demanding, run_id):
         assert time.monotonic() < ends, "the install did not take the rehearsal"
         time.sleep(0.2)
-    demanding.signal_flow(run_id, signal.SIGKILL)  # the rest is what test_install.py is about
+    demanding.signal_flow(run_id, signal.SIGKILL)  # test_install.py tests the rest
     assert ended(demanding, run_id)["state"]["type"] == "CRASHED"

@@ -1,4 +1,4 @@
-"""Three disks with other names in the installer than in the origin: one is wiped, the others stay as they are."""
+"""Three disks change their names between origin and installer: the right one is wiped, the others are untouched."""
 
 import shutil
 import time
@@ -18,7 +18,7 @@ OTHERS = ("DATA0001", "THIRD0001")
 
 
 def name_of(lab: Lab, serial: str) -> str:
-    """Return what the kernel that runs calls a disk."""
+    """Return the name that the running kernel gives to a disk."""
     return lab.ssh_local(["readlink", "-f", f"/dev/disk/by-id/virtio-{serial}"]).strip()
 
 
@@ -33,16 +33,18 @@ def beginning(lab: Lab, serial: str) -> str:
 
 @pytest.fixture
 def others(lab: Lab) -> Iterator[dict[str, str]]:
-    """The machine in its origin with three disks, two of them with content: their digests."""
+    """The digests of two disks with data, in a machine with three disks that runs its origin."""
     lab.start_over()
-    lab.plug_in_disk("THIRD0001")
-    fill = "udevadm settle --timeout=30; head -c 4M /dev/urandom >/dev/disk/by-id/virtio-{}; sync"
-    for serial in OTHERS:
-        lab.ssh_local(["sh", "-c", fill.format(serial)])
-    assert [name_of(lab, serial) for serial in (OURS, *OTHERS)] == ["/dev/vda", "/dev/vdb", "/dev/vdc"]
-    yield {serial: digest(lab, serial) for serial in OTHERS}
-    lab.power_off()
-    lab.power_on()
+    try:
+        lab.plug_in_disk("THIRD0001")
+        fill = "udevadm settle --timeout=30; head -c 4M /dev/urandom >/dev/disk/by-id/virtio-{}; sync"
+        for serial in OTHERS:
+            lab.ssh_local(["sh", "-c", fill.format(serial)])
+        assert [name_of(lab, serial) for serial in (OURS, *OTHERS)] == ["/dev/vda", "/dev/vdb", "/dev/vdc"]
+        yield {serial: digest(lab, serial) for serial in OTHERS}
+    finally:
+        lab.power_off()
+        lab.power_on()
 
 
 def until_done(operator: Operator, run_id: str, phase: str) -> None:
@@ -56,21 +58,21 @@ def until_done(operator: Operator, run_id: str, phase: str) -> None:
 
 @contextmanager
 def flake_with(lab: Lab, device: str) -> Iterator[None]:
-    """Let the inventory name another flake, whose disko configuration names this device, and pin no disk."""
+    """Let the inventory name another flake, whose disko configuration has this device, and pin no disk."""
     flake = lab.run_dir / "flake-of-another-disk"
-    shutil.copytree(lab.run_dir / "flake", flake, symlinks=True)
-    (flake / "flake.nix").write_text(
-        (flake / "flake.nix").read_text().replace(f"/dev/disk/by-id/virtio-{OURS}", device)
-    )
     inventory = lab.run_dir / "hosts.toml"
     plain = inventory.read_text()
-    other = plain.replace(f"path:{lab.run_dir / 'flake'}", f"path:{flake}")
-    inventory.write_text("".join(line for line in other.splitlines(keepends=True) if not line.startswith("disks")))
     try:
+        shutil.copytree(lab.run_dir / "flake", flake, symlinks=True)
+        (flake / "flake.nix").write_text(
+            (flake / "flake.nix").read_text().replace(f"/dev/disk/by-id/virtio-{OURS}", device)
+        )
+        other = plain.replace(f"path:{lab.run_dir / 'flake'}", f"path:{flake}")
+        inventory.write_text("".join(line for line in other.splitlines(keepends=True) if not line.startswith("disks")))
         yield
     finally:
         inventory.write_text(plain)
-        shutil.rmtree(flake)
+        shutil.rmtree(flake, ignore_errors=True)
 
 
 def test_the_right_disk_is_wiped_under_another_name(lab: Lab, operator: Operator, others: dict[str, str]) -> None:

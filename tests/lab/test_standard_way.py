@@ -1,7 +1,6 @@
 """The standard way: a stock installer that knows nothing of Tailscale, over the machine's local address.
 
-The machine leaves its tailnet at kexec. The final system is on it again, as the same node, with the state from
-the vault.
+The machine leaves its tailnet at kexec. The final system gets its state from the vault, so it is the same node again.
 """
 
 import json
@@ -14,8 +13,9 @@ from typing import Any
 import pytest
 
 from lab.operator import PROJECT, Operator
-from lab.runtime import SSH_PORT, Lab
+from lab.runtime import Lab
 from lab.stock import stock_image
+from lab.world import SSH_PORT
 
 pytestmark = pytest.mark.lab
 
@@ -27,18 +27,23 @@ def standard(lab: Lab, operator: Operator) -> Iterator[Operator]:
     inventory = lab.run_dir / "hosts.toml"
     over_the_tailnet = inventory.read_text()
     local = f"command: {' '.join([*lab.world.inside(), 'busybox', 'nc', '127.0.0.1', str(SSH_PORT)])}"
-    # The stock image takes no secrets, and with them the way is refused.
+    # The stock image takes no secrets: with any, the standard way would be refused.
     lines = [line for line in over_the_tailnet.splitlines(keepends=True) if not line.startswith("installer_secrets")]
-    inventory.write_text("".join(lines).replace('"tailscale-nc"', f'"{local}"'))
-    operator.stop_serving()
-    operator.overrides["HOLDFAST_STANDARD_IMAGE"] = str(stock_image())
-    operator.start_serving()
-    yield operator
-    inventory.write_text(over_the_tailnet)
+    image = str(stock_image())
+    try:
+        inventory.write_text("".join(lines).replace('"tailscale-nc"', f'"{local}"'))
+        operator.stop_serving()
+        operator.overrides["HOLDFAST_STANDARD_IMAGE"] = image
+        operator.start_serving()
+        yield operator
+    finally:
+        inventory.write_text(over_the_tailnet)
+        operator.overrides.pop("HOLDFAST_STANDARD_IMAGE", None)
+        operator.ensure_up()
 
 
 def node(lab: Lab) -> dict[str, Any]:
-    """The machine as its tailnet's operator sees it."""
+    """Return the machine as the operator's tailscaled sees it."""
     done = subprocess.run([*lab.tailscale, "status", "--json"], check=True, capture_output=True, text=True, timeout=30)
     peers = json.loads(done.stdout)["Peer"].values()
     return next(peer for peer in peers if lab.address in peer["TailscaleIPs"])

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from holdfast.base.settings import script
 from tests.nix.evaluator import ROOT, Nix
 
 COTTAGE = f"{ROOT}/nix/hosts/cottage.nix"
@@ -181,7 +182,7 @@ def test_persistent_root_has_a_folder_for_the_state_before_it_is_mounted(nix: Ni
 def test_persistent_root_is_told_to_the_installer(nix: Nix) -> None:
     values = host(nix, f'{{ holdfast.host.persistentRoot = "/persist"; {PERSIST} }}')
     assert values["system.systemBuilderCommands"].strip() == "echo /persist >$out/holdfast-persistent-root"
-    assert "holdfast-persistent-root" in (ROOT / "nix" / "scripts" / "carry-over.sh").read_text()
+    assert "holdfast-persistent-root" in script("installer/carry-over.sh")
 
 
 def test_every_option_is_documented(nix: Nix) -> None:

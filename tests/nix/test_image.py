@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from holdfast.base.settings import script
 from tests.nix.evaluator import ROOT, SYSTEMS, Nix
 
 SCRIPTS = ROOT / "nix" / "scripts"
@@ -38,13 +39,13 @@ def text(nix: Nix, name: str) -> str:
     return found
 
 
-def fill(script: str, **placeholders: str) -> str:
+def fill(name: str, **placeholders: str) -> str:
     """Return a script of nix/scripts with its placeholders filled in; each of them must be there."""
-    text = (SCRIPTS / script).read_text()
-    for name, value in placeholders.items():
-        assert f"@{name}@" in text
-        text = text.replace(f"@{name}@", value)
-    assert not re.search(r"@[A-Za-z]+@", text), f"{script} has more placeholders than these"
+    text = script(name)
+    for placeholder, value in placeholders.items():
+        assert f"@{placeholder}@" in text
+        text = text.replace(f"@{placeholder}@", value)
+    assert not re.search(r"@[A-Za-z]+@", text), f"{name} has more placeholders than these"
     return text
 
 
@@ -77,7 +78,7 @@ def test_restore_runs_the_script_of_this_repository_on_the_new_root(nix: Nix) ->
     script = values["boot.initrd.systemd.services"]["holdfast-restore"]["script"]
     (command,) = (line for line in script.replace("\\\n", "").splitlines() if "installer-restore.sh" in line)
     shell, restore, *arguments = command.split()
-    assert nix.stored(restore).read_text() == (SCRIPTS / "installer-restore.sh").read_text()
+    assert nix.stored(restore).read_text() == (SCRIPTS / "installer/installer-restore.sh").read_text()
     assert arguments == [
         *("--root", "/sysroot"),
         *("--image-id", "holdfast-kexec-installer-x86_64-linux"),
@@ -126,9 +127,9 @@ def test_standby_has_the_boot_loaders_where_the_script_looks(nix: Nix, system: s
     assert made[source["path"]]["name"] == "holdfast-standby"
     copied = re.findall(r"/nix/store/[^-]+-(\S+(?: \$out\S*)?)", made[source["path"]]["text"])
     assert copied == tools
-    script = (SCRIPTS / "standby.sh").read_text()
-    assert "/etc/holdfast/standby\n" in script
-    assert all(f"$tools/{name}" in script for name in ("boot.efi", "extlinux", "mbr.bin", "gptmbr.bin"))
+    standby = script("any/standby.sh")
+    assert "/etc/holdfast/standby\n" in standby
+    assert all(f"$tools/{name}" in standby for name in ("boot.efi", "extlinux", "mbr.bin", "gptmbr.bin"))
 
 
 def test_timer_of_the_first_stage_ends_if_there_is_no_origin(nix: Nix) -> None:
@@ -153,7 +154,7 @@ def test_dead_man_of_the_second_stage_is_the_script_of_this_repository(nix: Nix)
     values = image(nix)
     assert "network-pre.target" in values["systemd.timers"]["holdfast-deadman"]["before"]
     _, script = values["systemd.services"]["holdfast-deadman"]["serviceConfig"]["ExecStart"].split()
-    assert nix.stored(script).read_text() == (SCRIPTS / "dead-man.sh").read_text()
+    assert nix.stored(script).read_text() == (SCRIPTS / "installer/dead-man.sh").read_text()
 
 
 def test_dead_man_of_the_first_stage_needs_nothing_but_systemd(nix: Nix) -> None:
@@ -167,14 +168,14 @@ def test_generator_reads_the_deadline_where_the_restore_leaves_it(nix: Nix) -> N
     first, path, *rest = text(nix, "holdfast-dead-man").splitlines()
     assert re.fullmatch(r"#!/nix/store/\S+-bash/bin/sh", first)
     assert re.fullmatch(r"export PATH=/nix/store/\S+-coreutils/bin:/nix/store/\S+-gnused/bin", path)
-    assert rest == fill("dead-man-generator.sh", handover="/run").splitlines()[1:]
+    assert rest == fill("installer/dead-man-generator.sh", handover="/run").splitlines()[1:]
 
 
 def test_network_of_the_origin_comes_back_by_the_script_of_this_repository(nix: Nix) -> None:
     unit = image(nix)["systemd.services"]["restore-network"]
     (command,) = unit["serviceConfig"]["ExecStart"]
     _, script, *arguments = command.split()
-    assert nix.stored(script).read_text() == (SCRIPTS / "restore-network.sh").read_text()
+    assert nix.stored(script).read_text() == (SCRIPTS / "installer/restore-network.sh").read_text()
     handed_over = [f"/root/network/{name}.json" for name in ("addrs", "routes-v4", "routes-v6")]
     assert arguments == [*handed_over, "/run/systemd/network"]
     assert named(unit["path"]) == ["jq"]
@@ -191,23 +192,23 @@ def test_preferences_are_softened_once_before_tailscaled(nix: Nix) -> None:
     assert unit["serviceConfig"]["RemainAfterExit"] is True
     assert unit["unitConfig"]["ConditionPathExists"] == STATE
     _, script, *arguments = unit["serviceConfig"]["ExecStart"].split()
-    assert nix.stored(script).read_text() == (SCRIPTS / "tailscale-prefs.sh").read_text()
+    assert nix.stored(script).read_text() == (SCRIPTS / "installer/tailscale-prefs.sh").read_text()
     assert arguments == ["soften", STATE, "/run/holdfast/prefs.json"]
 
 
 def test_carry_over_finds_the_saved_preferences_where_the_image_puts_them(nix: Nix) -> None:
     unit = image(nix)["systemd.services"]["holdfast-tailscale-prefs"]
     saved = unit["serviceConfig"]["ExecStart"].split()[-1]
-    assert saved in (SCRIPTS / "carry-over.sh").read_text()
+    assert saved in (SCRIPTS / "installer/carry-over.sh").read_text()
 
 
 def test_nixos_install_is_ours_and_runs_the_real_one(nix: Nix) -> None:
     made = text(nix, "holdfast-nixos-install")
     real, carry_over = re.findall(r'"(/nix/store/[^"]+)"', made)
-    assert made == fill("nixos-install.sh", nixosInstall=real, carryOver=carry_over)
+    assert made == fill("installer/nixos-install.sh", nixosInstall=real, carryOver=carry_over)
     assert re.fullmatch(r"/nix/store/\S+-nixos-install/bin/nixos-install", real)
     scripts = nix.stored(carry_over).parent
-    assert (scripts / "carry-over.sh").read_text() == (SCRIPTS / "carry-over.sh").read_text()
+    assert (scripts / "carry-over.sh").read_text() == (SCRIPTS / "installer/carry-over.sh").read_text()
     assert (scripts / "tailscale-prefs.sh").is_file()
 
 
@@ -225,7 +226,7 @@ def test_kexec_run_is_the_script_of_this_repository(nix: Nix) -> None:
     (init,) = re.findall(r'^init="(.*)"$', made, re.MULTILINE)
     assert re.fullmatch(r"/nix/store/\S+-nixos-system-[^/]*/init", init)
     parameters = " ".join(image(nix)["boot.kernelParams"])
-    assert made == fill("kexec-run.sh", init=init, kernelParams=parameters)
+    assert made == fill("origin/kexec-run.sh", init=init, kernelParams=parameters)
 
 
 def test_kernel_parameters_cannot_leave_their_quotes(nix: Nix) -> None:
@@ -319,7 +320,7 @@ def test_network_of_the_image_goes_before_the_origins(nix: Nix) -> None:
     networks = installer(nix, "network", '{ "05-uplink".matchConfig.Name = "enp1s0"; }')["systemd.network.networks"]
     assert networks["05-uplink"]["matchConfig"] == {"Name": "enp1s0"}
     # restore-network.sh names its files 10-…
-    assert '"$4/10-' in (SCRIPTS / "restore-network.sh").read_text()
+    assert '"$4/10-' in (SCRIPTS / "installer/restore-network.sh").read_text()
 
 
 def test_misspelt_network_is_refused(nix: Nix) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from holdfast.ssh.connection import Connection, connect
+from holdfast.ssh.connection import Connection, open_connection
 from holdfast.ssh.endpoint import Endpoint
 from tests.ssh.sshd import Sshd, make_key, public
 
@@ -54,7 +54,7 @@ def endpoint(server: Sshd, tmp_path: Path) -> Endpoint:
 
 @pytest.fixture
 def target(endpoint: Endpoint) -> Iterator[Connection]:
-    with connect(endpoint, timeout_s=TIMEOUT_S) as connection:
+    with open_connection(endpoint, timeout_s=TIMEOUT_S) as connection:
         yield connection
 
 

@@ -1,10 +1,7 @@
 """The diagnosis over a local address, and going on over it, with a real sshd."""
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -14,9 +11,11 @@ from holdfast.inventory.host import Host
 from holdfast.ssh import reach as reaching
 from holdfast.ssh.connection import Connection
 from holdfast.ssh.openssh import write_ssh_config
-from holdfast.ssh.reach import arrive, is_over_local, reach, reach_soon
+from holdfast.ssh.reach import connect, connect_over_last_way, is_over_local
 from holdfast.ssh.resolve import endpoint_beside
 from holdfast.target.diagnose import Diagnosis
+from holdfast.target.machine import Machine
+from tests.log import Remembered
 from tests.ssh.sshd import Sshd, free_port, make_key, public
 
 T = 20
@@ -55,25 +54,9 @@ def host(server: Sshd, **more: object) -> Host:
     return Host.model_validate(values | more)
 
 
-class Log:
-    def __init__(self) -> None:
-        self.said: list[str] = []
-        self.lines: list[str] = []
-
-    @contextmanager
-    def open(self) -> Iterator[Any]:
-        log = self
-
-        class Taker:
-            def add(self, line: str) -> None:
-                log.lines.append(line)
-
-        yield Taker()
-
-
-def diagnose(of: Host) -> tuple[Diagnosis, Log]:
-    log = Log()
-    diagnosis = Diagnosis(of, None, say=log.said.append, lines=log.open)
+def diagnose(of: Host) -> tuple[Diagnosis, Remembered]:
+    log = Remembered()
+    diagnosis = Diagnosis(of, None, log=log)
     diagnosis.look()
     return diagnosis, log
 
@@ -140,17 +123,17 @@ def test_the_key_of_the_target_decides_whatever_is_known_of_the_address(server: 
 
 def test_reach_goes_over_local_only_if_allowed(server: Sshd) -> None:
     with pytest.raises(Unreachable, match="cannot be resolved") as info:
-        reach(host(server))
+        connect(host(server))
     assert "local" not in info.value.message
     allowed = host(server, go_on_over_local=True, user="ann", port=2222, elevation="sudo")
-    with reach(allowed) as target:
+    with connect(allowed) as target:
         assert is_over_local(target, allowed)
         assert target.run(["id", "-u"], timeout_s=T).stdout == "0\n"
 
 
 def test_reach_prefers_the_target(server: Sshd) -> None:
     there = host(server, target="127.0.0.1", port=server.port, go_on_over_local=True)
-    with reach(there) as target:
+    with connect(there) as target:
         assert not is_over_local(target, there)
 
 
@@ -162,24 +145,24 @@ def test_silent_tailnet_is_not_asked_each_time(server: Sshd, monkeypatch: pytest
         asked.append(of.name)
         raise Unreachable(f"no answer, {first_use}")
 
-    monkeypatch.setattr(reaching, "_reach_target", silent)
+    monkeypatch.setattr(reaching, "_connect_to_target", silent)
     monkeypatch.setattr(reaching, "_silent_at", {})
     for _ in range(3):
-        with reach_soon(given) as target:
+        with connect_over_last_way(given) as target:
             assert is_over_local(target, given)
     assert len(asked) == 1
-    with reach(given):  # for what has to be proved over the tailnet
+    with connect(given):  # for what has to be proved over the tailnet
         assert len(asked) == 2
 
 
 def test_another_boot_than_the_work_began_on(server: Sshd) -> None:
     given = host(server, target="127.0.0.1", port=server.port, deadlines={"answer_s": T})
     now = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    with arrive(given, boot_id=now) as target:
+    with Machine(given, Remembered(), now).wait_and_connect() as target:
         assert not is_over_local(target, given)
     # At once, and not at the deadline: it is no link that comes back.
     with pytest.raises(Restarted, match=f"boot {now} answers, not 0000.*Hint: Retry the run"):
-        arrive(given, boot_id="0" * 36)
+        Machine(given, Remembered(), "0" * 36).wait_and_connect()
 
 
 def test_another_machine_at_the_local_address_ends_no_wait(server: Sshd, tmp_path: Path) -> None:
@@ -187,12 +170,12 @@ def test_another_machine_at_the_local_address_ends_no_wait(server: Sshd, tmp_pat
     with pytest.raises(
         Unreachable, match=r"cannot be resolved.* And at its local address: .*answered with the host key"
     ):
-        reach(given)
+        connect(given)
 
 
 def test_preflight_pins_nothing_over_local(server: Sshd, tmp_path: Path) -> None:
     with pytest.raises(Unreachable, match="nothing vouches for"):
-        reach(host(server, go_on_over_local=True, host_key=None), first_use=True)
+        connect(host(server, go_on_over_local=True, host_key=None), first_use=True)
     assert not (tmp_path / "state").exists()
 
 
@@ -200,7 +183,7 @@ def test_nix_copy_goes_the_same_way(server: Sshd, tmp_path: Path) -> None:
     given = host(server, go_on_over_local=True, proxy="command: false")
     into = tmp_path / "nix"
     into.mkdir()
-    with reach(given) as target:
+    with connect(given) as target:
         config = write_ssh_config(target.endpoint, into).read_text()
     assert "HostName 127.0.0.1\n" in config
     assert f"Port {server.port}\n" in config

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from holdfast.base.errors import ConfigError, DeadlinePassed, LoginRefused
-from holdfast.ssh.connection import Connection, connect
+from holdfast.base.errors import ConfigError, ConnectionLost, DeadlinePassed, LoginRefused
+from holdfast.ssh.connection import Connection, open_connection
 from holdfast.ssh.elevation import Gate
 from holdfast.ssh.endpoint import Elevation, Endpoint
 from tests.ssh.sshd import Sshd, gone
@@ -148,7 +148,7 @@ def fake(server: Sshd, name: str, rule: str) -> None:
 def elevated_as(endpoint: Endpoint, method: str, password: str | None) -> Connection:
     secret = SecretStr(password) if password is not None else None
     elevation = Elevation("doas" if method == "doas" else "sudo", secret)
-    return connect(dataclasses.replace(endpoint, elevation=elevation), timeout_s=T)
+    return open_connection(dataclasses.replace(endpoint, elevation=elevation), timeout_s=T)
 
 
 @pytest.mark.parametrize(
@@ -190,10 +190,23 @@ def test_password_is_needed_and_there_is_none(as_user: Endpoint, public_server: 
         target.run(["id"], timeout_s=T)
 
 
+@pytest.mark.parametrize("status", [143, 137])
+def test_sudo_that_was_killed_has_refused_nothing(as_user: Endpoint, public_server: Sshd, status: int) -> None:
+    """A target that goes down ends all processes of a login, so what is left of it ends by that."""
+    program = public_server.bin / "sudo"
+    program.write_text(f"#!/bin/sh\nexit {status}\n")
+    program.chmod(0o755)
+    with (
+        elevated_as(as_user, "sudo", None) as target,
+        pytest.raises(ConnectionLost, match="broke during `id`: a signal ended it before it began"),
+    ):
+        target.run(["id"], timeout_s=T)
+
+
 def test_account_without_a_shell(as_user: Endpoint) -> None:
     subprocess.run(["usermod", "--shell", "/usr/sbin/nologin", as_user.user], check=True)
     with (
-        connect(as_user, timeout_s=T) as target,
+        open_connection(as_user, timeout_s=T) as target,
         pytest.raises(LoginRefused, match="lets us in, but runs no command"),
     ):
         target.run(["id"], timeout_s=T)

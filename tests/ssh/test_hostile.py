@@ -15,7 +15,7 @@ import pytest
 from paramiko.common import AUTH_PARTIALLY_SUCCESSFUL
 
 from holdfast.base.errors import CommandFailed, HoldfastError, LoginRefused, NotTrusted, Unreachable
-from holdfast.ssh.connection import connect
+from holdfast.ssh.connection import open_connection
 from holdfast.ssh.endpoint import Endpoint
 from holdfast.ssh.wire import MAX_BYTES_BEFORE_LOGIN
 from holdfast.target.look import look
@@ -53,10 +53,10 @@ def test_banner_reaches_nobody(own: Sshd, capfd: pytest.CaptureFixture[str], cap
     banner.write_text(f"{NASTY}\nroot: the machine is yours\n" * 100)
     own.settings = (f"Banner {banner}",)
     own.start()
-    with connect(to(own), timeout_s=T) as target:
+    with open_connection(to(own), timeout_s=T) as target:
         assert target.run(["echo", "on"], timeout_s=T).stdout == "on\n"
     with pytest.raises(LoginRefused) as refused:
-        connect(to(own, identity_files=(make_key(own.folder / "other"),)), timeout_s=T)
+        open_connection(to(own, identity_files=(make_key(own.folder / "other"),)), timeout_s=T)
     seen = capfd.readouterr()
     assert "yours" not in seen.out + seen.err + caplog.text + str(refused.value)
 
@@ -64,7 +64,7 @@ def test_banner_reaches_nobody(own: Sshd, capfd: pytest.CaptureFixture[str], cap
 def test_login_that_prints_before_the_answer(own: Sshd) -> None:
     own.settings = ("""ForceCommand printf 'Welcome \\033[2J\\n{"format"\\n\\n'; eval "$SSH_ORIGINAL_COMMAND" """,)
     own.start()
-    with connect(to(own), timeout_s=T) as target:
+    with open_connection(to(own), timeout_s=T) as target:
         assert target.run(["echo", "on"], timeout_s=T).stdout.startswith("Welcome \x1b[2J")
         seen = look(target)
     assert seen.boot_id == Path("/proc/sys/kernel/random/boot_id").read_text().strip()
@@ -72,21 +72,21 @@ def test_login_that_prints_before_the_answer(own: Sshd) -> None:
 
 def test_key_that_changes_between_two_connections_of_a_run(own: Sshd) -> None:
     own.start()
-    connect(to(own), timeout_s=T).close()
+    open_connection(to(own), timeout_s=T).close()
     before = fingerprint(own.host_key)
     own.stop()
     for file in (own.host_key, own.host_key.with_suffix(".pub")):
         file.unlink()
     own.start()
     with pytest.raises(NotTrusted) as refused:
-        connect(to(own), timeout_s=T)
+        open_connection(to(own), timeout_s=T)
     assert f"answered with the host key ssh-ed25519 {fingerprint(own.host_key)}" in refused.value.message
     assert f"expected was ssh-ed25519 {before}" in refused.value.message
 
 
 def test_words_of_a_failed_command_are_one_safe_line(own: Sshd) -> None:
     own.start()
-    with connect(to(own), timeout_s=T) as target, pytest.raises(CommandFailed) as failed:
+    with open_connection(to(own), timeout_s=T) as target, pytest.raises(CommandFailed) as failed:
         target.run(["sh", "-c", 'printf "%s" "$1" >&2; yes y | head -c 300000 >&2; exit 1', "sh", NASTY], timeout_s=T)
     assert not UNSAFE.search(str(failed.value))
     assert len(str(failed.value)) <= 4000
@@ -105,7 +105,7 @@ def test_endless_words_before_the_login_are_cut_off(endpoint: Endpoint, listener
 
     began = time.monotonic()
     with pytest.raises(Unreachable, match=f"more than {MAX_BYTES_BEFORE_LOGIN} bytes before the login"):
-        connect(dataclasses.replace(endpoint, port=listener(flood)), timeout_s=60)
+        open_connection(dataclasses.replace(endpoint, port=listener(flood)), timeout_s=60)
     assert time.monotonic() - began < 50
     assert sent < 10 * MAX_BYTES_BEFORE_LOGIN
 
@@ -136,7 +136,7 @@ def test_packets_that_are_no_ssh(endpoint: Endpoint, listener: Listener, said: b
                 continue
 
     with pytest.raises(HoldfastError) as refused:
-        connect(dataclasses.replace(endpoint, port=listener(handle)), timeout_s=3)
+        open_connection(dataclasses.replace(endpoint, port=listener(handle)), timeout_s=3)
     assert not UNSAFE.search(str(refused.value))
 
 
@@ -161,7 +161,9 @@ def test_ways_to_log_in_that_are_none(endpoint: Endpoint, server: Sshd, listener
         transport.close()
 
     with pytest.raises(LoginRefused, match="refused the login") as refused:
-        connect(dataclasses.replace(endpoint, port=listener(handle), pinned_key=public(server.host_key)), timeout_s=T)
+        open_connection(
+            dataclasses.replace(endpoint, port=listener(handle), pinned_key=public(server.host_key)), timeout_s=T
+        )
     done.set()
     assert r"\x1b[2J" in str(refused.value)
     assert not UNSAFE.search(str(refused.value))

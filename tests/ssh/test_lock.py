@@ -17,10 +17,10 @@ RUNS = ("0b7e6a52-3f7e-4a3e-9d0c-000000000001", "0b7e6a52-3f7e-4a3e-9d0c-0000000
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "proc").mkdir()
     (tmp_path / "proc/uptime").write_text("100.00 1.00\n")
-    text = script("lock.sh")
+    text = script("any/lock.sh")
     changed = text.replace("root=${HOLDFAST_ROOT:-}", f"root={tmp_path}")
     assert changed != text
-    monkeypatch.setattr(lock, "script", {"lock.sh": changed}.__getitem__)
+    monkeypatch.setattr(lock, "script", {"any/lock.sh": changed}.__getitem__)
     return tmp_path
 
 

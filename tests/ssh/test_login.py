@@ -6,7 +6,7 @@ from pathlib import Path
 
 from holdfast.inventory.host import Host
 from holdfast.plan.plan import Login
-from holdfast.ssh.connection import Connection, connect
+from holdfast.ssh.connection import Connection, open_connection
 from holdfast.ssh.endpoint import Endpoint
 from holdfast.ssh.reach import login_of
 from tests.ssh.sshd import Sshd, make_key, public
@@ -20,7 +20,7 @@ def test_key_of_a_file(target: Connection, server: Sshd) -> None:
 
 def test_only_the_key_that_was_accepted(endpoint: Endpoint, server: Sshd, tmp_path: Path) -> None:
     both = dataclasses.replace(endpoint, identity_files=(make_key(tmp_path / "wrong"), server.client_key))
-    with connect(both, timeout_s=TIMEOUT_S) as target:
+    with open_connection(both, timeout_s=TIMEOUT_S) as target:
         assert login_of(target, Host(name="cottage")) == Login(
             user=endpoint.user, port=server.port, key=public(server.client_key)
         )
@@ -35,7 +35,9 @@ def test_a_certificate_says_nothing_about_keys(server: Sshd, endpoint: Endpoint,
     keys.write_text(f"cert-authority {public(authority)}\n")
     try:
         certificate = tmp_path / "certified-cert.pub"
-        with connect(dataclasses.replace(endpoint, identity_files=(certificate,)), timeout_s=TIMEOUT_S) as target:
+        with open_connection(
+            dataclasses.replace(endpoint, identity_files=(certificate,)), timeout_s=TIMEOUT_S
+        ) as target:
             assert target.login_key == ""
     finally:
         keys.write_text(before)

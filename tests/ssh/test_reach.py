@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from holdfast.base.errors import ConfigError, DeadlinePassed, LoginRefused, Unreachable
-from holdfast.ssh.connection import connect
+from holdfast.ssh.connection import open_connection
 from holdfast.ssh.endpoint import Endpoint, Jump, ProxyCommand, Socks5
 from holdfast.ssh.openssh import write_ssh_config
 from tests.ssh.sshd import free_port, make_key, public
@@ -30,19 +30,19 @@ PIPE = "import socket,sys,os,threading\ns=socket.create_connection((sys.argv[1],
 
 def test_nothing_listens(endpoint: Endpoint) -> None:
     with pytest.raises(Unreachable, match=r"cottage: no connection to 127\.0\.0\.1:.*: Connection refused") as info:
-        connect(dataclasses.replace(endpoint, port=free_port()), timeout_s=T)
+        open_connection(dataclasses.replace(endpoint, port=free_port()), timeout_s=T)
     assert info.value.hint
 
 
 def test_name_that_does_not_exist(endpoint: Endpoint) -> None:
     with pytest.raises(Unreachable, match=r"the name 'no-such-host\.invalid' cannot be resolved"):
-        connect(dataclasses.replace(endpoint, address="no-such-host.invalid"), timeout_s=T)
+        open_connection(dataclasses.replace(endpoint, address="no-such-host.invalid"), timeout_s=T)
 
 
 def test_server_that_never_says_a_word(endpoint: Endpoint, listener: Listener) -> None:
     port = listener(lambda _stream: time.sleep(T))
     with pytest.raises(DeadlinePassed, match="no SSH handshake within 1 s"):
-        connect(dataclasses.replace(endpoint, port=port), timeout_s=1)
+        open_connection(dataclasses.replace(endpoint, port=port), timeout_s=1)
 
 
 def test_server_that_trickles_a_banner_for_ever(endpoint: Endpoint, listener: Listener) -> None:
@@ -53,7 +53,7 @@ def test_server_that_trickles_a_banner_for_ever(endpoint: Endpoint, listener: Li
                 time.sleep(0.1)
 
     with pytest.raises(DeadlinePassed, match="no SSH handshake within 1 s"):
-        connect(dataclasses.replace(endpoint, port=listener(drip)), timeout_s=1)
+        open_connection(dataclasses.replace(endpoint, port=listener(drip)), timeout_s=1)
 
 
 @pytest.mark.parametrize("said", [b"HTTP/1.1 400 \x1b[31mBad\r\n\r\n", b"SSH-1.0-old\r\n", b"\x00\xff\n", b""])
@@ -65,7 +65,7 @@ def test_server_that_is_none(endpoint: Endpoint, listener: Listener, said: bytes
             stream.close()
 
     with pytest.raises(Unreachable, match="no SSH server answered") as info:
-        connect(dataclasses.replace(endpoint, port=listener(answer)), timeout_s=T)
+        open_connection(dataclasses.replace(endpoint, port=listener(answer)), timeout_s=T)
     assert info.value.message.isprintable()
 
 
@@ -73,7 +73,7 @@ def test_refused_login_says_what_was_tried(endpoint: Endpoint, tmp_path: Path) -
     wrong = make_key(tmp_path / "wrong")
     missing = tmp_path / "missing"
     with pytest.raises(LoginRefused, match="refused the login: tried") as info:
-        connect(dataclasses.replace(endpoint, identity_files=(missing, wrong)), timeout_s=T)
+        open_connection(dataclasses.replace(endpoint, identity_files=(missing, wrong)), timeout_s=T)
     assert str(wrong) in info.value.message
     assert f"{missing} (No such file or directory)" in info.value.message
     assert "authorized_keys" in info.value.hint
@@ -83,7 +83,7 @@ def test_key_with_a_passphrase_is_named(endpoint: Endpoint, tmp_path: Path) -> N
     key = tmp_path / "locked"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "secret", "-f", str(key)], check=True)
     with pytest.raises(LoginRefused, match="has a passphrase"):
-        connect(dataclasses.replace(endpoint, identity_files=(key,)), timeout_s=T)
+        open_connection(dataclasses.replace(endpoint, identity_files=(key,)), timeout_s=T)
 
 
 def test_key_of_the_agent(
@@ -96,7 +96,7 @@ def test_key_of_the_agent(
             time.sleep(0.02)
         monkeypatch.setenv("SSH_AUTH_SOCK", str(where))
         subprocess.run(["ssh-add", "-q", str(client_key)], check=True)
-        with connect(dataclasses.replace(endpoint, identity_files=()), timeout_s=T) as target:
+        with open_connection(dataclasses.replace(endpoint, identity_files=()), timeout_s=T) as target:
             assert target.login_key == public(client_key)
     finally:
         agent.terminate()
@@ -114,7 +114,7 @@ class TestProxyCommand:
         return dataclasses.replace(endpoint, proxy=ProxyCommand(argv))
 
     def test_leads_to_the_target_and_ends_with_the_connection(self, endpoint: Endpoint) -> None:
-        with connect(self.via(endpoint, sys.executable, "-c", PIPE, "%h", "%p"), timeout_s=T) as target:
+        with open_connection(self.via(endpoint, sys.executable, "-c", PIPE, "%h", "%p"), timeout_s=T) as target:
             assert target.run(["echo", "hello"], timeout_s=T).stdout == "hello\n"
             argv = f"127.0.0.1 {endpoint.port}"
             assert subprocess.run(["pgrep", "-f", argv], capture_output=True, check=False).returncode == 0
@@ -123,16 +123,16 @@ class TestProxyCommand:
     def test_that_hangs_is_killed_at_the_deadline(self, endpoint: Endpoint, tmp_path: Path) -> None:
         argv = ("sh", "-c", f"echo $$ > {tmp_path}/pid; trap '' TERM; while :; do sleep 0.1; done")
         with pytest.raises(DeadlinePassed, match=r"no SSH handshake within 1 s: the proxy command .* still runs"):
-            connect(self.via(endpoint, *argv), timeout_s=1)
+            open_connection(self.via(endpoint, *argv), timeout_s=1)
         assert not Path(f"/proc/{(tmp_path / 'pid').read_text().strip()}").exists()
 
     def test_that_fails_is_quoted(self, endpoint: Endpoint) -> None:
         with pytest.raises(Unreachable, match="ended with status 9: is tailscaled running"):
-            connect(self.via(endpoint, "sh", "-c", "echo is tailscaled running >&2; exit 9"), timeout_s=T)
+            open_connection(self.via(endpoint, "sh", "-c", "echo is tailscaled running >&2; exit 9"), timeout_s=T)
 
     def test_that_does_not_exist(self, endpoint: Endpoint) -> None:
         with pytest.raises(Unreachable, match="`no-such-proxy` cannot be started"):
-            connect(self.via(endpoint, "no-such-proxy"), timeout_s=T)
+            open_connection(self.via(endpoint, "no-such-proxy"), timeout_s=T)
 
 
 def socks_server(stream: socket.socket, *, reply: int = 0, asked: list[tuple[str, int]] | None = None) -> None:
@@ -164,36 +164,36 @@ class TestSocks5:
         asked: list[tuple[str, int]] = []
         port = listener(lambda stream: socks_server(stream, asked=asked))
         through = dataclasses.replace(endpoint, address="cottage.tail.invalid", proxy=Socks5("127.0.0.1", port))
-        with connect(through, timeout_s=T) as target:
+        with open_connection(through, timeout_s=T) as target:
             assert target.run(["echo", "hello"], timeout_s=T).stdout == "hello\n"
         assert asked == [("cottage.tail.invalid", endpoint.port)]
 
     def test_refusal_is_named(self, endpoint: Endpoint, listener: Listener) -> None:
         port = listener(lambda stream: socks_server(stream, reply=4))
         with pytest.raises(Unreachable, match=r"through the SOCKS5 proxy 127\.0\.0\.1:.*: host unreachable"):
-            connect(dataclasses.replace(endpoint, proxy=Socks5("127.0.0.1", port)), timeout_s=T)
+            open_connection(dataclasses.replace(endpoint, proxy=Socks5("127.0.0.1", port)), timeout_s=T)
 
     def test_proxy_that_never_answers(self, endpoint: Endpoint, listener: Listener) -> None:
         port = listener(lambda _stream: time.sleep(T))
         with pytest.raises(Unreachable, match="timed out"):
-            connect(dataclasses.replace(endpoint, proxy=Socks5("127.0.0.1", port)), timeout_s=1)
+            open_connection(dataclasses.replace(endpoint, proxy=Socks5("127.0.0.1", port)), timeout_s=1)
 
     def test_proxy_is_not_there(self, endpoint: Endpoint) -> None:
         with pytest.raises(Unreachable, match="SOCKS5 proxy: no connection to"):
-            connect(dataclasses.replace(endpoint, proxy=Socks5("127.0.0.1", free_port())), timeout_s=T)
+            open_connection(dataclasses.replace(endpoint, proxy=Socks5("127.0.0.1", free_port())), timeout_s=T)
 
 
 class TestJump:
     def test_leads_through_another_server(self, endpoint: Endpoint) -> None:
         via = dataclasses.replace(endpoint, host="gate")
-        with connect(dataclasses.replace(endpoint, proxy=Jump(via, "gate")), timeout_s=T) as target:
+        with open_connection(dataclasses.replace(endpoint, proxy=Jump(via, "gate")), timeout_s=T) as target:
             assert target.run(["echo", "hello"], timeout_s=T).stdout == "hello\n"
 
     def test_target_behind_it_is_down(self, endpoint: Endpoint) -> None:
         via = dataclasses.replace(endpoint, host="gate")
         down = dataclasses.replace(endpoint, port=free_port(), proxy=Jump(via, "gate"))
-        with pytest.raises(Unreachable, match=r"cottage: gate \(.*\) opens no way to 127\.0\.0\.1"):
-            connect(down, timeout_s=T)
+        with pytest.raises(Unreachable, match=r"cottage: gate \(.*\) does not connect to 127\.0\.0\.1"):
+            open_connection(down, timeout_s=T)
 
 
 class TestOpenSsh:

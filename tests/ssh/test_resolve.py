@@ -8,7 +8,7 @@ import pytest
 from holdfast.base.errors import ConfigError
 from holdfast.base.settings import Settings
 from holdfast.inventory.host import Host
-from holdfast.ssh.connection import connect
+from holdfast.ssh.connection import open_connection
 from holdfast.ssh.endpoint import Jump, ProxyCommand, Socks5
 from holdfast.ssh.resolve import endpoint_for
 from tests.ssh.sshd import Sshd, public
@@ -121,5 +121,5 @@ Host *
 """
     endpoint = endpoint_for(host(host_key=public(server.host_key)), settings(tmp_path, config))
     assert isinstance(endpoint.proxy, Jump)
-    with connect(endpoint, timeout_s=T) as target:
+    with open_connection(endpoint, timeout_s=T) as target:
         assert target.run(["echo", "hello"], timeout_s=T).stdout == "hello\n"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from holdfast.base.errors import CommandFailed, ConnectionLost, DeadlinePassed, UnexpectedState
-from holdfast.ssh.connection import Connection, connect
+from holdfast.ssh.connection import Connection, open_connection
 from holdfast.ssh.endpoint import Endpoint
 from tests.ssh.sshd import Sshd, gone
 
@@ -145,7 +145,7 @@ def test_child_that_keeps_the_output_open_does_not_hold_the_command(target: Conn
 
 
 def test_link_that_breaks_is_no_failed_command(endpoint: Endpoint, server: Sshd) -> None:
-    with connect(endpoint, timeout_s=T) as target:
+    with open_connection(endpoint, timeout_s=T) as target:
         started = threading.Event()
 
         def cut() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from holdfast.base.errors import ConnectionLost
 from holdfast.ssh import link
-from holdfast.ssh.connection import connect
+from holdfast.ssh.connection import open_connection
 from holdfast.ssh.endpoint import Endpoint
 from tests.ssh.sshd import Sshd
 
@@ -49,12 +49,12 @@ def test_link_that_falls_silent_is_lost(
     hole = Hole(server)
     through = dataclasses.replace(endpoint, port=listener(hole))
     with (
-        connect(through, timeout_s=T) as target,
+        open_connection(through, timeout_s=T) as target,
         pytest.raises(ConnectionLost, match=r"broke during `sh -c .*: nothing was heard for 1\.5 s"),
     ):
         target.run(["sh", "-c", "echo on; sleep 1000"], timeout_s=600, on_line=lambda _line: hole.open.clear())
 
 
 def test_command_that_is_silent_on_a_living_link_goes_on(endpoint: Endpoint) -> None:
-    with connect(endpoint, timeout_s=T) as target:
+    with open_connection(endpoint, timeout_s=T) as target:
         assert target.run(["sh", "-c", "sleep 4; echo end"], timeout_s=T).stdout == "end\n"

@@ -11,20 +11,18 @@ from pathlib import Path
 import pytest
 
 from holdfast.base.errors import CommandFailed, ConfigError, DeadlinePassed, UnexpectedState
-from holdfast.ssh.connection import Connection, connect
+from holdfast.ssh.connection import Connection, open_connection
 from holdfast.ssh.endpoint import Endpoint
+from holdfast.target.detached import Step, next_step, run_detached
 from holdfast.target.units import (
     Condition,
-    Step,
     Unit,
     UnitState,
     find_work,
     has_begun,
-    next_step,
-    parse_entries,
+    parse_journal,
     parse_state,
     parse_units,
-    run_detached,
     unit_state,
 )
 from tests.ssh.sshd import Sshd
@@ -107,7 +105,7 @@ class Reconnect:
 
     def __call__(self) -> Connection:
         self.count += 1
-        return connect(self.endpoint, timeout_s=T)
+        return open_connection(self.endpoint, timeout_s=T)
 
 
 def test_output_and_success(endpoint: Endpoint, units: Path) -> None:
@@ -332,7 +330,7 @@ def test_state(target: Connection, units: Path) -> None:
 
 @pytest.mark.parametrize("name", ["", "a b", "../x", "-x", "a\nb", "x" * 101])
 def test_name_that_is_none(name: str) -> None:
-    with pytest.raises(ConfigError, match="is no name for a unit"):
+    with pytest.raises(ConfigError, match="is not a name for a unit"):
         run_detached(lambda: pytest.fail("connected"), name, ["true"], work=WORK, timeout_s=1, on_line=print)
 
 
@@ -424,7 +422,7 @@ def test_journal_entries() -> None:
             '{"__CURSOR": "5", "MESS',
         ]
     )
-    assert [(entry.cursor, entry.text, entry.invocation) for entry in parse_entries(output)] == [
+    assert [(entry.cursor, entry.text, entry.invocation) for entry in parse_journal(output)] == [
         ("1", "plain", "i"),
         ("2", "\\x1b[A", "i"),
         ("3", "", ""),

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from holdfast.base.deadline import Deadline
 from holdfast.base.errors import CommandFailed, ConnectionLost, DeadlinePassed, NotTrusted
-from holdfast.ssh.connection import Connection, connect
+from holdfast.base.settings import script
+from holdfast.ssh import upload as uploading
+from holdfast.ssh.connection import Connection, open_connection
 from holdfast.ssh.endpoint import Endpoint
-from holdfast.ssh.upload import _APPEND as APPEND
 from holdfast.ssh.upload import upload_over_links
 from tests.ssh.sshd import Sshd
 
@@ -55,7 +57,13 @@ def sent(progress: list[tuple[int, int]]) -> int:
 
 def upload(target: Connection, local: Path, remote: Path) -> list[tuple[int, int]]:
     progress: list[tuple[int, int]] = []
-    target.upload(local, str(remote), timeout_s=T, on_progress=lambda done, total: progress.append((done, total)))
+    uploading.upload(
+        target,
+        local,
+        str(remote),
+        deadline=Deadline.after(T),
+        on_progress=lambda done, total: progress.append((done, total)),
+    )
     return progress
 
 
@@ -98,12 +106,12 @@ def test_goes_on_after_a_cut(endpoint: Endpoint, server: Sshd, local: Path, remo
     threading.Thread(target=cut_at_half, daemon=True).start()
     with (
         receiver(server, script),
-        connect(endpoint, timeout_s=T) as target,
+        open_connection(endpoint, timeout_s=T) as target,
         pytest.raises(ConnectionLost),
     ):
         upload(target, local, remote)
     assert part.stat().st_size == SIZE // 2
-    with connect(endpoint, timeout_s=T) as target:
+    with open_connection(endpoint, timeout_s=T) as target:
         progress = upload(target, local, remote)
     assert (progress[0], progress[-1]) == ((SIZE // 2, SIZE), (SIZE, SIZE))
     assert remote.read_bytes() == local.read_bytes()
@@ -124,7 +132,7 @@ def test_goes_on_by_itself_over_links_that_break(
             server.cut()
 
     def reconnect() -> Connection:
-        links.append(connect(endpoint, timeout_s=T))
+        links.append(open_connection(endpoint, timeout_s=T))
         return links[-1]
 
     threading.Thread(target=cut_twice, daemon=True).start()
@@ -161,7 +169,11 @@ def test_link_that_does_not_come_back(endpoint: Endpoint, server: Sshd, local: P
             pytest.raises(DeadlinePassed, match=r"to go on with image; last seen"),
         ):
             upload_over_links(
-                lambda: connect(endpoint, timeout_s=T), local, str(remote), timeout_s=4, on_line=lambda _line: None
+                lambda: open_connection(endpoint, timeout_s=T),
+                local,
+                str(remote),
+                timeout_s=4,
+                on_line=lambda _line: None,
             )
     finally:
         server.start()
@@ -170,7 +182,7 @@ def test_link_that_does_not_come_back(endpoint: Endpoint, server: Sshd, local: P
 def test_error_of_the_target_is_not_waited_for(endpoint: Endpoint, local: Path, tmp_path: Path) -> None:
     with pytest.raises(CommandFailed, match="nope"):
         upload_over_links(
-            lambda: connect(endpoint, timeout_s=T),
+            lambda: open_connection(endpoint, timeout_s=T),
             local,
             str(tmp_path / "nope" / "image"),
             timeout_s=T,
@@ -193,7 +205,15 @@ def test_late_bytes_of_a_broken_link_do_no_harm(tmp_path: Path, shell: str, kept
     part.write_bytes(content[:kept])
 
     def receive() -> subprocess.Popen[bytes]:
-        command = [shutil.which(argv[0]) or "", *argv[1:], "-c", APPEND, "append", str(place), str(kept)]
+        command = [
+            shutil.which(argv[0]) or "",
+            *argv[1:],
+            "-c",
+            script("any/upload-append.sh"),
+            "upload-append.sh",
+            str(place),
+            str(kept),
+        ]
         return subprocess.Popen(command, stdin=subprocess.PIPE, env={"PATH": str(tools)})
 
     # The target believes in the old link until after the new one is done.
@@ -247,4 +267,4 @@ def test_folder_that_is_not_there(target: Connection, local: Path, tmp_path: Pat
 
 def test_deadline(target: Connection, local: Path, server: Sshd, remote: Path) -> None:
     with receiver(server, "exec sleep 1000"), pytest.raises(DeadlinePassed):
-        target.upload(local, str(remote), timeout_s=2)
+        uploading.upload(target, local, str(remote), deadline=Deadline.after(2), on_progress=None)

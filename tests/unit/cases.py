@@ -1,4 +1,4 @@
-"""Recorded answers of nix/scripts/facts.sh, and hosts and images to go with them."""
+"""Recorded answers of nix/scripts/any/facts.sh, and hosts and images to go with them."""
 
 import json
 from datetime import datetime

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from lab.nix import nix_wrapper
+from tests.unit.prefs_installer import jq_folder
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,12 @@ def userland(request: pytest.FixtureRequest, tmp_path: Path) -> Userland:
     for name in request.module.TOOLS:
         (folder / name).symlink_to(found)
     return Userland([found, "sh"], str(folder))
+
+
+@pytest.fixture(scope="session")
+def new_jq(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for PATH with a jq that keeps large numbers."""
+    return jq_folder(tmp_path_factory.mktemp("tools"))
 
 
 @pytest.fixture(scope="session")

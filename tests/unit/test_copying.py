@@ -9,6 +9,7 @@ import pytest
 
 from holdfast.base.command import CommandResult
 from holdfast.base.errors import CommandFailed, DeadlinePassed, Restarted, Unreachable
+from holdfast.base.settings import script
 from holdfast.base.waiting import wait_for
 from holdfast.nixcli import copying
 from holdfast.nixcli.copying import BROKEN_LINKS, Failures, copy_closure, looks_like_link
@@ -195,7 +196,10 @@ def test_nix_of_a_broken_link_is_ended(tmp_path: Path, shell: list[str]) -> None
             (tmp_path / str(process.pid) / "cmdline").write_bytes(cmdline)
         (tmp_path / "1000000000").mkdir()
         done = subprocess.run(
-            [*shell, "-s", "--", str(tmp_path)], input=copying._END_OLD.encode(), timeout=20, check=False
+            [*shell, "-s", "--", str(tmp_path)],
+            input=script("installer/end-old-copies.sh").encode(),
+            timeout=20,
+            check=False,
         )
         assert done.returncode == 0
         assert [sleepers[0].wait(5), sleepers[1].wait(5)] == [-9, -9]

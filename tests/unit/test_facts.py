@@ -1,4 +1,4 @@
-"""nix/scripts/facts.sh run under dash, and the parser of its answer."""
+"""nix/scripts/any/facts.sh run under dash, and the parser of its answer."""
 
 import base64
 import json
@@ -21,7 +21,7 @@ HOSTILE = 'evil "quoted" back\\slash\ttab\x1b[31mred\x01 \\n $(touch pwned) `id`
 def run_script(root: Path | str, tools: str = "") -> str:
     done = subprocess.run(
         ["dash", "-s"],
-        input=script("facts.sh").encode(),
+        input=script("any/facts.sh").encode(),
         capture_output=True,
         env={"PATH": f"{tools}:{os.environ['PATH']}" if tools else os.environ["PATH"], "HOLDFAST_ROOT": str(root)},
         check=True,
@@ -60,7 +60,7 @@ def test_script_answers_with_busybox_alone(tmp_path: Path) -> None:
     subprocess.run([busybox, "--install", "-s", str(tmp_path)], check=True)
     done = subprocess.run(
         [busybox, "sh", "-s"],
-        input=script("facts.sh").encode(),
+        input=script("any/facts.sh").encode(),
         capture_output=True,
         env={"PATH": str(tmp_path)},
         check=True,

@@ -14,28 +14,15 @@ from prefect.flows import load_flow_from_entrypoint
 
 from deployments import start
 from deployments.serve import deployments
+from flows.install import install
+from flows.rehearse import rehearse
 from holdfast.base.errors import ConfigError
 from holdfast.base.settings import PROJECT
 from holdfast.inventory.loading import load_inventory
+from tasks.run.phases import phases_of
 from tests.unit.test_image import whole, write
 
-PHASE_FILES = {
-    "preflight",
-    "build",
-    "at_origin",
-    "rehearsed",
-    "preserve",
-    "approve",
-    "kexec",
-    "reconnect",
-    "go_back",
-    "partition",
-    "install",
-    "restore",
-    "trial",
-    "reboot",
-    "verify",
-}
+PHASE_FILES = {phase.name for flow in (install, rehearse) for phase in phases_of(flow)}
 
 INVENTORY = """
 [cottage]
@@ -59,7 +46,7 @@ def test_entrypoint_loads_as_prefect_loads_it(monkeypatch: pytest.MonkeyPatch, n
     assert flow.retries == 0
 
 
-def phases_of(monkeypatch: pytest.MonkeyPatch, inventory: Path, flow: str) -> list[str]:
+def phases_called(monkeypatch: pytest.MonkeyPatch, inventory: Path, flow: str) -> list[str]:
     """Run a flow's body for cottage with phases that do nothing, and return which it called, in order."""
     module = importlib.import_module(f"flows.{flow}")
     called: list[str] = []
@@ -71,19 +58,37 @@ def phases_of(monkeypatch: pytest.MonkeyPatch, inventory: Path, flow: str) -> li
 
 
 def test_phases_of_an_install(monkeypatch: pytest.MonkeyPatch, inventory: Path) -> None:
-    before, after = ["preflight", "build"], ["preserve", "approve", "kexec", "reconnect", "partition", "install"]
-    last = ["restore", "trial", "reboot", "verify"]
-    assert phases_of(monkeypatch, inventory, "install") == [*before, *after, *last]
+    phases = phases_of(install)
+    assert phases_called(monkeypatch, inventory, "install") == [phase.name for phase in phases if phase.always]
+    assert [phase.name for phase in phases if not phase.always] == ["rehearsed"]
+    assert [phase.name for phase in phases if not phase.is_task] == ["approve"]
     inventory.write_text(f"{INVENTORY}rehearsal_max_age_days = 7\n")
-    assert phases_of(monkeypatch, inventory, "install") == [*before, "rehearsed", *after, *last]
+    assert phases_called(monkeypatch, inventory, "install") == [phase.name for phase in phases]
 
 
 def test_phases_of_a_rehearsal(monkeypatch: pytest.MonkeyPatch, inventory: Path) -> None:
-    phases = ["preflight", "build", "at_origin", "preserve", "kexec", "reconnect", "go_back"]
-    assert phases_of(monkeypatch, inventory, "rehearse") == phases
+    phases = phases_of(rehearse)
+    assert phases_called(monkeypatch, inventory, "rehearse") == [phase.name for phase in phases]
+    assert all(phase.always and phase.is_task for phase in phases)
     inventory.write_text(f'{INVENTORY}way = "standard"\n')
     with pytest.raises(ConfigError, match="standard way"):
-        phases_of(monkeypatch, inventory, "rehearse")
+        phases_called(monkeypatch, inventory, "rehearse")
+
+
+def test_order_that_keeps_the_machine_and_its_disks() -> None:
+    """Swapped lines in a flow's body would still be its phases in order: these must not be swapped."""
+    order = [phase.name for phase in phases_of(install)]
+    changes = ["kexec", "partition", "install", "trial", "reboot"]
+    assert [name for name in order if name in changes] == changes
+    assert set(order[: order.index("kexec")]) == {"preflight", "build", "rehearsed", "preserve", "approve"}
+    assert order.index("build") < order.index("approve"), "only the built system tells what will be wiped"
+    assert order.index("reconnect") < order.index("partition"), "only the installer that answers may format"
+    assert order.index("restore") < order.index("trial"), "the trial comes up with the restored identity"
+    assert order[-1] == "verify"
+    there_and_back = [phase.name for phase in phases_of(rehearse)]
+    assert "partition" not in there_and_back
+    assert there_and_back.index("at_origin") < there_and_back.index("kexec")
+    assert there_and_back[-1] == "go_back"
 
 
 def test_every_phase_is_a_file_and_every_file_a_phase() -> None:

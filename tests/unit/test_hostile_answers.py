@@ -11,7 +11,7 @@ from holdfast.base.text import printable
 from holdfast.facts.identity import parse_status
 from holdfast.tailnet.operator import View
 from holdfast.target import lock
-from holdfast.target.units import Condition, parse_entries, parse_state, parse_units
+from holdfast.target.units import Condition, parse_journal, parse_state, parse_units
 from tests.unit.hostile import answered, mixed, numbers, quick, safe, strings_of, texts, values
 from tests.unit.test_lock import Lock
 
@@ -61,7 +61,7 @@ class TestUnits:
         )
     )
     def test_entries(self, output: str) -> None:
-        for entry in parse_entries(output):
+        for entry in parse_journal(output):
             safe(entry.text + entry.cursor + entry.invocation)
             assert len(entry.cursor) <= 1000
 
@@ -72,15 +72,15 @@ class TestUnits:
         )
 
     def test_deep_entry_is_left_out(self) -> None:
-        assert parse_entries("[" * 100_000 + '\n{"__CURSOR": "c", "MESSAGE": "on"}')[0].text == "on"
+        assert parse_journal("[" * 100_000 + '\n{"__CURSOR": "c", "MESSAGE": "on"}')[0].text == "on"
 
     def test_cursor_that_cannot_go_back_is_no_cursor(self) -> None:
-        assert parse_entries('{"__CURSOR": "\\ud800"}\n{"__CURSOR": "a\\u0000"}\n{"__CURSOR": ""}') == []
+        assert parse_journal('{"__CURSOR": "\\ud800"}\n{"__CURSOR": "a\\u0000"}\n{"__CURSOR": ""}') == []
 
     @pytest.mark.parametrize("separator", ["\u2028", "\x85", "\x0c"])
     def test_message_with_a_separator_is_one_entry(self, separator: str) -> None:
         line = json.dumps({"__CURSOR": "c", "MESSAGE": f"a{separator}b"}, ensure_ascii=False)
-        assert [entry.text for entry in parse_entries(line)] == [printable(f"a{separator}b")]
+        assert [entry.text for entry in parse_journal(line)] == [printable(f"a{separator}b")]
 
     def test_property_cannot_forge_another(self) -> None:
         assert parse_units("Id=holdfast-x-1.service\nDescription=a\u2028Transient=yes") == []

@@ -21,7 +21,7 @@ from holdfast.nixcli.commands import (
     parse_version,
 )
 from holdfast.plan.configuration import parse_configuration
-from tasks.run.journal import Entry, Journal
+from tasks.run.journal import Attempt, Journal
 from tasks.run.report import assemble
 from tests.unit.hostile import answered, mixed, quick, safe, safe_markdown, values
 
@@ -91,13 +91,13 @@ class TestRecord:
     )
     def test_report(self, name: str, error: str, result: dict[str, Any]) -> None:
         entries = [
-            Entry.model_construct(
+            Attempt.model_construct(
                 phase=phase, outcome="done", started_at=0.0, seconds=1.0, start=1, result=result, error=""
             )
             for phase in ("preflight", "build", "reconnect", "verify")
         ]
         entries.append(
-            Entry.model_construct(
+            Attempt.model_construct(
                 phase="run", outcome="failed", started_at=0.0, seconds=1.0, start=1, result=None, error=error
             )
         )
@@ -109,13 +109,13 @@ class TestRecord:
     def test_journal(self, tmp_path: Path, rubbish: bytes, error: str) -> None:
         journal = Journal(tmp_path)
         (tmp_path / "journal.jsonl").write_bytes(rubbish)
-        entry = Entry(phase="kexec", outcome="failed", started_at=0, seconds=1, start=1, error=error)
+        entry = Attempt(phase="kexec", outcome="failed", started_at=0, seconds=1, start=1, error=error)
         journal.add(entry)
         assert list(journal.entries())[-1] == entry
 
     def test_error_of_a_report_is_no_markup(self) -> None:
         failed = CommandFailed(CommandResult(("x",), "cottage", 1, "", "<img src=http://evil/>\n[ok](http://evil)", 1))
-        entry = Entry(phase="run", outcome="failed", started_at=0, seconds=1, start=1, error=str(failed))
+        entry = Attempt(phase="run", outcome="failed", started_at=0, seconds=1, start=1, error=str(failed))
         shown = assemble("r", "install", "cottage", [entry], peak_rss_bytes=1).to_markdown()
         assert "evil" in shown
         safe_markdown(shown)

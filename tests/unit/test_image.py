@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from holdfast.base.errors import ConfigError
+from holdfast.base.settings import script
 from holdfast.plan.image import MEMBERS, inspect_image, kernel_arch
 
 
@@ -109,7 +110,7 @@ def test_kernel_that_is_none(tmp_path: Path) -> None:
 
 
 def test_what_kexec_run_takes_is_read_from_it(tmp_path: Path) -> None:
-    ours = (Path(__file__).parents[2] / "nix/scripts/kexec-run.sh").read_bytes()
+    ours = script("origin/kexec-run.sh").encode()
     assert inspect_image(write(tmp_path / "ours.tar", whole(run=ours), "w")).takes_secrets
     # What it does with the flag counts, not that it is named.
     older = ours.replace(b"\t--secrets) ", b"\t# ")

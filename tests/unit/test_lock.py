@@ -13,10 +13,11 @@ from prefect.exceptions import ObjectNotFound
 from prefect.states import AwaitingRetry, Cancelled, Cancelling, Completed, Crashed, Failed, Paused, Running
 
 from holdfast.base.errors import TargetRefused, UnexpectedState
+from holdfast.base.places import LOCK
 from holdfast.facts.marks import InstallerMark
 from holdfast.ssh.connection import Connection
-from holdfast.target.lock import FILE, LEASE_S, check, hold
-from tasks.run import phase
+from holdfast.target.lock import LEASE_S, check, hold
+from tasks.run import this_run
 
 OWN, OTHER = "run-own", "run-other"
 FREE: dict[str, Any] = {"lock": "none", "run_id": "", "since": 0, "renewed": 0, "age_s": 0, "up_s": 50}
@@ -94,7 +95,7 @@ def test_of_a_run_that_this_server_does_not_know() -> None:
     with pytest.raises(TargetRefused, match="this Prefect server does not know it, or does not answer") as error:
         hold(lock.target, OWN, says(None), mark=None)
     assert "run run-other holds the lock since 2025-01-01" in error.value.message
-    assert f"`: >{FILE}`" in error.value.hint
+    assert f"`: >{LOCK}`" in error.value.hint
     lock.state["age_s"] = LEASE_S
     check(lock.target, OWN, says(None), mark=None)
     assert "nothing was heard for 6 h" in hold(lock.target, OWN, says(None), mark=None)
@@ -163,7 +164,7 @@ def test_answer_that_is_none(changed: dict[str, object]) -> None:
 def test_broken_lock_is_named() -> None:
     lock = Lock(lock="broken")
     for look in (hold, check):
-        with pytest.raises(UnexpectedState, match=f"{FILE} on cottage is no lock.*empty the lock there"):
+        with pytest.raises(UnexpectedState, match=f"{LOCK} on cottage is no lock.*empty the lock there"):
             look(lock.target, OWN, unasked, mark=None)
     assert lock.asked == [["show"]] * 2
 
@@ -204,6 +205,6 @@ class Server:
     ],
 )
 def test_what_prefect_knows_of_a_run(monkeypatch: pytest.MonkeyPatch, answer: object, over: bool | None) -> None:
-    monkeypatch.setattr(phase, "get_client", Server(answer).client)
-    assert phase.run_is_over(str(uuid.uuid4())) is over
-    assert phase.run_is_over("run-1") is None
+    monkeypatch.setattr(this_run, "get_client", Server(answer).client)
+    assert this_run.run_is_over(str(uuid.uuid4())) is over
+    assert this_run.run_is_over("run-1") is None

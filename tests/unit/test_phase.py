@@ -10,7 +10,7 @@ from tasks.install import install
 from tasks.kexec import kexec
 from tasks.partition import partition
 from tasks.reconnect import reconnect
-from tasks.run import phase
+from tasks.run import flow, phase, this_run
 from tasks.run.journal import Journal, Stopwatch
 
 
@@ -31,7 +31,9 @@ class Run:
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     made = Run(tmp_path)
-    monkeypatch.setattr(phase, "flow_run", SimpleNamespace(get_id=lambda: "run-1", get_run_count=lambda: made.start))
+    known = SimpleNamespace(get_id=lambda: "run-1", get_run_count=lambda: made.start)
+    for module in (phase, this_run):
+        monkeypatch.setattr(module, "flow_run", known)
     monkeypatch.setattr(phase, "journal", lambda: made.journal)
     return made
 
@@ -78,8 +80,10 @@ def test_report_of_a_host_that_is_none_is_shown_all_the_same(
     known = SimpleNamespace(
         get_id=lambda: "run-1", get_parameters=lambda: {"host": host}, get_flow_name=lambda: "install"
     )
-    monkeypatch.setattr(phase, "flow_run", known)
-    monkeypatch.setattr(phase, "create_markdown_artifact", lambda _text, *, key, **_more: keys.append(key))
-    phase._write_report()
+    for module in (flow, this_run):
+        monkeypatch.setattr(module, "flow_run", known)
+    monkeypatch.setattr(flow, "journal", lambda: run.journal)
+    monkeypatch.setattr(flow, "create_markdown_artifact", lambda _text, *, key, **_more: keys.append(key))
+    flow._write_report()
     assert keys == [expected]
     assert run.journal.report.is_file()

@@ -1,16 +1,17 @@
 """The journal and the report that is made from it."""
 
+import logging
 from pathlib import Path
 
-from tasks.run.journal import Entry, Journal, Stopwatch
-from tasks.run.lines import BATCH_LINES, Lines
+from tasks.run.journal import Attempt, Journal, Stopwatch
+from tasks.run.log import BATCH_LINES, RunLog
 from tasks.run.report import assemble
 
 NODE = {"node_key": "nodekey:aa", "node_id": "n1", "addresses": ["100.64.0.1"]}
 
 
-def entry(phase: str, seconds: float, **more: object) -> Entry:
-    return Entry.model_validate(
+def entry(phase: str, seconds: float, **more: object) -> Attempt:
+    return Attempt.model_validate(
         {"phase": phase, "outcome": "done", "started_at": 0.0, "seconds": seconds, "start": 1} | more
     )
 
@@ -106,8 +107,15 @@ def test_skipped_phase_is_said_to_be_skipped() -> None:
 
 def test_lines_reach_the_file_singly_and_the_log_in_batches(tmp_path: Path) -> None:
     shown: list[str] = []
-    with Lines(tmp_path / "log", shown.append) as output:
+    logger = logging.Logger("run")
+
+    def show(record: logging.LogRecord) -> bool:
+        shown.append(record.getMessage())
+        return True
+
+    logger.addFilter(show)
+    with RunLog(tmp_path / "log", logger) as log:
         for number in range(BATCH_LINES + 1):
-            output.add(str(number))
+            log.line(str(number))
     assert (tmp_path / "log").read_text().splitlines() == [str(number) for number in range(BATCH_LINES + 1)]
     assert [len(batch.splitlines()) for batch in shown] == [BATCH_LINES, 1]

@@ -15,7 +15,7 @@ from holdfast.facts.facts import Facts
 from holdfast.facts.identity import Identity, Status, parse_status
 from holdfast.tailnet.vault import Label, Vault, VaultEntry
 from holdfast.target import lock, restoring
-from holdfast.target.restoring import Restored, check_offline, choose, restore
+from holdfast.target.restoring import PutBack, check_offline, choose, restore
 from tests.unit.cases import facts, host
 from tests.unit.test_archive import NODE, STATE, state, tar_of
 
@@ -166,7 +166,7 @@ class World:
             assert not any("privkey" in word for word in argv)
         return CommandResult(tuple(argv), "cottage", 0, output, "", 0.1)
 
-    def restore(self, settings: Settings, entry: VaultEntry) -> Restored:
+    def restore(self, settings: Settings, entry: VaultEntry) -> PutBack:
         return restore(self, host(), entry, settings, on_line=self.lines.append)  # type: ignore[arg-type]
 
 
@@ -197,7 +197,7 @@ def test_machine_becomes_the_node(world: World, settings: Settings, entry: Vault
 def test_machine_that_is_the_node_is_left_alone(world: World, settings: Settings, entry: VaultEntry) -> None:
     world.now = says("Running", NODE)
     world.operator = None  # nobody has to be asked
-    assert world.restore(settings, entry) == Restored(NODE, already=True)
+    assert world.restore(settings, entry) == PutBack(NODE, already=True)
     assert world.put == []
 
 

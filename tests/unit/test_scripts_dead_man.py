@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parents[2] / "nix/scripts/dead-man.sh"
+SCRIPT = Path(__file__).parents[2] / "nix/scripts/installer/dead-man.sh"
 RAM = "tmpfs / tmpfs rw 0 0\n/dev/loop0 /nix/.ro-store squashfs ro 0 0\n"
 LOGIN = "Accepted publickey for root from 100.64.0.1 port 51000 ssh2: ED25519 SHA256:abc"
 

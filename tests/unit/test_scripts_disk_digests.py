@@ -11,7 +11,7 @@ import pytest
 
 from tests.unit.conftest import Userland
 
-SCRIPT = Path(__file__).parents[2] / "nix/scripts/disk-digests.sh"
+SCRIPT = Path(__file__).parents[2] / "nix/scripts/installer/disk-digests.sh"
 TOOLS = ("dd", "sha256sum")
 MIB = 1024 * 1024
 

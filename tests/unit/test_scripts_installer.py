@@ -58,7 +58,7 @@ class Installer:
         """Run the script; return the mark."""
         if archive is not None:
             self.archive.write_bytes(archive)
-        script = str(SCRIPTS / "installer-restore.sh")
+        script = str(SCRIPTS / "installer/installer-restore.sh")
         subprocess.run(
             [*self.shell, script, *flags, "--dead-man-s", "900", str(self.handover)],
             check=True,
@@ -145,7 +145,7 @@ def test_without_os_release_there_is_a_mark_all_the_same(installer: Installer) -
 
 @pytest.mark.parametrize("flags", [[], ["--dead-man-s", "900"], ["--rot", "/", "/"], ["/", "900"]])
 def test_wrong_flags_are_refused(installer: Installer, flags: list[str]) -> None:
-    command = [*installer.shell, str(SCRIPTS / "installer-restore.sh"), *flags]
+    command = [*installer.shell, str(SCRIPTS / "installer/installer-restore.sh"), *flags]
     env = {"PATH": os.environ["PATH"], "HOLDFAST_ROOT": str(installer.root)}
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 1
@@ -354,7 +354,7 @@ def test_facts_that_are_not_what_they_should_be_are_left_out(installer: Installe
 def test_the_dead_mans_deadline_is_known_before_units_are_read(tmp_path: Path, told: str, expected: str | None) -> None:
     (tmp_path / "holdfast").mkdir()
     (tmp_path / "holdfast/run.json").write_text(RUN_JSON.replace("600", told))
-    script = (SCRIPTS / "dead-man-generator.sh").read_text().replace("@handover@", str(tmp_path))
+    script = (SCRIPTS / "installer/dead-man-generator.sh").read_text().replace("@handover@", str(tmp_path))
     early = tmp_path / "early"
     early.mkdir()
     subprocess.run(["dash", "-c", script, "generator", str(tmp_path), str(early), "late"], check=True)
@@ -401,7 +401,7 @@ def test_static_addresses_and_routes_go_to_the_card_behind_them(tmp_path: Path) 
         (tmp_path / name).write_text(json.dumps(said))
         arguments.append(str(tmp_path / name))
     written = tmp_path / "network"
-    subprocess.run(["dash", str(SCRIPTS / "restore-network.sh"), *arguments, str(written)], check=True)
+    subprocess.run(["dash", str(SCRIPTS / "installer/restore-network.sh"), *arguments, str(written)], check=True)
     assert [path.name for path in written.iterdir()] == ["10-525400123456.network"]
     assert (written / "10-525400123456.network").read_text() == (
         "[Match]\nMACAddress=52:54:00:12:34:56\nType=ether\n"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parents[2] / "nix/scripts/load-final.sh"
+SCRIPT = Path(__file__).parents[2] / "nix/scripts/installer/load-final.sh"
 TOP = "/nix/store/abc-nixos-system-cottage"
 
 

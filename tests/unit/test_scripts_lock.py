@@ -10,7 +10,7 @@ import pytest
 
 from tests.unit.conftest import Userland
 
-SCRIPT = Path(__file__).parents[2] / "nix/scripts/lock.sh"
+SCRIPT = Path(__file__).parents[2] / "nix/scripts/any/lock.sh"
 TOOLS = ("cat", "date", "head", "mkdir", "mv", "rmdir", "sed", "sleep", "wc")  # no flock
 NOBODY = {"run_id": "", "since": 0, "renewed": 0, "age_s": 0}
 

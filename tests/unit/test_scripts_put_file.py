@@ -14,7 +14,7 @@ from tests.unit.conftest import Userland
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="files get owners")
 
-SCRIPT = (Path(__file__).parents[2] / "nix/scripts/put-file.sh").read_text()
+SCRIPT = (Path(__file__).parents[2] / "nix/scripts/any/put-file.sh").read_text()
 TOOLS = ("cat", "chmod", "chown", "dd", "mkdir", "mv", "rm", "stat", "sync", "wc")
 POISON = b"poison\0of the user\n"
 SHM = Path("/dev/shm")

@@ -9,7 +9,7 @@ import pytest
 
 from tests.unit.test_archive import tar_of
 
-SCRIPT = Path(__file__).parents[2] / "nix/scripts/restore-state.sh"
+SCRIPT = Path(__file__).parents[2] / "nix/scripts/any/restore-state.sh"
 TIME = "20260601T120000Z"
 POISON = b'{"privkey": "poison-of-the-state"}'
 ARCHIVE = tar_of(("./tailscaled.state", POISON), ("./certs/a.crt", b"cert"))

@@ -71,7 +71,7 @@ def test_it_prints_the_plan_and_who_is_asked(world: World, capsys: pytest.Captur
         (
             "",
             {"partition_mark": '{"run_id": "r", "plan_digest": "d"}'},
-            "Nobody will be asked if it was this plan that the disks were formatted for, if not: a person will be",
+            "Nobody will be asked if the disks were formatted for this plan. Otherwise a person will be asked, since",
         ),
     ],
 )

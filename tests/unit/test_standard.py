@@ -12,9 +12,10 @@ import pytest
 
 from holdfast.base.command import CommandResult
 from holdfast.base.errors import TargetRefused
+from holdfast.base.settings import script
 from holdfast.plan.results import Started
 from tasks import reconnect
-from tasks.kexec import _ALONE, BUSY, _check_programs, _command
+from tasks.kexec import BUSY, _check_programs, _command
 from tasks.reconnect import _returned, _Seen, _what_next
 from tests.unit.cases import facts, host, plan
 
@@ -58,7 +59,17 @@ def image(folder: Path) -> Path:
 
 
 def start_alone(folder: Path, which: str, *, path: str | None = None) -> int:
-    command = ["sh", "-c", _ALONE, "alone", which, str(folder), f"{folder}/kexec/run", which, str(folder.parent)]
+    command = [
+        "sh",
+        "-c",
+        script("origin/start-alone.sh"),
+        "start-alone.sh",
+        which,
+        str(folder),
+        f"{folder}/kexec/run",
+        which,
+        str(folder.parent),
+    ]
     return subprocess.run(command, check=False, timeout=60, env={"PATH": path} if path else None).returncode
 
 

@@ -12,7 +12,8 @@ from deployments import vault as verb
 from holdfast.base.settings import PROJECT, Settings
 from holdfast.inventory.host import Host
 from holdfast.tailnet.vault import Label, Vault, VaultEntry
-from holdfast.target.restoring import Restored
+from holdfast.target.machine import Machine
+from holdfast.target.restoring import PutBack
 from tests.unit.test_vault import LABEL, NODE, POISON
 
 INVENTORY = '[cottage]\ntarget = "100.64.0.2"\nkexec = "github:o/r#kexec"\n'
@@ -107,26 +108,33 @@ def test_other_words(capsys: pytest.CaptureFixture[str], words: tuple[str, ...])
 @pytest.mark.parametrize(
     ("done", "said"),
     [
-        (Restored(NODE, already=True), ["is nodekey:abababababab… (100.64.0.1) already: there is nothing to restore."]),
-        (Restored(NODE, "/var/lib/x"), ["cottage is nodekey:", "No other machine may", "is in /var/lib/x there"]),
+        (
+            PutBack(NODE, already=True),
+            ["is nodekey:abababababab… (100.64.0.1) already: there is nothing to restore."],
+        ),
+        (PutBack(NODE, "/var/lib/x"), ["cottage is nodekey:", "No other machine may", "is in /var/lib/x there"]),
     ],
 )
 def test_restore_says_what_became_of_it(
-    vault: Vault, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, done: Restored, said: list[str]
+    vault: Vault,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    done: PutBack,
+    said: list[str],
 ) -> None:
     stored = vault.store("cottage", POISON, LABEL).path
     seen: list[tuple[bool, Path]] = []
 
     @contextlib.contextmanager
-    def reach(host: Host) -> Iterator[Host]:
-        yield host
+    def reach(machine: Machine) -> Iterator[Host]:
+        yield machine.host
 
-    def restore(target: Host, host: Host, entry: VaultEntry, _settings: Settings, **_options: object) -> Restored:
+    def restore(target: Host, host: Host, entry: VaultEntry, _settings: Settings, **_options: object) -> PutBack:
         seen.append((target.go_on_over_local, entry.path))
         assert host.name == "cottage"
         return done
 
-    monkeypatch.setattr(verb, "reach", reach)
+    monkeypatch.setattr(Machine, "connect", reach)
     monkeypatch.setattr(verb, "restore", restore)
     assert verb.main("restore", "cottage") == 0
     out = capsys.readouterr().out

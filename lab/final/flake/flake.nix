@@ -1,5 +1,5 @@
-# The lab's cottage: a small Linux with the shape of a NixOS system, from files that the lab puts in ./inputs.
-# No nixpkgs: a static busybox is all that builds it. What a real flake takes from nixpkgs and disko has the same names.
+# The lab's cottage: a small Linux that looks like a NixOS system, made from files that the lab puts in ./inputs.
+# It needs no nixpkgs: a static busybox builds it. Its outputs have the names that a flake with nixpkgs and disko has.
 {
   description = "The system that the lab installs on cottage";
 
@@ -10,7 +10,7 @@
       hostName = "cottage";
       disk = "/dev/disk/by-id/virtio-COTTAGE0001";
 
-      # A folder, because busybox goes by the name of its file.
+      # A folder, because busybox behaves as the name of its file says.
       builder = "${
         builtins.path {
           name = "builder";

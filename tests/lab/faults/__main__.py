@@ -1,4 +1,4 @@
-"""`./just faults`: the campaign, in four labs at once, since a lab waits more than it works; one table at the end."""
+"""`./just faults`: all faults, in four labs at once, because a lab mostly waits; prints one table at the end."""
 
 import os
 import signal
@@ -14,7 +14,7 @@ PROJECT: Final = Path(__file__).parents[3]
 HERE: Final = Path(__file__).parent
 
 PYTEST: Final = ("-m", "pytest", "-m", "faults", "-q", "--timeout=3600")
-# The long cuts do not work, they wait; the others share two cores.
+# The long cuts only wait; the other labs share two cores.
 LABS: Final = {
     "run": ("test_each_phase.py::test_flow_killed_and_link_cut_in_its_retry", "test_processes.py"),
     "run-2": ("test_installer.py", "test_new_system.py"),
@@ -26,20 +26,21 @@ LABS: Final = {
 def main() -> int:
     """Run the labs, print what they found, and return 0 if every fault was recovered from."""
     began = time.monotonic()
-    # A shell starts `just faults &` with SIGINT ignored, and what is ignored stays so in the labs.
+    print("faults: four labs at once, about an hour; progress is in their logs", flush=True)
+    # A shell starts `just faults &` with SIGINT ignored, and the labs would inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     labs = {}
     for lab, files in LABS.items():
         folder = PROJECT / "lab" / lab
         folder.mkdir(mode=0o700, exist_ok=True)
         log = folder / "campaign.log"
-        # SIGINT is what pytest cleans up after; it comes too if this process is killed.
+        # pytest cleans up after SIGINT, so that is also what it gets if this process is killed.
         command = ["setpriv", "--pdeathsig", "INT", "--", sys.executable, *PYTEST]
         with log.open("wb") as output:
             labs[log] = subprocess.Popen(
                 [*command, *(str(HERE / file) for file in files)],
                 cwd=PROJECT,
-                # Four machines with two cores each are too many for two.
+                # Four machines with two cores each would be too much for a host with two.
                 env=os.environ | {"HOLDFAST_LAB": lab, "HOLDFAST_LAB_CORES": "1"},
                 stdout=output,
                 stderr=subprocess.STDOUT,

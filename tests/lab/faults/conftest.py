@@ -1,4 +1,4 @@
-"""One lab for all journeys; the machine goes back to a remembered moment for each."""
+"""One lab for all journeys. For each the machine goes back to the same saved moment."""
 
 from collections.abc import Iterator
 
@@ -19,7 +19,7 @@ def findings(lab: Lab) -> Iterator[Findings]:
 
 @pytest.fixture(scope="package")
 def remembered(lab: Lab) -> Iterator[str]:
-    """The machine in its origin, with something on its other disk; it is put back to that for the tests after these."""
+    """The machine in its origin, with data on its other disk; afterwards it is put back to that for other tests."""
     lab.ssh_local(["sh", "-c", "head -c 4M /dev/urandom >/dev/disk/by-id/virtio-DATA0001; sync"])
     lab.remember("origin")
     yield "origin"
@@ -30,6 +30,8 @@ def remembered(lab: Lab) -> Iterator[str]:
 @pytest.fixture
 def journey(lab: Lab, operator: Operator, remembered: str, findings: Findings) -> Iterator[Journey]:
     journey = Journey(lab, operator, findings)
-    journey.begin(remembered)
-    yield journey
-    journey.end()
+    try:
+        journey.begin(remembered)
+        yield journey
+    finally:
+        journey.end()

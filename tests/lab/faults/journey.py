@@ -1,4 +1,4 @@
-"""A journey: one install of the lab's machine into which faults are thrown, phase by phase, until it is finished."""
+"""A journey: one install of the lab's machine, with faults in its phases, until the install is finished."""
 
 import contextlib
 import json
@@ -14,14 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from lab.flow_runs import ENDED, PHASES, phases_done, report_of, retry, start
+from lab.flow_runs import ENDED, phases_before, phases_done, report_of, retry, start
 from lab.operator import NOWHERE, Operator
-from lab.runtime import SSH_PORT, Lab
+from lab.runtime import Lab
+from lab.world import SSH_PORT
 from tests.lab import leaks
 from tests.lab.faults.table import Findings, Row
-
-TASKS: Final = tuple(phase for phase in PHASES if phase != "approve")
-"""The phases that are Prefect tasks."""
 
 ORIGIN: Final = "origin"
 INSTALLER: Final = "installer"
@@ -29,7 +27,7 @@ FINAL: Final = "final"
 AWAY: Final = "away"
 MOST_RETRIES: Final = 3
 
-# What the machine is, by what only that system has.
+# Says which system runs, by a file that only that system has.
 _WHERE: Final = """
 if [ -e /run/holdfast/installer.json ]; then echo installer
 elif [ -e /run/booted-system ]; then echo final
@@ -39,7 +37,7 @@ else echo origin; fi
 
 @dataclass
 class Seen:
-    """Where the machine was found after a fault, and what it took to go on; the body of `Journey.fault` says it."""
+    """Which system ran after a fault, and what let the install go on; the body of `Journey.fault` fills it in."""
 
     where: str = "?"
     recovery: str = "?"
@@ -49,7 +47,7 @@ class Journey:
     """Drives one install.
 
     Args:
-        lab: the lab, whose machine has been remembered as `origin`.
+        lab: the lab; its machine has been saved as `origin`.
         operator: its Prefect server and deployments.
         findings: takes a row for each fault.
 
@@ -65,7 +63,7 @@ class Journey:
         self._inventory = self._found + lines
 
     def begin(self, moment: str) -> None:
-        """Put the machine back to a remembered moment."""
+        """Put the machine back to a saved moment."""
         self.lab.return_to(moment)
         self.inventory("")
         self.lab.wait_for_ssh()
@@ -74,25 +72,29 @@ class Journey:
         leaks.mark_files(self.lab)
 
     def deadlines(self, **seconds: float) -> None:
-        """Give the runs that start from now on other deadlines."""
+        """Set other deadlines for the runs that start from now on."""
         self.inventory("\n[cottage.deadlines]\n" + "".join(f"{name} = {value}\n" for name, value in seconds.items()))
 
     def inventory(self, more: str, *, local: str = NOWHERE) -> None:
-        """Write the inventory anew, with more at its end, and an address of the machine outside its tailnet."""
+        """Write the inventory again, with more at its end and another address outside the tailnet."""
         (self.lab.run_dir / "hosts.toml").write_text(self._inventory.replace(NOWHERE, local) + more)
 
     def start(self, image: Path | None = None) -> None:
-        """Start a fresh run, with another image than the inventory's if one is given."""
+        """Start a fresh run, with this image if one is given, else with the inventory's."""
         self.run_id = start(self.operator, **({"image": str(image)} if image else {}))
 
     def end(self) -> None:
-        """Leave nothing behind that the next journey would stumble over, however this one ended."""
+        """Leave everything as the next journey needs it, however this one ended."""
         (self.lab.run_dir / "hosts.toml").write_text(self._found)
-        if self.run_id and self._state() not in ENDED:
-            with contextlib.suppress(ProcessLookupError):
-                self.operator.signal_flow(self.run_id, signal.SIGKILL)
-        self.operator.ensure_up()
-        self.lab.ensure_up()
+        try:
+            if self.run_id and self._state() not in ENDED:
+                with contextlib.suppress(ProcessLookupError):
+                    self.operator.signal_flow(self.run_id, signal.SIGKILL)
+        finally:
+            try:
+                self.operator.ensure_up()
+            finally:
+                self.lab.ensure_up()
 
     def retry(self) -> None:
         """Press Retry."""
@@ -100,14 +102,22 @@ class Journey:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Let the flow stand still while the body changes the machine, so that the flow cannot come first."""
-        self.operator.signal_flow(self.run_id, signal.SIGSTOP)
-        yield
-        self.operator.signal_flow(self.run_id, signal.SIGCONT)
+        """Stop the flow while the body changes the machine, so that the flow cannot be faster."""
+        with _and_back(
+            lambda: self.operator.signal_flow(self.run_id, signal.SIGSTOP),
+            lambda: self.operator.signal_flow(self.run_id, signal.SIGCONT),
+        ):
+            yield
+
+    @contextmanager
+    def planted(self, plant: str, mend: str) -> Iterator[None]:
+        """Let a fault be on the machine while the body runs: a script plants it, and another takes it away again."""
+        with _and_back(lambda: self.on_machine(plant), lambda: self.on_machine(mend)):
+            yield
 
     def reach(self, phase: str, deadline_s: float = 900) -> None:
         """Wait until the run is in this phase."""
-        before = set(PHASES[: PHASES.index(phase)])
+        before = set(phases_before(phase))
         self._until(
             f"the run to reach {phase}", lambda: self._state() == "RUNNING" and before <= self._done(), deadline_s
         )
@@ -117,7 +127,7 @@ class Journey:
         self._until(f"the run to finish {phase}", lambda: phase in self._done(), deadline_s)
 
     def ended(self, *types: str, deadline_s: float = 900) -> str:
-        """Wait until the run has ended, in one of these states, and return its message; it left no secret behind."""
+        """Wait until the run has ended in one of these states; check that it left no secrets; return its message."""
         self._until("the run to end", lambda: self._state() in ENDED, deadline_s)
         state = self.operator.api(f"/flow_runs/{self.run_id}")["state"]
         message = str(state["message"])
@@ -128,7 +138,7 @@ class Journey:
         return message
 
     def where(self, deadline_s: float = 200) -> str:
-        """Say which system runs on the machine, over its local port, which no run uses; `away` if none answers."""
+        """Return which system runs, asked over the local port that no run uses; `away` if none answers in time."""
         ends = time.monotonic() + deadline_s
         while time.monotonic() < ends:
             try:
@@ -138,14 +148,14 @@ class Journey:
         return AWAY
 
     def until_where(self, stage: str, deadline_s: float = 200) -> str:
-        """Wait until this system runs on the machine; return the one that runs at the end."""
+        """Wait until this system runs on the machine; return the system that runs at the end."""
         ends = time.monotonic() + deadline_s
         while (seen := self.where(ends - time.monotonic())) != stage and time.monotonic() < ends:
             time.sleep(1)
         return seen
 
     def go_on(self, phase: str, deadline_s: float = 900) -> str:
-        """Wait until the phase is over; press Retry, or start a fresh run, if the run failed. Return what it took."""
+        """Wait until the phase is over, and press Retry whenever the run has failed. Return what was needed."""
         took: list[str] = []
         ends = time.monotonic() + deadline_s
         while phase not in self._done():
@@ -161,15 +171,37 @@ class Journey:
         return ", ".join(took) or "by itself"
 
     def wait(self, seconds: float) -> None:
-        """Let time pass, as part of a fault."""
+        """Let some time pass, as part of a fault."""
         time.sleep(seconds)
 
-    def expire_key(self) -> None:
-        """Let the control server expire the machine's node key."""
+    @contextmanager
+    def expired_key(self) -> Iterator[None]:
+        """Let the machine's node key be expired while the body runs; then it is extended, as an administrator can."""
+        with _and_back(self._expire_key, self._extend_key):
+            yield
+
+    @contextmanager
+    def no_control_server(self) -> Iterator[None]:
+        """Let the control server be away while the body runs."""
+        with _and_back(lambda: self.lab.world.stop("headscale"), self.lab.world.start_control):
+            yield
+
+    @contextmanager
+    def memory(self, mib: int) -> Iterator[None]:
+        """Let the machine have less memory while the body runs; its power is cut for that before and after."""
+
+        def on(**memory: int) -> None:
+            self.lab.power_off()
+            self.lab.power_on(**memory)
+            self.lab.wait_for_ssh()
+
+        with _and_back(lambda: on(memory_mib=mib), on):
+            yield
+
+    def _expire_key(self) -> None:
         self.lab.world.tailnet.headscale("nodes", "expire", "--identifier", self._control_id(), "--force")
 
-    def extend_key(self) -> None:
-        """Let the control server take the node key for valid again, as an administrator can."""
+    def _extend_key(self) -> None:
         later = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 86400))
         self.lab.world.tailnet.headscale(
             "nodes", "expire", "--identifier", self._control_id(), "--expiry", later, "--force"
@@ -180,11 +212,11 @@ class Journey:
         return str(next(node["id"] for node in nodes if self.lab.address in node["ip_addresses"]))
 
     def on_machine(self, script: str) -> str:
-        """Run a script on the machine, over its local port; return what it prints."""
+        """Run a script on the machine, over its local port; return its output."""
         return self.lab.ssh_local(["sh", "-c", script]).strip()
 
     def until_on_machine(self, what: str, script: str, deadline_s: float = 120) -> None:
-        """Wait until a script on the machine ends well."""
+        """Wait until a script on the machine succeeds."""
 
         def probe() -> bool:
             try:
@@ -196,12 +228,12 @@ class Journey:
         self._until(what, probe, deadline_s)
 
     def until_kexec_run(self) -> None:
-        """Wait until the image has arrived and its `kexec/run` works."""
+        """Wait until the image is on the machine and its `kexec/run` works."""
         self.until_on_machine("kexec/run to work", "test -e /var/lib/holdfast/*/kexec/initrd.length")
 
     @contextmanager
     def fault(self, name: str, phase: str) -> Iterator[Seen]:
-        """Add a row for what the body does: the fault, and all that it takes until the phase is over."""
+        """Add a row for the body, which causes the fault and waits until the phase is over."""
         began, seen, outcome = time.monotonic(), Seen(), "broke off"
         try:
             yield seen
@@ -218,7 +250,7 @@ class Journey:
         self.ended("CRASHED")
 
     def thrown(self, name: str, phase: str, throw: Callable[[], None]) -> None:
-        """Throw a fault that the run itself outlives, or that Retry mends, and wait until the phase is over."""
+        """Cause a fault that the run survives, or that a Retry mends, and wait until the phase is over."""
         with self.fault(name, phase) as seen:
             throw()
             seen.where = self.where()
@@ -226,16 +258,15 @@ class Journey:
 
     def cut(self, seconds: float) -> None:
         """Cut the machine's link for a while."""
-        self.lab.cut_link()
-        time.sleep(seconds)
-        self.lab.mend_link()
+        with _and_back(self.lab.cut_link, self.lab.mend_link):
+            time.sleep(seconds)
 
     def some_seconds(self, most: float) -> None:
         """Wait for a random time, so that a fault does not always hit the same line."""
         time.sleep(random.uniform(0, most))
 
     def finish(self) -> dict[str, Any]:
-        """Wait until the run is complete, and prove that the machine, its identity and its other disk are right."""
+        """Wait until the run is complete, and check the machine, its identity and its other disk."""
         self.ended("COMPLETED")
         report = report_of(self.operator, self.run_id)
         assert report["outcome"] == "done"
@@ -247,7 +278,7 @@ class Journey:
         return report
 
     def proved(self) -> None:
-        """Prove that the machine runs its new system as the node that it was, and that its other disk is untouched."""
+        """Check that the machine runs its new system as the same node, and that its other disk is untouched."""
         assert self.where() == FINAL
         assert self._seen_by_operator() == self._node, "another node than before"
         key = self.on_machine("cat /etc/ssh/ssh_host_ed25519_key.pub").split()[1]
@@ -255,7 +286,7 @@ class Journey:
         assert self._data_digest() == self.data, "the other disk has changed"
 
     def arguments_are_clean(self) -> None:
-        """Prove that no process has a secret in its arguments now, here or on the machine if that answers."""
+        """Check that no process has a secret in its arguments now, here or, if it answers, on the machine."""
         assert leaks.in_arguments_now(self.lab, self._secrets) == set()
 
     def origin_is_clean(self) -> None:
@@ -287,6 +318,22 @@ class Journey:
 
 
 @contextmanager
+def _and_back(plant: Callable[[], object], mend: Callable[[], object]) -> Iterator[None]:
+    """Do the one before the body and the other after it, whatever happens: no fault outlives what it is for.
+
+    After an error the mending may fail too, of a machine or a process that is gone; the first error says more.
+    """
+    try:
+        plant()
+        yield
+    except BaseException:
+        with contextlib.suppress(Exception):
+            mend()
+        raise
+    mend()
+
+
+@contextmanager
 def local_way(lab: Lab) -> Iterator[str]:
     """An address of the machine outside its tailnet: a port of this machine's loopback that leads to its SSH server."""
     inside = [*lab.world.inside(), "busybox", "nc", "127.0.0.1", str(SSH_PORT)]
@@ -302,5 +349,7 @@ def local_way(lab: Lab) -> Iterator[str]:
                     subprocess.Popen(inside, stdin=link.fileno(), stdout=link.fileno(), stderr=subprocess.DEVNULL)
 
         threading.Thread(target=carry, daemon=True).start()
-        yield f"127.0.0.1:{listener.getsockname()[1]}"
-        listener.shutdown(socket.SHUT_RDWR)
+        try:
+            yield f"127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)

@@ -1,4 +1,4 @@
-"""What the campaign found: a row for each fault in each phase."""
+"""The table of the campaign: a row for each fault in each phase."""
 
 import json
 from collections.abc import Sequence
@@ -17,9 +17,9 @@ class Row:
 
     Attributes:
         fault: what was done.
-        phase: the phase that ran then.
-        where: the system that the machine was found in after it.
-        recovery: what it took to go on: `by itself`, `Retry`, `fresh run`, …
+        phase: the phase that ran at that time.
+        where: the system that ran on the machine after the fault.
+        recovery: what let the install go on: `by itself`, `Retry`, `fresh run`, …
         outcome: `recovered`, or what went wrong.
         seconds: from the fault until the phase was over.
 
@@ -34,7 +34,7 @@ class Row:
 
 
 def show(rows: Sequence[Row]) -> None:
-    """Print the table for people."""
+    """Print the table to the terminal."""
     table = Table(title=f"{len(rows)} faults, {sum(row.outcome == 'recovered' for row in rows)} recovered")
     for column in ("fault", "phase", "machine", "went on by", "outcome", "seconds"):
         table.add_column(column)
@@ -64,7 +64,7 @@ def to_markdown(rows: Sequence[Row]) -> str:
 
 
 class Findings:
-    """The rows, kept in a file too, so that a campaign that breaks off still leaves what it found."""
+    """The rows; also written to a file at once, so that an interrupted campaign still leaves its rows."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

@@ -1,9 +1,9 @@
-"""What can happen in every phase: the flow dies, the link is cut."""
+"""Faults that can happen in every phase: the flow dies, the link is cut."""
 
 import pytest
 
-from lab.flow_runs import ended, start
-from tests.lab.faults.journey import TASKS, Journey
+from lab.flow_runs import TASKS, ended, phases_before, start
+from tests.lab.faults.journey import Journey
 
 pytestmark = [pytest.mark.lab, pytest.mark.faults]
 
@@ -32,7 +32,7 @@ def test_flow_killed_and_link_cut_in_its_retry(journey: Journey) -> None:
         with journey.fault("flow process killed (-9)", phase) as seen:
             journey.kill_flow()
             seen.where = journey.where()
-            if phase in ("preflight", "build", "preserve"):  # in the others it may be about to leave
+            if phase in phases_before("kexec"):  # in a later one the machine may be about to leave
                 journey.origin_is_clean()
             seen.recovery = "Retry"
             journey.retry()

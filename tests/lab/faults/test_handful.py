@@ -1,4 +1,4 @@
-"""The faults that every run of the tests throws: one of each kind, in one journey. `./just faults` has them all."""
+"""The faults of every run of the tests: one of each kind, in one install. `./just faults` has them all."""
 
 import pytest
 

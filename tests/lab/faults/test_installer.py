@@ -25,8 +25,8 @@ def _image_with_a_broken_kernel(into: Path) -> Path:
     subprocess.run(["tar", "-C", str(folder), "-xf", str(installer_image())], check=True)
     kernel = folder / "kexec" / "bzImage"
     content = bytearray(kernel.read_bytes())
-    # LOADED_HIGH of loadflags (the kernel's Documentation/arch/x86/boot.rst): an x86 kernel still, as far as Holdfast
-    # looks, and one that kexec does not know how to load.
+    # Without LOADED_HIGH of loadflags (the kernel's Documentation/arch/x86/boot.rst) it still looks like an x86 kernel
+    # to Holdfast, but kexec cannot load it.
     content[0x211] &= ~1
     kernel.write_bytes(content)
     archive = into / "broken.tar"
@@ -36,17 +36,11 @@ def _image_with_a_broken_kernel(into: Path) -> Path:
 
 
 def _too_little_memory(journey: Journey) -> None:
-    lab = journey.lab
     with journey.fault("too little memory for the image (256 MiB)", "preflight") as seen:
-        lab.power_off()
-        lab.power_on(memory_mib=256)
-        lab.wait_for_ssh()
-        journey.start()
-        assert "memory" in journey.ended("FAILED").lower()
-        seen.where = journey.where()
-        lab.power_off()
-        lab.power_on()
-        lab.wait_for_ssh()
+        with journey.memory(256):
+            journey.start()
+            assert "memory" in journey.ended("FAILED").lower()
+            seen.where = journey.where()
         seen.recovery = "refused; more memory"
 
 
@@ -71,7 +65,7 @@ def _kernel_panics(journey: Journey) -> None:
         seen.where = journey.until_where(ORIGIN)
         assert "came back in its origin" in journey.ended("FAILED")
         journey.origin_is_clean()
-        # For the two faults to come: what they wait for is a deadline.
+        # The next two faults each wait until a deadline is over.
         journey.deadlines(kexec_return_s=150, dead_man_s=180)
         journey.retry()
         journey.until_kexec_run()
@@ -88,7 +82,7 @@ def _flow_dies_in_kexec_run(journey: Journey) -> None:
 
 
 def _back_by_the_dead_man(journey: Journey) -> str:
-    """See that the run gives up, and that the dead-man brings the origin back, on the tailnet."""
+    """Check that the run gives up, and that the dead-man brings the origin back, on the tailnet."""
     assert "dead-man" in journey.ended("FAILED")
     found = journey.until_where(ORIGIN)
     assert found == ORIGIN
@@ -109,11 +103,10 @@ def _state_is_damaged(journey: Journey) -> None:
 
 
 def _key_expires(journey: Journey, local: str) -> None:
-    # tailscaled makes itself a new node key when it starts with an expired one, so an extension comes too late for it.
+    # tailscaled makes a new node key when it starts with an expired one: extending the old key then is too late.
     with journey.fault("node key expired between preflight and reconnect", "reconnect") as seen:
-        journey.expire_key()
-        assert journey.until_where(INSTALLER) == INSTALLER
-        journey.extend_key()
+        with journey.expired_key():
+            assert journey.until_where(INSTALLER) == INSTALLER
         seen.where = _back_by_the_dead_man(journey)
         journey.inventory("go_on_over_local = true\n", local=local)  # for the last fault
         journey.retry()

@@ -1,4 +1,4 @@
-"""The machine's power fails in every phase; another host key answers; its Tailscale state is lost, and comes back."""
+"""The power fails in every phase; another host key answers; the Tailscale state is lost and given back."""
 
 import subprocess
 import sys
@@ -13,7 +13,7 @@ pytestmark = [pytest.mark.lab, pytest.mark.faults]
 
 POWER_CUT: Final = "power cut"
 RESTORED_AFTER_S: Final = 45
-# It mends itself: with another key nobody can get in. Prints the new key's fingerprint.
+# Puts the old key back by itself, since nobody can log in meanwhile. Prints the new key's fingerprint.
 _CHANGE: Final = f"""
 set -e
 cd /etc/ssh
@@ -25,7 +25,7 @@ systemd-run --quiet --on-active={RESTORED_AFTER_S} sh -c "cp /run/host-key/* /et
 systemd-run --quiet --on-active=1 sh -c "$restart"
 ssh-keygen -lf ssh_host_ed25519_key.pub | cut -d ' ' -f 2
 """
-# The operator has to have heard nothing of the node for three minutes, and the control server to have given it up.
+# The operator must have heard nothing of the node for three minutes, and the control server must show it as offline.
 OFFLINE_WITHIN_S: Final = 420
 _LOSE: Final = "systemctl stop tailscaled; rm -rf /var/lib/tailscale; systemctl start tailscaled"
 

@@ -1,4 +1,4 @@
-"""A process dies that an install stands on: the worker with its flow, the Prefect server, the control server."""
+"""A process that an install needs dies: the worker with its flow, the Prefect server, the control server."""
 
 import signal
 from functools import partial
@@ -10,7 +10,7 @@ from tests.lab.faults.journey import INSTALLER, Journey
 pytestmark = [pytest.mark.lab, pytest.mark.faults]
 
 MARKED_WITHIN_S = 420
-"""The automation marks a run without heartbeats; its own time is in deployments/automations.py."""
+"""In seconds. The automation marks a run without heartbeats after DEAD_AFTER_S (deployments/automations.py)."""
 
 
 def _server_goes(journey: Journey, phase: str, gone_s: float = 0) -> None:
@@ -35,10 +35,9 @@ def _worker_is_lost(journey: Journey, phase: str) -> None:
 def _control_server_goes(journey: Journey) -> None:
     journey.reach("reconnect")
     with journey.fault("control server away for 60 s around kexec", "reconnect") as seen:
-        journey.lab.world.stop("headscale")
-        seen.where = journey.until_where(INSTALLER)
-        journey.wait(60)
-        journey.lab.world.start_control()
+        with journey.no_control_server():
+            seen.where = journey.until_where(INSTALLER)
+            journey.wait(60)
         seen.recovery = journey.go_on("reconnect")
 
 

@@ -1,4 +1,4 @@
-# Busybox under its own name, with a link for each of its commands.
+# Busybox, with a link for each of its commands.
 # shellcheck shell=sh disable=SC2154 # the derivation sets them
 # Inputs: builder (a static busybox), out.
 "$builder" mkdir -p "$out/bin"

@@ -1,4 +1,4 @@
-# One executable script, with its @placeholders@ filled in.
+# One executable script, with values in place of its @placeholders@.
 # shellcheck shell=sh disable=SC2154 # the derivation sets them
 # Inputs: source, names (of the variables that hold the values), out.
 cp "$source" "$out"

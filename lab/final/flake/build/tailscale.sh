@@ -1,4 +1,4 @@
-# Tailscale: one program, daemon or command line by the name it is called.
+# Tailscale: one program, which is the daemon or the command line, depending on the name it is called by.
 # shellcheck shell=sh disable=SC2154 # the derivation sets them
 # Inputs: program, out.
 mkdir -p "$out/bin"

@@ -17,8 +17,8 @@ for folder in bin lib lib64 sbin; do
 	ln -sfn "usr/$folder" "/$folder"
 done
 
-# Links, but for what must be a file of its own: sshd looks at the owner and mode of every folder above its keys, and
-# these folders hold the machine's own files too.
+# Links, except where a real file is needed: sshd checks the owner and mode of every folder above its keys, and these
+# folders also hold files of the machine.
 for file in fstab hosts hostname nsswitch.conf os-release ssh/sshd_config systemd/journald.conf.d \
 	systemd/network systemd/system; do
 	ln -sfn "@etc@/$file" "/etc/$file"

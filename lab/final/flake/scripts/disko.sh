@@ -6,7 +6,7 @@ disk=@disk@
 	echo "disko: $disk is not there" >&2
 	exit 1
 }
-# Nothing is encrypted here: a key that the operator brings for that is only looked at.
+# The lab encrypts nothing: a key that the operator brings for that is only checked.
 key=/run/keys/disk
 if [ -s "$key" ]; then
 	echo "disko: $key is there: $(stat -c '%u:%g %a, %s bytes' "$key")"
@@ -18,7 +18,7 @@ for partition in "$disk"-part*; do
 	[ ! -b "$partition" ] || wipefs --all --quiet "$partition"
 done
 wipefs --all --quiet "$disk"
-# udev looks at what was wiped; a partition that it holds open would keep the kernel from the new table.
+# udev still reads what was wiped. While it holds a partition open, the kernel does not read the new table.
 udevadm settle --timeout=30
 sfdisk --quiet "$disk" <<'END'
 label: dos
@@ -29,6 +29,6 @@ udevadm settle --timeout=30
 udevadm wait --timeout=30 "$disk-part1" "$disk-part2"
 mkfs.vfat -n BOOT "$disk-part1"
 mkfs.ext4 -q -F -L nixos "$disk-part2"
-# The new labels and types, for whoever looks.
+# Let udev see the new labels and types.
 udevadm settle --timeout=30
 @mountScript@

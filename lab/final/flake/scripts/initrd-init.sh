@@ -5,7 +5,7 @@
 PATH=/bin
 export PATH
 
-# Ends PID 1: the kernel panics, and `panic=` reboots.
+# Ends PID 1: the kernel panics, and `panic=` makes it reboot.
 fail() {
 	echo "initrd: $*" >/dev/console
 	exit 1

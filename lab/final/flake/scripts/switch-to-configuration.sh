@@ -1,8 +1,8 @@
 #!@busybox@/bin/sh
 # shellcheck shell=sh
 # switch-to-configuration boot
-# Makes this system the one that the disk boots. With NIXOS_INSTALL_BOOTLOADER=1 also puts the boot loader itself on the
-# disk. The lab's system knows no other verb.
+# Makes the disk boot this system. With NIXOS_INSTALL_BOOTLOADER=1 also puts the boot loader on the disk. The lab's
+# system knows no other verb.
 set -eu
 PATH=@busybox@/bin
 export PATH
@@ -21,7 +21,7 @@ if [ "${NIXOS_INSTALL_BOOTLOADER-}" = 1 ]; then
 	dd if=@bootloader@/mbr.bin of=@disk@ bs=440 count=1 conv=notrunc 2>/dev/null
 fi
 
-# Beside its place and then renamed: a system that boots stays one, whenever this breaks off.
+# Written beside its place and then renamed: the disk can boot even if this stops half-way.
 for file in kernel initrd; do
 	cp "@toplevel@/$file" "/boot/$file.new"
 	mv "/boot/$file.new" "/boot/$file"

@@ -1,0 +1,55 @@
+"""The target's places: the paths and units that Python, the scripts (nix/scripts) and the Nix modules (nix) agree on.
+
+They are on the lowest floor, since the plan and the inventory name some of them too. A test holds the scripts and the
+Nix files to this list (tests/unit/test_places.py).
+"""
+
+from typing import Final
+
+# Where the new system is mounted in the installer.
+NEW_ROOT: Final = "/mnt"
+
+# tailscaled's own, in every system.
+STATE_DIR: Final = "/var/lib/tailscale"
+TAILSCALED_STATE: Final = f"{STATE_DIR}/tailscaled.state"
+
+# Holdfast's own on a disk: the image in the origin, the marks in the new system.
+HOLDFAST_DIR: Final = "/var/lib/holdfast"
+MARK_ON_DISK: Final = f"{NEW_ROOT}{HOLDFAST_DIR}/partition.json"
+
+# Holdfast's own in RAM: it ends with the boot.
+HOLDFAST_RAM_DIR: Final = "/run/holdfast"
+LOCK: Final = f"{HOLDFAST_RAM_DIR}/lock.json"
+INSTALLER_MARK: Final = f"{HOLDFAST_RAM_DIR}/installer.json"
+INSTALLER_SECRETS: Final = f"{HOLDFAST_RAM_DIR}/secrets"
+MARK_IN_RAM: Final = f"{HOLDFAST_RAM_DIR}/partition.json"
+STANDBY_IN_RAM: Final = f"{HOLDFAST_RAM_DIR}/standby"
+
+# The image's timer that starts the origin again, and the unit that watches over the trial start of the new system.
+DEAD_MAN_TIMER: Final = "holdfast-deadman.timer"
+TRIAL_WATCH: Final = "holdfast-trial.service"
+# Long work, as transient units; the run's id follows.
+PARTITION_UNIT: Final = "holdfast-partition-"
+INSTALL_UNIT: Final = "holdfast-install-"
+BOOT_LOADER_UNIT: Final = "holdfast-boot-loader-"
+
+# In no script: Python gives these to a script as an argument, or to systemd as a name.
+PYTHON_ONLY: Final = frozenset({STANDBY_IN_RAM, PARTITION_UNIT, INSTALL_UNIT, BOOT_LOADER_UNIT})
+# Nowhere in Python: the scripts and the Nix modules leave these for each other.
+SCRIPTS_ONLY: Final = frozenset(
+    {
+        "/etc/holdfast/standby",
+        f"{HOLDFAST_RAM_DIR}/prefs.json",
+        f"{HOLDFAST_RAM_DIR}/run.json",
+        f"{HOLDFAST_RAM_DIR}/standby.XXXXXX",
+        f"{HOLDFAST_RAM_DIR}/tailscale-prefs.sh",
+        f"{HOLDFAST_DIR}-unpack",
+        f"{HOLDFAST_DIR}/carried",
+        f"{HOLDFAST_DIR}/partition.json",
+        "holdfast-before-tailscaled.service",
+        "holdfast-deadman.service",
+        "holdfast-restore.service",
+        "holdfast-tailscale-folder.service",
+        "holdfast-tailscale-prefs.service",
+    }
+)

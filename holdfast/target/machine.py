@@ -1,0 +1,145 @@
+"""A machine on one boot, with the log that the work on it reports to: what every phase works with."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+
+from holdfast.base.command import CommandResult
+from holdfast.base.errors import Restarted
+from holdfast.base.log import Log
+from holdfast.base.text import printable
+from holdfast.base.waiting import wait_for
+from holdfast.inventory.host import Host
+from holdfast.nixcli.copying import copy_closure
+from holdfast.ssh.connection import Connection
+from holdfast.ssh.reach import connect, connect_over_last_way
+from holdfast.ssh.upload import upload_over_links
+from holdfast.target.detached import run_detached
+
+BOOT_ID: Final = "/proc/sys/kernel/random/boot_id"
+LOOK_S: Final = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """A machine that is worked on.
+
+    Every connection that it opens is checked against `boot_id`: a machine that was switched off and on answers from
+    another system with the same host key, and work that was begun before would be wrong there.
+
+    Attributes:
+        host: which machine, as the inventory describes it.
+        log: where the work reports to.
+        boot_id: the boot that has to answer; empty for any.
+
+    """
+
+    host: Host
+    log: Log
+    boot_id: str = ""
+
+    def on_boot(self, boot_id: str) -> "Machine":
+        """Return the machine for work that is right on this boot only."""
+        return replace(self, boot_id=boot_id)
+
+    def connect(self, *, first_use: bool = False) -> Connection:
+        """Connect once, as the inventory says: what has to be proved over the tailnet uses this.
+
+        Args:
+            first_use: see reach.connect.
+
+        Raises:
+            Restarted: another boot answers.
+            LoginRefused, NotTrusted, Unreachable: see reach.connect.
+
+        """
+        return self._on_this_boot(connect(self.host, first_use=first_use))
+
+    def connect_over_last_way(self) -> Connection:
+        """Connect once, over the way that worked a moment ago. Raises as `connect`."""
+        return self._on_this_boot(connect_over_last_way(self.host))
+
+    def wait_and_connect(self) -> Connection:
+        """Connect over the way that worked last; wait while the machine is out of reach: it boots, or the link is down.
+
+        Raises:
+            NeverCame: it did not answer within `host.deadlines.answer_s`.
+            Restarted, LoginRefused, NotTrusted: see connect.
+
+        """
+        return wait_for(
+            f"{self.host.name} to answer", self.connect_over_last_way, deadline_s=self.host.deadlines.answer_s
+        )
+
+    def run_detached(
+        self,
+        name: str,
+        argv: Sequence[str],
+        *,
+        work: str,
+        timeout_s: float,
+        env: Mapping[str, str] = MappingProxyType({}),
+        begun: bool = False,
+    ) -> CommandResult:
+        """Run long work as a unit that outlives the link. Arguments and errors: see detached.run_detached."""
+        return run_detached(
+            self.connect_over_last_way,
+            name,
+            argv,
+            work=work,
+            timeout_s=timeout_s,
+            on_line=self.log.line,
+            env=env,
+            begun=begun,
+        )
+
+    def copy(
+        self, paths: Sequence[str], *, root: str | None = None, on_bytes: Callable[[int], None] | None = None
+    ) -> None:
+        """Copy closures to the machine's store, or to the one below `root`. See copying.copy_closure."""
+        copy_closure(
+            self.connect_over_last_way,
+            self.host.name,
+            paths,
+            root=root,
+            timeout_s=self.host.deadlines.copy_s,
+            on_line=self.log.line,
+            on_bytes=on_bytes,
+        )
+
+    def upload(
+        self,
+        local: Path,
+        remote: str,
+        *,
+        timeout_s: float,
+        on_progress: Callable[[int, int], None] | None = None,
+    ) -> None:
+        """Bring a file to the machine, over as many links as that takes. See upload.upload_over_links."""
+        upload_over_links(
+            self.connect_over_last_way,
+            local,
+            remote,
+            timeout_s=timeout_s,
+            on_line=self.log.say,
+            on_progress=on_progress,
+        )
+
+    def _on_this_boot(self, target: Connection) -> Connection:
+        if self.boot_id:
+            try:
+                self._require_boot(target)
+            except BaseException:
+                target.close()
+                raise
+        return target
+
+    def _require_boot(self, target: Connection) -> None:
+        now = printable(target.run(["cat", BOOT_ID], timeout_s=LOOK_S).stdout.strip())[:36]
+        if now != self.boot_id:
+            raise Restarted(
+                f"{self.host.name} was rebooted while this phase worked on it: boot {now} answers, not {self.boot_id}.",
+                hint="Retry the run: it looks at what it finds there, and goes on from that.",
+            )

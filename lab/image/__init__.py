@@ -1,0 +1,224 @@
+"""The lab's installer image: does what the kexec image of nix/ does, but is made of Debian packages, not NixOS.
+
+The tarball holds `kexec/run` (`nix/scripts/origin/kexec-run.sh`), `kexec/kexec`, `kexec/ip`, `kexec/bzImage` and
+`kexec/initrd`, and `kexec/lib/`: Debian's kexec and ip are not static, so the two are wrappers that start the
+real ones with their own loader and libraries, whatever the origin has. The initrd is a whole Debian 13 that runs
+from RAM, with systemd, sshd, tailscaled and Nix.
+
+`files/` is copied into the initrd as it is. The `.txt` files beside this one list packages, kernel modules, units, and
+what is left out.
+"""
+
+import lzma
+import re
+import shutil
+import subprocess
+from collections.abc import Iterable
+from pathlib import Path
+
+from holdfast.base.settings import script
+from lab import systemd
+from lab.cache import Part
+from lab.debian import make_tree
+from lab.lists import entries
+from lab.toolchain import built, small_tailscaled
+
+NAME = "holdfast-kexec-installer-lab-x86_64-linux"
+SUITE = "trixie"
+DEAD_MAN_S = 900
+"""The dead-man's deadline if `kexec/run` is not given one."""
+
+KERNEL_PARAMS = "console=ttyS0 panic=30 quiet net.ifnames=0 lsm=capability systemd.show_status=false"
+HERE = Path(__file__).parent
+FILES = HERE / "files"
+RUN_SCRIPT = script("origin/kexec-run.sh")
+GENERATOR = script("installer/dead-man-generator.sh")
+GUEST_SCRIPTS = {
+    f"{name}.sh": script(f"installer/{name}.sh")
+    for name in ("installer-restore", "restore-network", "tailscale-prefs", "carry-over", "dead-man")
+}
+INSTALL_WRAPPER = script("installer/nixos-install.sh")
+NIXOS_INSTALL = HERE.parent / "final" / "nixos-install"
+
+PACKAGES = entries(HERE / "packages.txt")
+MODULES = entries(HERE / "modules.txt")
+DROPPED = entries(HERE / "dropped.txt")
+WANTS = entries(HERE / "wants.txt")
+
+LINKS = {
+    "etc/systemd/system/default.target": "/usr/lib/systemd/system/multi-user.target",
+    "usr/bin/awk": "mawk",
+    "usr/sbin/iptables": "xtables-nft-multi",
+    "usr/sbin/ip6tables": "xtables-nft-multi",
+    "usr/bin/tailscale": "../sbin/tailscaled",
+    # What standby.sh takes, which boots by BIOS here.
+    "etc/holdfast/standby/extlinux": "/usr/bin/extlinux",
+    "etc/holdfast/standby/mbr.bin": "/usr/lib/syslinux/mbr/mbr.bin",
+    "etc/holdfast/standby/gptmbr.bin": "/usr/lib/syslinux/mbr/gptmbr.bin",
+    # Debian's base-files makes it only when it is configured; tailscale looks there for its socket.
+    "var/run": "/run",
+}
+"""Links in the image, and what they lead to."""
+
+OS_RELEASE = 'ID_LIKE=nixos\nVARIANT="Holdfast lab installer"\nVARIANT_ID=installer\nIMAGE_ID={image_id}\n'
+"""nixos-anywhere recognises an installer by `ID_LIKE` and `VARIANT_ID` (its src/get-facts.sh)."""
+
+WRAPPER = """\
+#!/bin/sh
+here=$(dirname "$(readlink -f "$0")")
+exec "$here/lib/ld-linux-x86-64.so.2" --library-path "$here/lib" "$here/lib/{name}" "$@"
+"""
+
+
+def installer_image() -> Path:
+    """Return the image's tarball, `NAME.tar`; it is built again only when something that it is made of has changed.
+
+    It is not compressed, like that of `nix/kexec-tailscale.nix`. Needs root, and `cpio`, `zstd` and `mmdebstrap` on
+    this machine.
+    """
+    return image_folder() / f"{NAME}.tar"
+
+
+def image_folder() -> Path:
+    """Return the folder with the tarball, and with `kexec/` unpacked, to boot it without kexec."""
+    tailscaled = small_tailscaled()
+    parts: list[Part] = [SUITE, PACKAGES, MODULES, DROPPED, WANTS, systemd.UDEV_RULES, Path(systemd.__file__)]
+    parts += [Path(__file__), FILES, *GUEST_SCRIPTS.values(), RUN_SCRIPT, GENERATOR, INSTALL_WRAPPER, NIXOS_INSTALL]
+    parts += [str(tailscaled)]
+
+    def build(into: Path) -> None:
+        tree = into / "tree"
+        make_tree(SUITE, PACKAGES, tree, variant="extract")
+        _make_kexec_folder(tree, into / "kexec")
+        _make_installer(tree, tailscaled)
+        _pack_initrd(tree, into / "kexec" / "initrd")
+        shutil.rmtree(tree)
+        subprocess.run(["tar", "-C", str(into), "-cf", str(into / f"{NAME}.tar"), "kexec"], check=True)
+
+    return built("installer-image", parts, build, about="1 min")
+
+
+def _make_kexec_folder(tree: Path, kexec: Path) -> None:
+    """Fill `kexec/` with all but the initrd."""
+    libraries = kexec / "lib"
+    libraries.mkdir(parents=True)
+    [kernel] = (tree / "boot").glob("vmlinuz-*")
+    shutil.copy(kernel, kexec / "bzImage")
+    loader = tree / "usr/lib64/ld-linux-x86-64.so.2"
+    shutil.copy(loader, libraries)
+    for program in (tree / "usr/sbin/kexec", tree / "usr/bin/ip"):
+        shutil.copy(program, libraries)
+        listing = [str(loader), "--library-path", str(tree / "usr/lib/x86_64-linux-gnu"), "--list", str(program)]
+        needed = subprocess.run(listing, check=True, capture_output=True, text=True).stdout
+        for library in re.findall(r"=> (\S+/lib/x86_64-linux-gnu/\S+)", needed):
+            shutil.copy(library, libraries)
+        _write(kexec / program.name, WRAPPER.format(name=program.name), 0o755)
+    _write(kexec / "run", RUN_SCRIPT.replace("@init@", "/init").replace("@kernelParams@", KERNEL_PARAMS), 0o755)
+
+
+def _make_installer(tree: Path, tailscaled: Path) -> None:
+    """Turn the unpacked packages into a system that boots from RAM."""
+    modules = next((tree / "usr/lib/modules").iterdir())
+    _keep_modules(tree, modules)
+    for path in _dropped(tree):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    for rule in (tree / "usr/lib/udev/rules.d").iterdir():
+        if rule.name not in systemd.UDEV_RULES:
+            rule.unlink()
+    systemd.remove_sandboxes(tree / "usr/lib/systemd/system")
+    for folder in ("var/log", "var/cache", "var/tmp", "mnt", "etc/holdfast/standby"):
+        (tree / folder).mkdir(parents=True, exist_ok=True)
+    _install_files(tree, tailscaled)
+    units = tree / "etc/systemd/system"
+    for link in WANTS:
+        (units / link).parent.mkdir(exist_ok=True)
+        name = (units / link).name
+        folder = "/etc/systemd/system" if (units / name).exists() else "/usr/lib/systemd/system"
+        (units / link).symlink_to(f"{folder}/{name}")
+    for link, leads_to in LINKS.items():
+        (tree / link).unlink(missing_ok=True)
+        (tree / link).symlink_to(leads_to)
+    subprocess.run(["chroot", str(tree), "/usr/sbin/ldconfig"], check=True)
+
+
+def _dropped(tree: Path) -> list[Path]:
+    """Return what is to be removed. All of it is found first: a removed folder may hold what a later entry names."""
+    return [path for name in DROPPED for path in (tree.glob(name) if "*" in name else [tree / name])]
+
+
+def _install_files(tree: Path, tailscaled: Path) -> None:
+    """Put the scripts, the lab's own files and Tailscale in place."""
+    shutil.copytree(FILES, tree, dirs_exist_ok=True)
+    (tree / "etc/shadow").chmod(0o640)
+    for unit in (tree / "etc/systemd/system").glob("holdfast-*"):
+        unit.write_text(unit.read_text().replace("@dead_man_s@", str(DEAD_MAN_S)))
+    ours = tree / "usr/lib/holdfast"
+    ours.mkdir()
+    for name, text in GUEST_SCRIPTS.items():
+        _write(ours / name, text, 0o755)
+    generator = GENERATOR.replace("@handover@", "")
+    (tree / "etc/systemd/system-generators").mkdir()
+    _write(tree / "etc/systemd/system-generators/holdfast-dead-man", generator, 0o755)
+    shutil.copy(tailscaled, tree / "usr/sbin/tailscaled")
+    _write(ours / "nixos-install", NIXOS_INSTALL.read_text(), 0o755)
+    wrapper = INSTALL_WRAPPER.replace("@nixosInstall@", "/usr/lib/holdfast/nixos-install")
+    _write(tree / "usr/bin/nixos-install", wrapper.replace("@carryOver@", "/usr/lib/holdfast/carry-over.sh"), 0o755)
+    release = (tree / "usr/lib/os-release").read_text()
+    _write(tree / "usr/lib/os-release", release + OS_RELEASE.format(image_id=NAME), 0o644)
+    _write(tree / "etc/machine-id", "", 0o444)  # empty, not absent: this is no first boot
+    _write(tree / "etc/hostname", "installer\n", 0o644)
+    _write(tree / "etc/fstab", "", 0o644)
+    (tree / "etc/resolv.conf").unlink(
+        missing_ok=True
+    )  # mmdebstrap copies this machine's; the installer writes the origin's
+
+
+def _keep_modules(tree: Path, modules: Path) -> None:
+    """Keep the kernel modules that the installer needs, unpacked, with what they depend on."""
+    depmod = ["chroot", str(tree), "/usr/sbin/depmod", modules.name]
+    subprocess.run(depmod, check=True)
+    depends: dict[str, list[str]] = {}
+    for line in (modules / "modules.dep").read_text().splitlines():
+        path, _, needs = line.partition(":")
+        depends[path] = needs.split()
+    kept: set[str] = set()
+    for path, others in depends.items():
+        if Path(path).name.removesuffix(".ko.xz") in MODULES:
+            kept |= {path, *others}
+    for path in depends:
+        packed = modules / path
+        if path in kept:
+            packed.with_suffix("").write_bytes(lzma.decompress(packed.read_bytes()))
+        packed.unlink()
+    subprocess.run(depmod, check=True)
+
+
+def _pack_initrd(tree: Path, initrd: Path) -> None:
+    """Pack the tree; its top folder's mode becomes that of the installer's root."""
+    tree.chmod(0o755)
+    names = "\n".join([".", *_walk(tree, tree)]) + "\n"
+    with initrd.open("wb") as out:
+        pack = ["cpio", "-o", "-H", "newc", "--quiet", "--reproducible"]
+        with subprocess.Popen(["zstd", "-T0", "-19", "-q"], stdin=subprocess.PIPE, stdout=out) as squeeze:
+            subprocess.run(pack, cwd=tree, input=names.encode(), stdout=squeeze.stdin, check=True)
+            assert squeeze.stdin
+            squeeze.stdin.close()
+        if squeeze.returncode:
+            raise RuntimeError("zstd could not compress the initrd")
+
+
+def _walk(folder: Path, tree: Path) -> Iterable[str]:
+    """Name everything below the folder, each folder before what is in it."""
+    for path in sorted(folder.iterdir()):
+        yield path.relative_to(tree).as_posix()
+        if path.is_dir() and not path.is_symlink():
+            yield from _walk(path, tree)
+
+
+def _write(path: Path, text: str, mode: int) -> None:
+    path.unlink(missing_ok=True)
+    path.write_text(text)
+    path.chmod(mode)

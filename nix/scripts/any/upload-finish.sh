@@ -1,0 +1,13 @@
+#!/bin/sh
+# upload-finish.sh PLACE SHA256
+# Prints the digest of PLACE.part. Gives it its name, PLACE, if that is SHA256; removes it if not, since it is useless
+# (holdfast/ssh/upload.py).
+set -eu
+
+seen=$(sha256sum <"$1.part" | cut -d ' ' -f 1)
+if [ "$seen" = "$2" ]; then
+	mv -f "$1.part" "$1"
+else
+	rm -f "$1.part"
+fi
+echo "$seen"

@@ -1,0 +1,128 @@
+#!/bin/sh
+# carry-over.sh [--system STORE_PATH] [--keep-others] ROOT WHAT...
+# Runs in the installer: copies what makes this machine itself into the new root, from the live system, never
+# from an archive that may be older. WHAT is any of
+#   tailscale-state   /var/lib/tailscale, as tailscaled has it now, with the origin's preferences
+#   host-keys         /etc/ssh/ssh_host_*
+#   machine-id        /etc/machine-id
+# Prints what it carried, one word a line:
+#   tailscale-state
+#   host-keys
+# --system: where this system keeps these, in the persistent root that it names (parts/state-folder.sh).
+# --keep-others: a state in the new root that this script did not put there stays, and is not carried.
+# Everything is written beside its place first and then renamed, so a run that breaks off can be repeated. The script
+# may come on standard input, so nothing here may read that.
+set -eu
+umask 077
+
+live=${HOLDFAST_ROOT:-} # a folder that stands for the installer's root, in tests
+
+log() { echo "carry-over: $*" >&2; }
+
+fail() {
+	log "$*"
+	exit 1
+}
+
+system=
+keep_others=
+while [ $# -gt 0 ]; do
+	case $1 in
+	--system)
+		[ $# -ge 2 ] || fail "--system needs a value"
+		system=$2
+		shift 2
+		;;
+	--keep-others)
+		keep_others=1
+		shift
+		;;
+	*) break ;;
+	esac
+done
+[ $# -ge 1 ] || fail "usage: carry-over.sh [--system STORE_PATH] [--keep-others] ROOT WHAT..."
+root=${1%/}
+shift
+case $root in
+/?*) ;;
+*) fail "$root is not the path of a new root" ;;
+esac
+[ -d "$root" ] || fail "$root is not there"
+
+. "${0%/*}/../parts/state-folder.sh"
+
+# Where in the new root the system looks for what is carried.
+place=$root
+if [ -n "$system" ]; then
+	inner "$system" || fail "$system is not a store path"
+	place=$(persistent_root "$root" "$system")
+fi
+
+# put FILE PLACE MODE
+put() {
+	cp "$1" "$2.holdfast-new"
+	chown 0:0 "$2.holdfast-new"
+	chmod "$3" "$2.holdfast-new"
+	mv -f "$2.holdfast-new" "$2"
+}
+
+# make FOLDER...: makes them, one inside the other, and what is above; a folder that is there keeps its mode
+make() { (umask 022 && mkdir -p "$@"); }
+
+# The mark of what this script put there: the state's digest, so that another file in its place is told apart.
+mark=$place/var/lib/holdfast/carried
+digest() { sha256sum <"$place/var/lib/tailscale/tailscaled.state" | cut -d ' ' -f 1; }
+
+of_others() {
+	[ -s "$place/var/lib/tailscale/tailscaled.state" ] && ! { [ -f "$mark" ] && [ "$(cat "$mark")" = "$(digest)" ]; }
+}
+
+carry_state() {
+	[ -s "$live/var/lib/tailscale/tailscaled.state" ] || fail "the installer has no Tailscale state to carry"
+	new=$place/var/lib/tailscale.holdfast-new
+	make "$place/var/lib/holdfast"
+	rm -rf "$new"
+	cp -a "$live/var/lib/tailscale/." "$new"
+	chown -R 0:0 "$new"
+	chmod 0700 "$new"
+	# The installer switched some preferences off: tailscale-prefs.sh, which left itself there too.
+	if [ -s "$live/run/holdfast/prefs.json" ]; then
+		sh "$live/run/holdfast/tailscale-prefs.sh" put-back "$new/tailscaled.state" "$live/run/holdfast/prefs.json" \
+			</dev/null || fail "the origin's Tailscale preferences could not be put back"
+	fi
+	put_folder "$new" "$place/var/lib/tailscale"
+	digest >"$mark"
+}
+
+for what in "$@"; do
+	case $what in
+	tailscale-state)
+		if [ -n "$keep_others" ] && of_others; then
+			log "the new root has a Tailscale state of its own, which stays: $place/var/lib/tailscale"
+			continue
+		fi
+		carry_state
+		;;
+	host-keys)
+		make "$place/etc/ssh"
+		found=
+		for key in "$live"/etc/ssh/ssh_host_*; do
+			[ -f "$key" ] || continue
+			case $key in
+			*.pub) put "$key" "$place/etc/ssh/${key##*/}" 0644 ;;
+			*) put "$key" "$place/etc/ssh/${key##*/}" 0600 ;;
+			esac
+			found=1
+		done
+		[ -n "$found" ] || fail "the installer has no SSH host keys to carry"
+		;;
+	machine-id)
+		make "$place/etc"
+		[ -s "$live/etc/machine-id" ] || fail "the installer has no machine-id to carry"
+		put "$live/etc/machine-id" "$place/etc/machine-id" 0444
+		;;
+	*) fail "do not know what $what is" ;;
+	esac
+	echo "$what"
+done
+sync

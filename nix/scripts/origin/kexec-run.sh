@@ -1,0 +1,292 @@
+#!/bin/sh
+# kexec/run: hands this machine's identity over to the installer and starts it by kexec. Needs root.
+#
+#   --kexec-extra-flags STR  more flags for kexec, split at spaces (nixos-anywhere passes this)
+#   --state PATH|none        the Tailscale state archive (tar.gz) to hand over, which must be good; `none` hands over
+#                            none. By default /tmp/tailscale-state.tar.gz, if there is a good one, else the live state
+#   --allow-no-state         go on if no Tailscale state is found
+#   --run-id ID              named in the installer's mark
+#   --dead-man-s N           seconds until the installer reboots into this system if nobody comes
+#   --hostname NAME          the installer's host name; this system's own by default
+#   --secrets BYTES          so many bytes of standard input are a tar of secrets for the installer: plain files with
+#                            simple names and no folders. Without this flag standard input is not read
+#
+# What is handed over is appended to the initrd as a second cpio archive: a copy in RAM may not fit. Once the
+# kernel holds it, the tail is overwritten and cut off, also after a failure or a signal, and at the next start
+# if this one is killed: `initrd.length` remembers where the image ends. Layout, as in nixos-images:
+#   ssh/authorized_keys ssh/ssh_host_* addrs.json routes-v4.json routes-v6.json machine-id
+# and ours:
+#   holdfast/tailscale-state.tar.gz holdfast/secrets.tar holdfast/hostname holdfast/resolv.conf holdfast/run.json
+# Only these names are packed: the folder `.` would set the mode of the installer's root.
+# In the image this is one file, kexec/run: whoever builds it puts the parts (../parts) in their places.
+set -euf
+umask 077
+export LC_ALL=C
+
+init="@init@"
+kernel_params="@kernelParams@"
+
+root=${HOLDFAST_ROOT:-} # a folder that stands for the origin's root, in tests
+secrets_limit=2097152   # bytes of the secrets' tar; installer-restore.sh refuses more, and
+secrets_entries=64      # more secrets than this
+
+log() { echo "kexec/run: $*" >&2; }
+
+fail() {
+	log "$*"
+	exit 1
+}
+
+. "${0%/*}/../parts/newc.sh"
+. "${0%/*}/../parts/kexec-state.sh"
+
+kexec_extra_flags=
+state=
+allow_no_state=
+run_id=
+dead_man_s=
+secrets=
+host_name=$(uname -n)
+
+while [ $# -gt 0 ]; do
+	case $1 in
+	--allow-no-state)
+		allow_no_state=1
+		shift
+		continue
+		;;
+	--kexec-extra-flags | --state | --run-id | --dead-man-s | --hostname | --secrets)
+		[ $# -ge 2 ] || fail "$1 needs a value"
+		;;
+	*) fail "unknown flag $1" ;;
+	esac
+	case $1 in
+	--kexec-extra-flags) kexec_extra_flags=$2 ;;
+	--state) state=$2 ;;
+	--run-id) run_id=$2 ;;
+	--dead-man-s) dead_man_s=$2 ;;
+	--hostname) host_name=$2 ;;
+	--secrets) secrets=${2:-0} ;;
+	esac
+	shift 2
+done
+
+case $run_id in *[!A-Za-z0-9._-]*) fail "--run-id: letters, digits, '.', '_' and '-' only" ;; esac
+case $dead_man_s in 0* | *[!0-9]* | ??????????*) fail "--dead-man-s: a number of seconds" ;; esac
+case $host_name in '' | *[!A-Za-z0-9.-]*) fail "host name: letters, digits, '.' and '-' only (see --hostname)" ;; esac
+case $secrets in 0* | *[!0-9]* | ????????*) fail "--secrets: the number of bytes that come on standard input" ;; esac
+[ "${secrets:-0}" -le "$secrets_limit" ] || fail "--secrets: more than $secrets_limit bytes"
+[ "$(id -u)" = 0 ] || fail "needs root"
+
+here=$(dirname "$(readlink -f "$0")")
+initrd=$here/initrd
+length_file=$here/initrd.length
+loaded=
+leaving=
+
+# Not `wc -c`: busybox reads the whole image for it.
+size() { stat -c %s "$initrd"; }
+
+# cut_to LENGTH: overwrites what the initrd has beyond it, and cuts it off. First the rest of a block, then whole ones.
+cut_to() {
+	block=$((($1 + 4095) / 4096))
+	blocks=$((($(size) + 4095) / 4096 - block))
+	[ "$blocks" -gt 0 ] || blocks=0
+	{
+		dd if=/dev/zero of="$initrd" bs=1 seek="$1" count=$((block * 4096 - $1)) conv=notrunc &&
+			dd if=/dev/zero of="$initrd" bs=4096 seek="$block" count="$blocks" conv=notrunc,fsync
+	} 2>/dev/null || log "could not overwrite the end of $initrd, only cut it off"
+	dd if=/dev/null of="$initrd" bs=1 seek="$1" count=0 2>/dev/null
+	if [ "$(size)" != "$1" ]; then
+		log "could not cut $initrd back to $1 bytes: it holds secrets, remove it"
+		return 1
+	fi
+}
+
+# Takes off all that was appended.
+cut_back() {
+	[ -s "$length_file" ] || return 0
+	cut_to "$(cat "$length_file")" || return 1
+	rm -f "$length_file"
+}
+
+clean_up() {
+	status=$?
+	trap '' HUP INT PIPE TERM
+	trap - EXIT
+	cut_back || status=1
+	if [ -n "$loaded" ] && [ -z "$leaving" ]; then
+		"$here/kexec" --unload || true
+	fi
+	exit "$status"
+}
+trap clean_up EXIT
+trap 'exit 129' HUP
+trap 'exit 130' INT
+trap 'exit 141' PIPE
+trap 'exit 143' TERM
+
+# add NAME MODE COMMAND...: appends a file with the command's output. The size is written into the header
+# afterwards: no copy is needed to know it, and nothing can change between measuring and packing.
+add() {
+	name=$1
+	header_at=$(size)
+	header "$1" "$2" 0 >>"$initrd"
+	content_at=$(size)
+	shift 2
+	"$@" >>"$initrd" || fail "could not pack $name"
+	bytes=$(($(size) - content_at))
+	pad "$bytes" >>"$initrd"
+	printf '%08X' "$bytes" | dd of="$initrd" bs=1 seek=$((header_at + 54)) conv=notrunc 2>/dev/null
+}
+
+# The file that was added last, read back from the initrd. `dd` seeks, and does not read what is before.
+added() {
+	{
+		dd bs=4 skip=$((content_at / 4)) count=0 2>/dev/null
+		head -c "$bytes"
+	} <"$initrd"
+}
+
+# Counted, so that what a broken link left out is not taken for the end.
+pack_secrets() { head -c "$secrets"; }
+
+# Says why the installer would refuse the secrets that were added last, or nothing; installer-restore.sh looks again.
+# What tar says of a leading slash is no simple name either.
+secrets_refusal() {
+	if [ "$bytes" != "$secrets" ]; then
+		echo "only $bytes of $secrets bytes came"
+	elif ! added | tar -tf - >/dev/null 2>&1 || [ "$(added | tar -tf - | wc -l)" = 0 ]; then
+		echo "they are not a tar, or an empty or damaged one"
+	elif added | tar -tvf - 2>/dev/null | grep -e '^[^-]' -e ' -> ' >/dev/null; then
+		echo "the tar holds things that are not plain files"
+	elif added | tar -tf - 2>&1 | grep -v '^[A-Za-z0-9_][A-Za-z0-9._-]\{0,63\}$' >/dev/null; then
+		echo "the tar holds a name that is not a simple one"
+	elif [ "$(added | tar -tf - 2>/dev/null | wc -l)" -gt "$secrets_entries" ]; then
+		echo "the tar holds more than $secrets_entries files"
+	fi
+}
+
+add_secrets() {
+	[ -n "$secrets" ] || return 0
+	add holdfast/secrets.tar 0100600 pack_secrets
+	why=$(secrets_refusal)
+	[ -z "$why" ] || fail "--secrets: $why"
+	log "hands over the secrets on standard input"
+}
+
+home_of() { { getent passwd "$1" || grep "^$1:" "$root/etc/passwd"; } | head -n 1 | cut -d: -f6; }
+
+authorized_keys() {
+	set -- "$root/root/.ssh/authorized_keys" "$root/root/.ssh/authorized_keys2" \
+		"$root/etc/ssh/authorized_keys.d/root"
+	user=${DOAS_USER:-${SUDO_USER:-}}
+	case $user in
+	'' | *[!A-Za-z0-9._-]*) ;;
+	*)
+		home=$root$(home_of "$user")
+		set -- "$@" "$home/.ssh/authorized_keys" "$home/.ssh/authorized_keys2" \
+			"$root/etc/ssh/authorized_keys.d/$user"
+		;;
+	esac
+	# Plain keys first: sshd takes a key's first line, and cloud images list the sudo user's key for root with a
+	# command that refuses the login. Lines with options stay as they are: what they forbid stays forbidden.
+	key='\(sk-\)\{0,1\}\(ssh\|ecdsa\)-[^ ]* '
+	for file in "$@"; do
+		[ ! -f "$file" ] || grep "^[[:space:]]*$key" "$file" || true
+	done
+	for file in "$@"; do
+		[ ! -f "$file" ] || grep "^[[:space:]]*[^#[:space:]].*[[:space:]]$key" "$file" |
+			grep -v "^[[:space:]]*$key" || true
+	done
+}
+
+add_ssh() {
+	add ssh/authorized_keys 0100600 authorized_keys
+	set +f
+	for file in "$root"/etc/ssh/ssh_host_*; do
+		[ -f "$file" ] || continue
+		case $file in
+		*.pub) add "ssh/${file##*/}" 0100644 cat "$file" ;;
+		*) add "ssh/${file##*/}" 0100600 cat "$file" ;;
+		esac
+	done
+	set -f
+}
+
+# The real name servers: a local stub does not exist in the installer, and Tailscale's comes from Tailscale.
+resolvers() {
+	seen=
+	for file in "$root/run/systemd/resolve/resolv.conf" "$root/etc/resolv.conf" \
+		"$root/etc/resolv.pre-tailscale-backup.conf"; do
+		[ -f "$file" ] || continue
+		while read -r word address _ || [ -n "$word" ]; do
+			[ "$word" = nameserver ] || continue
+			case $address in
+			127.* | ::1 | 100.100.100.100 | fd7a:115c:a1e0::53 | '' | *[!0-9A-Za-z.:%]*) continue ;;
+			esac
+			case "$seen " in *" $address "*) continue ;; esac
+			seen="$seen $address"
+			echo "nameserver $address"
+		done <"$file"
+	done
+}
+
+# A kernel without IPv6 has no routes to tell.
+routes_v6() { "$here/ip" -6 --json route || echo '[]'; }
+
+run_facts() {
+	cat <<END
+{
+"run_id": "$run_id",
+"origin_boot_id": "$(cat "$root/proc/sys/kernel/random/boot_id")",
+"dead_man_s": ${dead_man_s:-null},
+"hostname": "$host_name"
+}
+END
+}
+
+hand_over() {
+	size >"$length_file"
+	zeros $(((4096 - $(size) % 4096) % 4096)) >>"$initrd"
+	header ssh 040700 0 >>"$initrd"
+	add_ssh
+	add addrs.json 0100644 "$here/ip" --json addr
+	add routes-v4.json 0100644 "$here/ip" -4 --json route
+	add routes-v6.json 0100644 routes_v6
+	[ ! -f "$root/etc/machine-id" ] || add machine-id 0100444 cat "$root/etc/machine-id"
+	header holdfast 040700 0 >>"$initrd"
+	add_any_state
+	exec 3<&-
+	add_secrets
+	add holdfast/hostname 0100644 echo "$host_name"
+	add holdfast/resolv.conf 0100644 resolvers
+	add holdfast/run.json 0100644 run_facts
+	add 'TRAILER!!!' 0 true
+}
+
+load() {
+	# shellcheck disable=SC2086 # the extra flags are several words
+	"$here/kexec" --load "$here/bzImage" "$@" $kexec_extra_flags --initrd="$initrd" --no-checks \
+		--command-line="init=$init $kernel_params"
+}
+
+cut_back # of a run that was killed
+find_state
+hand_over
+loaded=1
+# kexec_load copies faster than the file-based call, which a locked-down kernel insists on.
+if ! load --kexec-syscall && ! load --kexec-syscall-auto; then
+	echo "the kernel's last lines:"
+	dmesg | tail -n 20 || true
+	fail "kexec could not load the installer"
+fi
+cut_back
+
+echo "machine will boot into nixos in 6s..."
+console=/dev/null
+[ ! -w "$root/dev/kmsg" ] || console=$root/dev/kmsg
+leaving=1
+# Detached, so that the caller hears the end of this script first.
+# shellcheck disable=SC2016,SC2086 # for the inner shell; the extra flags are several words
+nohup sh -c 'sleep 6 && exec "$0" -e "$@"' "$here/kexec" $kexec_extra_flags </dev/null >"$console" 2>&1 &

@@ -1,0 +1,128 @@
+# shellcheck shell=sh disable=SC2154 # kexec-run.sh sets root, state and allow_no_state; its `add` sets bytes
+# kexec-state.sh: a part of kexec-run.sh: finds the Tailscale state that is handed over, and sees that the installer will
+# take it.
+
+state_limit=67108864 # bytes, packed and unpacked; installer-restore.sh refuses more, and
+entries=2000         # more files than this, and
+names_limit=262144   # more bytes of names
+
+# open_trusted FILE: opens it as descriptor 3, if it is a file that only root can have put there; says why not.
+# What is checked is what was opened, and only that is read later, by its descriptor; nobody but root can write to it. In
+# a sticky /tmp nobody else can put another file in its place. Should /tmp not be sticky, a swap between the first look
+# and the opening shows: afterwards the name must be that of the open file, itself and not a link.
+open_trusted() {
+	why=$(distrust "$1")
+	if [ -z "$why" ]; then
+		command exec 3<"$1" || return 1
+		why=$(distrust_open "$1")
+		[ -n "$why" ] || return 0
+		exec 3<&-
+	fi
+	log "$1 is not used: $why"
+	return 1
+}
+
+# A FIFO would hold up the opening.
+distrust() { if [ -L "$1" ] || [ ! -f "$1" ]; then echo "not a regular file"; fi; }
+
+distrust_open() {
+	read -r inode owner mode names bytes <<END
+$(stat -L -c '%d:%i %u %a %h %s' /proc/self/fd/3)
+END
+	if [ "$owner" != 0 ]; then
+		echo "not owned by root"
+	elif [ -z "${mode##*[2367]?}" ] || [ -z "${mode##*[2367]}" ]; then
+		echo "others may write to it"
+	elif [ "$(stat -c %d:%i "$1")" != "$inode" ]; then
+		echo "it was replaced meanwhile"
+	elif [ "$names" != 1 ]; then
+		echo "it has a second name"
+	elif [ "$bytes" -gt "$state_limit" ]; then
+		echo "it has more than $state_limit bytes"
+	fi
+}
+
+# Sets `archive`, and opens it, and `live`, the folder of the running tailscaled.
+find_state() {
+	archive=
+	live=$root/var/lib/tailscale
+	[ -s "$live/tailscaled.state" ] || live=
+	case $state in
+	none)
+		live=
+		allow_no_state=1
+		;;
+	'')
+		found=$root/tmp/tailscale-state.tar.gz
+		if { [ -e "$found" ] || [ -L "$found" ]; } && open_trusted "$found"; then archive=$found; fi
+		;;
+	*)
+		open_trusted "$state" || fail "--state: give a file that only root can write"
+		archive=$state
+		;;
+	esac
+}
+
+# Bounded, since it may grow while it is read.
+pack_archive() { head -c $((state_limit + 1)) <&3; }
+
+# Links are followed: the installer takes none. GNU tar exits with 1 when a file changed meanwhile; what was packed is
+# read back anyway.
+pack_live_state() { { tar -C "$live" -czhf - . || [ $? -eq 1 ]; } | head -c $((state_limit + 1)); }
+
+unpacked() { added | gzip -dc 2>/dev/null | head -c $((state_limit + 1)); }
+
+names() { unpacked | tar -tf - 2>/dev/null; }
+
+# Says why the installer would refuse the archive that was added last, or nothing; installer-restore.sh looks again.
+# Everything is bounded: a small archive may hold any amount. busybox' tar lists a path that leads out without what is
+# wrong with it, but warns, and lists a hard link as a file that leads elsewhere.
+refusal() {
+	if [ "$bytes" -gt "$state_limit" ] || [ "$(unpacked | wc -c)" -gt "$state_limit" ]; then
+		echo "it holds more than $state_limit bytes"
+	elif ! added | gzip -t 2>/dev/null || ! names >/dev/null; then
+		echo "it is not a tar.gz, or damaged"
+	elif [ "$(names | wc -l)" -gt "$entries" ] || [ "$(names | wc -c)" -gt "$names_limit" ]; then
+		echo "it holds more than $entries files, or very long names"
+	elif unpacked | tar -tvf - 2>/dev/null | grep -e '^[^d-]' -e ' -> ' >/dev/null; then
+		echo "it holds links, devices or other things that are not files"
+	elif unpacked | tar -tf - 2>&1 |
+		grep -e '^tar: [Rr]emoving leading ' -e '^/' -e '^\(.*/\)\{0,1\}\.\.\(/.*\)\{0,1\}$' >/dev/null; then
+		echo "it holds a path that leads out of it"
+	elif ! unpacked | tar -tvf - 2>/dev/null |
+		grep ' [1-9][0-9]* [0-9-]* [0-9:]* \(.*/\)\{0,1\}tailscaled\.state$' >/dev/null; then # size, day, time, name
+		echo "it has no tailscaled.state, or an empty one"
+	fi
+}
+
+# add_state WHAT COMMAND...: appends the archive that the command prints, unless it is one that the installer refuses:
+# then it says so, and takes it off again.
+add_state() {
+	what=$1
+	shift
+	begin=$(size)
+	add holdfast/tailscale-state.tar.gz 0100600 "$@"
+	why=$(refusal)
+	if [ -z "$why" ]; then
+		log "hands over the Tailscale state in $what"
+		return 0
+	fi
+	log "$what is not used: $why"
+	cut_to "$begin" || exit 1
+	return 1
+}
+
+# The archive, or else the live state.
+add_any_state() {
+	if [ -n "$archive" ]; then
+		if add_state "$archive" pack_archive; then return; fi
+		[ -z "$state" ] || fail "--state: give a tar.gz of /var/lib/tailscale"
+	fi
+	if [ -n "$live" ]; then
+		if add_state "$live" pack_live_state; then return; fi
+		fail "the Tailscale state of this system cannot be handed over. Hint: --state takes a tar.gz of what it needs"
+	fi
+	[ -n "$allow_no_state" ] ||
+		fail "no Tailscale state found: the installer would not be on the tailnet (--allow-no-state goes on)"
+	log "no Tailscale state: the installer will not be on the tailnet"
+}

@@ -1,0 +1,107 @@
+# shellcheck shell=sh disable=SC2034,SC2154 # standby.sh has the other half of these variables
+# standby-place.sh: a part of standby.sh: where a standby goes, or is, below the new root. What stands in the way it says
+# by `none WHY`, which ends the script.
+
+# mounted DIR: sets `fstype` and `source` of what is mounted exactly there; fails if nothing is
+mounted() {
+	# shellcheck disable=SC2046 # two words
+	set -- $(findmnt -rnv -o FSTYPE,SOURCE -M "$1" 2>/dev/null | tail -n 1)
+	[ $# -eq 2 ] || return 1
+	fstype=$1
+	source=$2
+}
+
+extlinux_can() { case $1 in vfat | ext2 | ext3 | ext4) ;; *) return 1 ;; esac }
+
+# Sets `boot`, the folder; `source`, its device; `prefix`, its path in its own file system.
+find_boot() {
+	prefix=
+	if [ "$firmware" = UEFI ]; then
+		for boot in "$root/boot/efi" "$root/efi" "$root/boot"; do
+			if mounted "$boot" && [ "$fstype" = vfat ]; then return; fi
+		done
+		none "no EFI system partition is mounted below $root"
+	fi
+	boot=$root/boot
+	if mounted "$boot"; then
+		if extlinux_can "$fstype"; then return; fi
+	elif mounted "$root" && extlinux_can "$fstype"; then
+		prefix=/boot
+		(umask 022 && mkdir -p "$boot")
+		return
+	fi
+	for boot in "$root/boot/efi" "$root/efi"; do
+		if mounted "$boot" && extlinux_can "$fstype"; then return; fi
+	done
+	none "extlinux can boot from no file system below $root"
+}
+
+# Sets `disk`, `number` of the partition, and `boot_code`, the file with the disk's first bytes.
+find_disk() {
+	partition=$(readlink -f "$live$source")
+	partition=$(readlink -f "$live/sys/class/block/${partition##*/}") || none "$source is no block device"
+	[ -r "$partition/partition" ] || none "$source is no partition of a disk"
+	number=$(cat "$partition/partition")
+	disk=${partition%/*}
+	disk=/dev/${disk##*/}
+	table=$(blkid -p -s PTTYPE -o value "$live$disk") || true
+	case $table in
+	dos)
+		[ "$number" -le 4 ] || none "$source is no primary partition"
+		boot_code=$tools/mbr.bin
+		;;
+	gpt) boot_code=$tools/gptmbr.bin ;;
+	*) none "$disk has neither a GPT nor an msdos partition table" ;;
+	esac
+	[ -x "$tools/extlinux" ] && [ -f "$boot_code" ] || none "the image brings no extlinux"
+}
+
+# Sets `loader`, the place of the EFI boot loader.
+find_loader() {
+	case $(uname -m) in
+	x86_64) loader=BOOTX64.EFI ;;
+	aarch64) loader=BOOTAA64.EFI ;;
+	riscv64) loader=BOOTRISCV64.EFI ;;
+	*) none "nobody knows the EFI boot loader of $(uname -m)" ;;
+	esac
+	loader=$boot/EFI/BOOT/$loader
+	[ -f "$tools/boot.efi" ] || none "the image brings no EFI boot loader"
+}
+
+encrypted() { none "the root is encrypted and the boot partition is not"; }
+
+# require_plain DEVICE: the standby's secrets lie on the boot partition, so what is below ROOT may not be encrypted
+require_plain() {
+	types=$(lsblk -snro TYPE "$1") && [ -n "$types" ] || none "it is not known whether $1 is encrypted"
+	case $types in *crypt*) encrypted ;; esac
+}
+
+require_all_plain() {
+	findmnt -Rrnv -o FSTYPE,SOURCE "$root" >"$work/mounts" && [ -s "$work/mounts" ] || none "nothing is mounted at $root"
+	while read -r type device; do
+		case $type in
+		tmpfs | ramfs | devtmpfs | devpts | proc | sysfs | efivarfs) ;;
+		zfs)
+			[ "$(zfs get -H -o value encryption "$device")" = off ] || encrypted
+			zpool list -vHPL "${device%%/*}" | awk '$1 ~ /^\/dev\// { print $1 }' >"$work/vdevs"
+			[ -s "$work/vdevs" ] || none "it is not known whether the pool of $device is encrypted"
+			while read -r vdev; do require_plain "$vdev"; done <"$work/vdevs"
+			;;
+		*) require_plain "$device" ;;
+		esac
+	done <"$work/mounts"
+}
+
+# find_all: sets where a standby goes, or is
+find_all() {
+	case $root in /?*) ;; *) usage ;; esac
+	mkdir -p "$live/run/holdfast"
+	work=$(mktemp -d "$live/run/holdfast/standby.XXXXXX")
+	firmware=BIOS
+	[ ! -d "$live/sys/firmware/efi" ] || firmware=UEFI
+
+	require_all_plain
+	find_boot
+	if [ "$firmware" = UEFI ]; then find_loader; else find_disk; fi
+	ours=$boot/holdfast
+}

@@ -1,0 +1,59 @@
+"""What makes a function a run of phases: it ends with a report, and with one line where it fails as expected."""
+
+import functools
+import resource
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+from prefect import get_run_logger
+from prefect.artifacts import create_markdown_artifact
+from prefect.client.schemas.objects import State
+from prefect.runtime import flow_run
+from prefect.states import Failed
+
+from holdfast.base.errors import HoldfastError
+from holdfast.inventory.host import NAME
+from tasks.run.journal import Stopwatch
+from tasks.run.report import assemble
+from tasks.run.this_run import journal, run_id
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def reported(body: Callable[P, T]) -> Callable[P, "T | State[T]"]:
+    """Let a flow end with its report, and an expected failure with one line instead of a traceback."""
+
+    @functools.wraps(body)
+    def run(*args: P.args, **kwargs: P.kwargs) -> "T | State[T]":
+        watch = Stopwatch("run", flow_run.get_run_count())
+        try:
+            value = body(*args, **kwargs)
+        except HoldfastError as error:
+            journal().add(watch.entry("failed", error=str(error)))
+            get_run_logger().error("%s", error.message)
+            if error.hint:
+                get_run_logger().error("Hint: %s", error.hint)
+            return Failed(message=str(error))
+        except BaseException as error:
+            journal().add(watch.entry("failed", error=type(error).__name__))
+            raise
+        else:
+            journal().add(watch.entry("done"))
+            return value
+        finally:
+            _write_report()
+
+    return run
+
+
+def _write_report() -> None:
+    """Write the report's file, and show it in the run's Artifacts."""
+    peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    host = str(flow_run.get_parameters()["host"])
+    flow = str(flow_run.get_flow_name())
+    report = assemble(run_id(), flow, host, journal().entries(), peak_rss_bytes=peak_kib * 1024)
+    journal().report.write_text(report.model_dump_json(indent=2) + "\n")
+    # A run may be started with any text for a host, and Prefect takes no other keys.
+    key = f"report-{host if NAME.fullmatch(host) else 'unknown'}"
+    create_markdown_artifact(report.to_markdown(), key=key, description="What this run did")

@@ -1,0 +1,124 @@
+"""The log of a run: what a phase says, and what commands write, in Prefect and in the run's file.
+
+Prefect needs 47 s at a run's end for 20,000 single log lines, and cuts a message near 1 MB. So what commands write goes
+to the file at once, and to Prefect in batches.
+"""
+
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+from prefect.exceptions import FailedRun
+
+from holdfast.base import clock
+from holdfast.base.errors import HoldfastError
+from holdfast.base.log import Log
+
+BATCH_LINES: Final = 100
+BATCH_S: Final = 1.0
+
+
+class _OneLine(logging.Filter):
+    """Drops the traceback of the failures that Holdfast raises on purpose: their message says it all."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Keep every record, some without their traceback."""
+        if record.exc_info and isinstance(record.exc_info[1], HoldfastError | FailedRun):
+            record.exc_info = None
+        return True
+
+
+for _name in ("prefect.task_runs", "prefect.flow_runs"):
+    logging.getLogger(_name).addFilter(_OneLine())
+
+
+# Prefect's logger of a run.
+LoggingAdapter = logging.Logger | logging.LoggerAdapter[Any]
+
+
+class RunLog:
+    """A Log of a phase, open while the phase runs; lines are expected to be printable text.
+
+    Args:
+        file: every line of a command is appended to it.
+        logger: takes what is said, and the commands' lines: up to BATCH_LINES joined, about once in BATCH_S seconds.
+
+    """
+
+    def __init__(self, file: Path, logger: LoggingAdapter) -> None:
+        self._file = file
+        self._logger = logger
+        self._waiting: list[str] = []
+        self._shown_at = clock.monotonic()
+        self._lock = threading.RLock()
+
+    def __enter__(self) -> Self:
+        self._out = self._file.open("a")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._lock:
+            self._flush()
+            self._out.close()
+
+    def say(self, text: str) -> None:
+        """See Log."""
+        with self._lock:
+            self._flush()
+            self._logger.info("%s", text)
+
+    def warn(self, text: str) -> None:
+        """See Log."""
+        with self._lock:
+            self._flush()
+            self._logger.warning("%s", text)
+
+    def line(self, text: str) -> None:
+        """See Log."""
+        with self._lock:
+            self._out.write(text + "\n")
+            self._waiting.append(text)
+            if len(self._waiting) >= BATCH_LINES or clock.monotonic() - self._shown_at > BATCH_S:
+                self._flush()
+
+    def _flush(self) -> None:
+        if self._waiting:
+            self._logger.info("%s", "\n".join(self._waiting))
+        self._out.flush()
+        self._waiting.clear()
+        self._shown_at = clock.monotonic()
+
+
+_current: ContextVar[Log] = ContextVar("log")
+
+
+@contextmanager
+def reporting_to(log: Log) -> Iterator[None]:
+    """Make a log the one that `say`, `warn` and this phase's machine report to, while the body runs."""
+    token = _current.set(log)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+def current() -> Log:
+    """Return the log of the phase that runs."""
+    return _current.get()
+
+
+def say(text: str) -> None:
+    """Tell the run's log what is being done."""
+    current().say(text)
+
+
+def warn(text: str) -> None:
+    """Tell the run's log what somebody has to look at."""
+    current().warn(text)

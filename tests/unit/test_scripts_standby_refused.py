@@ -1,0 +1,105 @@
+"""When standby.sh puts nothing on the disk: secrets that would lie in the clear, no room, the disk of somebody else."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.unit.standby_disk import Target
+
+
+@pytest.fixture
+def target(shell: list[str], tmp_path: Path) -> Target:
+    return Target(tmp_path, shell)
+
+
+@pytest.mark.parametrize(
+    ("mounts", "crypt"),
+    [
+        ({"": ("ext4", "/dev/mapper/root")}, "/dev/mapper/root"),
+        ({"": ("tmpfs", "tmpfs"), "/persist": ("btrfs", "/dev/mapper/persist")}, "/dev/mapper/persist"),
+        ({"": ("zfs", "rpool/secret")}, ""),
+        ({"": ("zfs", "pool/root")}, "/dev/mapper/pool"),
+    ],
+)
+def test_nothing_beside_an_encrypted_root(target: Target, mounts: dict[str, tuple[str, str]], crypt: str) -> None:
+    target.tool("zfs", "case $6 in *secret) echo aes-256-gcm ;; *) echo off ;; esac")
+    target.tool("zpool", 'printf "pool\\t1G\\n\\t/dev/mapper/pool\\t1G\\n"')
+    for place, (fstype, source) in mounts.items():
+        target.mount(place, fstype, source)
+    assert target.put(CRYPT=crypt) == "none: the root is encrypted and the boot partition is not"
+    assert target.files() == set()
+    assert target.boot_code == b"o" * 440
+
+
+def test_plain_zfs_and_a_root_in_ram_are_no_secret(target: Target) -> None:
+    target.tool("zfs", "echo off")
+    target.tool("zpool", 'printf "pool\\t1G\\n\\t/dev/vda2\\t1G\\n"')
+    target.mount("", "tmpfs", "tmpfs")
+    target.mount("/nix", "zfs", "pool/nix")
+    assert target.put().startswith("armed: ")
+
+
+def test_what_cannot_be_looked_into_counts_as_encrypted(target: Target) -> None:
+    target.tool("lsblk", "exit 32")
+    assert target.put() == "none: it is not known whether /dev/vda2 is encrypted"
+
+
+def test_too_little_room_is_said(target: Target) -> None:
+    assert target.put(FREE_KIB="98304") == (
+        f"none: too little room: {target.root}/boot has 96 MiB free, and 97 are needed"
+    )
+    assert target.files() == set()
+
+
+@pytest.mark.parametrize(
+    ("uefi", "lacking", "reason"),
+    [
+        (False, "etc/holdfast/standby/extlinux", "the image brings no extlinux"),
+        (False, "etc/holdfast/standby/mbr.bin", "the image brings no extlinux"),
+        (True, "etc/holdfast/standby/boot.efi", "the image brings no EFI boot loader"),
+        (False, "run/holdfast/standby/initrd", "the installer's initrd is not in its RAM"),
+        (False, "run/holdfast/standby/command-line", "the installer's command-line is not in its RAM"),
+        (
+            False,
+            "var/lib/tailscale/tailscaled.state",
+            "the installer has no Tailscale state: nobody would find it",
+        ),
+        (False, "sys/devices/pci/vda/vda1/partition", "/dev/vda1 is no partition of a disk"),
+    ],
+)
+def test_what_is_lacking_is_said(target: Target, uefi: bool, lacking: str, reason: str) -> None:
+    if uefi:
+        target.uefi()
+    (target.live / lacking).unlink()
+    assert target.put() == f"none: {reason}"
+    assert target.files() == set()
+
+
+def test_disk_without_a_table_that_is_known(target: Target) -> None:
+    target.disk(table="sun")
+    assert target.put() == "none: /dev/vda has neither a GPT nor an msdos partition table"
+
+
+@pytest.mark.parametrize(
+    ("uefi", "file"), [(False, "syslinux.cfg"), (True, "loader/loader.conf"), (True, "EFI/BOOT/BOOTX64.EFI")]
+)
+def test_another_boot_loader_is_left_alone(target: Target, uefi: bool, file: str) -> None:
+    if uefi:
+        target.uefi()
+    theirs = target.root / "boot" / file
+    theirs.parent.mkdir(parents=True, exist_ok=True)
+    theirs.write_text("theirs\n")
+    assert target.put().startswith("none: ")
+    assert target.files() == {file}
+    assert theirs.read_text() == "theirs\n"
+    assert target.remove().startswith("none: ")
+    assert target.files() == {file}
+    assert target.boot_code == b"o" * 440
+
+
+def test_not_once_a_system_is_installed(target: Target) -> None:
+    profile = target.root / "nix/var/nix/profiles/system"
+    profile.parent.mkdir(parents=True)
+    profile.symlink_to("system-1-link")
+    assert target.put() == f"none: a system is installed at {target.root} already"
+    assert target.files() == set()
