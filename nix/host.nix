@@ -1,8 +1,7 @@
 # What the installed system needs so that the machine comes back on its tailnet: Tailscale and sshd, open in the
-# firewall, with state and host keys where Holdfast puts them, also if the root file system is emptied at each
-# boot.
+# firewall, with state and host keys where Holdfast puts them, even if the root file system is emptied at each boot.
 #
-# Options are named with the file of nixpkgs that declares or uses them.
+# Comments name the file of nixpkgs that declares or uses an option.
 {
   config,
   lib,
@@ -87,7 +86,7 @@ in
       {
         assertion = rootIsPath;
         message =
-          "holdfast: holdfast.host.persistentRoot, ${root}, is no path."
+          "holdfast: holdfast.host.persistentRoot, ${root}, is not a path."
           + " Hint: begin with /, without .. and spaces, as in /persist.";
       }
       {
@@ -111,8 +110,8 @@ in
       openFirewall = lib.mkDefault true;
     };
 
-    # nixos/modules/services/networking/firewall.nix. A strict reverse path filter drops what comes in while an
-    # exit node is in use. SSH is open on the tailnet, also if services.openssh.openFirewall is switched off.
+    # nixos/modules/services/networking/firewall.nix. A strict reverse path filter drops incoming packets while an
+    # exit node is in use. SSH is open on the tailnet, even if services.openssh.openFirewall is off.
     networking.firewall.checkReversePath = lib.mkDefault "loose";
     networking.firewall.interfaces = lib.mkIf hasInterface {
       ${tailscale.interfaceName}.allowedTCPPorts = config.services.openssh.ports;
@@ -121,7 +120,7 @@ in
     # nixos/modules/services/networking/ssh/sshd.nix
     services.openssh = {
       enable = lib.mkDefault true;
-      # All three kinds: the operator may know the machine by any of them. NixOS itself offers no ECDSA key.
+      # All three kinds: the operator may know the machine by any of them. NixOS by default has no ECDSA key.
       hostKeys = lib.mkDefault (
         let
           path = type: "${lib.removeSuffix "/" root}/etc/ssh/ssh_host_${type}_key";
@@ -145,8 +144,8 @@ in
     };
     users.users.root.openssh.authorizedKeys.keys = cfg.authorizedKeys;
 
-    # nixos/modules/tasks/filesystems.nix. Without the folder the mount would fail, and with it, were it not for
-    # `nofail`, the boot. Then Tailscale does not start, but sshd does.
+    # nixos/modules/tasks/filesystems.nix. Without the folder the mount would fail, and without `nofail` the boot would
+    # fail with it. With `nofail` Tailscale does not start then, but sshd does.
     fileSystems = lib.mkIf persistent {
       "/var/lib/tailscale" = {
         device = "${root}/var/lib/tailscale";
@@ -171,7 +170,7 @@ in
       script = "mkdir -p -m 0700 ${root}/var/lib/tailscale";
     };
 
-    # nixos/modules/system/activation/top-level.nix. Tells the installer where state and host keys belong.
+    # nixos/modules/system/activation/top-level.nix. Tells the installer where to put state and host keys.
     system.systemBuilderCommands = lib.mkIf persistent ''
       echo ${lib.escapeShellArg root} >$out/holdfast-persistent-root
     '';

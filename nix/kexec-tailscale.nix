@@ -1,10 +1,9 @@
-# The kexec image that keeps a machine on its tailnet, as a NixOS module. It stands on two modules of
-# nixos-images (nix/kexec-installer/module.nix and nix/noninteractive.nix there) and adds only what they lack:
-# Tailscale with the origin's state, the dead-man, and the hand-over to the new root.
-# `system.build.kexecTailscale` is the image.
+# The kexec image that keeps a machine on its tailnet, as a NixOS module. It builds on two modules of nixos-images
+# (nix/kexec-installer/module.nix and nix/noninteractive.nix there) and adds only what they lack: Tailscale with the
+# origin's state, the dead-man, and the hand-over to the new root. `system.build.kexecTailscale` is the image.
+# Each subject of the installer has its own module, in kexec-tailscale/.
 #
-# Options are named with the file that declares or uses them. Paths are those of nixpkgs, unless it says
-# otherwise. Each subject of the installer has a module below kexec-tailscale/.
+# Comments name the file that declares or uses an option. Paths are those of nixpkgs, unless the comment says otherwise.
 {
   config,
   lib,
@@ -34,8 +33,8 @@ let
     };
   };
 
-  # What standby.sh needs to make a disk boot, without what nixpkgs' syslinux brings beside it. extlinux is for the
-  # BIOS of PCs; systemd-boot's file is where nixos/modules/system/boot/loader/systemd-boot has it from.
+  # What standby.sh needs to make a disk boot, without the rest of nixpkgs' syslinux. extlinux is for PCs with a BIOS.
+  # nixos/modules/system/boot/loader/systemd-boot takes systemd-boot's file from the same place.
   standbyTools = pkgs.runCommand "holdfast-standby" { } (
     ''
       mkdir $out
@@ -75,15 +74,14 @@ in
     system.image.id = lib.mkDefault imageName;
 
     # The kernel's own way back to the origin. nixos/modules/system/boot/systemd/initrd.nix:
-    # `boot.panic_on_fail` makes a panic of a failed stage 1, whose emergency shell would wait for ever.
+    # with `boot.panic_on_fail` a failed stage 1 ends in a panic, and not in an emergency shell that waits for ever.
     boot.kernelParams = [
       "panic=30"
       "boot.panic_on_fail"
     ];
 
-    # nixos/modules/system/boot/kernel.nix. systemd-modules-load has them in place before tailscaled asks. ZFS,
-    # with its tools, is in nixos-images' nix/zfs-minimal.nix: it builds the module for whatever
-    # boot.kernelPackages is.
+    # nixos/modules/system/boot/kernel.nix. systemd-modules-load loads them before tailscaled asks for them. ZFS and
+    # its tools come from nixos-images' nix/zfs-minimal.nix, which builds the module for any boot.kernelPackages.
     boot.kernelModules = [
       "tun"
       "nf_tables"
@@ -101,8 +99,8 @@ in
 
     # ------------------------------------------------------------------ programs
 
-    # nixos/modules/installer/tools/tools.nix has the real nixos-install; ours goes before it. carry-over.sh
-    # needs jq, load-final.sh kexec.
+    # nixos/modules/installer/tools/tools.nix has the real nixos-install; ours comes before it on PATH. carry-over.sh
+    # needs jq, and load-final.sh kexec.
     environment.systemPackages = [
       (lib.hiPrio nixosInstall)
       pkgs.jq
@@ -115,8 +113,8 @@ in
 
     # ------------------------------------------------------------------ the image
 
-    # nixos-images' nix/kexec-installer/module.nix fills in the same two values. The parameters stand between
-    # double quotes in the script.
+    # nixos-images' nix/kexec-installer/module.nix fills in the same two values. The parameters are inside double
+    # quotes in the script.
     system.build.kexecRun = lib.mkForce (
       pkgs.writeScript "kexec-run" (
         scripts.filled ./scripts/origin/kexec-run.sh {
@@ -126,10 +124,9 @@ in
       )
     );
 
-    # One file without compression, so that `./result` is what `nixos-anywhere --kexec ./result` takes; the
-    # initrd in it is compressed. nixos/modules/installer/netboot/netboot.nix makes the initrd, and
-    # nixos/modules/system/activation/top-level.nix names the kernel's file, which is another for each
-    # architecture.
+    # One tar without compression, which `nixos-anywhere --kexec ./result` takes as it is. The initrd in it is
+    # compressed. nixos/modules/installer/netboot/netboot.nix makes the initrd.
+    # nixos/modules/system/activation/top-level.nix names the kernel's file, which differs between architectures.
     system.build.kexecTailscale = lib.throwIfNot hasInstaller needed (
       pkgs.runCommand "${imageName}.tar" { } ''
         mkdir kexec

@@ -1,5 +1,5 @@
-# What the operator's machine needs, as a shell (`nix develop`) and as a program (`nix run .#install`). Nix
-# itself is not in it: whoever runs one of the two has it.
+# What the operator's machine needs, as a shell (`nix develop`) and as a program (`nix run .#install`). Nix is not
+# included: whoever runs one of the two has it.
 { pkgs, self }:
 let
   inherit (pkgs) lib;
@@ -14,8 +14,8 @@ let
     pkgs.uv
   ];
 
-  # `./just` fills a Python environment with wheels, whose compiled parts look for these in places that NixOS
-  # lacks.
+  # `./just` fills a Python environment with wheels. Their compiled parts look for these libraries in places that NixOS
+  # does not have.
   libraries = lib.makeLibraryPath [ pkgs.stdenv.cc.cc.lib ];
 in
 {
@@ -28,8 +28,8 @@ in
     env.LD_LIBRARY_PATH = libraries;
   };
 
-  # The checkout is in the store and cannot be written to: the Python environment is in the user's cache. A
-  # relative path to an image means the folder that the user is in.
+  # The checkout is in the store, which is read-only, so the Python environment is in the user's cache. A relative path
+  # to an image starts at the folder that the user is in.
   install = pkgs.writeShellApplication {
     name = "holdfast-install";
     runtimeInputs = tools ++ [

@@ -12,14 +12,13 @@ from holdfast.facts.facts import Facts
 from holdfast.facts.identity import Identity
 from holdfast.inventory.host import Host
 from holdfast.plan.plan import Plan
-from holdfast.plan.rehearsal import require_home, require_untouched
+from holdfast.plan.rehearsal import NODE_LABEL, require_home, require_untouched
 from holdfast.plan.results import Built, Returned, WentBack
 from holdfast.tailnet.operator import path_to
 from holdfast.target.dead_man import on_clock
 from holdfast.target.diagnose import Diagnosis
 from holdfast.target.look import look
 from holdfast.target.mounting import leave_installer
-from tasks.rehearsed import NODE_LABEL
 from tasks.run.log import say
 from tasks.run.phase import phase
 from tasks.run.this_run import hold_target, machine_of, run_id

@@ -18,7 +18,7 @@ from prefect.client.schemas.sorting import FlowRunSort
 from holdfast.base import clock
 from holdfast.inventory.host import DAY_S, Host
 from holdfast.plan.plan import Plan
-from holdfast.plan.rehearsal import Rehearsal, require_rehearsal
+from holdfast.plan.rehearsal import NODE_LABEL, Rehearsal, require_rehearsal
 from holdfast.plan.results import Built, Rehearsed
 from holdfast.plan.stage import Stage, observe
 from holdfast.target.look import look
@@ -26,8 +26,6 @@ from tasks.run.log import say
 from tasks.run.phase import phase
 from tasks.run.this_run import machine_of
 
-# A label of the rehearsal's flow run; the server shows it to every worker, unlike the files of another one.
-NODE_LABEL: Final = "holdfast.node-id"
 PAGE: Final = 50
 
 

@@ -27,6 +27,10 @@ class Deadline:
         """Return the seconds that are left, never less than 0."""
         return max(0.0, self.at - clock.monotonic())
 
+    def timeout_s(self) -> float:
+        """Return the seconds left for one call, at least a tenth: 0 means no limit, or no wait, to what takes it."""
+        return max(0.1, self.left_s())
+
     def passed(self) -> bool:
         """Return whether the deadline has passed."""
         return self.left_s() == 0.0

@@ -1,9 +1,10 @@
 """Turns bytes from the target into text that is safe to show, in bounded memory."""
 
 import codecs
+import json
 import re
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 LONGEST_LINE: Final = 4096
 
@@ -37,6 +38,22 @@ def in_markdown(text: str, longest: int) -> str:
     entities = short.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     # `://` after a scheme would be shown as a link.
     return re.sub(r"([\\`*_{}\[\]()#+!|~$^=-])", r"\\\1", entities).replace("://", ":&#47;&#47;")
+
+
+def parse_object(text: str | bytes) -> dict[str, Any]:
+    """Parse a JSON object that somebody else wrote.
+
+    Raises:
+        ValueError: it is something else.
+
+    """
+    try:
+        value = json.loads(text)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    if not isinstance(value, dict):
+        raise ValueError("it is not a JSON object")
+    return value
 
 
 class LineSplitter:

@@ -1,7 +1,6 @@
 """Who a node is on its tailnet, from `tailscale status --json` (tailscale's ipn/ipnstate/ipnstate.go)."""
 
 import ipaddress
-import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from typing import Any, Final
 
 from holdfast.base.errors import NotTrusted
 from holdfast.base.frozen import Frozen
-from holdfast.base.text import printable
+from holdfast.base.text import parse_object, printable
 
 _NODE_KEY: Final = re.compile(r"nodekey:[0-9a-f]{64}")
 # tailscale's net/tsaddr/tsaddr.go: CGNATRange and TailscaleULARange.
@@ -128,12 +127,7 @@ def parse_status(text: str) -> Status:
         ValueError: it is not a JSON object.
 
     """
-    try:
-        status = json.loads(text)
-    except RecursionError as error:
-        raise ValueError("it is nested too deeply") from error
-    if not isinstance(status, dict):
-        raise ValueError("it is not a JSON object")
+    status = parse_object(text)
     self_ = _table(status.get("Self"))
     return Status(
         backend_state=_text(status.get("BackendState")),

@@ -1,4 +1,4 @@
-"""Command lines for nix (2.18 and newer), and parsers of what it prints."""
+"""Command lines for nix (2.18 and newer), and parsers of its output."""
 
 import json
 import re
@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from holdfast.base.settings import settings
-from holdfast.base.text import LONGEST_LINE, printable
+from holdfast.base.text import LONGEST_LINE, parse_object, printable
 from holdfast.inventory.reference import Download
 
-# What an operator has not switched on for good.
+# The operator's nix may not have them enabled.
 _FEATURES: Final = ("--extra-experimental-features", "nix-command flakes")
 
-# The parts of a system, each as a store path, or null if the flake does not have it.
+# The parts of a system that are asked for. Each is a store path, or null if the flake does not have it.
 PARTS: Final = ("toplevel", "diskoScript", "mountScript")
 _PARTS_OF: Final = (
     "build: builtins.mapAttrs (name: _: if build ? ${name} then build.${name}.outPath else null) "
@@ -35,7 +35,7 @@ def configuration(flake: str, attribute: str) -> str:
 
 
 def describe(flake: str, attribute: str) -> list[str]:
-    """Return the command that prints as JSON what describe.nix says of a configuration; it builds nothing."""
+    """Return the command that prints what describe.nix says of a configuration, as JSON; it builds nothing."""
     return _nix("eval", "--json", nixos(flake, attribute), "--apply", _DESCRIBE.read_text(encoding="utf-8"))
 
 
@@ -55,7 +55,7 @@ def build(installables: Sequence[str]) -> list[str]:
 
 
 def prefetch(download: Download) -> list[str]:
-    """Return the command that brings a file to the store, unless it is there, and prints where it is, as JSON."""
+    """Return the command that downloads a file into the store, unless it is there, and prints its path as JSON."""
     options = ["--json", "--name", download.name, "--expected-hash", download.hash]
     return _nix("store", "prefetch-file", *options, download.url)
 
@@ -68,7 +68,7 @@ def closure_size(path: str) -> list[str]:
 def copy(paths: Sequence[str], host: str, root: str | None) -> list[str]:
     """Return the command that copies closures to a host; it reports progress as lines of JSON on standard error.
 
-    Signatures are not asked for: what was built here has none, and the target's store is ours to fill.
+    Signatures are not checked: what was built here has none, and the target's store is ours to fill.
 
     Args:
         paths: store paths.
@@ -96,13 +96,13 @@ def parse_parts(output: str) -> dict[str, str | None]:
     """Parse what eval_parts prints.
 
     Raises:
-        ValueError: it is something else.
+        ValueError: the output is invalid.
 
     """
-    parts = _table(output)
+    parts = parse_object(output)
     wrong = [name for name in PARTS if not isinstance(parts.get(name), str | None)]
     if wrong:
-        raise ValueError(f"{wrong[0]} is no store path")
+        raise ValueError(f"{wrong[0]} is not a store path")
     return {name: parts.get(name) for name in PARTS}
 
 
@@ -110,10 +110,10 @@ def parse_devices(output: str) -> dict[str, str]:
     """Parse what eval_devices prints.
 
     Raises:
-        ValueError: it is something else.
+        ValueError: the output is invalid.
 
     """
-    devices = _table(output)
+    devices = parse_object(output)
     for name, device in devices.items():
         if not isinstance(device, str) or not device.startswith("/dev/"):
             raise ValueError(f"the device of the disk {name!r} is {device!r}")
@@ -124,10 +124,10 @@ def parse_prefetched(output: str) -> Path:
     """Parse what prefetch prints (nix's src/nix/prefetch.cc).
 
     Raises:
-        ValueError: it is something else.
+        ValueError: the output is invalid.
 
     """
-    path = _table(output).get("storePath")
+    path = parse_object(output).get("storePath")
     if not isinstance(path, str) or not path.startswith("/"):
         raise ValueError("it names no store path")
     return Path(path)
@@ -137,7 +137,7 @@ def parse_closure_size(output: str) -> int:
     """Parse what closure_size prints: the path, blanks, a number.
 
     Raises:
-        ValueError: it is something else.
+        ValueError: the output is invalid.
 
     """
     fields = output.split()
@@ -158,15 +158,15 @@ class CopyProgress:
     an activity, of type 105 with [done, expected, …]; `msg`, a text for people.
 
     Attributes:
-        missing: store paths that the target lacked when the copy began, as nix says it; None if it has not said so.
+        missing: store paths that the target lacked when the copy began; None until nix reports it.
 
     """
 
     _COPY_PATH: Final = 100
     _COPY_PATHS: Final = 103
     _PROGRESS: Final = 105
-    # Of nix's verbosities, error to info.
-    _LOUDEST: Final = 3
+    # Nix's verbosity levels: 0 is error, 3 is info.
+    _MOST_VERBOSE: Final = 3
 
     def __init__(self) -> None:
         self.missing: int | None = None
@@ -176,25 +176,25 @@ class CopyProgress:
 
     @property
     def copied_bytes(self) -> int:
-        """Bytes of store paths copied so far, unpacked."""
+        """Bytes of store paths copied so far, uncompressed."""
         return self._arrived_bytes + sum(self._copied.values())
 
     def begin_again(self) -> None:
-        """Expect another nix, which sends the paths anew that were not sent to their end."""
+        """Expect a new nix process, which sends again the paths that were not sent completely."""
         self._arrived_bytes += sum(done for id_, done in self._copied.items() if 0 < self._expected.get(id_, 0) <= done)
         self._copied.clear()
         self._expected.clear()
         self.missing = None
 
     def take(self, line: str) -> str | None:
-        """Take a line; return the text in it that is for people, if there is one."""
+        """Take a line; return its text for people, or None."""
         if not line.startswith("@nix "):
             return line
         try:
             event = json.loads(line.removeprefix("@nix "))
             return self._event(event)
         except (ValueError, KeyError, TypeError, IndexError, RecursionError):
-            # The format is internal to nix: what it may become does no harm to the copy.
+            # The format is internal to nix: a change of it must not break the copy.
             return None
 
     def _event(self, event: Mapping[str, Any]) -> str | None:
@@ -209,31 +209,21 @@ class CopyProgress:
         if action == "result" and event["type"] == self._PROGRESS and event["id"] in self._copied:
             done, expected = event["fields"][:2]
             self._copied[event["id"]], self._expected[event["id"]] = _bytes(done), _bytes(expected)
-        if action == "msg" and event["level"] <= self._LOUDEST:
+        if action == "msg" and event["level"] <= self._MOST_VERBOSE:
             return _shown(event["msg"])
         return None
 
 
 def _bytes(value: object) -> int:
     if not isinstance(value, int) or not 0 <= value < 2**63:
-        raise ValueError("that is no number of bytes")
+        raise ValueError("not a number of bytes")
     return value
 
 
 def _shown(text: object) -> str:
-    """Return nix's text for a log: one line, without its colours, and what else may act on a terminal escaped.
+    """Return nix's text for a log: one line, without colours, with other control characters escaped.
 
-    A part of it comes from the target's store: JSON hides control characters from the reader of the lines.
+    Part of it comes from the target's store, and inside JSON the line reader could not see control characters.
     """
     lines = _COLOUR.sub("", str(text)[:LONGEST_LINE]).split("\n")
     return printable(" | ".join(line.strip() for line in lines if line.strip()))
-
-
-def _table(output: str) -> dict[str, Any]:
-    try:
-        value = json.loads(output)
-    except RecursionError as error:
-        raise ValueError("it is nested too deeply") from error
-    if not isinstance(value, dict):
-        raise ValueError("it is no JSON object")
-    return value

@@ -1,4 +1,4 @@
-"""Copies closures to the target with nix itself, over the same SSH, with the same host keys."""
+"""Copies closures to the target with nix itself, the same way over SSH and with the same host keys."""
 
 import functools
 import re
@@ -8,22 +8,23 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
+from holdfast.base import process
 from holdfast.base.deadline import Deadline
 from holdfast.base.errors import CommandFailed
-from holdfast.base.process import run_local
 from holdfast.base.settings import script
 from holdfast.base.waiting import wait_for
 from holdfast.nixcli import commands
 from holdfast.ssh.connection import Connection
 from holdfast.ssh.openssh import write_ssh_config
 
-# How often in a row a copy may fail, while the target answers, without one store path more having arrived: twice if it
-# is nix that complains. What ssh, or nix about ssh, says may be a link that breaks now and then.
-FAILURES: Final = 2
+# How many copies in a row may fail although the target answers, without one more store path having arrived. The larger
+# number is for what ssh says, or nix about ssh: the link may be one that breaks now and then.
+MAX_FAILURES: Final = 2
 BROKEN_LINKS: Final = 10
+END_OLD_COPIES_S: Final = 30
 
 # What ssh and nix say when the link broke: OpenSSH's clientloop.c and packet.c; nix's src/libutil/serialise.cc and
-# src/libstore/ssh.cc. The last word is not always theirs, so the whole output is searched.
+# src/libstore/ssh.cc. They do not always say it last, so the whole output is searched.
 _LINK: Final = re.compile(
     r"unexpected end-of-file|broken pipe|connection (?:reset|closed|timed out|refused)|connection to \S+ closed"
     r"|failed to start ssh connection|client_loop:|timeout, server .{0,80}not responding|no route to host"
@@ -32,39 +33,36 @@ _LINK: Final = re.compile(
 )
 
 
-END_S: Final = 30
-
-
 def looks_like_link(said: str) -> bool:
-    """Say whether what a failed `nix copy` wrote looks like a link that broke."""
+    """Return whether the output of a failed `nix copy` looks like a broken link."""
     return _LINK.search(said) is not None
 
 
 class Failures:
-    """Counts the copies that failed although the target answers."""
+    """Counts copies that failed although the target answers."""
 
     def __init__(self) -> None:
         self._in_a_row = 0
         self._missing: int | None = None
 
     def add(self, *, said: str, missing: int | None) -> bool:
-        """Count a failure, and say whether it is worth going on.
+        """Count a failure. Return True if another try is worth it, False if not.
 
         Args:
             said: what nix and ssh wrote.
-            missing: store paths that the target lacked when this copy began; None if it did not get that far.
+            missing: store paths that the target lacked when this copy began; None if nix did not get that far.
 
         """
         if missing is not None:
             if self._missing is not None and missing < self._missing:
-                # The copy before this one brought some.
+                # The copy before this one sent some.
                 self._in_a_row = 0
             self._missing = missing
         self._in_a_row += 1
-        return self._in_a_row < (BROKEN_LINKS if looks_like_link(said) else FAILURES)
+        return self._in_a_row < (BROKEN_LINKS if looks_like_link(said) else MAX_FAILURES)
 
     def forget(self) -> None:
-        """Count anew: the target was out of reach, so that the failures were the link's."""
+        """Count from 0 again: the target was unreachable, so the failures were the link's."""
         self._in_a_row = 0
 
 
@@ -78,21 +76,21 @@ def copy_closure(
     on_line: Callable[[str], None],
     on_bytes: Callable[[int], None] | None = None,
 ) -> None:
-    """Copy store paths with all that they need, over as many links as that takes; what is there is not sent again.
+    """Copy closures, and connect again as often as the link breaks; what the target has is not sent again.
 
     Args:
-        connect: opens a connection to the installer; called again whenever a copy failed.
+        connect: opens a connection to the installer; called again when a copy failed.
         host: the host's name.
         paths: store paths on the operator.
-        root: folder on the target below which the store lies (`/mnt`), or None for the installer's own store.
-        timeout_s: seconds until all has to be there, reconnecting included.
-        on_line: called with what nix says.
+        root: folder on the target that holds the store (`/mnt`), or None for the installer's own store.
+        timeout_s: seconds that it may take, reconnecting included.
+        on_line: called with each line for the log.
         on_bytes: called with the bytes copied so far.
 
     Raises:
-        CommandFailed: nix failed, again, while the target answers; what was copied stays there.
-        DeadlinePassed: it was not over in time.
-        HoldfastError: whatever `connect` raises at first; a target that is out of reach later is waited for.
+        CommandFailed: nix failed too often in a row although the target answers; what was copied is kept.
+        DeadlinePassed: it took too long.
+        HoldfastError: the first `connect` failed. A target that is unreachable later is waited for.
 
     """
     progress = commands.CopyProgress()
@@ -110,7 +108,7 @@ def copy_closure(
         ssh_config = _way(connect, Path(folder), again=False)
         while True:
             try:
-                run_local(
+                process.run_local(
                     commands.copy(paths, host, root),
                     timeout_s=deadline.left_s(),
                     env={"NIX_SSHOPTS": f"-F {shlex.quote(str(ssh_config))}"},
@@ -120,10 +118,10 @@ def copy_closure(
                 failed = error
             else:
                 return
-            on_line(f"{failed.message} Seeing whether {host} answers, to go on with what is missing.")
+            on_line(f"{failed.message} Connecting to {host} to copy the rest, for at most {deadline.left_s():.0f} s.")
             outages: list[str] = []
             ssh_config = wait_for(
-                "a connection, to go on copying",
+                "a connection to copy the rest",
                 functools.partial(_way, connect, Path(folder), again=True),
                 deadline_s=deadline.left_s(),
                 on_change=outages.append,
@@ -132,20 +130,20 @@ def copy_closure(
                 failures.forget()
             elif not failures.add(said=failed.result.stderr, missing=progress.missing):
                 raise failed
-            on_line(f"{host} answers{' again' if outages else ''}; going on with what is missing")
+            on_line(f"{host} answers{' again' if outages else ''}; copying the rest")
             progress.begin_again()
 
 
 def _way(connect: Callable[[], Connection], folder: Path, *, again: bool) -> Path:
-    """See which of its logins the target answers to; return the ssh config with which nix's ssh goes the same way.
+    """Connect, and return an ssh config with which nix's ssh uses the same login and way.
 
     Args:
         connect: see copy_closure.
         folder: where the ssh config goes.
-        again: whether a copy of this phase failed before.
+        again: True after a failed copy, whose nix may still run on the target: it is ended first.
 
     """
     with connect() as target:
         if again:
-            target.run_script(script("installer/end-old-copies.sh"), ["/proc"], timeout_s=END_S)
+            target.run_script(script("installer/end-old-copies.sh"), ["/proc"], timeout_s=END_OLD_COPIES_S)
         return write_ssh_config(target.endpoint, folder)

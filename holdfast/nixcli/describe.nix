@@ -1,7 +1,6 @@
 # What a NixOS configuration says about coming back after the install; holdfast/plan/configuration.py reads the answer.
-# The argument is what lib.nixosSystem returns (nixos/lib/eval-config.nix). An option that is not there counts as not
-# set, so that smaller configurations, and older ones, can be asked too. Options are named with the file of nixpkgs
-# that declares them.
+# The argument is what lib.nixosSystem returns (nixos/lib/eval-config.nix). A missing option counts as not set, so that
+# smaller and older configurations can be read too. Beside each option stands the file of nixpkgs that declares it.
 nixos:
 let
   inherit (nixos) config;

@@ -1,4 +1,4 @@
-"""What is asked of the user's flake: disks, the configuration's answers, system, kexec image."""
+"""What Holdfast gets from the user's flake: disks, facts of the configuration, the system, the kexec image."""
 
 import re
 from collections.abc import Callable
@@ -6,24 +6,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from holdfast.base import process
 from holdfast.base.errors import CommandFailed, ConfigError, NotTrusted
-from holdfast.base.process import run_local
 from holdfast.inventory.host import Host
 from holdfast.inventory.reference import Download
 from holdfast.nixcli import commands
 from holdfast.plan.configuration import Configuration, parse_configuration
 
-EVAL_S: Final = 900
-ASK_S: Final = 60
+EVALUATE_WITHIN_S: Final = 900
+NIX_ANSWERS_WITHIN_S: Final = 60
 
 OnLine = Callable[[str], None]
 
-# How nix says that a flake does not have what was asked for. In the third form it says the same of any attribute
-# that some module misses, so its name has to be one of those that were asked for.
+# What nix prints if a flake does not have what was asked for. It prints the third form also for an attribute that some
+# module misses, so the name must be one of those that were asked for.
 _MISSING: Final = re.compile(
     r"does not provide attribute|attribute '[^']*' in selection path|attribute '(?P<name>[^']*)' missing"
 )
-
 
 _ATTRIBUTES: Final = "It needs nixosConfigurations.NAME.config.system.build with toplevel and diskoScript (of disko)."
 _IMAGE: Final = "Correct kexec in the inventory: a tarball, a folder that holds one, a flake's output, or a URL."
@@ -63,14 +62,14 @@ def disko_devices(host: Host, *, on_line: OnLine | None = None) -> dict[str, str
     try:
         devices = commands.parse_devices(output)
     except ValueError as error:
-        raise ConfigError(f"{host.flake}: {what} is not understood: {error}.", hint=_DISKO) from error
+        raise ConfigError(f"{host.flake}: {what} is invalid: {error}.", hint=_DISKO) from error
     if not devices:
         raise ConfigError(f"{host.flake}: {what} names no disk.", hint=_DISKO)
     return devices
 
 
 def describe(host: Host, *, on_line: OnLine | None = None) -> Configuration:
-    """Return what the flake's configuration of a host says about coming back after the install.
+    """Return what a host's configuration says about coming back after the install.
 
     Raises:
         ConfigError: the flake has no such host.
@@ -83,7 +82,7 @@ def describe(host: Host, *, on_line: OnLine | None = None) -> Configuration:
         return parse_configuration(output)
     except ValueError as error:
         raise ConfigError(
-            f"{host.flake}: {what} is not understood: {error}.",
+            f"{host.flake}: {what} has an unexpected value: {error}.",
             hint="The options are those of NixOS 23.05 or newer; holdfast/nixcli/describe.nix names them.",
         ) from error
 
@@ -102,30 +101,32 @@ def build_system(host: Host, *, on_line: OnLine | None = None) -> System:
     try:
         parts = commands.parse_parts(output)
     except ValueError as error:
-        raise ConfigError(f"{host.flake}: {what} is not understood: {error}.") from error
+        raise ConfigError(f"{host.flake}: {what} is invalid: {error}.", hint=_ATTRIBUTES) from error
     toplevel, disko_script, mount_script = (parts[name] for name in commands.PARTS)
     if toplevel is None or disko_script is None:
         lacking = "toplevel" if toplevel is None else "diskoScript"
         raise ConfigError(f"the flake {host.flake} has no {what}.{lacking}.", hint=_ATTRIBUTES)
     reference = f"{commands.configuration(host.flake, host.attribute)}.system.build"
     wanted = [f"{reference}.{name}" for name, path in parts.items() if path is not None]
-    run_local(commands.build(wanted), timeout_s=host.deadlines.build_s, on_line=on_line)
-    size = run_local(commands.closure_size(toplevel), timeout_s=ASK_S)
+    process.run_local(commands.build(wanted), timeout_s=host.deadlines.build_s, on_line=on_line)
+    size = process.run_local(commands.closure_size(toplevel), timeout_s=NIX_ANSWERS_WITHIN_S)
     return System(
         toplevel=toplevel,
         disko_script=disko_script,
         mount_script=mount_script or "",
         closure_bytes=commands.parse_closure_size(size.stdout),
-        nix_version=commands.parse_version(run_local(commands.version(), timeout_s=ASK_S).stdout),
+        nix_version=commands.parse_version(
+            process.run_local(commands.version(), timeout_s=NIX_ANSWERS_WITHIN_S).stdout
+        ),
     )
 
 
 def kexec_image(host: Host, *, on_line: OnLine | None = None) -> Path:
-    """Return the kexec image's path, as the inventory names it, or as nix downloads or builds it.
+    """Return the path of the kexec image: the inventory's, or that of what nix downloads or builds.
 
     Raises:
         ConfigError: the flake does not have it.
-        NotTrusted: the download is another file than the checksum's.
+        NotTrusted: the download does not have the checksum.
         CommandFailed: it does not build, or cannot be downloaded.
         DeadlinePassed: see Deadlines.build_s.
 
@@ -135,7 +136,7 @@ def kexec_image(host: Host, *, on_line: OnLine | None = None) -> Path:
     if download := host.kexec_download:
         return _downloaded(download, timeout_s=host.deadlines.build_s, on_line=on_line)
     try:
-        done = run_local(commands.build([host.kexec]), timeout_s=host.deadlines.build_s, on_line=on_line)
+        done = process.run_local(commands.build([host.kexec]), timeout_s=host.deadlines.build_s, on_line=on_line)
     except CommandFailed as error:
         raise _explained(error, host.kexec, f"there is no kexec image {host.kexec}", _IMAGE) from error
     built = done.stdout.split()
@@ -146,32 +147,32 @@ def kexec_image(host: Host, *, on_line: OnLine | None = None) -> Path:
 
 def _downloaded(download: Download, *, timeout_s: float, on_line: OnLine | None) -> Path:
     try:
-        done = run_local(commands.prefetch(download), timeout_s=timeout_s, on_line=on_line)
+        done = process.run_local(commands.prefetch(download), timeout_s=timeout_s, on_line=on_line)
     except CommandFailed as error:
         if "hash mismatch" in error.result.stderr:
             raise NotTrusted(
-                f"what {download.url} gives is another file than the one with {download.hash}.",
-                hint="If it was replaced by its maker, name the new checksum in the inventory.",
+                f"the file at {download.url} does not have the checksum {download.hash}.",
+                hint="If its publisher has replaced it, put the new checksum into the inventory.",
             ) from error
-        raise CommandFailed(error.result, hint="See that the operator reaches that URL.") from error
+        raise CommandFailed(error.result, hint="Check that the operator reaches that URL.") from error
     try:
         return commands.parse_prefetched(done.stdout)
     except ValueError as error:
         raise ConfigError(
-            f"what nix says about {download.url} is not understood: {error}.", hint="Use nix 2.18 or newer."
+            f"nix gave an unexpected answer about {download.url}: {error}.", hint="Use nix 2.18 or newer."
         ) from error
 
 
 def _ask(command: list[str], host: Host, what: str, on_line: OnLine | None) -> str:
     try:
-        return run_local(command, timeout_s=EVAL_S, on_line=on_line).stdout
+        return process.run_local(command, timeout_s=EVALUATE_WITHIN_S, on_line=on_line).stdout
     except CommandFailed as error:
         raise _explained(error, what, f"the flake {host.flake} has no {what}", _ATTRIBUTES) from error
 
 
 def _explained(error: CommandFailed, asked: str, message: str, hint: str) -> ConfigError | CommandFailed:
-    """Turn nix's words for a missing attribute into one line; leave every other failure as it is."""
+    """Return one clear line for a missing attribute, and any other failure as it is, with a hint."""
     parts = {None, *re.split(r'[."#]+', asked)}
     if not any(said["name"] in parts for said in _MISSING.finditer(error.result.stderr)):
-        return CommandFailed(error.result, hint="Try the same command by hand; nix's whole output is in the run's log.")
+        return CommandFailed(error.result, hint="Run the same command by hand; nix's whole output is in the run's log.")
     return ConfigError(f"{message}.", hint=hint)

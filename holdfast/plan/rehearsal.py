@@ -13,6 +13,8 @@ from holdfast.inventory.host import DAY_S, Host, Way
 from holdfast.plan.plan import Plan
 from holdfast.plan.stage import Stage, observe
 
+# A label of the rehearsal's flow run; the server shows it to every worker, unlike the files of another one.
+NODE_LABEL: Final = "holdfast.node-id"
 # The units of tasks/partition.py and tasks/install.py; while they run, the disks may not be mounted yet.
 _AT_WORK: Final = (PARTITION_UNIT, INSTALL_UNIT)
 

@@ -1,20 +1,20 @@
 """The SSH boundary: argv in, CommandResult out."""
 
+import dataclasses
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import TracebackType
-from typing import Final, Self
+from typing import Self
 
 from holdfast.base.command import CommandResult
 from holdfast.base.deadline import Deadline
 from holdfast.base.errors import CommandFailed, UnexpectedState
+from holdfast.base.process import MAX_OUTPUT_BYTES
 from holdfast.base.settings import script
 from holdfast.ssh.elevation import Gate
 from holdfast.ssh.endpoint import Endpoint
 from holdfast.ssh.execute import Ended, Job, execute
 from holdfast.ssh.link import Link, open_link
-
-MAX_OUTPUT_BYTES: Final = 16 * 1024 * 1024
 
 
 class Connection:
@@ -23,7 +23,7 @@ class Connection:
     Attributes:
         endpoint: where it leads.
         host_key: `TYPE BASE64`, the key that answered.
-        login_key: `TYPE BASE64`, the public key that let us in; empty if it was none, or a certificate.
+        login_key: see login.log_in.
 
     """
 
@@ -61,12 +61,12 @@ class Connection:
         Args:
             argv: the command; quoted here, so that no argument is read as shell. Visible in the target's
                 process list, so never a secret.
-            timeout_s: seconds until it has to be over, whether it writes or not.
-            stdin: its whole standard input; None is an empty one.
+            timeout_s: seconds that it may take, whether it writes or not.
+            stdin: its whole standard input; None means empty.
             on_line: called with every line of both outputs, with control characters escaped.
-            check: whether another status than 0 raises.
-            root: whether to run as root, by the endpoint's elevation if the login is another.
-            max_output_bytes: what is kept of each output; of more, the last part, which then says so.
+            check: True raises CommandFailed if the status is not 0; False returns the result.
+            root: True runs it as root, by the endpoint's elevation if the login is another user; False as the login.
+            max_output_bytes: how much of each output is kept: its end, with a first line that says what was dropped.
 
         Raises:
             CommandFailed: its status is not 0 and `check` is set.
@@ -99,7 +99,7 @@ class Connection:
     ) -> CommandResult:
         """Run a POSIX sh script, which travels on standard input; otherwise as `run`.
 
-        What the script starts must not read standard input, or it would eat the script's rest.
+        Commands in the script must not read standard input: they would consume the rest of the script.
         """
         return self.run(
             ["sh", "-s", "--", *args],
@@ -112,10 +112,10 @@ class Connection:
         )
 
     def read_output(self, argv: Sequence[str], *, max_bytes: int, timeout_s: float) -> bytes:
-        """Run a command as root and return its standard output, byte for byte; no error repeats any of it.
+        """Run a command as root and return its standard output, byte for byte; no error quotes it.
 
         Raises:
-            UnexpectedState: there is more than `max_bytes`.
+            UnexpectedState: it is longer than `max_bytes`.
             CommandFailed: its status is not 0.
             DeadlinePassed, ConnectionLost, LoginRefused: see execute.execute.
 
@@ -124,38 +124,29 @@ class Connection:
             argv, timeout_s=timeout_s, stdin=iter(()), on_line=None, root=True, max_output_bytes=max_bytes
         )
         if ended.exit_status:
-            raise CommandFailed(
-                CommandResult(
-                    tuple(argv),
-                    self.endpoint.host,
-                    ended.exit_status,
-                    "",
-                    ended.stderr.text(),
-                    ended.duration_s,
-                )
-            )
+            raise CommandFailed(dataclasses.replace(self._result(argv, ended), stdout=""))
         content = ended.stdout.content()
         if ended.stdout.dropped_bytes:
             raise UnexpectedState(
-                f"`{_named(argv)}` on {self.endpoint.host} gave more than {max_bytes} bytes.",
-                hint="Look at it on the target: it is not what it should be.",
+                f"`{_named(argv)}` on {self.endpoint.host} wrote more than {max_bytes} bytes.",
+                hint="Look at it on the target: it is larger than it should be.",
             )
         return content
 
     def read_file(self, path: str, *, max_bytes: int, timeout_s: float) -> bytes:
         """Return a file's content, read as root. Raises as `read_output` does."""
-        # By redirection: no path can be taken for an option. One byte more tells a file that is too long.
+        # With a redirection no path is taken for an option. One byte more shows that a file is too long.
         argv = ["sh", "-c", 'exec head -c "$1" < "$2"', "sh", str(max_bytes + 1), path]
         return self.read_output(argv, max_bytes=max_bytes, timeout_s=timeout_s)
 
     def write_file(self, path: str, data: bytes, *, mode: int, timeout_s: float) -> None:
-        """Write a file as root: content on standard input, readable by nobody else until whole, then renamed.
+        """Write a file as root: from standard input into a file that only root can read, then renamed into place.
 
         Args:
             path: an absolute path in a folder that exists.
             data: the content; may be secret.
             mode: permissions, as 0o600.
-            timeout_s: seconds until it has to be there.
+            timeout_s: seconds that it may take.
 
         Raises:
             CommandFailed: it could not be written, or not all of it arrived.
@@ -166,7 +157,7 @@ class Connection:
         self.run(argv, timeout_s=timeout_s, stdin=data)
 
     def stream(self, argv: Sequence[str], pieces: Iterable[bytes], *, timeout_s: float) -> CommandResult:
-        """Run a command as root that reads a long standard input, given in pieces; as `run` otherwise."""
+        """Run a command as root with a long standard input, given in pieces; otherwise as `run`."""
         ended = self._execute(
             argv,
             timeout_s=timeout_s,
@@ -212,7 +203,7 @@ class Connection:
 
 
 def _named(argv: Sequence[str]) -> str:
-    """Return the command for a message of one line."""
+    """Return the command for messages: one line, at most 120 characters."""
     return " ".join(shlex.join(argv).split())[:120]
 
 

@@ -1,4 +1,4 @@
-"""How a command begins: how it becomes root's, and how the password gets to sudo and nowhere else."""
+"""How a command starts: how it becomes root, and how the password reaches sudo and nothing else."""
 
 import re
 import secrets
@@ -9,9 +9,9 @@ from holdfast.base.errors import ConfigError, LoginRefused
 from holdfast.base.text import printable
 from holdfast.ssh.endpoint import Endpoint
 
-# $1 the mark, then the command. Says on standard error that it begins, and as which process. The command is
-# not exec'd: the shell turns its death by a signal into a status, which paramiko would not report.
-# A shell that is no login shell often lacks the folders of the system's own tools.
+# $1 the mark, then the command. Writes to standard error that the command begins, and as which process. The command is
+# not exec'd: the shell turns its death by a signal into an exit status, and paramiko would not report the signal.
+# A shell that is not a login shell often lacks the folders of the system's own tools.
 _WRAPPER: Final = (
     'PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin:/run/current-system/sw/bin"; export PATH; '
     'printf "%s %s]" "$1" "$$" >&2; shift; "$@"; exit $?'
@@ -21,12 +21,12 @@ _WRAPPER: Final = (
 class Gate:
     """Watches a command's standard error until the command has begun.
 
-    The password is sent once, and only when the prompt has been seen; the command's own standard input
-    only when the mark has been seen. So neither can be read as the other, whether sudo asks or not.
+    The password is sent once, and only after the prompt; the command's own standard input is sent only after
+    the mark. So neither can be read as the other, whether sudo asks or not.
 
     Args:
         endpoint: where the command runs.
-        root: whether it has to be root's.
+        root: True for a command that must run as root; False runs it as the login.
 
     """
 
@@ -53,7 +53,7 @@ class Gate:
         """Return the whole command for the login's shell.
 
         Raises:
-            ConfigError: doas would have to ask for a password, which it does only at a terminal.
+            ConfigError: doas would need a password, which it reads only from a terminal.
 
         """
         inner = ["sh", "-c", _WRAPPER, "sh", self._mark, *argv]
@@ -68,11 +68,11 @@ class Gate:
                 return ["doas", "-n", *inner]
         raise ConfigError(
             f"{self._where}: doas reads a password only from a terminal.",
-            hint="Let doas.conf permit the login without one (nopass), or use sudo.",
+            hint="Permit the login without one (nopass) in doas.conf, or use sudo.",
         )
 
     def take(self, data: bytes) -> tuple[bytes, bytes]:
-        """Take bytes from standard error; return what to send, and what is the command's own.
+        """Take bytes from standard error; return the bytes to send, and the bytes that are the command's own.
 
         Raises:
             LoginRefused: the password was asked for a second time.
@@ -83,7 +83,7 @@ class Gate:
         if begun is not None:
             self.open = True
             self.process = begun[1].decode()
-            # What came before (sudo's lecture, a word from the shell's start-up files) is not the command's.
+            # What came before it (sudo's lecture, output of the shell's start-up files) is not the command's.
             return b"", self._seen[begun.end() :]
         asked = self._seen.count(self._prompt.encode())
         if asked > 1:
@@ -94,16 +94,16 @@ class Gate:
         return b"", b""
 
     def refused(self) -> LoginRefused:
-        """Return the error that says why the command never began."""
+        """Return the error for a command that never began, with the reason."""
         said = self._seen.decode("utf-8", "replace").replace(self._prompt, "").strip().splitlines()
         words = printable(said[-1].strip())[:200] if said else "no reason given"
         if self._method == "none":
             return LoginRefused(
-                f"{self._where} lets us in, but runs no command: {words}.",
+                f"{self._where} accepts the login, but runs no command: {words}.",
                 hint="Give the user a POSIX shell as login shell.",
             )
         wrong = "the password was not accepted" if self._asked else words
         return LoginRefused(
-            f"{self._method} gives no root on {self._where}: {wrong}.",
-            hint="Permit it for the user there; if it asks for a password, set sudo_password_file.",
+            f"{self._method} does not give root on {self._where}: {wrong}.",
+            hint="Permit it for that user; if it asks for a password, set HOLDFAST_SUDO_PASSWORD_FILE.",
         )

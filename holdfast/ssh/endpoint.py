@@ -1,4 +1,4 @@
-"""How to reach a target: address, login, way through, and whom to believe."""
+"""How to reach a target: address, login, proxy, and which host keys to believe."""
 
 import re
 from dataclasses import dataclass, field
@@ -9,14 +9,14 @@ from pydantic import SecretStr
 
 from holdfast.base.errors import ConfigError
 
-# What may stand in a proxy's command line or an ssh config; a leading dash would be an option.
+# What is safe in a proxy's command line and an ssh config; a leading dash would be an option.
 _ADDRESS: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:%-]*|::[A-Za-z0-9:.%]*")
 _USER: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]*")
 
 
 @dataclass(frozen=True, slots=True)
 class ProxyCommand:
-    """A local command whose standard input and output are the way to the target.
+    """A local command whose standard input and output carry the connection.
 
     Attributes:
         argv: the command; `%h`, `%p` and `%r` stand for address, port and user, `%%` for a percent sign.
@@ -67,8 +67,8 @@ class Elevation:
     """How a login that is not root becomes root.
 
     Attributes:
-        method: `none` when the login is root, or has to do without.
-        password: what sudo or doas asks for; None where their rules ask for none.
+        method: `none` if the login is root, or cannot become root.
+        password: what sudo asks for; None if its rules require none.
 
     """
 
@@ -86,17 +86,17 @@ class Endpoint:
         port: TCP port of the SSH server.
         user: login name.
         identity_files: private keys to offer, in this order; keys of the agent come after them.
-        proxy: the way through, or None for a direct TCP connection.
-        ssh_config: the user's ssh config, of which OpenSSH needs the jump hosts.
+        proxy: what carries the connection, or None for direct TCP.
+        ssh_config: the user's ssh config, in which OpenSSH looks up jump hosts.
         known_hosts: the user's files; read, never written.
         host_key_alias: the name to look for in them instead of the address, or None.
         pins: Holdfast's own known_hosts file, where keys are pinned on first use.
         pinned_key: `TYPE BASE64`, the key that the inventory pins, or None.
-        allow_first_use: whether an unknown key is pinned; true only in the preflight at the origin.
-        elevation: how commands become root's.
+        allow_first_use: True pins an unknown host key, only in the preflight at the origin; False refuses it.
+        elevation: how commands become root.
 
     Raises:
-        ConfigError: address, user or port hold what they never can.
+        ConfigError: address, user or port is invalid.
 
     """
 
@@ -116,11 +116,11 @@ class Endpoint:
 
     def __post_init__(self) -> None:
         if not _ADDRESS.fullmatch(self.address):
-            raise ConfigError(f"{self.host}: {self.address!r} is no address.", hint="Give a name or an IP.")
+            raise ConfigError(f"{self.host}: invalid address {self.address!r}.", hint="Use a host name or an IP.")
         if not _USER.fullmatch(self.user):
-            raise ConfigError(f"{self.host}: {self.user!r} is no login name.", hint="Correct the host's user.")
+            raise ConfigError(f"{self.host}: invalid user {self.user!r}.", hint="Correct the host's user.")
         if not 0 < self.port < 65536:
-            raise ConfigError(f"{self.host}: {self.port} is no TCP port.", hint="Use 1 to 65535.")
+            raise ConfigError(f"{self.host}: invalid TCP port {self.port}.", hint="Use 1 to 65535.")
 
     def __str__(self) -> str:
         """Name host, user and address, as messages do."""

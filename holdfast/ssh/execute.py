@@ -17,18 +17,18 @@ from holdfast.ssh.elevation import Gate
 from holdfast.ssh.link import Link
 
 PACKET_BYTES: Final = 32768
-# A child in the background may hold the output open after the command ended; nobody waits longer for it.
+# A background child may hold the output open after the command has ended; nobody waits longer for it.
 LINGER_S: Final = 3
-# The statuses by which a shell says which of the kernel's 64 signals ended what it ran.
-KILLED: Final = range(129, 193)
+# A shell's exit statuses for a command that one of the kernel's 64 signals ended.
+KILLED_STATUSES: Final = range(129, 193)
 
-# $1 the process that a command began as. Kills its process group: third field behind the name, proc(5).
+# $1 the process that a command began as. Kills its process group, the third field after the name in proc(5).
 _KILL: Final = 'read -r stat < "/proc/$1/stat"; set -- ${stat##*) }; kill -KILL "-$3"'
 KILL_WITHIN_S: Final = 5
 
 
 class _CallersOwn(Exception):
-    """An error of the caller's callback or input, which is not one of the link."""
+    """An error from the caller's callback or input, not from the link."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +37,9 @@ class Job:
 
     Attributes:
         command: the line for the login's shell, quoted.
-        name: what messages call it; holds no secret.
+        name: the command in messages; holds no secret.
         stdin: its standard input in pieces.
-        gate: what has to happen before the command gets its standard input.
+        gate: opens when the command has begun; only then it gets its standard input.
 
     """
 
@@ -55,7 +55,7 @@ class Ended:
 
     Attributes:
         exit_status: 0 to 255.
-        stdout: its standard output, or the last part of it.
+        stdout: its standard output, or the end of it.
         stderr: likewise.
         duration_s: seconds from start to end.
 
@@ -73,15 +73,15 @@ def execute(
     """Run a command to its end.
 
     Raises:
-        DeadlinePassed: it did not end in time; it was killed there, if that was possible.
+        DeadlinePassed: it did not end in time; it was killed on the target, if that was possible.
         ConnectionLost: the link broke, or the target ended the session, before there was an exit status.
-        LoginRefused: the gate did not open.
+        LoginRefused: it never began: the login cannot become root, or has no shell.
 
     """
     began = clock.monotonic()
     with link.bounded(deadline):
         try:
-            channel = link.transport.open_session(timeout=max(deadline.left_s(), 0.1))
+            channel = link.transport.open_session(timeout=deadline.timeout_s())
             with channel:
                 running = _Running(link, channel, job, on_line, max_output_bytes)
                 channel.exec_command(job.command)
@@ -99,7 +99,10 @@ def execute(
 
 
 def _kill(link: Link, gate: Gate) -> None:
-    """Kill what a command started; in vain if it left its process group. sshd itself refuses to, for root."""
+    """Kill a command's process group; what has left the group runs on.
+
+    Not by SSH's own signal request, which sshd refuses for root.
+    """
     argv = ["sh", "-c", _KILL, "kill", gate.process]
     again = gate.again()
     job = Job(command=shlex.join(again.command(argv)), name="kill", stdin=iter(()), gate=again)
@@ -150,7 +153,7 @@ class _Running:
         return printable(lines[-1]) if lines else ""
 
     def until(self, deadline: Deadline) -> None:
-        """Move bytes in all directions until the command ended."""
+        """Move bytes in all directions until the command has ended."""
         while not self._over():
             if deadline.passed():
                 raise _late(self._link, self._job, deadline, self._last_line())
@@ -162,18 +165,18 @@ class _Running:
         self._out_lines.feed(b"", last=True)
         self._err_lines.feed(b"", last=True)
         if self._channel.exit_status < 0:
-            # Only a session that was torn down has no exit status, see the wrapper in elevation.py.
+            # Only a session that was torn down has no exit status: see the wrapper in elevation.py.
             raise self._link.lost(self._job.name)
         if not self._job.gate.open:
-            if self._channel.exit_status in KILLED:
-                # sudo, or the shell: a target that goes down ends all that a login runs.
+            if self._channel.exit_status in KILLED_STATUSES:
+                # It ended sudo, or the shell: a target that goes down kills everything that a login runs.
                 raise self._link.lost(self._job.name, "a signal ended it before it began")
             raise self._job.gate.refused()
 
     def _over(self) -> bool:
         channel = self._channel
         if channel.recv_ready() or channel.recv_stderr_ready():
-            # A child that never stops writing does not count as the command's output for ever.
+            # The output of a background child that never stops writing is read only for LINGER_S.
             return self._lingered()
         return channel.closed or (channel.exit_status >= 0 and (bool(channel.eof_received) or self._lingered()))
 
@@ -185,7 +188,7 @@ class _Running:
         return clock.monotonic() - self._ended_at > LINGER_S
 
     def _read(self) -> bool:
-        """Take what has come in; true if that was anything."""
+        """Take what has arrived; return whether there was anything."""
         out = self._channel.recv(PACKET_BYTES) if self._channel.recv_ready() else b""
         err = self._channel.recv_stderr(PACKET_BYTES) if self._channel.recv_stderr_ready() else b""
         if err and not self._job.gate.open:
@@ -214,21 +217,21 @@ class _Running:
                 self._stdin_open = False
                 self._channel.shutdown_write()
                 return
-        # Short, so that output is read and the deadline seen while the other side does not take more.
+        # Short, so that output is read and the deadline checked while the other side accepts no more.
         self._channel.settimeout(0.05)
         try:
             self._pending = self._pending[self._channel.send(self._pending[:PACKET_BYTES]) :]
         except TimeoutError:
             pass
         except OSError:
-            # A command may end without reading all its input: its exit status tells how, unless the link broke.
+            # A command may end without reading all its input: then its exit status counts, unless the link broke.
             if not self._channel.closed:
                 raise
             self._stdin_open = False
 
     def _pause(self, deadline: Deadline) -> None:
         if self._channel.eof_received:
-            # The channel stays readable for ever now, so that poll would not wait.
+            # The channel stays readable from now on, so poll would not wait.
             clock.sleep(0.02)
         else:
             self._poll.poll(1000 * min(0.2, deadline.left_s()))

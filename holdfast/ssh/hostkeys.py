@@ -1,4 +1,4 @@
-"""Which SSH host keys to believe, and where that is written.
+"""Which SSH host keys to believe, and where they are kept.
 
 The order is fixed: the user's known_hosts, else the key pinned in the inventory, else the key that
 Holdfast pinned on first use. The first of them that knows the target decides; a different key is refused.
@@ -41,9 +41,9 @@ class HostKey:
         try:
             raw = base64.b64decode(fields[1], validate=True)
             name = fields[0].encode("ascii")
-        except ValueError:  # also for text that is not ASCII, which is no binascii.Error
+        except ValueError:  # binascii.Error, and what text that is not ASCII raises
             return None
-        # The blob repeats the type, behind four bytes that hold its length (RFC 4253, section 6.6).
+        # The blob repeats the type, after four bytes that hold its length (RFC 4253, section 6.6).
         if raw[: 4 + len(name)] != len(name).to_bytes(4, "big") + name:
             return None
         return cls(kind=fields[0], blob=fields[1])
@@ -59,12 +59,12 @@ class HostKey:
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """A key that a file or the inventory promises.
+    """A host key that a file or the inventory names.
 
     Attributes:
         key: the key.
         where: file and line, or the inventory.
-        revoked: the line says that this key must never be accepted.
+        revoked: True if the line says that this key must never be accepted.
 
     """
 
@@ -79,7 +79,7 @@ class Trust:
 
     Attributes:
         expected: the keys of the first source that knows the target; empty if none does.
-        revoked: keys that are refused whatever else is known.
+        revoked: keys that are always refused.
 
     """
 
@@ -87,15 +87,15 @@ class Trust:
     revoked: tuple[Expected, ...]
 
     def kinds(self) -> tuple[str, ...]:
-        """Types of the expected keys: what to ask the server for first."""
+        """Return the types of the expected keys, to ask the server for them first."""
         return tuple(dict.fromkeys(item.key.kind for item in self.expected))
 
 
 def trust_of(endpoint: Endpoint) -> Trust:
-    """Look the target up in all places, in their order.
+    """Look the target up in all sources, in their order.
 
     Raises:
-        ConfigError: the key pinned in the inventory is none, or a file cannot be read.
+        ConfigError: the key pinned in the inventory is invalid, or a file cannot be read.
 
     """
     wanted = [endpoint.host_key_alias] if endpoint.host_key_alias else _names(endpoint)
@@ -106,7 +106,7 @@ def trust_of(endpoint: Endpoint) -> Trust:
         key = HostKey.parse(endpoint.pinned_key)
         if key is None:
             raise ConfigError(
-                f"{endpoint.host}: the inventory's host_key is no key: {endpoint.pinned_key[:60]!r}.",
+                f"{endpoint.host}: the inventory's host_key is invalid: {endpoint.pinned_key[:60]!r}.",
                 hint="Write `TYPE BASE64`, as in /etc/ssh/ssh_host_ed25519_key.pub on the target.",
             )
         believed = (Expected(key, "the inventory"),)
@@ -116,36 +116,36 @@ def trust_of(endpoint: Endpoint) -> Trust:
 
 
 def check(endpoint: Endpoint, trust: Trust, seen: HostKey) -> None:
-    """Accept the key that answered, or say why not. Pins it if the endpoint allows first use.
+    """Check the key that answered. Pin an unknown one if the endpoint allows first use.
 
     Raises:
-        NotTrusted: the key is revoked, is another than expected, or is unknown and may not be pinned.
+        NotTrusted: the key is revoked, is not the expected one, or is unknown and may not be pinned.
 
     """
     for item in trust.revoked:
         if item.key == seen:
             raise NotTrusted(
                 f"{endpoint} answered with the host key {seen.shown()}, which {item.where} revokes.",
-                hint="Whoever revoked it knows why. Do not go on before you do.",
+                hint="Find out why it was revoked before you continue.",
             )
     if any(item.key == seen for item in trust.expected):
         return
     if trust.expected:
         wanted = "; ".join(f"{item.key.shown()} ({item.where})" for item in trust.expected)
         raise NotTrusted(
-            f"{endpoint} answered with the host key {seen.shown()}, expected was {wanted}.",
-            hint="Find out why the key changed. If the new one is right, correct what expects the other.",
+            f"{endpoint} answered with the host key {seen.shown()}, expected {wanted}.",
+            hint="Find out why the key changed. If the new key is right, correct the entry with the old one.",
         )
     if not endpoint.allow_first_use:
         raise NotTrusted(
-            f"{endpoint} answered with the host key {seen.shown()}, which nothing vouches for.",
-            hint=f'Compare it on the target, then set in the inventory: host_key = "{seen}"',
+            f"{endpoint} answered with the host key {seen.shown()}, which is unknown here.",
+            hint=f'Compare it with the key on the target, then set in the inventory: host_key = "{seen}"',
         )
     _pin(endpoint, seen)
 
 
 def _names(endpoint: Endpoint) -> list[str]:
-    # As OpenSSH does: with another port the bare name counts only if the one with the port is unknown.
+    # As OpenSSH does: with a port other than 22 the bare name counts only if the name with the port is unknown.
     address = endpoint.address.lower()
     return [address] if endpoint.port == 22 else [f"[{address}]:{endpoint.port}", address]
 
@@ -172,7 +172,7 @@ def _matching(lines: Sequence[str], name: str, file: Path) -> list[Expected]:
     for number, line in enumerate(lines, 1):
         fields = line.split()
         marker = fields.pop(0) if fields and fields[0].startswith("@") else ""
-        # Certificates of a CA (@cert-authority) are not spoken here: such a line vouches for nothing.
+        # Host certificates are not supported: a line with @cert-authority is ignored.
         if marker not in ("", "@revoked") or len(fields) < 3 or fields[0].startswith("#"):
             continue
         key = HostKey.parse(" ".join(fields[1:3]))
@@ -210,7 +210,7 @@ def _pin(endpoint: Endpoint, seen: HostKey) -> None:
     endpoint.pins.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with os.fdopen(os.open(endpoint.pins, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600), "a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        # Another run may have pinned in the meantime; what it saw then binds this one too.
+        # Another run may have pinned a key in the meantime; it binds this run too.
         known = _look_up(endpoint.pins, [endpoint.host])
         if not known:
             file.write(f"{endpoint.host} {seen}\n")

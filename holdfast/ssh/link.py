@@ -158,7 +158,7 @@ def _tunnel(endpoint: Endpoint, hop: Link, deadline: Deadline) -> wire.Wire:
                 "direct-tcpip",
                 (endpoint.address, endpoint.port),
                 ("127.0.0.1", 0),
-                timeout=max(deadline.left_s(), 0.1),
+                timeout=deadline.timeout_s(),
             )
     except (paramiko.SSHException, EOFError, OSError) as error:
         hop.close()
@@ -183,9 +183,9 @@ def _shake_hands(
     # Ask for a known type first, so that a server with several keys shows the one to compare.
     known = {"rsa-sha2-512" if kind == "ssh-rsa" else kind for kind in trust.kinds()}
     options.key_types = tuple(sorted(options.key_types, key=lambda kind: kind not in known))
-    transport.banner_timeout = transport.handshake_timeout = max(deadline.left_s(), 0.1)
+    transport.banner_timeout = transport.handshake_timeout = deadline.timeout_s()
     try:
-        transport.start_client(timeout=max(deadline.left_s(), 0.1))
+        transport.start_client(timeout=deadline.timeout_s())
     except (paramiko.SSHException, EOFError, OSError) as error:
         if not deadline.passed():
             said = stream.explain() or printable(str(error))[:200] or "it hung up"

@@ -105,7 +105,7 @@ def log_in(endpoint: Endpoint, stream: Wire, transport: LoginTransport, deadline
             if key is not None and not transport.accepts(key):
                 tried.append(f"{name} (the server accepts no RSA keys)")
                 continue
-            transport.auth_timeout = max(deadline.left_s(), 0.1)
+            transport.auth_timeout = deadline.timeout_s()
             try:
                 if key is None:
                     more = transport.auth_none(endpoint.user)

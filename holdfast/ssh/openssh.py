@@ -1,4 +1,4 @@
-"""A config for OpenSSH that leads to the same target, on the same terms: what `nix copy` connects with."""
+"""An OpenSSH config for the same target with the same host keys, for `nix copy`."""
 
 import shlex
 import sys
@@ -9,7 +9,7 @@ from holdfast.base.errors import NotTrusted
 from holdfast.ssh.endpoint import Endpoint, Jump, ProxyCommand, Socks5
 from holdfast.ssh.hostkeys import trust_of
 
-# A link that was cut is noticed after half a minute: `nix copy` hears of it by ssh's end only.
+# A cut link is noticed after half a minute; `nix copy` learns of it only when ssh ends.
 ALIVE_EVERY_S: Final = 10
 ALIVE_MISSED: Final = 3
 
@@ -17,14 +17,14 @@ ALIVE_MISSED: Final = 3
 def write_ssh_config(endpoint: Endpoint, into: Path) -> Path:
     """Write the config, and beside it a known_hosts with exactly the keys that are believed.
 
-    To be used as `NIX_SSHOPTS="-F PATH"` with the inventory's name as the host.
+    Use it as `NIX_SSHOPTS="-F PATH"`, with the inventory's name as the host.
 
     Args:
         endpoint: the target; its host key must be known already.
-        into: a folder that exists; `ssh_config` and `known_hosts` in it are replaced.
+        into: an existing folder; `ssh_config` and `known_hosts` in it are replaced.
 
     Returns:
-        The config's path.
+        The path of the config.
 
     Raises:
         NotTrusted: no host key is known yet.
@@ -75,6 +75,6 @@ def _lines(endpoint: Endpoint, known_hosts: Path) -> list[str]:
         case Jump(spec=spec):
             lines.append(f"  ProxyJump {spec}")
             if endpoint.ssh_config is not None:
-                # Names of jump hosts are explained there.
+                # It defines the names of jump hosts.
                 lines += ["Match all", f'  Include "{endpoint.ssh_config.absolute()}"']
     return lines

@@ -1,4 +1,4 @@
-"""Opens a connection to a host, whichever of its systems runs."""
+"""Opens a connection to a host, whether the origin, the installer or the final system runs."""
 
 import contextlib
 from typing import Final
@@ -15,9 +15,10 @@ from holdfast.ssh.hostkeys import HostKey
 from holdfast.ssh.resolve import as_root, endpoint_beside, endpoint_for
 
 # What answers in the machine's own network answers soon.
-LOCAL_S: Final = 10
+LOCAL_CONNECT_S: Final = 10
+# How long the tailnet counts as silent after a host answered only at its local address.
 SILENT_FOR_S: Final = 600
-# When a host was found at its local address only, by name, on the monotonic clock.
+# By host name: when it last answered only at its local address, on the monotonic clock.
 _silent_at: dict[str, float] = {}
 
 
@@ -28,12 +29,12 @@ def connect(host: Host, *, first_use: bool = False) -> Connection:
 
     Args:
         host: the host.
-        first_use: pin a host key that nobody knows yet; only the preflight does, and never over `local`.
+        first_use: True pins an unknown host key, only in the preflight and never over `local`; False refuses it.
 
     Raises:
         Unreachable: it does not answer.
-        LoginRefused: it answers, and lets neither login in.
-        NotTrusted: another host key than the expected one answers.
+        LoginRefused: it answers, and refuses both logins.
+        NotTrusted: a host key answers that is not the expected one.
 
     """
     try:
@@ -43,18 +44,18 @@ def connect(host: Host, *, first_use: bool = False) -> Connection:
         if local is None:
             raise
         try:
-            found = connection.open_connection(local, timeout_s=min(LOCAL_S, host.deadlines.connect_s))
+            found = connection.open_connection(local, timeout_s=min(LOCAL_CONNECT_S, host.deadlines.connect_s))
         except (LoginRefused, NotTrusted, Unreachable) as other:
-            # Another machine may have that address by now: no reason to stop waiting for this one.
+            # Another machine may have that address by now, which is no reason to stop waiting for this one.
             raise Unreachable(f"{error.message} And at its local address: {other.message}", hint=error.hint) from error
         _silent_at[host.name] = clock.monotonic()
         return found
 
 
 def connect_over_last_way(host: Host) -> Connection:
-    """Connect as `connect`; first to `local`, if that was the way a moment ago: a silent tailnet costs time.
+    """Connect as `connect`, but first to `local` if that worked a moment ago: waiting for a silent tailnet costs time.
 
-    For work that may go over any way. What has to be proved over the tailnet uses `connect`.
+    For work that may use either way. What must be proved over the tailnet uses `connect`.
 
     Raises:
         LoginRefused, NotTrusted, Unreachable: see connect.
@@ -63,7 +64,7 @@ def connect_over_last_way(host: Host) -> Connection:
     local = _local_endpoint(host)
     if local is not None and clock.monotonic() - _silent_at.get(host.name, -SILENT_FOR_S) < SILENT_FOR_S:
         with contextlib.suppress(LoginRefused, NotTrusted, Unreachable):
-            return connection.open_connection(local, timeout_s=LOCAL_S)
+            return connection.open_connection(local, timeout_s=LOCAL_CONNECT_S)
     return connect(host)
 
 
@@ -84,13 +85,13 @@ def _connect_to_target(host: Host, *, first_use: bool) -> Connection:
 
 
 def is_over_local(target: Connection, host: Host) -> bool:
-    """Return whether a connection leads to the inventory's `local`, as it does when the target was silent."""
+    """Return whether a connection leads to the inventory's `local`: the target itself did not answer."""
     local = _local_endpoint(host)
     return local is not None and target.endpoint == local
 
 
 def _local_endpoint(host: Host) -> Endpoint | None:
-    """Return the way to `local`; None if a run may not go on over it, or the target is the same address."""
+    """Return the endpoint of `local`; None if a run may not use it, or if the target is the same address."""
     if not host.go_on_over_local or host.local is None:
         return None
     address, port = parse_local(host.local)
@@ -103,7 +104,7 @@ def _local_endpoint(host: Host) -> Endpoint | None:
 def login_of(target: Connection, host: Host) -> Login:
     """Return how a connection logged in.
 
-    If no key was asked for, as by Tailscale's SSH server, it is the one beside the inventory's `identity_file`.
+    If no key was asked for, as by Tailscale's SSH server, its key is the `.pub` beside the inventory's `identity_file`.
     """
     key = target.login_key
     if not key and host.identity_file is not None:

@@ -14,9 +14,9 @@ from holdfast.base.errors import ConfigError
 from holdfast.base.settings import Settings
 from holdfast.inventory.host import Host
 from holdfast.ssh.endpoint import Elevation, Endpoint, Jump, Proxy, ProxyCommand, Socks5
-from holdfast.ssh.sshconfig import Looked, look_up
+from holdfast.ssh.sshconfig import SshSettings, look_up
 
-# More jumps than anyone has; a config that jumps in a circle ends here.
+# More jumps than anyone needs: a config that jumps in a circle ends here.
 MOST_JUMPS: Final = 8
 
 
@@ -24,28 +24,28 @@ def endpoint_for(host: Host, settings: Settings, *, allow_first_use: bool = Fals
     """Return how to reach a host of the inventory.
 
     Args:
-        host: the host; what it says explicitly wins over the ssh config.
+        host: the host; its explicit fields win over the ssh config.
         settings: where the ssh config, the pins and the password are, and the operator's `tailscale`.
-        allow_first_use: whether an unknown host key is pinned.
+        allow_first_use: see Endpoint.
 
     Raises:
-        ConfigError: a proxy, a file or the ssh config is not valid.
+        ConfigError: a proxy, a file or the ssh config is invalid.
 
     """
     config = settings.ssh_config
-    looked = look_up(config, host.target, user=host.user, port=host.port)
+    configured = look_up(config, host.target, user=host.user, port=host.port)
     said = host.model_fields_set
     base = Endpoint(host=host.name, address=host.target, pins=settings.pins)
     return dataclasses.replace(
         base,
-        address=looked.address,
-        port=host.port if "port" in said else looked.port,
-        user=host.user if "user" in said else looked.user,
-        identity_files=(host.identity_file,) if host.identity_file else looked.identity_files,
-        proxy=parse_proxy(host, settings) if host.proxy else _proxy(looked, config, settings.pins, MOST_JUMPS),
+        address=configured.address,
+        port=host.port if "port" in said else configured.port,
+        user=host.user if "user" in said else configured.user,
+        identity_files=(host.identity_file,) if host.identity_file else configured.identity_files,
+        proxy=parse_proxy(host, settings) if host.proxy else _proxy(configured, config, settings.pins, MOST_JUMPS),
         ssh_config=config,
-        known_hosts=looked.known_hosts,
-        host_key_alias=looked.host_key_alias,
+        known_hosts=configured.known_hosts,
+        host_key_alias=configured.host_key_alias,
         pinned_key=host.host_key,
         allow_first_use=allow_first_use,
         elevation=Elevation(host.elevation, _password(settings)),
@@ -60,7 +60,7 @@ def as_root(host: Host) -> Host:
 def endpoint_beside(host: Host, settings: Settings, address: str, port: int) -> Endpoint:
     """Return how to reach installer and final system at another address: directly, as root.
 
-    Whatever is known of that address, the key to believe is the one that is believed at the host's own target.
+    The host key to believe is that of the host's own target, whatever is known of the other address.
 
     Args:
         host: the host.
@@ -82,7 +82,7 @@ def parse_proxy(host: Host, settings: Settings) -> Proxy:
     """Read the inventory's `proxy`: `tailscale-nc`, `socks5://HOST:PORT` or `command: …`.
 
     Raises:
-        ConfigError: it is none of these.
+        ConfigError: it is invalid.
 
     """
     text = host.proxy or ""
@@ -96,18 +96,18 @@ def parse_proxy(host: Host, settings: Settings) -> Proxy:
     if url.scheme == "socks5" and url.hostname and url.port:
         return Socks5(url.hostname, url.port)
     raise ConfigError(
-        f"{host.name}: {text!r} is no proxy.",
+        f"{host.name}: invalid proxy {text!r}.",
         hint="Use `tailscale-nc`, `socks5://HOST:PORT` or `command: PROGRAM ARGUMENTS`.",
     )
 
 
-def _proxy(looked: Looked, config: Path | None, pins: Path, jumps_left: int) -> Proxy | None:
-    if looked.proxy_jump:
-        *before, last = looked.proxy_jump.split(",")
-        return Jump(_hop(last, ",".join(before), config, pins, jumps_left), looked.proxy_jump)
-    if looked.proxy_command:
-        # As OpenSSH runs it: by the shell, which is replaced.
-        return ProxyCommand(("sh", "-c", f"exec {looked.proxy_command}"))
+def _proxy(configured: SshSettings, config: Path | None, pins: Path, jumps_left: int) -> Proxy | None:
+    if configured.proxy_jump:
+        *before, last = configured.proxy_jump.split(",")
+        return Jump(_hop(last, ",".join(before), config, pins, jumps_left), configured.proxy_jump)
+    if configured.proxy_command:
+        # As OpenSSH runs it: in a shell that the command replaces.
+        return ProxyCommand(("sh", "-c", f"exec {configured.proxy_command}"))
     return None
 
 
@@ -116,26 +116,26 @@ def _hop(spec: str, before: str, config: Path | None, pins: Path, jumps_left: in
     if jumps_left == 0:
         raise ConfigError(
             f"More than {MOST_JUMPS} jump hosts on the way to {spec}.",
-            hint="See ProxyJump in your ssh config.",
+            hint="Check ProxyJump in your ssh config.",
         )
     match = re.fullmatch(r"(?:ssh://)?(?:(?P<user>.+)@)?(?P<host>\[[^]]+\]|[^:]+)(?::(?P<port>\d+))?", spec.strip())
     if match is None:
-        raise ConfigError(f"{spec!r} is no jump host.", hint="Write `USER@HOST:PORT` in ProxyJump.")
+        raise ConfigError(f"Invalid jump host {spec!r}.", hint="Write `USER@HOST:PORT` in ProxyJump.")
     name = match["host"].strip("[]")
-    looked = look_up(config, name, user=getpass.getuser(), port=22)
+    configured = look_up(config, name, user=getpass.getuser(), port=22)
     if before:
-        looked = dataclasses.replace(looked, proxy_jump=before)
+        configured = dataclasses.replace(configured, proxy_jump=before)
     return Endpoint(
         host=name,
-        address=looked.address,
+        address=configured.address,
         pins=pins,
-        port=int(match["port"] or looked.port),
-        user=match["user"] or looked.user,
-        identity_files=looked.identity_files,
-        proxy=_proxy(looked, config, pins, jumps_left - 1),
+        port=int(match["port"] or configured.port),
+        user=match["user"] or configured.user,
+        identity_files=configured.identity_files,
+        proxy=_proxy(configured, config, pins, jumps_left - 1),
         ssh_config=config,
-        known_hosts=looked.known_hosts,
-        host_key_alias=looked.host_key_alias,
+        known_hosts=configured.known_hosts,
+        host_key_alias=configured.host_key_alias,
     )
 
 
@@ -146,4 +146,6 @@ def _password(settings: Settings) -> SecretStr | None:
     try:
         return SecretStr(file.read_text(encoding="utf-8").rstrip("\n"))
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"Cannot read the password file {file}: {error}.", hint="Correct it.") from error
+        raise ConfigError(
+            f"Cannot read the password file {file}: {error}.", hint="Correct HOLDFAST_SUDO_PASSWORD_FILE."
+        ) from error

@@ -12,12 +12,12 @@ from typing import Final
 from holdfast.base.errors import ConfigError
 from holdfast.base.text import printable
 
-_ANSWER_WITHIN_S: Final = 20
+_SSH_G_WITHIN_S: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Looked:
-    """The settings of one host after everything in the config was applied.
+class SshSettings:
+    """What OpenSSH would use for one host, after the whole config is applied.
 
     Attributes:
         address: HostName.
@@ -41,22 +41,22 @@ class Looked:
     host_key_alias: str | None
 
 
-def look_up(config: Path | None, name: str, *, user: str, port: int) -> Looked:
+def look_up(config: Path | None, name: str, *, user: str, port: int) -> SshSettings:
     """Ask OpenSSH what applies to `name`.
 
     Args:
-        config: the user's ssh config; None asks for OpenSSH's own defaults.
+        config: the user's ssh config; None for OpenSSH's own defaults.
         name: a host as one would give it to `ssh`.
         user: the user if the config names none.
         port: the port if the config names none.
 
     Raises:
-        ConfigError: there is no `ssh` here, or the config is not valid.
+        ConfigError: there is no `ssh` here, or the config is invalid.
 
     """
     include = f'Include "{config.absolute()}"\n' if config is not None else ""
     with tempfile.NamedTemporaryFile("w", prefix="holdfast-ssh-", suffix=".conf") as file:
-        # The first value found wins, so what comes behind the user's config is only a default.
+        # The first value found wins, so what follows the user's config is only a default.
         file.write(f"{include}Match all\n  User {user}\n  Port {port}\n")
         file.flush()
         try:
@@ -65,7 +65,7 @@ def look_up(config: Path | None, name: str, *, user: str, port: int) -> Looked:
                 capture_output=True,
                 encoding="utf-8",
                 errors="replace",
-                timeout=_ANSWER_WITHIN_S,
+                timeout=_SSH_G_WITHIN_S,
                 check=False,
                 stdin=subprocess.DEVNULL,
             )
@@ -73,8 +73,8 @@ def look_up(config: Path | None, name: str, *, user: str, port: int) -> Looked:
             raise ConfigError("There is no `ssh` on this machine.", hint="Install OpenSSH's client.") from error
         except subprocess.TimeoutExpired as error:
             raise ConfigError(
-                f"`ssh -G {name}` did not answer within {_ANSWER_WITHIN_S} s.",
-                hint=f"See what `Match exec` in {config} runs.",
+                f"`ssh -G {name}` did not answer within {_SSH_G_WITHIN_S} s.",
+                hint=f"Check what `Match exec` in {config} runs.",
             ) from error
     if done.returncode:
         said = printable(done.stderr.strip().replace("\n", " | "))
@@ -82,14 +82,16 @@ def look_up(config: Path | None, name: str, *, user: str, port: int) -> Looked:
     try:
         return parse(done.stdout)
     except ValueError as error:
-        raise ConfigError(f"What `ssh -G {name}` says is not understood: {error}.", hint=f"See {config}.") from error
+        raise ConfigError(
+            f"The output of `ssh -G {name}` cannot be parsed: {error}.", hint=f"Check {config}."
+        ) from error
 
 
-def parse(output: str) -> Looked:
-    """Read what `ssh -G` prints: a line an option, its name in lower case, a space, its value.
+def parse(output: str) -> SshSettings:
+    """Parse the output of `ssh -G`. Each line is an option: its name in lower case, a space, its value.
 
     Raises:
-        ValueError: it lacks address, port or user, or the port is no number.
+        ValueError: it lacks address, port or user, or the port is not a number.
 
     """
     values: dict[str, list[str]] = {}
@@ -106,7 +108,7 @@ def parse(output: str) -> Looked:
         raise ValueError(f"it has no {missing[0]}")
     files = [_home(value) for value in values.get("identityfile", [])]
     known = " ".join(values.get("userknownhostsfile", []) + values.get("globalknownhostsfile", []))
-    return Looked(
+    return SshSettings(
         address=values["hostname"][0],
         port=int(values["port"][0]),
         user=values["user"][0],
@@ -119,7 +121,7 @@ def parse(output: str) -> Looked:
 
 
 def _home(text: str) -> Path:
-    """Return a path with its `~` filled in; that of a user whom nobody knows stays, and leads to no file."""
+    """Return a path with its `~` expanded; that of an unknown user stays, and leads to no file."""
     try:
         return Path(text).expanduser()
     except RuntimeError:

@@ -1,4 +1,4 @@
-"""Files on their way to the target: resumed after a cut, checked by content, sent only once."""
+"""Uploads to the target: resumed after a cut, checked by content, sent only once."""
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
@@ -14,8 +14,8 @@ from holdfast.ssh.connection import Connection
 
 PIECE_BYTES: Final = 256 * 1024
 REPORT_EVERY_S: Final = 0.5
-# Between a link that broke and the next one, so that links which break at once do not follow each other in haste.
-PAUSE_S: Final = 2.0
+# Before the next link, so that links which break at once are not opened without a pause.
+RECONNECT_PAUSE_S: Final = 2.0
 
 
 def upload_over_links(
@@ -27,25 +27,25 @@ def upload_over_links(
     on_line: Callable[[str], None],
     on_progress: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Bring a file to the target as `upload` does, over as many links as that takes.
+    """Upload a file as `upload` does, and reconnect as often as the link breaks.
 
     Args:
-        reconnect: opens a connection; called again whenever the link broke.
+        reconnect: opens a connection; called again when the link broke.
         local: the file here.
-        remote: an absolute path in a folder that exists.
-        timeout_s: seconds until it has to be there, reconnecting included.
-        on_line: called with what happens to the link.
+        remote: an absolute path in an existing folder.
+        timeout_s: seconds that it may take, reconnecting included.
+        on_line: called with a line when the link breaks or does not come back.
         on_progress: see upload.
 
     Raises:
-        DeadlinePassed: it is not there in time, or the link did not come back.
+        DeadlinePassed: it took too long, or the link did not come back.
         NotTrusted, CommandFailed, LoginRefused: see upload.
 
     """
     deadline = Deadline.after(timeout_s)
     while True:
         target = wait_for(
-            f"a connection, to go on with {local.name}", reconnect, deadline_s=deadline.left_s(), on_change=on_line
+            f"a connection to upload {local.name}", reconnect, deadline_s=deadline.left_s(), on_change=on_line
         )
         try:
             with target:
@@ -54,8 +54,8 @@ def upload_over_links(
         except Unreachable as error:
             if deadline.passed():
                 raise
-            on_line(f"{error.message} What arrived stays there; connecting again.")
-            clock.sleep(min(PAUSE_S, deadline.left_s()))
+            on_line(f"{error.message} What arrived is kept; reconnecting, for at most {deadline.left_s():.0f} s.")
+            clock.sleep(min(RECONNECT_PAUSE_S, deadline.left_s()))
 
 
 def upload(
@@ -66,23 +66,22 @@ def upload(
     deadline: Deadline,
     on_progress: Callable[[int, int], None] | None,
 ) -> None:
-    """Bring a file to the target, as root, with mode 0600.
+    """Upload a file as root, with mode 0600.
 
-    Nothing is sent if the target has that content. What an earlier attempt left in `REMOTE.part` is used if
-    it is the beginning of this file. The name appears only after the whole content was checked there.
+    Nothing is sent if the target has the content already. What an earlier attempt left in `REMOTE.part` is used if it
+    is the beginning of this file. `REMOTE` appears only after the whole content was checked there.
 
     Args:
         target: the connection.
         local: the file here.
-        remote: an absolute path in a folder that exists.
-        deadline: for all of it.
-        on_progress: called with the bytes that are there and the bytes in all, about twice a second.
+        remote: an absolute path in an existing folder.
+        deadline: for the whole upload.
+        on_progress: called about twice a second with the bytes on the target and the bytes in all.
 
     Raises:
         NotTrusted: what arrived has another sha256; it was removed.
         CommandFailed: the target cannot store it.
-        DeadlinePassed, ConnectionLost, LoginRefused: see execute.execute; the next
-            attempt goes on from there.
+        DeadlinePassed, ConnectionLost, LoginRefused: see execute.execute; the next attempt continues from there.
 
     """
     report = on_progress or (lambda _done, _total: None)
@@ -100,14 +99,14 @@ def upload(
     seen = _run(target, "upload-finish.sh", [remote, sha256], deadline).strip()
     if seen != sha256:
         raise NotTrusted(
-            f"{local} arrived as {remote} with another sha256 ({seen[:64]!r} for {sha256}).",
+            f"{local} arrived as {remote} with another sha256: {seen[:64]!r}, expected {sha256}.",
             hint="It was removed. Try again; if it happens again, test the target's memory and disk.",
         )
     report(size, size)
 
 
 def _run(target: Connection, name: str, args: Sequence[str], deadline: Deadline) -> str:
-    return target.run(["sh", "-c", script(f"any/{name}"), name, *args], timeout_s=max(deadline.left_s(), 0.1)).stdout
+    return target.run(["sh", "-c", script(f"any/{name}"), name, *args], timeout_s=deadline.timeout_s()).stdout
 
 
 def _usable(there: Sequence[str], file: BinaryIO, size: int) -> int:

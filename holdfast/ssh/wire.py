@@ -36,13 +36,13 @@ _SOCKS_REPLIES: Final = {
 
 
 class Stream(Protocol):
-    """What paramiko asks of a socket."""
+    """What paramiko needs of a socket."""
 
     def send(self, data: bytes, /) -> int:
         """Send some of the data; return how many bytes."""
 
     def recv(self, size: int, /) -> bytes:
-        """Receive up to so many bytes; none at the end."""
+        """Receive at most `size` bytes; none at the end."""
 
     def settimeout(self, seconds: float | None, /) -> None:
         """Set how long send and recv wait, in seconds."""
@@ -52,12 +52,12 @@ class Stream(Protocol):
 
 
 class Wire:
-    """A stream that knows when it last heard the other side, and what carries it.
+    """A stream that records when it last heard the other side, and closes what carries it.
 
     Args:
         stream: the open stream.
         close_carrier: ends what carries it, such as the proxy's process.
-        explain: says what the carrier had to complain about; "" if nothing.
+        explain: returns the carrier's complaint; empty if there is none.
 
     """
 
@@ -86,13 +86,13 @@ class Wire:
         if self._left is not None:
             self._left -= len(data)
             if self._left < 0:
-                # With a number, which paramiko expects of every OSError.
+                # With an errno, which paramiko expects of every OSError.
                 said = f"it sent more than {MAX_BYTES_BEFORE_LOGIN} bytes before the login"
                 raise ConnectionError(errno.EMSGSIZE, said)
         return data
 
     def trust(self) -> None:
-        """Take any number of bytes from now on: the host key is the right one, and we are logged in."""
+        """Accept any number of bytes from now on: the host key is right, and we are logged in."""
         self._left = None
 
     def settimeout(self, seconds: float | None) -> None:
@@ -100,14 +100,14 @@ class Wire:
         self._stream.settimeout(seconds)
 
     def silent_s(self) -> float:
-        """Seconds since the last byte came in."""
+        """Return the seconds since the last byte arrived."""
         return clock.monotonic() - self._heard_at
 
     def close(self) -> None:
         """Close the stream and end what carries it."""
         self._closed = True
         with contextlib.suppress(OSError, EOFError):
-            self._stream.close()  # a channel of a jump host that is gone raises
+            self._stream.close()  # the channel of a lost jump host raises
         self._close_carrier()
 
 
@@ -115,10 +115,10 @@ def open_tcp(host: str, address: str, port: int, deadline: Deadline) -> socket.s
     """Open a TCP connection to the first of the name's addresses that answers.
 
     Args:
-        host: the name for messages.
+        host: the host's name in messages.
         address: host name or IP address.
         port: TCP port.
-        deadline: bounds the name's look-up too.
+        deadline: for the name look-up too.
 
     Raises:
         Unreachable: the name is unknown, or no address answered.
@@ -135,7 +135,7 @@ def open_tcp(host: str, address: str, port: int, deadline: Deadline) -> socket.s
     reason: OSError | None = None
     for family, kind, protocol, _, sockaddr in found:
         stream = socket.socket(family, kind, protocol)
-        stream.settimeout(max(deadline.left_s(), 0.001))
+        stream.settimeout(deadline.timeout_s())
         try:
             stream.connect(sockaddr)
         except OSError as error:
@@ -146,12 +146,12 @@ def open_tcp(host: str, address: str, port: int, deadline: Deadline) -> socket.s
     said = "no answer" if isinstance(reason, TimeoutError) else (reason and reason.strerror) or str(reason)
     raise Unreachable(
         f"{host}: no connection to {where} within {deadline.allowed_s:.0f} s: {said}.",
-        hint="See that the target is up, that sshd listens there, and that this machine is on the tailnet.",
+        hint="Check that the target is up, that sshd listens there, and that this machine is on the tailnet.",
     ) from reason
 
 
 def _within(deadline: Deadline, call: Callable[[], T]) -> T:
-    """Return what `call` returns; at the deadline raise TimeoutError and leave its thread behind."""
+    """Return what `call` returns; at the deadline raise TimeoutError and abandon its thread."""
     answers: queue.Queue[T | OSError] = queue.Queue()
 
     def work() -> None:
@@ -173,8 +173,8 @@ def _within(deadline: Deadline, call: Callable[[], T]) -> T:
 def open_command(endpoint: Endpoint, proxy: ProxyCommand) -> Wire:
     """Start the proxy's command and return the stream through it.
 
-    The command gets a socket as standard input and output, so that it ends by itself when this process
-    dies. It runs in a process group of its own, which is killed when the wire is closed.
+    The command gets a socket as standard input and output, so that it ends by itself if this process dies.
+    It runs in its own process group, which is killed when the wire is closed.
 
     Raises:
         Unreachable: the command cannot be started.
@@ -237,7 +237,7 @@ def open_socks5(host: str, proxy: Socks5, address: str, port: int, deadline: Dea
     """Open a TCP connection through a SOCKS5 proxy (RFC 1928), which resolves the name.
 
     Raises:
-        Unreachable: the proxy does not answer, is none, or cannot connect.
+        Unreachable: the proxy does not answer, is not a SOCKS5 proxy, or cannot connect.
 
     """
     stream = open_tcp(f"{host}, SOCKS5 proxy", proxy.address, proxy.port, deadline)
@@ -245,7 +245,7 @@ def open_socks5(host: str, proxy: Socks5, address: str, port: int, deadline: Dea
     try:
         stream.sendall(b"\x05\x01\x00")
         if _exactly(stream, 2, deadline) != b"\x05\x00":
-            raise ConnectionError("it wants a login, or is no SOCKS5 proxy")
+            raise ConnectionError("it requires a login, or is not a SOCKS5 proxy")
         name = address.encode("idna") if not address.isascii() else address.encode()
         stream.sendall(b"\x05\x01\x00\x03" + bytes([len(name)]) + name + port.to_bytes(2, "big"))
         _, reply, _, kind = _exactly(stream, 4, deadline)
@@ -257,7 +257,7 @@ def open_socks5(host: str, proxy: Socks5, address: str, port: int, deadline: Dea
         stream.close()
         raise Unreachable(
             f"{host}: no connection to {address}:{port} {through}: {error}.",
-            hint="See that the proxy runs and that the target is up and on the tailnet.",
+            hint="Check that the proxy runs, and that the target is up and on the tailnet.",
         ) from error
     return stream
 
@@ -265,7 +265,7 @@ def open_socks5(host: str, proxy: Socks5, address: str, port: int, deadline: Dea
 def _exactly(stream: socket.socket, size: int, deadline: Deadline) -> bytes:
     data = b""
     while len(data) < size:
-        stream.settimeout(max(deadline.left_s(), 0.001))
+        stream.settimeout(deadline.timeout_s())
         more = stream.recv(size - len(data))
         if not more:
             raise ConnectionError("it hung up")
@@ -274,10 +274,10 @@ def _exactly(stream: socket.socket, size: int, deadline: Deadline) -> bytes:
 
 
 def relay(argv: list[str]) -> None:
-    """Join standard input and output with a SOCKS5 connection: a ProxyCommand for OpenSSH, which has none.
+    """Connect standard input and output through a SOCKS5 proxy: a ProxyCommand, since OpenSSH speaks no SOCKS5.
 
     Args:
-        argv: proxy's address and port, target's address and port.
+        argv: the proxy's address and port, then the target's.
 
     """
     proxy_address, proxy_port, address, port = argv

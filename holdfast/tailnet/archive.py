@@ -1,4 +1,4 @@
-"""State archives: untrusted until checked, and then proved to be one node's.
+"""State archives: untrusted until checked, then proved to belong to one node.
 
 Format of tailscaled.state, from tailscale's ipn/store/stores.go, ipn/store.go, ipn/prefs.go and
 types/persist/persist.go: a JSON object of base64 values; `_current-profile` holds the name of another key, whose
@@ -9,7 +9,6 @@ Curve25519 key, `Config.NodeID` the stable node ID, and `Config.AttestationKey` 
 import base64
 import hashlib
 import io
-import json
 import re
 import tarfile
 import zlib
@@ -21,20 +20,27 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from holdfast.base.errors import NotTrusted
 from holdfast.base.places import STATE_DIR
+from holdfast.base.text import parse_object
 from holdfast.facts.identity import Identity
 
 # The same limits as nix/scripts/installer/installer-restore.sh.
 MAX_ARCHIVE_BYTES: Final = 64 * 1024 * 1024
-MAX_UNPACKED_BYTES: Final = 64 * 1024 * 1024
-MAX_MEMBERS: Final = 2000
-# Of the headers that hold what the plain one has no room for. tarfile needs time that grows with the square of a pax
-# header (in Python before 3.11.10), and a level of recursion for each header before a file.
+MAX_ARCHIVE_UNPACKED_BYTES: Final = 64 * 1024 * 1024
+MAX_ARCHIVE_MEMBERS: Final = 2000
+# Limits of the extended headers, which hold what does not fit into a plain one. tarfile's time grows with the square of
+# a pax header (before Python 3.11.10), and it recurses once for each header before a file.
 MAX_PAX_BYTES: Final = 1024
 MAX_NAME_BYTES: Final = 8192
-MAX_EXTRA_HEADERS: Final = 2 * MAX_MEMBERS
+MAX_EXTRA_HEADERS: Final = 2 * MAX_ARCHIVE_MEMBERS
 
 STATE_FILE: Final = "tailscaled.state"
 MAX_STATE_BYTES: Final = 4 * 1024 * 1024
+
+# `./tailscaled.state`, or `var/lib/tailscale/tailscaled.state`.
+_STATE_DEPTH: Final = 4
+_TAMPERED: Final = f"tailscaled writes nothing like this; look at {STATE_DIR} on the target."
+_TOO_LARGE: Final = f"Move received files out of {STATE_DIR} on the target, then retry."
+_AGAIN: Final = f"Retry; if it happens again, look at {STATE_DIR} on the target."
 
 _PRIVATE_KEY: Final = re.compile(r"privkey:([0-9a-f]{64})")
 
@@ -46,9 +52,9 @@ class CheckedArchive:
     Attributes:
         sha256: digest of the archive, in hexadecimal.
         members: number of files and folders.
-        unpacked_bytes: what its files hold together.
+        unpacked_bytes: size of its files together.
         node_key: the public node key, derived from the private one in it.
-        attested: whether it holds a key that only its machine's TPM can use, by which the node proves its machine.
+        attested: True if it holds a key that only its machine's TPM can use, by which the node proves its machine.
 
     """
 
@@ -65,8 +71,8 @@ def check_archive(archive: bytes, identity: Identity) -> CheckedArchive:
     The private key is read in memory only, and is in no result and no message.
 
     Raises:
-        NotTrusted: it is no archive, is too large, holds links, devices or paths that lead out of it, has no
-            state, or restores another node than `identity`.
+        NotTrusted: it is not an archive, is too large, holds links, devices or paths that lead out of it, has no
+            state, or restores a node other than `identity`.
 
     """
     members, unpacked, state = _read(archive)
@@ -75,13 +81,13 @@ def check_archive(archive: bytes, identity: Identity) -> CheckedArchive:
     node_key, node_id, attested = _node_of(state)
     if node_key != identity.node_key:
         raise NotTrusted(
-            f"the state archive restores {node_key[:20]}…, and the node is {identity.describe()}.",
-            hint="Look which profile is current there (`tailscale switch --list`), and where its state is.",
+            f"the state archive restores {node_key[:20]}…, but the node is {identity.describe()}.",
+            hint="Check which profile is current there (`tailscale switch --list`), and where its state is.",
         )
     if node_id and identity.node_id and node_id != identity.node_id:
         raise NotTrusted(
-            f"the state archive is of the node with ID {node_id[:40]!r}, expected was {identity.node_id[:40]!r}.",
-            hint="The control server gave this machine another ID since; restart tailscaled there, then retry.",
+            f"the state archive has the node ID {node_id[:40]!r}, expected {identity.node_id[:40]!r}.",
+            hint="The control server has given this machine another ID since; restart tailscaled there, then retry.",
         )
     return CheckedArchive(hashlib.sha256(archive).hexdigest(), members, unpacked, node_key, attested)
 
@@ -92,54 +98,47 @@ def _read(archive: bytes) -> tuple[int, int, bytes | None]:
         raise NotTrusted(f"the state archive is larger than {MAX_ARCHIVE_BYTES} bytes.", hint=_TOO_LARGE)
     members, unpacked = 0, 0
     state: bytes | None = None
-    # Unpacked here, and only so far, so that nothing inside tarfile can grow beyond the limit.
+    # Unpacked here, up to a limit, so that nothing inside tarfile can grow beyond it.
     plain = _gunzipped(archive)
     try:
         with tarfile.open(fileobj=io.BytesIO(plain), mode="r:", tarinfo=_bounded_headers()) as tar:
             for member in tar:
                 members += 1
-                if members > MAX_MEMBERS:
-                    raise NotTrusted(f"the state archive has more than {MAX_MEMBERS} files.", hint=_TOO_LARGE)
+                if members > MAX_ARCHIVE_MEMBERS:
+                    raise NotTrusted(f"the state archive has more than {MAX_ARCHIVE_MEMBERS} files.", hint=_TOO_LARGE)
                 path = _safe_path(member)
                 unpacked += member.size if member.isreg() else 0
                 if path.name == STATE_FILE and len(path.parts) <= _STATE_DEPTH:
                     if state is not None:
                         raise NotTrusted(f"the state archive has two files {STATE_FILE}.", hint=_TAMPERED)
                     state = _content(tar, member)
-            # tarfile takes a header that it cannot read for the end; tar on the target skips it and goes on.
+            # tarfile takes an unreadable header for the end; tar on the target skips it and continues.
             if plain[tar.offset :].strip(b"\0"):
-                raise NotTrusted("the state archive goes on after its end.", hint=_TAMPERED)
+                raise NotTrusted("the state archive has data after its end.", hint=_TAMPERED)
     except (tarfile.TarError, ValueError, OverflowError, EOFError, RecursionError) as error:
         raise NotTrusted(f"the state archive is damaged: {type(error).__name__}.", hint=_AGAIN) from error
     return members, unpacked, state
 
 
-# `./tailscaled.state`, or `var/lib/tailscale/tailscaled.state`.
-_STATE_DEPTH: Final = 4
-_TAMPERED: Final = f"Nothing that tailscaled writes looks like this; look at {STATE_DIR} on the target."
-_TOO_LARGE: Final = f"Move received files out of {STATE_DIR} on the target, then retry."
-_AGAIN: Final = f"Retry; if it stays so, look at {STATE_DIR} on the target."
-
-
 def _gunzipped(archive: bytes) -> bytes:
-    limit = MAX_UNPACKED_BYTES + MAX_MEMBERS * 1536  # a header and the padding for each member
+    limit = MAX_ARCHIVE_UNPACKED_BYTES + MAX_ARCHIVE_MEMBERS * 1536  # a header and the padding for each member
     unzip = zlib.decompressobj(wbits=31)
     try:
         plain = unzip.decompress(archive, limit + 1)
     except zlib.error as error:
-        raise NotTrusted("the state archive is no tar.gz.", hint=_AGAIN) from error
+        raise NotTrusted("the state archive is not a tar.gz.", hint=_AGAIN) from error
     if len(plain) > limit:
-        raise NotTrusted(f"the state archive holds more than {MAX_UNPACKED_BYTES} bytes.", hint=_TOO_LARGE)
+        raise NotTrusted(f"the state archive holds more than {MAX_ARCHIVE_UNPACKED_BYTES} bytes.", hint=_TOO_LARGE)
     if not unzip.eof:
         raise NotTrusted("the state archive is cut off.", hint=_AGAIN)
     if unzip.unused_data:
         # gzip on the target would unpack a second stream too, which nobody checked.
-        raise NotTrusted("the state archive goes on after its end.", hint=_TAMPERED)
+        raise NotTrusted("the state archive has data after its end.", hint=_TAMPERED)
     return plain
 
 
 def _bounded_headers() -> type[tarfile.TarInfo]:
-    """Return what tarfile reads headers with: it refuses long ones, and many, before their content is looked at."""
+    """Return the class with which tarfile reads headers: it refuses large or many extended ones before reading them."""
     longest = dict.fromkeys((tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE), MAX_PAX_BYTES)
     longest |= dict.fromkeys((tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK), MAX_NAME_BYTES)
     seen = 0
@@ -152,7 +151,7 @@ def _bounded_headers() -> type[tarfile.TarInfo]:
             if header.type in longest:
                 seen += 1
                 if seen > MAX_EXTRA_HEADERS or not 0 <= header.size <= longest[header.type]:
-                    raise NotTrusted("the state archive has too many or too long extended headers.", hint=_TAMPERED)
+                    raise NotTrusted("the state archive has too many or too large extended headers.", hint=_TAMPERED)
             return header
 
     return Header
@@ -164,14 +163,16 @@ def _safe_path(member: tarfile.TarInfo) -> PurePosixPath:
     if path.is_absolute() or ".." in path.parts or "\0" in member.name:
         raise NotTrusted(f"the state archive holds a path that leads out of it: {shown}.", hint=_TAMPERED)
     if not (member.isreg() or member.isdir()) or member.sparse is not None or member.size < 0:
-        raise NotTrusted(f"the state archive holds something that is no file or folder: {shown}.", hint=_TAMPERED)
+        raise NotTrusted(f"the state archive holds something that is neither file nor folder: {shown}.", hint=_TAMPERED)
     return path
 
 
 def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
     file = tar.extractfile(member)
     if file is None or member.size > MAX_STATE_BYTES:
-        raise NotTrusted(f"{STATE_FILE} in the archive is no file of at most {MAX_STATE_BYTES} bytes.", hint=_TAMPERED)
+        raise NotTrusted(
+            f"{STATE_FILE} in the archive is not a file of at most {MAX_STATE_BYTES} bytes.", hint=_TAMPERED
+        )
     return file.read()
 
 
@@ -202,16 +203,13 @@ def _value(store: dict[str, Any], key: str) -> bytes:
         raise NotTrusted(f"{STATE_FILE} has no current profile.", hint="Log in to the tailnet on the target.")
     try:
         return base64.b64decode(value, validate=True)
-    except ValueError:  # also for text that is not ASCII, which is no binascii.Error
-        raise NotTrusted(f"{STATE_FILE} has another format than expected.", hint=_AGAIN) from None
+    except ValueError:  # binascii.Error, and what text that is not ASCII raises
+        raise NotTrusted(f"{STATE_FILE} has an unexpected format.", hint=_AGAIN) from None
 
 
 def _json(text: bytes, what: str) -> dict[str, Any]:
     try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
+        return parse_object(text)
+    except ValueError:
         # The cause is dropped: its text may hold a part of the secret.
-        raise NotTrusted(f"{what} in the archive is no JSON.", hint=_AGAIN) from None
-    if not isinstance(value, dict):
-        raise NotTrusted(f"{what} in the archive is no JSON object.", hint=_AGAIN)
-    return value
+        raise NotTrusted(f"{what} in the archive is not a JSON object.", hint=_AGAIN) from None

@@ -1,4 +1,4 @@
-"""The standard way's Tailscale state: it waits in the vault while the installer, which has none, runs."""
+"""The standard way's Tailscale state: it waits in the vault while the installer runs, which has no Tailscale."""
 
 from pathlib import Path
 
@@ -13,24 +13,24 @@ from holdfast.tailnet.archive import check_archive
 from holdfast.tailnet.vault import Vault
 
 _LOST = (
-    "Reboot it into its old system and start again, so that its state is kept first; or, if there is none to keep, set"
+    "Reboot it into the origin and start again, so that its state is preserved first. If there is none to keep, set"
     " keep.tailscale_state = false in the inventory."
 )
 
 
 def check_giving_back(host: Host, facts: Facts, host_key: str, settings: Settings) -> Identity | None:
-    """See, before anything is changed, that the state can be given back in the end.
+    """Check, before anything is changed, that the state can be given back at the end.
 
-    If the installer runs already, started by an earlier run, the state is the newest in the vault that came from a
-    machine with the SSH host key which answers now; the host's name alone would be a guess.
+    If an earlier run has started the installer, the state is the newest in the vault from a machine with the SSH
+    host key that answers now. The host's name alone would be a guess.
 
     Returns:
-        Whose state waits in the vault; None if it does not come from there, or is yet to be preserved.
+        The node whose state waits in the vault; None if the state does not come from there, or is not preserved yet.
 
     Raises:
-        ConfigError: the vault is encrypted, and cannot be opened again here.
+        ConfigError: the vault is encrypted, and cannot be decrypted here.
         TargetRefused: the installer runs, and the vault has no state of this machine.
-        NotTrusted: what the vault has is another node's.
+        NotTrusted: the state in the vault is another node's.
 
     """
     if host.way is not Way.STANDARD or not host.keep.tailscale_state or has_live_state(facts):
@@ -52,17 +52,17 @@ def check_giving_back(host: Host, facts: Facts, host_key: str, settings: Setting
 
 
 def state_to_give_back(host: Host, plan: Plan, preserved: str, settings: Settings) -> bytes | None:
-    """Return the state archive for the new system, checked again; None if there is none to give.
+    """Return the state archive for the final system, checked again; None if there is none to give back.
 
     Args:
         host: the host.
-        plan: this run's plan, whose node it has to be.
+        plan: this run's plan, whose node it must be.
         preserved: the path of this run's vault entry; empty if an earlier run preserved it.
-        settings: where the vault is, and how it is opened.
+        settings: where the vault is, and how it is decrypted.
 
     Raises:
-        ConfigError: it cannot be read or opened here.
-        TargetRefused: it is not in the vault any more.
+        ConfigError: it cannot be read or decrypted here.
+        TargetRefused: it is no longer in the vault.
         NotTrusted: it is not what was preserved.
 
     """
@@ -73,7 +73,7 @@ def state_to_give_back(host: Host, plan: Plan, preserved: str, settings: Setting
     entry = None if preserved else vault.newest(host.name, plan.origin.host_key, identity)
     if not preserved and entry is None:
         raise TargetRefused(
-            f"the vault here has no state of {host.name} any more: its new system would not be on its tailnet.",
+            f"the vault here no longer has a state of {host.name}: the final system would not be on its tailnet.",
             hint="Retry on the worker that made the plan.",
         )
     archive = vault.read(entry.path if entry else Path(preserved))

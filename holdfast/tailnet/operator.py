@@ -4,9 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal
 
-from holdfast.base import clock
+from holdfast.base import clock, process
 from holdfast.base.errors import HoldfastError
-from holdfast.base.process import run_local
 from holdfast.base.settings import settings
 from holdfast.facts.identity import Identity, Peer, Status, parse_status
 
@@ -19,7 +18,7 @@ class View:
 
     Attributes:
         peer: the node, or None.
-        why: why there is none, in half a sentence.
+        why: the reason if there is none; part of a sentence.
 
     """
 
@@ -27,7 +26,7 @@ class View:
     why: str = ""
 
     def describe(self, now: datetime | None = None) -> str:
-        """Return it in a few words: online or not, the last handshake, and which way packets go."""
+        """Return in a few words whether it is online, the last handshake, and which way packets go."""
         peer = self.peer
         if peer is None:
             return self.why
@@ -41,21 +40,21 @@ class View:
         elif peer.relay:
             words.append(f"by relay {peer.relay}")
         else:
-            words.append("no way to it known")
+            words.append("no known path")
         return ", ".join(words)
 
 
 def operators_status() -> Status | None:
-    """Return what the operator's tailscaled says, peers too, within STATUS_S seconds; None if it does not answer."""
+    """Return what the operator's tailscaled says, with peers; None if it does not answer within STATUS_S seconds."""
     try:
-        done = run_local([*settings().tailscale, "status", "--json"], timeout_s=STATUS_S)
+        done = process.run_local([*settings().tailscale, "status", "--json"], timeout_s=STATUS_S)
         return parse_status(done.stdout)
     except (HoldfastError, ValueError):
         return None
 
 
 def view_of(identity: Identity) -> View:
-    """Ask the operator's tailscaled about a node; within STATUS_S seconds."""
+    """Return how the operator's tailscaled sees a node; takes at most STATUS_S seconds."""
     status = operators_status()
     if status is None:
         return View(None, "the operator's tailscaled does not answer")
@@ -64,11 +63,11 @@ def view_of(identity: Identity) -> View:
             return View(peer)
     if status.backend_state != "Running":
         return View(None, f"the operator's tailscaled is not up ({status.backend_state or 'no state'})")
-    return View(None, "the operator's tailscaled knows no such node")
+    return View(None, "the operator's tailscaled does not know this node")
 
 
 def path_to(identity: Identity | None) -> Literal["direct", "relay", "unknown"]:
-    """Say how the operator's packets reach a node; `unknown` for an operator that is not on the tailnet itself."""
+    """Return how the operator's packets reach a node; `unknown` also if the operator is not on the tailnet."""
     peer = view_of(identity).peer if identity else None
     if peer is None:
         return "unknown"

@@ -1,4 +1,4 @@
-"""The vault: the operator's own copies of state archives, a folder a host, encrypted if a recipient is set."""
+"""The vault: the operator's own copies of state archives, one folder a host, encrypted if a recipient is set."""
 
 import hashlib
 import os
@@ -22,11 +22,11 @@ _TIME: Final = "%Y%m%dT%H%M%S.%fZ"
 
 
 class Label(Frozen):
-    """What is written beside an archive, so that it can be told whose it is; all of it is public.
+    """Written beside an archive: whose it is. Nothing in it is secret.
 
     Attributes:
         identity: the node that the archive restores.
-        host_key: the SSH host key of the machine that it came from, `TYPE BASE64`.
+        host_key: the SSH host key of the machine from which it came, `TYPE BASE64`.
 
     """
 
@@ -50,11 +50,11 @@ class VaultEntry:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A state archive as it lies in the vault, whether anybody knows whose it is or not.
+    """A file of the vault, with or without a readable label.
 
     Attributes:
         path: the file.
-        label: whose it is; None if that is not written beside it, or cannot be read.
+        label: whose it is; None if there is no label, or it cannot be read.
         size_bytes: the file's size.
 
     """
@@ -65,12 +65,12 @@ class Kept:
 
     @property
     def encrypted(self) -> bool:
-        """Whether it is encrypted with age."""
+        """True if it is encrypted with age."""
         return self.path.suffix == ".age"
 
     @property
     def when(self) -> datetime | None:
-        """When it was stored, as its name says; None if the name is another."""
+        """When it was stored, from its name; None if the name has another form."""
         try:
             return datetime.strptime(self.path.name.partition("-")[0], _TIME).replace(tzinfo=UTC)
         except ValueError:
@@ -92,7 +92,7 @@ class Vault:
         self._keep = settings.vault_keep
 
     def store(self, host: str, archive: bytes, label: Label) -> VaultEntry:
-        """Keep an archive, whole or not at all, and drop the oldest ones beyond the number to keep.
+        """Store an archive, whole or not at all, and remove the oldest ones beyond the number to keep.
 
         Args:
             host: the host's name in the inventory.
@@ -100,11 +100,11 @@ class Vault:
             label: whose it is.
 
         Raises:
-            ConfigError: the vault cannot be written, or the age recipient is none.
+            ConfigError: the vault cannot be written, or the age recipient is invalid.
 
         """
         sealed, suffix = self._sealed(archive)
-        # Microseconds keep the order of two archives of the same second.
+        # Microseconds keep two archives of the same second in order.
         digest = hashlib.sha256(sealed).hexdigest()[:12]
         name = f"{clock.utc():{_TIME}}-{digest}{_SUFFIX}{suffix}"
         try:
@@ -123,12 +123,12 @@ class Vault:
         return VaultEntry(folder / name, label)
 
     def newest(self, host: str, host_key: str, identity: Identity | None = None) -> VaultEntry | None:
-        """Return the newest archive that is known to be of a machine, or None.
+        """Return the newest archive whose label names this machine, or None.
 
         Args:
             host: the host's name in the inventory; other machines may have had it before.
             host_key: the SSH host key that answers there now.
-            identity: the node that it has to restore, or None for any.
+            identity: the node that it must restore, or None for any.
 
         """
         for path in reversed(self._files(host)):
@@ -138,7 +138,7 @@ class Vault:
         return None
 
     def hosts(self) -> tuple[str, ...]:
-        """Return the names of the hosts that have a folder, in order.
+        """Return the names of the hosts that have a folder, sorted.
 
         Raises:
             ConfigError: the vault cannot be read.
@@ -175,7 +175,7 @@ class Vault:
         """Return an archive of the vault, decrypted in memory.
 
         Raises:
-            ConfigError: it is not on this machine, or the age identity does not open it.
+            ConfigError: it is not on this machine, or the age identity does not decrypt it.
 
         """
         try:
@@ -188,10 +188,10 @@ class Vault:
         return self._opened(content, str(path)) if path.suffix == ".age" else content
 
     def check_opens(self) -> None:
-        """See that what this vault stores can be opened again by this worker.
+        """Check that this worker can decrypt what this vault stores.
 
         Raises:
-            ConfigError: it is encrypted, and there is no age identity, or another one than the recipient's.
+            ConfigError: it is encrypted, and the age identity is missing or not the recipient's.
 
         """
         sealed, suffix = self._sealed(b"holdfast")
@@ -205,23 +205,23 @@ class Vault:
             recipient = pyrage.x25519.Recipient.from_str(self._recipient)
         except pyrage.RecipientError as error:
             raise ConfigError(
-                f"HOLDFAST_AGE_RECIPIENT is no age public key: {self._recipient}.", hint="Make one with age-keygen."
+                f"HOLDFAST_AGE_RECIPIENT is not an age public key: {self._recipient}.", hint="Make one with age-keygen."
             ) from error
         return pyrage.encrypt(archive, [recipient]), ".age"
 
     def _opened(self, sealed: bytes, what: str) -> bytes:
         if self._identity_file is None:
             raise ConfigError(
-                f"{what} is encrypted, and nothing here can open it to give the state back.",
-                hint="Name the file of the age identity in HOLDFAST_AGE_IDENTITY_FILE, or set"
+                f"{what} is encrypted, and there is no key here to decrypt it.",
+                hint="Set HOLDFAST_AGE_IDENTITY_FILE to the file of the age identity, or set"
                 " keep.tailscale_state = false.",
             )
         try:
             content: bytes = pyrage.decrypt(sealed, _identities(self._identity_file))
         except pyrage.DecryptError as error:
             raise ConfigError(
-                f"{what} is encrypted to another key than that in {self._identity_file}.",
-                hint="Let HOLDFAST_AGE_IDENTITY_FILE name the identity of HOLDFAST_AGE_RECIPIENT.",
+                f"{what} is encrypted to another key than the one in {self._identity_file}.",
+                hint="Set HOLDFAST_AGE_IDENTITY_FILE to the identity of HOLDFAST_AGE_RECIPIENT.",
             ) from error
         return content
 
@@ -248,7 +248,7 @@ def _read_label(archive: Path) -> Label | None:
 
 
 def _identities(file: Path) -> list[object]:
-    """Read an age identity file: a key a line, comments with `#` (age's specification, and age-keygen's output)."""
+    """Read an age identity file: one key a line, comments with `#` (age's specification, and age-keygen's output)."""
     hint = "Make one with age-keygen; its public key goes into HOLDFAST_AGE_RECIPIENT."
     try:
         lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines()]
@@ -263,7 +263,7 @@ def _identities(file: Path) -> list[object]:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Write a new file of 0600: beside its place first, then renamed, both on the disk when this returns."""
+    """Write a new file with mode 0600: under another name, then renamed; both are on the disk when this returns."""
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".new-")
     try:
         with os.fdopen(handle, "wb") as file:

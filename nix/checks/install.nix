@@ -1,10 +1,10 @@
-# The whole way in virtual machines, with nothing of Holdfast on the operator's side: an unmodified nixos-anywhere
+# A whole install in virtual machines, with nothing of Holdfast on the operator's side: an unmodified nixos-anywhere
 # starts the image on a NixOS origin, formats its disk and installs the example host, and the machine stays the same
 # node of a tailnet all the way. Every SSH connection to it goes over the tailnet.
 #
 # `nix build .#checks.x86_64-linux.install` runs it, on a machine with KVM that can fetch nixpkgs. It has not run where
-# Holdfast is developed: nixpkgs cannot be fetched there. There it is evaluated against a stub, and its script is checked
-# for syntax and for names that the driver has (tests/nix/test_flake.py).
+# Holdfast is developed, since nixpkgs cannot be fetched there. There it is evaluated against a stub, and its script is
+# checked for syntax and for names that the driver has (tests/nix/test_flake.py).
 #
 # Names of nixpkgs: nixos/lib/testing, nixos/lib/qemu-common.nix, nixos/lib/test-driver, nixos/tests/ssh-keys.nix,
 # nixos/modules/virtualisation/qemu-vm.nix, nixos/modules/services/networking/headscale.nix,

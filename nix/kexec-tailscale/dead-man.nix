@@ -9,8 +9,7 @@ let
   cfg = config.holdfast.installer;
   inherit (import ./scripts.nix { inherit lib pkgs; }) filled sh;
 
-  # nixos/modules/system/boot/systemd.nix: generators find no grep or sed on their PATH, so this one brings its
-  # own.
+  # nixos/modules/system/boot/systemd.nix: a generator has no sed on its PATH, so this one sets its own PATH.
   deadManGenerator = pkgs.writeScript "holdfast-dead-man" (
     lib.replaceStrings
       [ "#!/bin/sh\n" ]
@@ -36,7 +35,7 @@ let
   };
 in
 {
-  # It has the same name in both stages and outlives the change between them, so that there is no gap.
+  # The timer has the same name in both stages and keeps running from one to the other, so that there is no gap.
   boot.initrd.systemd.timers.holdfast-deadman = lib.mkMerge [
     deadManTimer
     { unitConfig.IgnoreOnIsolate = true; }

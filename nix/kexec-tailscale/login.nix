@@ -4,15 +4,15 @@ let
   cfg = config.holdfast.installer;
 in
 {
-  # nixos/modules/profiles/installation-device.nix gives root and `nixos` empty passwords and lets root log in
-  # by one. nixos/modules/config/users-groups.nix and nixos/modules/system/boot/systemd/sysusers.nix lock an
-  # account without.
+  # nixos/modules/profiles/installation-device.nix gives root and `nixos` empty passwords, and lets root log in with
+  # one. nixos/modules/config/users-groups.nix and nixos/modules/system/boot/systemd/sysusers.nix lock an account that
+  # has no password.
   users.users.root = {
     initialHashedPassword = lib.mkForce cfg.hashedPassword;
     openssh.authorizedKeys.keys = cfg.authorizedKeys;
   };
   users.users.nixos.initialHashedPassword = lib.mkForce null;
-  # nixos-images' nix/noninteractive.nix forces a login at the console that asks for nothing.
+  # nixos-images' nix/noninteractive.nix forces the console to log in without asking.
   services.getty.autologinUser = lib.mkIf (cfg.hashedPassword != null) (lib.mkOverride 40 null);
 
   # nixos/modules/services/networking/ssh/sshd.nix
@@ -23,7 +23,7 @@ in
       PasswordAuthentication = false;
       KbdInteractiveAuthentication = false;
     };
-    # All three kinds: the operator may know the origin by any of them. NixOS itself offers no ECDSA key.
+    # All three kinds: the operator may know the origin by any of them. NixOS by default has no ECDSA key.
     hostKeys = [
       {
         type = "ed25519";

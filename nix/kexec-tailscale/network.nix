@@ -9,9 +9,9 @@ let
   inherit (import ./scripts.nix { inherit lib pkgs; }) sh;
 in
 {
-  # nixos-images' nix/kexec-installer/module.nix has the unit, and where stage 1 puts the three files. Its own
-  # program loses the addresses of a bridge whose name sorts after its card's: both files match the card, and
-  # one counts.
+  # nixos-images' nix/kexec-installer/module.nix has the unit, and says where stage 1 puts the three files. Its own
+  # program loses the addresses of a bridge whose name sorts after its card's: two files match the card, and only the
+  # first counts.
   systemd.services.restore-network = {
     path = [ pkgs.jq ];
     serviceConfig.ExecStart = lib.mkForce [

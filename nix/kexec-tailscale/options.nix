@@ -7,8 +7,8 @@
       default = [ ];
       example = [ "ssh-ed25519 AAAA… you@laptop" ];
       description = ''
-        SSH keys that may log in to the installer as root, beside those that the origin allowed for root and for the
-        user who started the install.
+        SSH keys that may log in to the installer as root. So may the keys that the origin allowed for root and for
+        the user who started the install.
       '';
     };
 
@@ -17,9 +17,9 @@
       default = null;
       example = "$y$j9T$…";
       description = ''
-        Root's password in the installer, as `mkpasswd` prints it. It is asked for at the machine's own console only:
-        over SSH only keys count. The hash can be read by everybody who has the image. Without one root has no
-        password, and the console needs none.
+        Root's password in the installer, as `mkpasswd` prints it. Only the machine's own console asks for it: over
+        SSH only keys count. Everybody who has the image can read the hash. Without a hash root has no password, and
+        the console asks for none.
       '';
     };
 
@@ -41,9 +41,9 @@
         };
       };
       description = ''
-        Networks of the installer, as in `systemd.network.networks`. Normally none is needed: the origin's static
-        addresses and routes come back by themselves, as `10-` and the card's MAC address. Of all networks that
-        match a card the first by name wins: a name that begins with `05-` beats what the origin had.
+        Networks of the installer, as in `systemd.network.networks`. Normally you need none: the origin's static
+        addresses and routes come back by themselves, in networks named `10-` and the card's MAC address. Of all
+        networks that match a card the first by name wins: one that begins with `05-` beats what the origin had.
       '';
     };
 
@@ -57,9 +57,9 @@
       '';
       description = ''
         Commands that run as root before tailscaled starts, for a network that lets nobody out before a login. The
-        origin's Tailscale state is in its place by then. After two minutes, or if they fail, tailscaled starts all
-        the same. The text can be read by everybody who has the image: no secrets here. Those of the inventory
-        (`installer_secrets`) lie in /run/holdfast/secrets by then, a file each, root's alone.
+        origin's Tailscale state is in its place by then. After two minutes, or if they fail, tailscaled starts
+        anyway. Everybody who has the image can read the text: put no secrets here. The secrets of the inventory
+        (`installer_secrets`) are in /run/holdfast/secrets by then: a file each, for root only.
       '';
     };
 
@@ -69,7 +69,7 @@
       example = 1800;
       description = ''
         Seconds until the installer reboots into the untouched origin if nobody comes. The flag `--dead-man-s` of
-        `kexec/run` goes first.
+        `kexec/run` goes before this.
       '';
     };
   };

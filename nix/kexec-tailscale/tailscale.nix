@@ -10,7 +10,7 @@ let
   scripts = import ./scripts.nix { inherit lib pkgs; };
 
   stateFile = "/var/lib/tailscale/tailscaled.state";
-  savedPrefs = "/run/holdfast/prefs.json"; # carry-over.sh looks for it there
+  savedPrefs = "/run/holdfast/prefs.json"; # where carry-over.sh looks for it
 in
 {
   # nixos/modules/services/networking/tailscale.nix: tailscaled.service, and `tailscale` on PATH.
@@ -30,7 +30,7 @@ in
     script = cfg.beforeTailscaled;
   };
 
-  # A unit of its own, as tailscaled may be started again: the preferences are softened once.
+  # Its own unit: tailscaled may be started again, but the preferences are softened only once.
   systemd.services.holdfast-tailscale-prefs = {
     description = "Switch off the Tailscale preferences that could lock the operator out";
     wantedBy = [ "tailscaled.service" ];

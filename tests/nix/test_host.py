@@ -109,7 +109,7 @@ def test_a_host_that_would_not_come_back_is_refused(
 @pytest.mark.parametrize("path", ["", "persist", "/persist/", "/persist/../etc", "/per sist", "/persist;reboot", "/.."])
 def test_a_persistent_root_that_is_no_path_is_refused(nix: Nix, path: str) -> None:
     messages = nix.evaluate(f'refusals {with_host(f"""{{ holdfast.host.persistentRoot = "{path}"; }}""")}')
-    assert any("is no path" in message and "Hint: begin with /" in message for message in messages)
+    assert any("is not a path" in message and "Hint: begin with /" in message for message in messages)
 
 
 @pytest.mark.parametrize(

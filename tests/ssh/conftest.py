@@ -10,14 +10,14 @@ import pytest
 
 from holdfast.ssh.connection import Connection, open_connection
 from holdfast.ssh.endpoint import Endpoint
-from tests.ssh.sshd import Sshd, make_key, public
+from tests.ssh.sshd import Listener, Sshd, make_key, public
 
 TIMEOUT_S = 20
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
-    """Print the log of the test's sshd when the test failed."""
+    """Print the log of a failed test's sshd."""
     report: Any = yield
     server = getattr(item, "funcargs", {}).get("server")
     if report.when == "call" and report.failed and isinstance(server, Sshd) and server.log.exists():
@@ -64,7 +64,7 @@ def unpinned(endpoint: Endpoint) -> Endpoint:
 
 
 @pytest.fixture
-def listener() -> Iterator[Callable[[Callable[[socket.socket], None]], int]]:
+def listener() -> Iterator[Listener]:
     """Return a function that serves each connection to a new loopback port with the given function."""
     sockets: list[socket.socket] = []
 

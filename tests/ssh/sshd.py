@@ -1,15 +1,20 @@
-"""A real sshd on loopback, with keys, a folder and a log of its own."""
+"""A real sshd on loopback, with keys, a folder and a log of its own; and an agent."""
 
+import contextlib
 import os
 import shutil
 import signal
 import socket
 import subprocess
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 SSHD = shutil.which("sshd") or "/usr/sbin/sshd"
+
+# See the fixture `listener`.
+Listener = Callable[[Callable[[socket.socket], None]], int]
 
 
 def make_key(path: Path, kind: str = "ed25519") -> Path:
@@ -18,7 +23,7 @@ def make_key(path: Path, kind: str = "ed25519") -> Path:
 
 
 def public(key: Path) -> str:
-    """`TYPE BASE64` of a key pair."""
+    """Return `TYPE BASE64` of a key pair."""
     return " ".join(key.with_suffix(".pub").read_text().split()[:2])
 
 
@@ -33,8 +38,23 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+@contextlib.contextmanager
+def agent_with(socket_path: Path, *keys: Path) -> Iterator[None]:
+    """Run an SSH agent with these keys."""
+    running = subprocess.Popen(["ssh-agent", "-D", "-a", str(socket_path)], stdout=subprocess.DEVNULL)
+    try:
+        while not socket_path.exists():
+            time.sleep(0.02)
+        environment = os.environ | {"SSH_AUTH_SOCK": str(socket_path)}
+        subprocess.run(["ssh-add", "-q", *map(str, keys)], check=True, env=environment)
+        yield
+    finally:
+        running.terminate()
+        running.wait()
+
+
 def gone(pid: int) -> bool:
-    """Whether a process ends within a generous time."""
+    """Return whether a process ends within 20 s."""
     end = time.monotonic() + 20
     while time.monotonic() < end:
         if not Path(f"/proc/{pid}").exists():
@@ -71,7 +91,7 @@ class Sshd:
             make_key(self.host_key)
         keys = self.folder / "authorized_keys"
         keys.write_text(public(self.client_key) + "\n")
-        # sshd refuses to start without its folder for privilege separation.
+        # sshd does not start without its folder for privilege separation.
         if os.geteuid() == 0:
             Path("/run/sshd").mkdir(exist_ok=True)
         config = self.folder / "sshd_config"
@@ -82,7 +102,7 @@ class Sshd:
             f"HostKey {self.host_key}",
             f"AuthorizedKeysFile {keys}",
             f"PidFile {self.folder / 'sshd.pid'}",
-            # Another HOME, so that no start-up files of the user's own take part.
+            # Another HOME, so that the user's own start-up files are not read.
             f"SetEnv PATH={self.bin}:/usr/local/bin:/usr/bin:/bin HOME={self.folder}",
             "PasswordAuthentication no",
             "KbdInteractiveAuthentication no",
@@ -92,7 +112,7 @@ class Sshd:
             "LogLevel DEBUG1",
         )
         config.write_text("".join(f"{line}\n" for line in lines))
-        # Absolute paths: sshd starts itself anew from `/`.
+        # Absolute paths: sshd executes itself again from `/`.
         self.process = subprocess.Popen([SSHD, "-D", "-f", str(config), "-E", str(self.log)], stdin=subprocess.DEVNULL)
         end = time.monotonic() + 20
         while time.monotonic() < end:
@@ -103,7 +123,7 @@ class Sshd:
         raise AssertionError(f"sshd did not start: {self.log.read_text()}")
 
     def sessions(self) -> list[int]:
-        """Process ids of everything below the listening sshd."""
+        """Return the process ids of all descendants of the listening sshd."""
         assert self.process is not None
         found, todo = [], [self.process.pid]
         while todo:

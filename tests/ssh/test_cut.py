@@ -1,11 +1,10 @@
-"""A link that dies in the middle of a login is out of reach, whichever step it dies at, and nobody was refused."""
+"""A link that breaks during a login is Unreachable, at whichever step it breaks, and not a refused login."""
 
 import contextlib
 import dataclasses
 import itertools
 import socket
 import struct
-import subprocess
 import sys
 import threading
 import time
@@ -20,18 +19,17 @@ from paramiko.common import AUTH_FAILED, AUTH_SUCCESSFUL
 from holdfast.base.errors import DeadlinePassed, LoginRefused, Unreachable
 from holdfast.ssh.connection import open_connection
 from holdfast.ssh.endpoint import Endpoint, Jump, ProxyCommand
-from tests.ssh.sshd import Sshd, make_key, public
+from tests.ssh.sshd import Listener, Sshd, agent_with, make_key, public
 from tests.ssh.test_reach import PIPE
 
 T = 30
-# A cut is told at once, not at the deadline.
+# A cut is reported at once, not at the deadline.
 SOON_S = 12
-Listener = Callable[[Callable[[socket.socket], None]], int]
 
 
 @dataclass(frozen=True)
 class Moment:
-    """When the link is cut: as soon as the server has said, or has heard, the n-th message of a kind (RFC 4250)."""
+    """When the link is cut: right after the server has sent or received the n-th message of a kind (RFC 4250)."""
 
     name: str
     side: str
@@ -39,7 +37,7 @@ class Moment:
     nth: int = 1
 
 
-# One line for each step. paramiko asks for the service anew before each attempt, and signs without a query.
+# One line for each step. paramiko requests the service before each attempt, and signs without asking first.
 KEY_EXCHANGE = [
     Moment("the server's algorithms", "said", 20),
     Moment("the client's algorithms", "heard", 20),
@@ -69,7 +67,7 @@ def ids(moment: object) -> str | None:
 
 
 def cut(stream: socket.socket, *, reset: bool) -> None:
-    """End a connection: in order, or as a machine does that knows nothing of it any more."""
+    """End a connection: in order, or with a reset, as a machine does that has forgotten it."""
     with contextlib.suppress(OSError):
         if reset:
             stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -144,7 +142,7 @@ def cutting(server: Sshd, listener: Listener) -> Callable[..., int]:
 
 
 def assert_out_of_reach(endpoint: Endpoint) -> Unreachable:
-    """Log in and run a command; a link that breaks right after the login is seen by the command."""
+    """Log in and run a command, which fails if the link breaks right after the login."""
     began = time.monotonic()
     with pytest.raises(Unreachable) as seen, open_connection(endpoint, timeout_s=T) as target:
         target.run(["true"], timeout_s=T)
@@ -179,17 +177,9 @@ def test_cut_with_no_key_at_all(endpoint: Endpoint, cutting: Callable[..., int],
 @pytest.fixture
 def agent(wrong_key: Path, client_key: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """An agent with a wrong key and the right one."""
-    where = tmp_path / "agent"
-    running = subprocess.Popen(["ssh-agent", "-D", "-a", str(where)], stdout=subprocess.DEVNULL)
-    try:
-        while not where.exists():
-            time.sleep(0.02)
-        monkeypatch.setenv("SSH_AUTH_SOCK", str(where))
-        subprocess.run(["ssh-add", "-q", str(wrong_key), str(client_key)], check=True)
+    monkeypatch.setenv("SSH_AUTH_SOCK", str(tmp_path / "agent"))
+    with agent_with(tmp_path / "agent", wrong_key, client_key):
         yield
-    finally:
-        running.terminate()
-        running.wait()
 
 
 @pytest.mark.usefixtures("agent")
@@ -217,7 +207,7 @@ def test_cut_behind_a_jump_host(
 
 
 class Relay:
-    """A relay to a server that cuts both sides after so many bytes of the server's; None never does."""
+    """A relay to a server, which cuts both sides after so many bytes from the server; None never cuts."""
 
     def __init__(self, port: int, after: int | None, *, reset: bool) -> None:
         self._port, self._after, self._reset = port, after, reset
@@ -239,7 +229,7 @@ class Relay:
                 self.passed += len(data)
                 if self.passed == self._after:
                     break
-        # A socket that a thread still reads is not closed, and so not reset.
+        # A socket that a thread still reads is not closed, so it is not reset.
         with contextlib.suppress(OSError):
             stream.shutdown(socket.SHUT_RD)
         upward.join()
@@ -251,7 +241,7 @@ def test_cut_anywhere_in_a_login_at_a_real_sshd(both: Endpoint, server: Sshd, li
     whole = Relay(server.port, None, reset=False)
     with open_connection(dataclasses.replace(both, port=listener(whole)), timeout_s=T):
         login = whole.passed
-    # The key exchange is long and the login's answers are short: they begin with what sshd says of its algorithms.
+    # The key exchange is long and the answers of the login are short: they begin with the list of algorithms.
     places = sorted({*range(1, login - 600, 151), *range(login - 600, login, 29), login - 1})
     resets = itertools.cycle((False, True))
     for place, reset in zip(places, resets, strict=False):
@@ -260,7 +250,7 @@ def test_cut_anywhere_in_a_login_at_a_real_sshd(both: Endpoint, server: Sshd, li
         assert relay.passed == place
 
 
-def test_server_that_has_had_enough_has_refused(endpoint: Endpoint, tmp_path: Path, client_key: Path) -> None:
+def test_too_many_attempts_are_a_refusal(endpoint: Endpoint, tmp_path: Path, client_key: Path) -> None:
     tmp_path.chmod(0o755)
     (tmp_path / "sshd").mkdir()
     strict = Sshd(tmp_path / "sshd", client_key, settings=("MaxAuthTries 2",))
@@ -341,7 +331,7 @@ def test_tailscales_own_server_refuses_in_a_banner(
         open_connection(dataclasses.replace(endpoint, port=listener(handle)), timeout_s=T)
 
 
-def test_answers_that_were_given_count_though_the_link_is_cut_then(
+def test_answer_counts_though_the_link_is_cut_after_it(
     endpoint: Endpoint, wrong_key: Path, listener: Listener, server: Sshd
 ) -> None:
     def handle(stream: socket.socket) -> None:
@@ -358,10 +348,10 @@ def test_answers_that_were_given_count_though_the_link_is_cut_then(
         open_connection(to, timeout_s=T)
 
 
-def test_key_of_a_kind_that_the_server_does_not_take_is_passed_over(
+def test_key_of_a_type_that_the_server_does_not_accept_is_skipped(
     endpoint: Endpoint, tmp_path: Path, server: Sshd, listener: Listener
 ) -> None:
-    """paramiko itself ends the connection over such a key, which must not look like a link that broke."""
+    """paramiko itself ends the connection for such a key, which must not look like a broken link."""
     old = make_key(tmp_path / "old", "rsa")
     done = threading.Event()
 
@@ -383,10 +373,10 @@ def test_key_of_a_kind_that_the_server_does_not_take_is_passed_over(
         done.set()
 
 
-def test_no_answer_to_an_attempt_is_no_refusal(
+def test_no_answer_to_an_attempt_is_not_a_refusal(
     both: Endpoint, cutting: Callable[..., int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """paramiko goes by the clock on the wall, which may be set while it waits, and calls that refused, too."""
+    """paramiko waits by the wall clock, which somebody may set, and calls that a refusal too."""
     released = threading.Event()
     port = cutting(KEY_EXCHANGE[-1], end=lambda: bool(released.wait(T)))
     ahead = itertools.chain([0.0], itertools.repeat(3600.0))

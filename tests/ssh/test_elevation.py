@@ -1,4 +1,4 @@
-"""sudo and doas: a stand-in for them where no test may change the machine's users, the real sudo where it can."""
+"""sudo and doas: stand-ins for both, and the real sudo where there is one."""
 
 import dataclasses
 import os
@@ -76,7 +76,7 @@ class TestGate:
     def test_second_prompt_is_a_refusal(self, gate: Gate) -> None:
         prompt, _ = self.parts(gate)
         gate.take(prompt)
-        with pytest.raises(LoginRefused, match=r"sudo gives no root on .*: the password was not accepted"):
+        with pytest.raises(LoginRefused, match=r"sudo does not give root on .*: the password was not accepted"):
             gate.take(b"\nSorry, try again.\n" + prompt)
 
     def test_prompts_of_two_commands_differ(self, gate: Gate) -> None:
@@ -103,7 +103,7 @@ class TestGate:
 
 @pytest.fixture
 def user() -> Iterator[str]:
-    """A user of its own for the test; needs root."""
+    """A new user for the test; needs root."""
     if os.geteuid() != 0:
         pytest.skip("only root can add a user")
     name = f"holdfast{os.getpid()}"
@@ -181,18 +181,18 @@ def test_wrong_password(as_user: Endpoint, public_server: Sshd) -> None:
     assert PASSWORD not in str(info.value)
 
 
-def test_password_is_needed_and_there_is_none(as_user: Endpoint, public_server: Sshd) -> None:
+def test_password_is_needed_and_missing(as_user: Endpoint, public_server: Sshd) -> None:
     fake(public_server, "sudo", PASSWORD)
     with (
         elevated_as(as_user, "sudo", None) as target,
-        pytest.raises(LoginRefused, match=r"sudo gives no root on cottage .*: sudo: a password is required"),
+        pytest.raises(LoginRefused, match=r"sudo does not give root on cottage .*: sudo: a password is required"),
     ):
         target.run(["id"], timeout_s=T)
 
 
 @pytest.mark.parametrize("status", [143, 137])
 def test_sudo_that_was_killed_has_refused_nothing(as_user: Endpoint, public_server: Sshd, status: int) -> None:
-    """A target that goes down ends all processes of a login, so what is left of it ends by that."""
+    """A target that goes down kills all processes of a login, sudo too."""
     program = public_server.bin / "sudo"
     program.write_text(f"#!/bin/sh\nexit {status}\n")
     program.chmod(0o755)
@@ -207,7 +207,7 @@ def test_account_without_a_shell(as_user: Endpoint) -> None:
     subprocess.run(["usermod", "--shell", "/usr/sbin/nologin", as_user.user], check=True)
     with (
         open_connection(as_user, timeout_s=T) as target,
-        pytest.raises(LoginRefused, match="lets us in, but runs no command"),
+        pytest.raises(LoginRefused, match="accepts the login, but runs no command"),
     ):
         target.run(["id"], timeout_s=T)
 

@@ -1,4 +1,4 @@
-"""A folder of the user over a real sshd, into a new root that has links of its own."""
+"""A folder of the user's files over a real sshd, into a new root with links of its own."""
 
 import os
 from pathlib import Path
@@ -17,7 +17,7 @@ POISON = "poison of the user"
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """What the user brings: a file, one that only its owner may read, and a link."""
+    """The user's folder: a file, a file that only its owner may read, and a link."""
     folder = tmp_path / "extra"
     (folder / "var/lib/app").mkdir(parents=True)
     (folder / "motd").write_text("hello")
@@ -68,7 +68,7 @@ def test_a_link_in_a_files_place_is_replaced(target: Connection, folder: Path, r
     assert (outside.read_text(), (root / "motd").read_text()) == ("mine", "hello")
 
 
-def test_what_is_no_file_is_refused(target: Connection, folder: Path, root: Path) -> None:
+def test_what_is_not_a_file_is_refused(target: Connection, folder: Path, root: Path) -> None:
     os.mkfifo(folder / "pipe")
     with pytest.raises(ConfigError, match="neither a file"):
         put_extra_files(target, folder, str(root), timeout_s=60)

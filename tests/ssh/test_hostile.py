@@ -1,4 +1,4 @@
-"""Servers that want to harm: whatever they send, the answer is one of our errors, in time, and safe to show."""
+"""Hostile servers: whatever they send, the result is one of our errors, in time, and safe to show."""
 
 import contextlib
 import dataclasses
@@ -7,7 +7,7 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import paramiko
@@ -19,17 +19,16 @@ from holdfast.ssh.connection import open_connection
 from holdfast.ssh.endpoint import Endpoint
 from holdfast.ssh.wire import MAX_BYTES_BEFORE_LOGIN
 from holdfast.target.look import look
-from tests.ssh.sshd import Sshd, fingerprint, make_key, public
+from tests.ssh.sshd import Listener, Sshd, fingerprint, make_key, public
 
 T = 20
-Listener = Callable[[Callable[[socket.socket], None]], int]
 UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 NASTY = "\x1b[2J\x1b]0;owned\x07\u202e\u2028"
 
 
 @pytest.fixture
 def own(client_key: Path, tmp_path: Path) -> Iterator[Sshd]:
-    """An sshd of this test alone, not yet started."""
+    """An sshd for one test, not yet started."""
     tmp_path.chmod(0o755)
     sshd = Sshd(tmp_path, client_key)
     yield sshd
@@ -81,7 +80,7 @@ def test_key_that_changes_between_two_connections_of_a_run(own: Sshd) -> None:
     with pytest.raises(NotTrusted) as refused:
         open_connection(to(own), timeout_s=T)
     assert f"answered with the host key ssh-ed25519 {fingerprint(own.host_key)}" in refused.value.message
-    assert f"expected was ssh-ed25519 {before}" in refused.value.message
+    assert f", expected ssh-ed25519 {before}" in refused.value.message
 
 
 def test_words_of_a_failed_command_are_one_safe_line(own: Sshd) -> None:
@@ -128,7 +127,7 @@ def packet(payload: bytes) -> bytes:
     ],
     ids=["empty", "long names", "no utf-8", "disconnect", "zeros", "ones", "random"],
 )
-def test_packets_that_are_no_ssh(endpoint: Endpoint, listener: Listener, said: bytes) -> None:
+def test_packets_that_are_not_ssh(endpoint: Endpoint, listener: Listener, said: bytes) -> None:
     def handle(stream: socket.socket) -> None:
         with contextlib.suppress(OSError):
             stream.sendall(b"SSH-2.0-x\r\n" + said)
@@ -141,7 +140,7 @@ def test_packets_that_are_no_ssh(endpoint: Endpoint, listener: Listener, said: b
 
 
 class _Wants(paramiko.ServerInterface):
-    """Takes any key, and then wants more, in words that are none."""
+    """Accepts any key, and then requires an invalid method."""
 
     def get_allowed_auths(self, username: str) -> str:  # noqa: ARG002  paramiko's own signature
         return f"publickey,{NASTY}"
@@ -150,7 +149,7 @@ class _Wants(paramiko.ServerInterface):
         return AUTH_PARTIALLY_SUCCESSFUL
 
 
-def test_ways_to_log_in_that_are_none(endpoint: Endpoint, server: Sshd, listener: Listener) -> None:
+def test_invalid_ways_to_log_in(endpoint: Endpoint, server: Sshd, listener: Listener) -> None:
     done = threading.Event()
 
     def handle(stream: socket.socket) -> None:

@@ -1,4 +1,4 @@
-"""The lock on a target that is reached over a real link. Root's /run is not touched: the script gets another root."""
+"""The lock on a target over a real link. The script gets another root, so the machine's /run is not touched."""
 
 from pathlib import Path
 from types import SimpleNamespace

@@ -1,4 +1,4 @@
-"""Which key let us in: the new system has to know it."""
+"""Which key was accepted: the final system must know it."""
 
 import dataclasses
 import subprocess

@@ -6,7 +6,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,10 +14,9 @@ from holdfast.base.errors import ConfigError, DeadlinePassed, LoginRefused, Unre
 from holdfast.ssh.connection import open_connection
 from holdfast.ssh.endpoint import Endpoint, Jump, ProxyCommand, Socks5
 from holdfast.ssh.openssh import write_ssh_config
-from tests.ssh.sshd import free_port, make_key, public
+from tests.ssh.sshd import Listener, agent_with, free_port, make_key, public
 
 T = 20
-Listener = Callable[[Callable[[socket.socket], None]], int]
 
 PIPE = "import socket,sys,os,threading\ns=socket.create_connection((sys.argv[1],int(sys.argv[2])))\n" + (
     "def up():\n"
@@ -57,7 +55,7 @@ def test_server_that_trickles_a_banner_for_ever(endpoint: Endpoint, listener: Li
 
 
 @pytest.mark.parametrize("said", [b"HTTP/1.1 400 \x1b[31mBad\r\n\r\n", b"SSH-1.0-old\r\n", b"\x00\xff\n", b""])
-def test_server_that_is_none(endpoint: Endpoint, listener: Listener, said: bytes) -> None:
+def test_server_that_does_not_speak_ssh(endpoint: Endpoint, listener: Listener, said: bytes) -> None:
     def answer(stream: socket.socket) -> None:
         with contextlib.suppress(OSError):
             stream.sendall(said)
@@ -89,23 +87,17 @@ def test_key_with_a_passphrase_is_named(endpoint: Endpoint, tmp_path: Path) -> N
 def test_key_of_the_agent(
     endpoint: Endpoint, client_key: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    where = tmp_path / "agent"
-    agent = subprocess.Popen(["ssh-agent", "-D", "-a", str(where)], stdout=subprocess.DEVNULL)
-    try:
-        while not where.exists():
-            time.sleep(0.02)
-        monkeypatch.setenv("SSH_AUTH_SOCK", str(where))
-        subprocess.run(["ssh-add", "-q", str(client_key)], check=True)
-        with open_connection(dataclasses.replace(endpoint, identity_files=()), timeout_s=T) as target:
-            assert target.login_key == public(client_key)
-    finally:
-        agent.terminate()
-        agent.wait()
+    monkeypatch.setenv("SSH_AUTH_SOCK", str(tmp_path / "agent"))
+    with (
+        agent_with(tmp_path / "agent", client_key),
+        open_connection(dataclasses.replace(endpoint, identity_files=()), timeout_s=T) as target,
+    ):
+        assert target.login_key == public(client_key)
 
 
 @pytest.mark.parametrize("address", ["-oProxyCommand=id", "a b", "", "a\nb", "$(id)"])
-def test_address_that_is_none(endpoint: Endpoint, address: str) -> None:
-    with pytest.raises(ConfigError, match="is no address"):
+def test_invalid_address(endpoint: Endpoint, address: str) -> None:
+    with pytest.raises(ConfigError, match="invalid address"):
         dataclasses.replace(endpoint, address=address)
 
 
@@ -197,7 +189,7 @@ class TestJump:
 
 
 class TestOpenSsh:
-    """The same way, walked by the real client."""
+    """The same connection, made by the real client."""
 
     def ssh(self, endpoint: Endpoint, folder: Path) -> subprocess.CompletedProcess[str]:
         config = write_ssh_config(endpoint, folder)

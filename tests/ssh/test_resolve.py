@@ -82,7 +82,7 @@ def test_password_file_that_is_not_there(tmp_path: Path) -> None:
         endpoint_for(host(elevation="sudo"), settings(tmp_path, "", sudo_password_file=tmp_path / "none"))
 
 
-def test_config_that_is_not_valid(tmp_path: Path) -> None:
+def test_invalid_config(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"OpenSSH refuses .*config"):
         endpoint_for(host(), settings(tmp_path, "Host cottage\n  Port many\n"))
 
@@ -92,7 +92,7 @@ def test_jumps_in_a_circle(tmp_path: Path) -> None:
         endpoint_for(host(), settings(tmp_path, "Host cottage b\n  ProxyJump a\nHost a\n  ProxyJump b\n"))
 
 
-def test_jump_hosts_of_a_list_come_one_behind_the_other(tmp_path: Path) -> None:
+def test_jump_hosts_of_a_list_come_one_after_the_other(tmp_path: Path) -> None:
     config = "Host cottage\n  ProxyJump ann@first:2200,second\nHost second\n  HostName 10.0.0.2\n"
     endpoint = endpoint_for(host(), settings(tmp_path, config))
     assert isinstance(endpoint.proxy, Jump)

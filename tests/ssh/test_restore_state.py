@@ -1,4 +1,4 @@
-"""A state archive from the vault over SSH: on standard input, so that it is in no other file of the target."""
+"""A state archive from the vault over SSH: on standard input, so that no other file of the target holds it."""
 
 import os
 from pathlib import Path

@@ -144,7 +144,7 @@ def test_child_that_keeps_the_output_open_does_not_hold_the_command(target: Conn
     assert done.stdout == "started\n"
 
 
-def test_link_that_breaks_is_no_failed_command(endpoint: Endpoint, server: Sshd) -> None:
+def test_broken_link_is_not_a_failed_command(endpoint: Endpoint, server: Sshd) -> None:
     with open_connection(endpoint, timeout_s=T) as target:
         started = threading.Event()
 
@@ -159,7 +159,7 @@ def test_link_that_breaks_is_no_failed_command(endpoint: Endpoint, server: Sshd)
             target.run(["true"], timeout_s=T)
 
 
-def test_error_of_the_callers_own_is_not_swallowed(target: Connection) -> None:
+def test_error_of_the_caller_is_not_swallowed(target: Connection) -> None:
     def full_disk(_line: str) -> None:
         raise OSError(28, "No space left on device")
 
@@ -175,7 +175,7 @@ class TestFiles:
 
     def test_read_refuses_what_is_too_long(self, target: Connection, tmp_path: Path) -> None:
         (tmp_path / "f").write_bytes(b"x" * 11)
-        with pytest.raises(UnexpectedState, match="gave more than 10 bytes"):
+        with pytest.raises(UnexpectedState, match="wrote more than 10 bytes"):
             target.read_file(str(tmp_path / "f"), max_bytes=10, timeout_s=T)
 
     def test_read_of_nothing(self, target: Connection, tmp_path: Path) -> None:

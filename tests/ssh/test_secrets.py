@@ -1,4 +1,4 @@
-"""A file of the user over a real sshd: whole, with owner and mode, and in nobody's log."""
+"""A user's file over a real sshd: whole, with owner and mode, and in no log."""
 
 import os
 from pathlib import Path

@@ -1,10 +1,9 @@
-"""A link that is open and carries nothing any more, as when a machine loses its power."""
+"""A link that is open but carries nothing, as when a machine loses power."""
 
 import contextlib
 import dataclasses
 import socket
 import threading
-from collections.abc import Callable
 
 import pytest
 
@@ -12,7 +11,7 @@ from holdfast.base.errors import ConnectionLost
 from holdfast.ssh import link
 from holdfast.ssh.connection import open_connection
 from holdfast.ssh.endpoint import Endpoint
-from tests.ssh.sshd import Sshd
+from tests.ssh.sshd import Listener, Sshd
 
 T = 30
 
@@ -24,7 +23,7 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Hole:
-    """A relay to a server that swallows everything once `open` is cleared."""
+    """A relay to a server; it drops everything once `open` is cleared."""
 
     def __init__(self, server: Sshd) -> None:
         self.open = threading.Event()
@@ -43,9 +42,7 @@ class Hole:
                     sink.sendall(data)
 
 
-def test_link_that_falls_silent_is_lost(
-    endpoint: Endpoint, server: Sshd, listener: Callable[[Callable[[socket.socket], None]], int]
-) -> None:
+def test_link_that_falls_silent_is_lost(endpoint: Endpoint, server: Sshd, listener: Listener) -> None:
     hole = Hole(server)
     through = dataclasses.replace(endpoint, port=listener(hole))
     with (
@@ -55,6 +52,6 @@ def test_link_that_falls_silent_is_lost(
         target.run(["sh", "-c", "echo on; sleep 1000"], timeout_s=600, on_line=lambda _line: hole.open.clear())
 
 
-def test_command_that_is_silent_on_a_living_link_goes_on(endpoint: Endpoint) -> None:
+def test_silent_command_on_a_living_link_continues(endpoint: Endpoint) -> None:
     with open_connection(endpoint, timeout_s=T) as target:
         assert target.run(["sh", "-c", "sleep 4; echo end"], timeout_s=T).stdout == "end\n"

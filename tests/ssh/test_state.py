@@ -1,4 +1,4 @@
-"""A state archive on its way into the new root: over standard input, root's alone, and whole or not at all."""
+"""A state archive into the new root: over standard input, for root only, and whole or not at all."""
 
 import gzip
 import io
@@ -22,7 +22,7 @@ POISON = b'{"privkey": "poison-of-the-state"}'
 
 
 def archive_of(files: dict[str, bytes], *, mode: int = 0o755) -> bytes:
-    """Return a tar.gz as tar makes it of /var/lib/tailscale, owned by somebody, open to everybody."""
+    """Return a tar.gz as tar makes it of /var/lib/tailscale, with another owner and readable by all."""
     made = io.BytesIO()
     with tarfile.open(fileobj=made, mode="w:gz") as tar:
         for name, content in {".": None, "./certs": None, **files}.items():

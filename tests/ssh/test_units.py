@@ -1,4 +1,4 @@
-"""Detached work, against stand-ins for systemd's commands; they keep a unit's state in a folder."""
+"""Detached work, against stand-ins for systemd's commands, which keep a unit's state in a folder."""
 
 import json
 import os
@@ -158,7 +158,7 @@ def test_work_that_succeeded_is_read_and_not_done_again(endpoint: Endpoint, unit
     assert (tmp_path / "count").read_text() == "once\n"
 
 
-def test_goes_on_over_a_cut_and_misses_and_doubles_no_line(
+def test_continues_after_a_cut_and_loses_or_doubles_no_line(
     endpoint: Endpoint, units: Path, server: Sshd, tmp_path: Path
 ) -> None:
     assert units.is_dir()
@@ -218,7 +218,7 @@ def leave_running(endpoint: Endpoint, name: str, work: str, go: Path) -> None:
 
 
 class Run:
-    """A fresh run that would do something else than the one before."""
+    """A new run whose command differs from the one before."""
 
     def __init__(self, endpoint: Endpoint, go: Path | None = None, at: str = "one") -> None:
         self.endpoint = endpoint
@@ -293,7 +293,7 @@ def test_other_work_is_waited_for(endpoint: Endpoint, units: Path, tmp_path: Pat
     leave_running(endpoint, "holdfast-install-aaaa", OTHER, go)
     said = Run(endpoint, go, at="still runs")("holdfast-install-bbbb", WORK)
     assert said == [f"holdfast-install-aaaa.service still runs there ({OTHER}); waiting for its end.", "mine"]
-    # What it installed is undone now, so it would have to be done anew.
+    # What it installed is undone now, so it would have to be done again.
     assert not (units / "holdfast-install-aaaa.service").exists()
     assert Run(endpoint)("holdfast-install-cccc", OTHER) == ["mine"]
 
@@ -329,7 +329,7 @@ def test_state(target: Connection, units: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "a b", "../x", "-x", "a\nb", "x" * 101])
-def test_name_that_is_none(name: str) -> None:
+def test_invalid_name(name: str) -> None:
     with pytest.raises(ConfigError, match="is not a name for a unit"):
         run_detached(lambda: pytest.fail("connected"), name, ["true"], work=WORK, timeout_s=1, on_line=print)
 
@@ -404,7 +404,7 @@ def test_next_step() -> None:
     assert next_step(succeeded, ours=False, failed_before=None) is Step.FOLLOW
     assert next_step(failed, ours=False, failed_before=None) is Step.RESET_AND_START
     assert next_step(failed, ours=True, failed_before=None) is Step.FOLLOW
-    # The link broke while the unit was started: the same failure is still the old one, another one is ours.
+    # The link broke while the unit was started: the same failure is still the old one, a new one is ours.
     assert next_step(failed, ours=False, failed_before="a") is Step.RESET_AND_START
     assert next_step(failed, ours=False, failed_before="b") is Step.FOLLOW
     with pytest.raises(UnexpectedState):

@@ -37,7 +37,7 @@ def remote(tmp_path: Path) -> Path:
 
 @contextlib.contextmanager
 def receiver(server: Sshd, script: str) -> Iterator[None]:
-    """Let something else than `cat` store what arrives."""
+    """Store what arrives with another command than `cat`."""
     stand_in = server.bin / "cat"
     # Start-up files of the login's shell may use `cat` too.
     stand_in.write_text(
@@ -51,7 +51,7 @@ def receiver(server: Sshd, script: str) -> Iterator[None]:
 
 
 def sent(progress: list[tuple[int, int]]) -> int:
-    """Bytes that went over the wire in this upload."""
+    """Return the bytes that this upload sent."""
     return progress[-1][0] - progress[0][0]
 
 
@@ -93,9 +93,9 @@ def test_empty_file(target: Connection, tmp_path: Path, remote: Path) -> None:
     assert remote.read_bytes() == b""
 
 
-def test_goes_on_after_a_cut(endpoint: Endpoint, server: Sshd, local: Path, remote: Path) -> None:
+def test_resumes_after_a_cut(endpoint: Endpoint, server: Sshd, local: Path, remote: Path) -> None:
     part = remote.with_name(remote.name + ".part")
-    # Takes half of the file, and then no more until the link is cut.
+    # Accepts half of the file, and then nothing until the link is cut.
     script = f"head -c {SIZE // 2}; exec sleep 1000"
 
     def cut_at_half() -> None:
@@ -118,10 +118,10 @@ def test_goes_on_after_a_cut(endpoint: Endpoint, server: Sshd, local: Path, remo
     assert not part.exists()
 
 
-def test_goes_on_by_itself_over_links_that_break(
+def test_resumes_by_itself_over_links_that_break(
     endpoint: Endpoint, server: Sshd, local: Path, remote: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("holdfast.ssh.upload.PAUSE_S", 0.1)
+    monkeypatch.setattr("holdfast.ssh.upload.RECONNECT_PAUSE_S", 0.1)
     part = remote.with_name(remote.name + ".part")
     links: list[Connection] = []
 
@@ -138,7 +138,7 @@ def test_goes_on_by_itself_over_links_that_break(
     threading.Thread(target=cut_twice, daemon=True).start()
     lines: list[str] = []
     progress: list[tuple[int, int]] = []
-    # The first two links bring a third of the file each, and then no more.
+    # The first two links carry a third of the file each, and then nothing.
     script = f"head -c {SIZE // 3}; [ $(wc -c <'{part}') -eq {SIZE} ] || exec sleep 1000"
     with receiver(server, script):
         upload_over_links(
@@ -151,7 +151,7 @@ def test_goes_on_by_itself_over_links_that_break(
         )
     assert remote.read_bytes() == local.read_bytes()
     assert len(links) == 3
-    assert len([line for line in lines if line.endswith("What arrived stays there; connecting again.")]) == 2
+    assert len([line for line in lines if "What arrived is kept; reconnecting, for at most " in line]) == 2
     assert (SIZE // 3, SIZE) in progress
     assert (2 * (SIZE // 3), SIZE) in progress
 
@@ -166,7 +166,7 @@ def test_link_that_does_not_come_back(endpoint: Endpoint, server: Sshd, local: P
     try:
         with (
             receiver(server, "exec sleep 1000"),
-            pytest.raises(DeadlinePassed, match=r"to go on with image; last seen"),
+            pytest.raises(DeadlinePassed, match=r"a connection to upload image; last seen"),
         ):
             upload_over_links(
                 lambda: open_connection(endpoint, timeout_s=T),
@@ -216,12 +216,12 @@ def test_late_bytes_of_a_broken_link_do_no_harm(tmp_path: Path, shell: str, kept
         ]
         return subprocess.Popen(command, stdin=subprocess.PIPE, env={"PATH": str(tools)})
 
-    # The target believes in the old link until after the new one is done.
+    # For the target the old link is still alive when the new one is done.
     old = receive()
     assert old.stdin is not None
     old.stdin.write(content[kept : kept + 50_000])
     old.stdin.flush()
-    # Only once it writes: two that begin at the same instant may both want to remove the part.
+    # Only once it writes: two that begin at the same moment might both remove the part.
     deadline = time.monotonic() + T
     while not (part.exists() and part.stat().st_size == kept + 50_000):
         assert time.monotonic() < deadline, "the old link stored nothing"

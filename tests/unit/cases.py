@@ -89,9 +89,10 @@ def plan(
     vault_identity: Identity | None = None,
     rehearsal: bool = False,
     now: datetime | None = None,
+    run_id: str = "run-2",
 ) -> Plan:
     return make_plan(
-        run_id="run-2",
+        run_id=run_id,
         host=inventory or host(),
         facts=seen,
         host_key="ssh-ed25519 AAAA",

@@ -1,4 +1,4 @@
-"""State archives: the honest one is accepted, and whatever else the target may send is not."""
+"""State archives: an honest one is accepted, anything else that the target may send is refused."""
 
 import base64
 import gzip
@@ -52,7 +52,7 @@ def tar_of(*members: tuple[str, bytes | tarfile.TarInfo]) -> bytes:
 
 
 def without_end(member: tuple[str, bytes]) -> bytes:
-    """Return a tar of one member without the two empty blocks, and the padding, that end it."""
+    """Return a tar of one member without the two empty blocks and the padding at its end."""
     return gzip.decompress(tar_of(member))[: 512 + -(-len(member[1]) // 512) * 512]
 
 
@@ -102,20 +102,20 @@ def test_public_key_is_derived_as_tailscale_does() -> None:
         ([STATE, ("/etc/passwd", b"x")], "path that leads out"),
         ([STATE, ("../../etc/passwd", b"x")], "path that leads out"),
         ([STATE, ("a/../../b", b"x")], "path that leads out"),
-        ([STATE, ("link", kind(tarfile.SYMTYPE, "/etc/shadow"))], "no file or folder"),
-        ([STATE, ("hard", kind(tarfile.LNKTYPE, "tailscaled.state"))], "no file or folder"),
-        ([STATE, ("dev", kind(tarfile.BLKTYPE))], "no file or folder"),
-        ([STATE, ("pipe", kind(tarfile.FIFOTYPE))], "no file or folder"),
+        ([STATE, ("link", kind(tarfile.SYMTYPE, "/etc/shadow"))], "neither file nor folder"),
+        ([STATE, ("hard", kind(tarfile.LNKTYPE, "tailscaled.state"))], "neither file nor folder"),
+        ([STATE, ("dev", kind(tarfile.BLKTYPE))], "neither file nor folder"),
+        ([STATE, ("pipe", kind(tarfile.FIFOTYPE))], "neither file nor folder"),
         ([STATE, STATE], "two files"),
-        ([("tailscaled.state", kind(tarfile.DIRTYPE))], "no file"),
+        ([("tailscaled.state", kind(tarfile.DIRTYPE))], "not a file"),
         ([("other", b"x")], "no tailscaled.state"),
         ([("a/b/c/d/tailscaled.state", state())], "no tailscaled.state"),
-        ([("tailscaled.state", b"privkey:")], "no JSON"),
-        ([("tailscaled.state", b"[" * 100_000)], "no JSON"),
-        ([("tailscaled.state", b"[]")], "no JSON object"),
+        ([("tailscaled.state", b"privkey:")], "is not a JSON object"),
+        ([("tailscaled.state", b"[" * 100_000)], "is not a JSON object"),
+        ([("tailscaled.state", b"[]")], "not a JSON object"),
         ([("tailscaled.state", b"{}")], "no current profile"),
-        ([("tailscaled.state", b'{"_current-profile": "!!"}')], "another format"),
-        ([("tailscaled.state", b'{"_current-profile": "\\u00e9"}')], "another format"),
+        ([("tailscaled.state", b'{"_current-profile": "!!"}')], "unexpected format"),
+        ([("tailscaled.state", b'{"_current-profile": "\\u00e9"}')], "unexpected format"),
         ([("sparse", pax({"GNU.sparse.size": "x"}))], "damaged"),
         ([("tailscaled.state", b'{"key": {}, "nonce": "x", "data": "y"}')], "TPM"),
         ([("tailscaled.state", state(PrivateNodeKey="privkey:" + "0" * 64))], "no node key"),
@@ -135,16 +135,16 @@ def test_archive_is_refused(members: list[tuple[str, bytes | tarfile.TarInfo]], 
     ("spoil", "said"),
     [
         (lambda _: b"", "cut off"),
-        (lambda _: b"no gzip", "no tar.gz"),
+        (lambda _: b"no gzip", "not a tar.gz"),
         (lambda _: gzip.compress(b"no tar" * 500), "damaged"),
-        (lambda whole: whole + tar_of(("../evil", b"x")), "goes on after its end"),
-        (lambda whole: whole + b"more", "goes on after its end"),
-        (lambda _: gzip.compress(without_end(STATE) + b"garbage!" * 64 + without_end(("../x", b"x"))), "goes on after"),
-        # Newer Pythons refuse the size themselves, which reads as damage.
+        (lambda whole: whole + tar_of(("../evil", b"x")), "data after its end"),
+        (lambda whole: whole + b"more", "data after its end"),
+        (lambda _: gzip.compress(without_end(STATE) + b"garbage!" * 64 + without_end(("../x", b"x"))), "data after"),
+        # Newer Pythons refuse the size themselves, and the message says damaged.
         (lambda _: gzip.compress(without_end(STATE) + negative_size() + bytes(1024)), "the state archive"),
         (lambda whole: whole[: len(whole) // 2], "cut off"),
         (lambda whole: bytes([*whole[:40], whole[40] ^ 255, *whole[41:]]), "state archive"),
-        (lambda _: gzip.compress(bytes(module.MAX_UNPACKED_BYTES * 2)), "holds more than"),
+        (lambda _: gzip.compress(bytes(module.MAX_ARCHIVE_UNPACKED_BYTES * 2)), "holds more than"),
     ],
 )
 def test_damaged_archive_is_refused(spoil: Callable[[bytes], bytes], said: str) -> None:
@@ -154,7 +154,7 @@ def test_damaged_archive_is_refused(spoil: Callable[[bytes], bytes], said: str) 
 
 
 def test_too_much_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    many = [STATE, *((f"f{number}", b"") for number in range(module.MAX_MEMBERS))]
+    many = [STATE, *((f"f{number}", b"") for number in range(module.MAX_ARCHIVE_MEMBERS))]
     with pytest.raises(NotTrusted, match="more than 2000 files"):
         check_archive(tar_of(*many), NODE)
     monkeypatch.setattr(module, "MAX_ARCHIVE_BYTES", 100)

@@ -139,7 +139,7 @@ def test_goes_on_when_the_target_answers_again(play: Play, monkeypatch: pytest.M
 
     monkeypatch.setattr(copying, "run_local", run_local)
     play.copy()
-    assert play.lines.count("cottage answers again; going on with what is missing") == 4
+    assert play.lines.count("cottage answers again; copying the rest") == 4
     assert play.ended_old == 4
     # What went over whole is not counted twice, what did not go over whole is not counted.
     assert play.seen_bytes[-1] == 4 * 100 + 150
@@ -148,7 +148,7 @@ def test_goes_on_when_the_target_answers_again(play: Play, monkeypatch: pytest.M
 def test_failure_of_nix_is_tried_once_more(play: Play) -> None:
     play.ends = [FULL]
     play.copy()
-    assert "cottage answers; going on with what is missing" in play.lines
+    assert "cottage answers; copying the rest" in play.lines
     play.ends = [FULL, FULL, "never reached"]
     with pytest.raises(CommandFailed, match="No space left"):
         play.copy()
@@ -173,7 +173,7 @@ def test_deadline(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
 
     play.ends = [BROKEN]
     monkeypatch.setattr(copying, "run_local", run_local)
-    with pytest.raises(DeadlinePassed, match="a connection, to go on copying; last seen: cottage does not answer"):
+    with pytest.raises(DeadlinePassed, match="a connection to copy the rest; last seen: cottage does not answer"):
         play.copy(copy_s=1)
 
 

@@ -1,4 +1,4 @@
-"""holdfast/nixcli/describe.nix, asked by a real nix of small flakes that have the shape of NixOS."""
+"""holdfast/nixcli/describe.nix, evaluated by a real nix on small flakes with the shape of NixOS."""
 
 from pathlib import Path
 

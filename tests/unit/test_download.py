@@ -1,4 +1,4 @@
-"""An image behind a URL: fetched by a real nix from a server on loopback, and only if it is the promised one."""
+"""An image at a URL: downloaded by a real nix from a loopback server, and accepted only with the right checksum."""
 
 import base64
 import hashlib
@@ -62,12 +62,12 @@ def test_download_is_kept_in_the_store(server: Server, real_nix: Path) -> None:
 
 @pytest.mark.usefixtures("real_nix")
 def test_another_file_is_not_taken(server: Server) -> None:
-    with pytest.raises(NotTrusted, match="is another file than the one with sha256-") as error:
+    with pytest.raises(NotTrusted, match="does not have the checksum sha256-") as error:
         kexec_image(host(kexec=f"{url(server, '/kexec.tar')}#sha256={'ab' * 32}"))
     assert "\n" not in str(error.value)
 
 
 @pytest.mark.usefixtures("real_nix")
-def test_url_with_nothing_behind_it(server: Server) -> None:
+def test_url_that_leads_to_nothing(server: Server) -> None:
     with pytest.raises(CommandFailed, match="404"):
         kexec_image(host(kexec=f"{url(server, '/none.tar')}#sha256={'ab' * 32}"))

@@ -1,4 +1,4 @@
-"""The standard way's state: whose it is, that it can be opened again, and that nothing is guessed."""
+"""The standard way's state: whose it is, that it can be decrypted, and that nothing is guessed."""
 
 from pathlib import Path
 
@@ -82,7 +82,7 @@ def test_entry_that_is_another_node_by_now_is_not_given(settings: Settings) -> N
 def test_entry_that_is_gone(settings: Settings) -> None:
     with pytest.raises(ConfigError, match="cannot be read here"):
         state_to_give_back(standard(), planned(), str(settings.vault_dir / "cottage" / "x.tar.gz"), settings)
-    with pytest.raises(TargetRefused, match="no state of cottage any more"):
+    with pytest.raises(TargetRefused, match="no longer has a state of cottage"):
         state_to_give_back(standard(), planned(), "", settings)
 
 

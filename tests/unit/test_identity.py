@@ -1,4 +1,4 @@
-"""What `tailscale status --json` says about a node, and about the way to it."""
+"""What `tailscale status --json` says about a node, and about the path to it."""
 
 import json
 import sys

@@ -1,188 +1,156 @@
 """Phases that find the work of another run, or the lock of one: what they do then, and what they leave alone."""
 
-import contextlib
-import functools
 import json
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
-from typing import Any
 
 import pytest
 
-from holdfast.base.command import CommandResult
 from holdfast.base.errors import CommandFailed, ConfigError, ConnectionLost, Restarted, TargetRefused, UnexpectedState
-from holdfast.base.waiting import wait_for
-from holdfast.plan.results import Preserved, Started
-from holdfast.target import dead_man, standby, trial
-from tasks import install, kexec, partition
+from holdfast.base.places import MARK_IN_RAM, MARK_ON_DISK
+from holdfast.plan.results import Built, Preserved, Started
+from tasks import partition as partition_file
+from tasks.install import install
+from tasks.kexec import BUSY, kexec
+from tasks.partition import partition
+from tests.log import Remembered
 from tests.unit.cases import built, facts, host, plan
+from tests.unit.desk import Desk
+from tests.unit.programs import Command, Done
+from tests.unit.server import Server, body
+from tests.unit.target import RUN, FakeMachine
+from tests.unit.test_image import whole, write
+from tests.unit.test_standby import RUN as KEXEC_RUN
 
-SEEN = facts("installer", partition_mark="")
 HOST = host()
-PLAN = plan(SEEN, HOST)
+PLAN = plan(facts("debian-12"), HOST, run_id=RUN)
 STORE = "/nix/store/" + "a" * 32
-BUILT = built(toplevel=f"{STORE}-system", disko_script=f"{STORE}-disko", mount_script=f"{STORE}-mount")
+OTHER = "0d2b3c4d-ffff-4bbb-8ccc-444455556666"
+UNIT = f"{RUN[:8]}.service"
+CARRIED = "carried over: host-keys tailscale-state"
 
-
-class Play:
-    """A target, and all that a phase calls, written down in the order of the calls."""
-
-    def __init__(self) -> None:
-        self.calls: list[str] = []
-        self.ran: list[tuple[list[str], bytes | None]] = []
-        self.begun = False
-        self.refused = False
-        self.no_trial = ""
-        self.fails_with: list[str] = []
-        self.detached: dict[str, Any] = {}
-        self.looks = [SEEN]
-        self.boot_id = SEEN.boot_id
-        self.files: dict[str, bytes] = {}
-        self.endpoint = SimpleNamespace(host="cottage")
-        self.digests: list[str] = []
-        self.starts: list[Callable[[], int]] = []
-
-    @contextlib.contextmanager
-    def arrive(self, _host: object, *, boot_id: str = "") -> Iterator["Play"]:
-        if boot_id not in ("", self.boot_id):
-            raise Restarted("cottage was rebooted.")
-        yield self
-
-    def look(self, _target: object) -> object:
-        self.calls.append("look")
-        return self.looks.pop(0) if len(self.looks) > 1 else self.looks[0]
-
-    def hold_target(self, _target: object, _facts: object) -> None:
-        self.calls.append("hold")
-        if self.refused:
-            raise TargetRefused("another run works on cottage.")
-
-    def has_begun(self, _target: object, work: str) -> bool:
-        self.calls.append(f"has begun: {work}")
-        return self.begun
-
-    def run_detached(self, reconnect: Any, name: str, argv: Sequence[str], **options: Any) -> None:
-        with reconnect():
-            self.calls.append("detached")
-        self.detached = {"name": name, "argv": list(argv), **options}
-        if self.fails_with:
-            raise CommandFailed(CommandResult(tuple(argv), "cottage", 1, self.fails_with.pop(0), "", 1.0))
-
-    def run(
-        self, argv: Sequence[str], *, timeout_s: float, stdin: bytes | None = None, **_options: object
-    ) -> CommandResult:
-        assert timeout_s > 0
-        self.calls.append(f"run {argv[0]}")
-        self.ran.append((list(argv), stdin))
-        status = self.starts.pop(0)() if argv[0] == "setsid" and self.starts else 0
-        return CommandResult(tuple(argv), "cottage", status, "what it wrote", "", 1.0)
-
-    def run_script(self, _script: str, args: Sequence[str], *, timeout_s: float) -> SimpleNamespace:
-        assert timeout_s > 0
-        self.calls.append(f"digests {' '.join(args)}")
-        return SimpleNamespace(stdout=f"{self.digests.pop(0)}\n")
-
-    def write_file(self, path: str, data: bytes, *, mode: int, timeout_s: float) -> None:
-        assert (mode, timeout_s > 0) == (0o644, True)
-        self.files[path] = data
-
-    @contextlib.contextmanager
-    def lines(self) -> Iterator[SimpleNamespace]:
-        yield SimpleNamespace(add=lambda _line: None)
-
-    @contextlib.contextmanager
-    def progress(self, _key: str, _description: str) -> Iterator[Callable[[int, int], None]]:
-        yield lambda _done, _total: None
-
-    def called(self, name: str, *_args: object, **_options: object) -> None:
-        self.calls.append(name)
-
-    def reboots_after(self, name: str, module: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-        def call_and_reboot(*_args: object, **_options: object) -> None:
-            self.calls.append(name)
-            self.boot_id = "0" * 36
-
-        monkeypatch.setattr(module, name, call_and_reboot)
-
-    def into(self, module: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(module, "reach_soon", self.arrive)
-        for name in ("arrive", "look", "hold_target", "has_begun", "run_detached", "lines", "progress"):
-            if hasattr(module, name):
-                monkeypatch.setattr(module, name, getattr(self, name))
-        for name in ("carry_over", "copy_closure", "mount_again", "same_disks", "say", "upload_over_links", "warn"):
-            if hasattr(module, name):
-                monkeypatch.setattr(module, name, functools.partial(self.called, name))
+pytestmark = pytest.mark.usefixtures("desk", "server")
 
 
 @pytest.fixture
-def play(monkeypatch: pytest.MonkeyPatch) -> Play:
-    made = Play()
-    for module in (partition, install, kexec):
-        made.into(module, monkeypatch)
-    monkeypatch.setattr(dead_man, "disarm", functools.partial(made.called, "disarm"))
-    monkeypatch.setattr(trial, "why_not", lambda *_given: made.no_trial)
-    for name in ("bring", "arm", "remove"):
-        monkeypatch.setattr(standby, name, functools.partial(made.called, f"standby {name}"))
-    return made
+def made(tmp_path: Path) -> Built:
+    image = write(tmp_path / "image.tar", whole(run=KEXEC_RUN.encode()), "w")
+    paths = {"disko_script": f"{STORE}-disko", "mount_script": f"{STORE}-disko-mount"}
+    return built(toplevel=f"{STORE}-system", image=str(image), **paths)
 
 
-def body(phase: Any) -> Any:
-    """Return a phase without Prefect and without the journal."""
-    return phase.fn.__wrapped__
+@pytest.fixture
+def installer(machine: FakeMachine) -> FakeMachine:
+    """The machine in the installer of this run."""
+    machine.is_in("installer")
+    return machine
 
 
-def test_partition_of_an_untouched_machine(play: Play) -> None:
-    body(partition.partition)(HOST, PLAN, BUILT)
-    work = f"holdfast partition {PLAN.digest(BUILT.disko_script)}"
+@pytest.fixture
+def formatted(installer: FakeMachine) -> FakeMachine:
+    """The same, with the disks formatted and the standby armed."""
+    installer.mounted = installer.standby = True
+    installer.disk = "installer"
+    return installer
+
+
+def soon(machine: FakeMachine) -> Callable[[], object]:
+    """Let the power fail when the answer to this command was heard."""
+    return lambda: machine.clock.at(0.05, machine.reset)
+
+
+def long_ago(machine: FakeMachine) -> Callable[[], object]:
+    """Let the power fail, and the machine be back before anybody looks."""
+
+    def reset_and_boot() -> None:
+        machine.reset()
+        machine.clock.sleep(60)
+
+    return reset_and_boot
+
+
+def test_partition_of_an_untouched_machine(installer: FakeMachine, made: Built) -> None:
+    body(partition)(HOST, PLAN, made)
     # All that the standby needs is there before anything is destroyed; it is armed when the disk has its mark.
-    expected = ["look", "hold", f"has begun: {work}", "same_disks", "copy_closure", "standby bring", "disarm", "say"]
-    assert play.calls == [*expected, "detached", "mount_again", "run install", "run install", "standby arm", "say"]
-    assert (play.detached["work"], play.detached["begun"]) == (work, False)
-    assert play.detached["argv"] == [BUILT.disko_script]
+    assert installer.story == [
+        "locked",
+        "copied to /: disko",
+        "/run/holdfast/standby/command-line written",
+        "dead-man fed",
+        "kernel uploaded",
+        "dead-man fed",
+        "initrd uploaded",
+        "dead-man stopped",
+        "disks formatted",
+        f"{MARK_ON_DISK} written",
+        f"{MARK_IN_RAM} written",
+        "standby armed",
+    ]
+    unit = installer.units[f"holdfast-partition-{UNIT}"]
+    assert unit.work == f"holdfast partition {PLAN.digest(made.disko_script)}"
+    [started] = installer.told("unit-start.sh")
+    assert started[started.index("--") + 1 :] == [made.disko_script]
 
 
-def test_partition_that_has_begun_is_only_followed_and_marked(play: Play) -> None:
-    play.begun = True
-    body(partition.partition)(HOST, PLAN, BUILT)
-    assert "same_disks" not in play.calls
-    assert "copy_closure" not in play.calls
-    assert play.detached["begun"] is True
-    assert [json.loads(mark)["plan_digest"] for mark in play.files.values()] == [PLAN.digest(BUILT.disko_script)] * 2
+def begins_formatting(machine: FakeMachine, made: Built) -> None:
+    """Let another run have begun it."""
+    work = f"holdfast partition {PLAN.digest(made.disko_script)}"
+    machine.start_unit("holdfast-partition-0ther.service", work, [made.disko_script])
 
 
-def test_partition_has_the_keys_in_ram_only_while_it_formats(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
-    @contextlib.contextmanager
-    def keys(_host: object, connect: Callable[[], Any], **_options: object) -> Iterator[None]:
-        with connect():
-            play.calls.append("keys")
-        try:
-            yield
-        finally:
-            play.calls.append("keys gone")
+def test_partition_that_has_begun_is_only_followed_and_marked(installer: FakeMachine, made: Built) -> None:
+    begins_formatting(installer, made)
+    installer.shows("installer", disks="sdz size 8\n")  # half formatted, nobody compares the disks
+    body(partition)(HOST, PLAN, made)
+    marks = [f"{MARK_ON_DISK} written", f"{MARK_IN_RAM} written"]
+    assert installer.story == ["locked", "dead-man stopped", "disks formatted", *marks]
+    assert installer.told("unit-start.sh") == []
+    digest = PLAN.digest(made.disko_script)
+    assert [json.loads(installer.files[place])["plan_digest"] for place in (MARK_ON_DISK, MARK_IN_RAM)] == [digest] * 2
 
-    monkeypatch.setattr(partition, "keys_in_ram", keys)
-    body(partition.partition)(HOST, PLAN, BUILT)
-    first = play.calls.index("keys")
+
+def test_partition_has_the_keys_in_ram_only_while_it_formats(installer: FakeMachine, made: Built) -> None:
+    keyed = host(encryption_keys=[{"path": "/run/keys/a", "command": ["echo", "x"]}])
+    body(partition)(keyed, PLAN, made)
+    first = installer.story.index("/run/keys/a put")
     # A key that cannot be written leaves the dead-man armed.
-    assert play.calls[first : first + 6] == ["keys", "disarm", "say", "detached", "keys gone", "mount_again"]
-    play.calls.clear()
-    play.fails_with = ["disko: no key"]
-    with pytest.raises(CommandFailed):
-        body(partition.partition)(HOST, PLAN, BUILT)
-    assert play.calls[-2:] == ["detached", "keys gone"]
+    during = ["/run/keys/a put", "dead-man stopped", "disks formatted", "/run/keys/a forgotten"]
+    assert installer.story[first : first + 4] == during
+    installer.is_in("installer")
+    installer.files.clear()
+    installer.story.clear()
+    installer.on("disko", lambda _: Done(stderr="disko: no key", status=1))
+    with pytest.raises(CommandFailed, match="no key"):
+        body(partition)(keyed, PLAN, made)
+    assert installer.story[-3:] == ["/run/keys/a put", "dead-man stopped", "/run/keys/a forgotten"]
 
 
-TWO = {"disks": "vda size 6291456\nvda serial COTTAGE0001\nvdb size 2048\nvdb serial DATA"}
+TWO = "vda size 6291456\nvda serial COTTAGE0001\nvdb size 2048\nvdb serial DATA"
 
 
-def test_partition_proves_the_kept_disk_untouched(play: Play) -> None:
-    play.looks = [facts("installer", **TWO)]
-    play.digests = [f"/dev/vdb {'a' * 64} {'b' * 64}"] * 2
-    body(partition.partition)(HOST, PLAN, BUILT)
-    expected = ["digests /dev/vdb", "disarm", "say", "detached", "digests /dev/vdb", "mount_again"]
-    assert [call for call in play.calls if call in expected][:6] == expected
+@pytest.fixture
+def with_two(installer: FakeMachine) -> FakeMachine:
+    """A machine with a disk that the plan keeps."""
+    installer.shows("installer", disks=TWO)
+    return installer
+
+
+def digests_are(machine: FakeMachine, *said: str) -> None:
+    answers = list(said)
+
+    def tell(command: Command) -> str:
+        machine.tell(f"digests of {' '.join(command.args)}")
+        return f"{answers.pop(0)}\n"
+
+    machine.on("disk-digests.sh", tell)
+
+
+def test_partition_proves_the_kept_disk_untouched(with_two: FakeMachine, made: Built) -> None:
+    with_two.on("disko", lambda _: with_two.tell("disks formatted"))  # and not mounted
+    body(partition)(HOST, PLAN, made)
+    first = with_two.story.index("digests of /dev/vdb")
+    during = ["digests of /dev/vdb", "dead-man stopped", "disks formatted", "digests of /dev/vdb"]
+    assert with_two.story[first : first + 6] == [*during, "copied to /: disko-mount", "disks mounted"]
 
 
 @pytest.mark.parametrize(
@@ -193,197 +161,207 @@ def test_partition_proves_the_kept_disk_untouched(play: Play) -> None:
         ("/dev/vdb gone", "/dev/vdb cannot be read any more"),
     ],
 )
-def test_partition_names_a_kept_disk_that_changed(play: Play, after: str, said: str) -> None:
-    play.looks = [facts("installer", **TWO)]
-    play.digests = [f"/dev/vdb {'a' * 64} {'b' * 64}", after]
+def test_partition_names_a_kept_disk_that_changed(with_two: FakeMachine, made: Built, after: str, said: str) -> None:
+    digests_are(with_two, f"/dev/vdb {'a' * 64} {'b' * 64}", after)
     with pytest.raises(UnexpectedState, match=said):
-        body(partition.partition)(HOST, PLAN, BUILT)
+        body(partition)(HOST, PLAN, made)
     # Nothing is formatted again all the same, and the new disk boots the installer.
-    assert len(play.files) == 2
-    assert "standby arm" in play.calls
+    assert {MARK_ON_DISK, MARK_IN_RAM} <= with_two.files.keys()
+    assert with_two.story[-1] == "standby armed"
 
 
-def test_partition_goes_on_beside_a_disk_that_cannot_be_read(play: Play) -> None:
-    play.looks = [facts("installer", **TWO)]
-    play.digests = ["/dev/vdb unreadable", f"/dev/vdb {'a' * 64} {'b' * 64}"]
-    body(partition.partition)(HOST, PLAN, BUILT)
-    assert "warn" in play.calls
+def test_partition_goes_on_beside_a_disk_that_cannot_be_read(
+    with_two: FakeMachine, made: Built, log: Remembered
+) -> None:
+    digests_are(with_two, "/dev/vdb unreadable", f"/dev/vdb {'a' * 64} {'b' * 64}")
+    body(partition)(HOST, PLAN, made)
+    assert len(log.warned) == 1
+    assert "/dev/vdb cannot be read" in log.warned[0]
 
 
-def test_partition_formats_nothing_if_the_digests_are_not_told(play: Play) -> None:
-    play.looks = [facts("installer", **TWO)]
+def test_partition_formats_nothing_if_the_digests_are_not_told(with_two: FakeMachine, made: Built) -> None:
     for said in ("", "/dev/vdc gone", "/dev/vdb x y"):
-        play.digests = [said]
+        digests_are(with_two, said)
         with pytest.raises(UnexpectedState, match="did not say what is on /dev/vdb"):
-            body(partition.partition)(HOST, PLAN, BUILT)
-    assert not {"detached", "disarm"} & set(play.calls)
+            body(partition)(HOST, PLAN, made)
+    assert not {"disks formatted", "dead-man stopped"} & set(with_two.story)
 
 
-def test_partition_that_only_joins_takes_no_digests(play: Play) -> None:
-    play.looks, play.begun = [facts("installer", **TWO)], True
-    body(partition.partition)(HOST, PLAN, BUILT)
-    assert "digests /dev/vdb" not in play.calls
+def test_partition_that_only_joins_takes_no_digests(with_two: FakeMachine, made: Built) -> None:
+    begins_formatting(with_two, made)
+    body(partition)(HOST, PLAN, made)
+    assert "digests of /dev/vdb" not in with_two.story
+    assert "disks formatted" in with_two.story
 
 
-def test_install_that_has_begun_is_only_followed(play: Play) -> None:
-    assert not body(install.install)(HOST, PLAN, BUILT, Preserved()).boot_loader
-    work = f"holdfast install {PLAN.digest(BUILT.disko_script)} {BUILT.toplevel}, no boot loader"
-    assert play.calls[:4] == ["look", "hold", "mount_again", f"has begun: {work}"]
+def test_install_that_has_begun_is_only_followed(formatted: FakeMachine, made: Built) -> None:
+    assert not body(install)(HOST, PLAN, made, Preserved()).boot_loader
     # The standby stays: the boot loader comes when the system has proved that it comes up.
-    assert play.calls[4:] == ["copy_closure", "look", "carry_over", "detached", "say"]
-    assert play.detached["work"] == work
-    assert play.detached["argv"][-2:] == [BUILT.toplevel, "--no-bootloader"]
-    play.begun = True
-    play.calls.clear()
-    body(install.install)(HOST, PLAN, BUILT, Preserved())
-    assert not {"copy_closure", "carry_over"} & set(play.calls)
-    assert play.detached["begun"] is True
+    assert formatted.story == ["locked", "copied to /mnt: system", CARRIED, "nixos-install, no boot loader"]
+    work = f"holdfast install {PLAN.digest(made.disko_script)} {made.toplevel}, no boot loader"
+    assert formatted.units[f"holdfast-install-{UNIT}"].work == work
+    [started] = formatted.told("unit-start.sh")
+    assert started[-2:] == [made.toplevel, "--no-bootloader"]
+    formatted.story.clear()
+    assert not body(install)(HOST, PLAN, made, Preserved()).boot_loader
+    assert formatted.story == []
+    assert len(formatted.told("unit-start.sh")) == 1
 
 
-def test_install_without_a_trial_puts_the_boot_loader_last(play: Play) -> None:
-    play.no_trial = "the root is encrypted"
-    assert body(install.install)(HOST, PLAN, BUILT, Preserved()).boot_loader
+def test_install_without_a_trial_puts_the_boot_loader_last(
+    formatted: FakeMachine, made: Built, log: Remembered
+) -> None:
+    def standby(command: Command) -> str:
+        formatted.tell(f"standby {command.args[0]}")
+        return "removed: all of it\n" if command.args[0] == "remove" else "none: the root is encrypted\n"
+
+    formatted.on("standby.sh", standby)
+    assert body(install)(HOST, PLAN, made, Preserved()).boot_loader
     # A disk that boots holds a machine that is itself.
-    assert play.calls[-5:] == ["look", "carry_over", "detached", "warn", "standby remove"]
-    assert play.detached["work"] == f"holdfast install {PLAN.digest(BUILT.disko_script)} {BUILT.toplevel}"
-    assert play.detached["argv"][-1] == BUILT.toplevel
-    play.calls.clear()
-    body(install.install)(host(standby=False), PLAN, BUILT, Preserved())
+    assert formatted.story[-3:] == [CARRIED, "nixos-install", "standby remove"]
+    assert log.warned == [f"{made.toplevel} has its boot loader, and no trial comes before it: the root is encrypted"]
+    work = f"holdfast install {PLAN.digest(made.disko_script)} {made.toplevel}"
+    assert formatted.units[f"holdfast-install-{UNIT}"].work == work
+    assert formatted.told("unit-start.sh")[0][-1] == made.toplevel
+    formatted.units.clear()
+    body(install)(host(standby=False), PLAN, made, Preserved())
     # One that an earlier run armed would keep the node's state on the boot partition.
-    assert play.calls[-2:] == ["detached", "standby remove"]
+    assert formatted.story[-2:] == ["nixos-install", "standby remove"]
 
 
-def test_lock_of_another_run_stops_a_phase_before_it_changes_anything(play: Play) -> None:
-    play.refused = True
-    for phase, more in ((partition.partition, ()), (install.install, (Preserved(),))):
-        with pytest.raises(TargetRefused):
-            body(phase)(HOST, PLAN, BUILT, *more)
-    origin = facts("debian-12")
-    play.looks = [origin]
+def test_lock_of_another_run_stops_a_phase_before_it_changes_anything(
+    formatted: FakeMachine, made: Built, server: Server
+) -> None:
+    server.over[OTHER] = False
+    formatted.locked_by = OTHER
+    for phase, more in ((partition, ()), (install, (Preserved(),))):
+        with pytest.raises(TargetRefused, match=f"another run works on cottage: run {OTHER}"):
+            body(phase)(HOST, PLAN, made, *more)
+    formatted.is_in("origin")
+    formatted.locked_by = OTHER
     with pytest.raises(TargetRefused):
-        body(kexec.kexec)(HOST, plan(origin, HOST), BUILT)
-    assert play.calls == ["look", "hold"] * 3
+        body(kexec)(HOST, PLAN, made)
+    assert [command.name for command in formatted.commands] == ["facts.sh", "lock.sh"] * 3
 
 
-@pytest.fixture
-def at_origin(play: Play, monkeypatch: pytest.MonkeyPatch) -> Play:
-    """A target in its origin, which does not let a wait take long."""
-    play.looks = [facts("debian-12")]
-    play.boot_id = play.looks[0].boot_id
-    monkeypatch.setattr(kexec, "wait_for", functools.partial(wait_for, pause_s=0))
-    return play
-
-
-def start_installer() -> Started:
-    started = body(kexec.kexec)(HOST, plan(facts("debian-12"), HOST), BUILT)
+def start_installer(made: Built) -> Started:
+    started = body(kexec)(HOST, PLAN, made)
     assert isinstance(started, Started)
     return started
 
 
-def which_starts(play: Play) -> list[str]:
+def which_starts(machine: FakeMachine) -> list[str]:
     """What each start was told: whether it is the first, or comes after a link that broke."""
-    return [argv[argv.index("alone") + 1] for argv, _ in play.ran if argv[0] == "setsid"]
+    return [args[0] for args in machine.told("start-alone.sh")]
 
 
-def breaks() -> int:
-    raise ConnectionLost("the link to cottage broke.")
+def starts_end(machine: FakeMachine, *ends: Callable[[], Done]) -> None:
+    answers = list(ends)
+    machine.on("start-alone.sh", lambda _: answers.pop(0)())
 
 
-def test_kexec_starts_nothing_on_another_boot_than_it_looked_at(
-    at_origin: Play, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert start_installer().kexec_at > time.time() - 60
-    assert at_origin.calls == ["look", "hold", "run install", "upload_over_links", "say", "run setsid"]
-    at_origin.calls.clear()
-    at_origin.reboots_after("upload_over_links", kexec, monkeypatch)
+def test_kexec_starts_nothing_on_another_boot_than_it_looked_at(machine: FakeMachine, made: Built) -> None:
+    assert start_installer(made).kexec_at > machine.clock.now() - 60
+    assert machine.story == ["locked", f"{made.image_sha256[:16]}.tar uploaded", "installer started by kexec"]
+    machine.is_in("origin")
+    machine.files.clear()
+    machine.story.clear()
+    machine.after("upload-finish.sh", soon(machine))
     with pytest.raises(Restarted):
-        start_installer()
-    assert at_origin.calls[-3:] == ["upload_over_links", "say", "look"]
+        start_installer(made)
+    assert machine.story[1:] == [f"{made.image_sha256[:16]}.tar uploaded", "origin boots"]
 
 
-def test_kexec_goes_on_when_its_first_look_broke_off(at_origin: Play, monkeypatch: pytest.MonkeyPatch) -> None:
-    looks: list[Callable[[], object]] = [breaks, at_origin.looks.pop]
-    monkeypatch.setattr(kexec, "look", lambda _target: looks.pop(0)())
-    assert start_installer().kexec_at
+def test_kexec_goes_on_when_its_first_look_broke_off(machine: FakeMachine, made: Built) -> None:
+    machine.before("facts.sh", machine.cut)
+    assert start_installer(made).kexec_at
 
 
-def test_kexec_waits_for_a_start_that_another_link_left_behind(at_origin: Play) -> None:
+def test_kexec_waits_for_a_start_that_another_link_left_behind(machine: FakeMachine, made: Built) -> None:
     # It is not unpacked a second time under a kexec/run that goes on; that one fails in the end, and this starts it.
-    at_origin.starts = [breaks, lambda: kexec.BUSY, lambda: kexec.BUSY, lambda: 0]
-    assert start_installer().kexec_at
-    assert which_starts(at_origin) == ["first", "again", "again", "again"]
+    starts_end(machine, machine.cut, lambda: Done(status=BUSY), lambda: Done(status=BUSY), Done)
+    assert start_installer(made).kexec_at
+    assert which_starts(machine) == ["first", "again", "again", "again"]
 
 
-def test_kexec_of_which_nothing_was_heard_has_left(at_origin: Play) -> None:
-    def leaves() -> int:
-        at_origin.boot_id, at_origin.looks = "0" * 36, [SEEN]
-        return breaks()
-
-    at_origin.starts = [leaves]
-    assert start_installer().kexec_at
-    assert which_starts(at_origin) == ["first"]
+def test_kexec_of_which_nothing_was_heard_has_left(machine: FakeMachine, made: Built) -> None:
+    machine.after("start-alone.sh", lambda: machine.leave_for("installer"))
+    assert start_installer(made).kexec_at
+    assert which_starts(machine) == ["first"]
 
 
-def test_start_of_another_worker_is_not_this_ones(at_origin: Play) -> None:
-    def leaves() -> int:
-        at_origin.boot_id, at_origin.looks = "0" * 36, [SEEN]
-        return kexec.BUSY
-
-    at_origin.starts = [leaves]
-    assert start_installer().kexec_at == 0
+def test_kexec_whose_answer_was_lost_is_waited_for(machine: FakeMachine, made: Built) -> None:
+    machine.after("start-alone.sh", machine.cut)
+    assert start_installer(made).kexec_at
+    assert which_starts(machine)[:2] == ["first", "again"]
+    assert machine.story[-2:] == ["installer started by kexec", "installer boots"]
 
 
-def test_kexec_that_ended_in_the_origin_again_is_not_repeated(at_origin: Play) -> None:
+def test_start_of_another_worker_is_not_this_ones(machine: FakeMachine, made: Built) -> None:
+    machine.timer("kexec", 30, lambda: machine.leave_for("installer"))
+    assert start_installer(made).kexec_at == 0
+    assert set(which_starts(machine)) == {"first"}
+
+
+def test_kexec_that_ended_in_the_origin_again_is_not_repeated(machine: FakeMachine, made: Built) -> None:
     # The installer panicked, or the power failed: somebody has to look.
-    def comes_back() -> int:
-        at_origin.boot_id = "0" * 36
-        return breaks()
-
-    at_origin.starts = [comes_back]
+    machine.after("start-alone.sh", machine.reset)
     with pytest.raises(Restarted):
-        start_installer()
-    assert which_starts(at_origin) == ["first"]
+        start_installer(made)
+    assert which_starts(machine) == ["first"]
 
 
-def test_kexec_that_fails_says_what_it_wrote(at_origin: Play) -> None:
-    at_origin.starts = [lambda: 1]
+def test_kexec_that_fails_says_what_it_wrote(machine: FakeMachine, made: Built) -> None:
+    machine.on("run", lambda _: Done("what it wrote", status=1))
     with pytest.raises(CommandFailed, match=r"^`/var/lib/holdfast/\w+/kexec/run --run-id .* status 1: what it wrote$"):
-        start_installer()
-    assert which_starts(at_origin) == ["first"]
+        start_installer(made)
+    assert which_starts(machine) == ["first"]
 
 
-def test_kexec_has_the_secrets_on_standard_input_only(play: Play, tmp_path: Path) -> None:
-    origin = facts("debian-12")
+def test_kexec_has_the_secrets_on_standard_input_only(machine: FakeMachine, made: Built, tmp_path: Path) -> None:
     (tmp_path / "portal").write_text("poison-of-the-user")
     told = host(installer_secrets=[{"name": "portal", "from": tmp_path / "portal"}])
-    play.looks, play.boot_id = [origin], origin.boot_id
-    made = body(kexec.kexec)(told, plan(origin, told), BUILT)
-    argv, stdin = play.ran[-1]
-    assert stdin is not None
-    assert b"poison-of-the-user" in stdin
-    assert argv[-2:] == ["--secrets", str(len(stdin))]
-    assert not any("poison" in word for ran, _ in play.ran for word in ran)
-    assert "poison" not in made.model_dump_json() + plan(origin, told).model_dump_json()
-    assert [content for _, content in play.ran[:-1]] == [None] * (len(play.ran) - 1)
+    planned = plan(facts("debian-12"), told, run_id=RUN)
+    machine.on("run", lambda _: None)
+    done = body(kexec)(told, planned, made)
+    assert [command.name for command in machine.commands if b"poison" in command.stdin] == ["start-alone.sh", "run"]
+    assert machine.commands[-1].args[-2:] == ["--secrets", str(len(machine.commands[-1].stdin))]
+    assert not any("poison" in word for command in machine.commands for word in command.args)
+    assert "poison" not in done.model_dump_json() + planned.model_dump_json()
     (tmp_path / "portal").unlink()
-    play.calls.clear()
     with pytest.raises(ConfigError, match="portal"):
-        body(kexec.kexec)(told, plan(origin, told), BUILT)
-    assert "run setsid" not in play.calls
+        body(kexec)(told, planned, made)
+    assert which_starts(machine) == ["first"]
 
 
 @pytest.mark.parametrize("moment", ["same_disks", "copy_closure", "disarm"])
-def test_partition_formats_nothing_on_another_boot(play: Play, monkeypatch: pytest.MonkeyPatch, moment: str) -> None:
+def test_partition_formats_nothing_on_another_boot(
+    installer: FakeMachine, desk: Desk, made: Built, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
     # Met in the lab: the power failed during an upload, the origin answered, and was told to run disko.
-    play.reboots_after(moment, dead_man if moment == "disarm" else partition, monkeypatch)
+    if moment == "same_disks":
+        monkeypatch.setattr(partition_file, "same_disks", lambda *_given: long_ago(installer)())
+    elif moment == "copy_closure":
+        desk.while_copying = long_ago(installer)
+    else:
+        installer.after("systemctl stop", soon(installer))
     with pytest.raises(Restarted):
-        body(partition.partition)(HOST, PLAN, BUILT)
-    assert "detached" not in play.calls
+        body(partition)(HOST, PLAN, made)
+    assert installer.told("unit-start.sh") == []
+    assert "origin boots" in installer.story
 
 
 @pytest.mark.parametrize("moment", ["mount_again", "copy_closure", "carry_over"])
-def test_install_does_nothing_on_another_boot(play: Play, monkeypatch: pytest.MonkeyPatch, moment: str) -> None:
-    play.reboots_after(moment, install, monkeypatch)
-    with pytest.raises(Restarted):
-        body(install.install)(HOST, PLAN, BUILT, Preserved())
-    assert "detached" not in play.calls
+def test_install_does_nothing_on_another_boot(formatted: FakeMachine, desk: Desk, made: Built, moment: str) -> None:
+    error: type[Exception] = Restarted
+    if moment == "mount_again":
+        # Prefect runs the phase again, and that sees another system.
+        formatted.mounted, error = False, ConnectionLost
+        formatted.after("disko-mount", long_ago(formatted))
+    elif moment == "copy_closure":
+        desk.while_copying = long_ago(formatted)
+    else:
+        formatted.after("carry-over.sh", soon(formatted))
+    with pytest.raises(error):
+        body(install)(HOST, PLAN, made, Preserved())
+    assert formatted.told("unit-start.sh") == []

@@ -1,4 +1,4 @@
-"""Command lines for nix, its answers, and running it: with a nix that a script plays."""
+"""Command lines for nix, parsing its answers, and running it, with a script in place of nix."""
 
 import json
 import os
@@ -29,7 +29,7 @@ STORE = "/nix/store/" + "a" * 32
 
 
 class Nix:
-    """A nix whose answers are written beforehand: a part of the command line, and (stdout, stderr, status)."""
+    """A fake nix. Its answers: a part of the command line, and stdout or (stdout, stderr, status)."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self._answers = folder / "answers.json"
@@ -66,8 +66,8 @@ def test_devices(nix: Nix) -> None:
         ("{}", "names no disk"),
         ('{"main": "vda"}', "the device of the disk 'main' is 'vda'"),
         ('{"main": null}', "is None"),
-        ("[]", "no JSON object"),
-        ("oops", "not understood"),
+        ("[]", "not a JSON object"),
+        ("oops", "is invalid"),
         (
             ("", "error: flake 'path:/f' does not provide attribute 'x' or 'y'", 1),
             'has no nixosConfigurations."cottage"',
@@ -121,7 +121,7 @@ def test_kexec_image(nix: Nix) -> None:
         flake.kexec_image(host(kexec="github:o/r#image"))
 
 
-def test_missing_attribute_of_a_module_is_no_missing_host(nix: Nix) -> None:
+def test_missing_attribute_of_a_module_is_not_a_missing_host(nix: Nix) -> None:
     nix.answers(eval=("", "error: attribute 'nginxx' missing\n at configuration.nix:3", 1))
     with pytest.raises(CommandFailed, match="nginxx"):
         flake.disko_devices(host(flake="/f"))
@@ -129,7 +129,7 @@ def test_missing_attribute_of_a_module_is_no_missing_host(nix: Nix) -> None:
 
 def test_what_the_configuration_is_asked(nix: Nix) -> None:
     nix.answers(eval="{}")
-    with pytest.raises(ConfigError, match=r'/f: nixosConfigurations."cottage" is not understood: system: '):
+    with pytest.raises(ConfigError, match=r'/f: nixosConfigurations."cottage" has an unexpected value: system: '):
         flake.describe(host(flake="/f"))
     (asked,) = nix.asked
     assert asked[2:5] == ["eval", "--json", '/f#nixosConfigurations."cottage"']
@@ -139,7 +139,7 @@ def test_what_the_configuration_is_asked(nix: Nix) -> None:
 @pytest.mark.parametrize("answer", ["oops", "[]", "{}", '{"storePath": 3}', '{"storePath": "x"}'])
 def test_download_that_nix_says_nothing_about(nix: Nix, answer: str) -> None:
     nix.answers(**{"prefetch-file": answer})
-    with pytest.raises(ConfigError, match=r"is not understood: .*nix 2\.18"):
+    with pytest.raises(ConfigError, match=r"unexpected answer about .*nix 2\.18"):
         flake.kexec_image(host(kexec=f"https://x.example/i.tar#sha256={'ab' * 32}"))
 
 
@@ -182,7 +182,7 @@ def test_copy_progress() -> None:
 
 
 @pytest.mark.parametrize("output", ["", "/nix/store/x", "/nix/store/x many", "a b c"])
-def test_closure_size_that_is_none(output: str) -> None:
+def test_invalid_closure_size(output: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         commands.parse_closure_size(output)
 

@@ -129,7 +129,7 @@ def test_a_persistent_root_that_is_a_link_is_not_followed(installer: Installer, 
         (["mnt", "tailscale-state"], "is not the path of a new root"),
         (["/nowhere/at/all", "tailscale-state"], "is not there"),
         (["--system", "../x", "{root}", "tailscale-state"], "is not a store path"),
-        (["{root}", "everything"], "do not know what everything is"),
+        (["{root}", "everything"], "there is nothing called everything to carry"),
     ],
 )
 def test_wrong_calls_are_refused(installer: Installer, arguments: list[str], message: str) -> None:

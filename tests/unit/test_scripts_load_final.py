@@ -116,7 +116,7 @@ def test_a_locked_down_kernel_gets_the_other_call(installer: Installer) -> None:
 
 
 def test_failures_say_why(installer: Installer) -> None:
-    assert "no number" in installer.run(str(installer.root), TOP, "1;reboot").stderr
+    assert "not a number" in installer.run(str(installer.root), TOP, "1;reboot").stderr
     assert "usage" in installer.run(TOP).stderr
     (installer.live / "sys/kernel/kexec_loaded").write_text("0\n")
     assert "has loaded nothing" in installer.run().stderr

@@ -130,7 +130,7 @@ def test_network_is_found_where_nixos_images_keeps_it(target: Target) -> None:
 
 def test_mark_on_the_disk_will_do(target: Target) -> None:
     (target.live / "run/holdfast/partition.json").unlink()
-    assert target.put() == "none: the disks bear no mark: the installer would not know what they are"
+    assert target.put() == "none: the disks have no mark: the installer would not know what they are"
     assert target.files() == set()
     mark = target.root / "var/lib/holdfast/partition.json"
     mark.parent.mkdir(parents=True)

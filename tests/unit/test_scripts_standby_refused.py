@@ -41,7 +41,7 @@ def test_plain_zfs_and_a_root_in_ram_are_no_secret(target: Target) -> None:
 
 def test_what_cannot_be_looked_into_counts_as_encrypted(target: Target) -> None:
     target.tool("lsblk", "exit 32")
-    assert target.put() == "none: it is not known whether /dev/vda2 is encrypted"
+    assert target.put() == "none: cannot tell whether /dev/vda2 is encrypted"
 
 
 def test_too_little_room_is_said(target: Target) -> None:
@@ -62,9 +62,9 @@ def test_too_little_room_is_said(target: Target) -> None:
         (
             False,
             "var/lib/tailscale/tailscaled.state",
-            "the installer has no Tailscale state: nobody would find it",
+            "the installer has no Tailscale state: the standby would not be on the tailnet",
         ),
-        (False, "sys/devices/pci/vda/vda1/partition", "/dev/vda1 is no partition of a disk"),
+        (False, "sys/devices/pci/vda/vda1/partition", "/dev/vda1 is not a partition of a disk"),
     ],
 )
 def test_what_is_lacking_is_said(target: Target, uefi: bool, lacking: str, reason: str) -> None:

@@ -135,7 +135,7 @@ def test_encrypted_archive_that_nobody_here_can_open(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["AGE-SECRET-KEY-1NONSENSE\n", "\xff"])
-def test_identity_file_that_is_none(tmp_path: Path, text: str) -> None:
+def test_invalid_identity_file(tmp_path: Path, text: str) -> None:
     kept, _ = sealed(tmp_path, pyrage.x25519.Identity.generate(), identity_file=text)
     with pytest.raises(ConfigError, match="no age identity") as error:
         kept.check_opens()

@@ -1,4 +1,4 @@
-"""Whether a node can move: each thing that it may show, what would happen, and whether the install is refused."""
+"""Whether a node can move: each finding, what would happen, and whether the install is refused."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any

@@ -1,21 +1,21 @@
 #!/bin/sh
-# facts.sh: prints what this machine is and does now, as one JSON object; changes nothing and prints no secret.
-# The same script runs in the origin, in the installer and in the final system; holdfast/facts/facts.py parses it.
-# Without root some facts stay empty. Every value is a string: one line, or a command's whole output:
+# facts.sh: prints what this machine is and does now, as one JSON object. It changes nothing and prints no secret.
+# The same script runs in the origin, in the installer and in the final system. holdfast/facts/facts.py parses it.
+# Without root some facts stay empty. Every value is a string: one line, or the whole output of a command:
 #   {"format": "1", "os_release": "ID=debian\nVERSION_ID=\"12\"\n…", "boot_id": "…", "disks": "vda size 6291456\n…",
 #   "tailscale_status": "{\"Version\": …", … "end": "1"}
-# Only what may be absent is guarded. Needs no more than busybox has.
+# A fact that this machine lacks is an empty string. Needs no more than busybox has.
 set -uf
 export LC_ALL=C
 umask 077
 
 root=${HOLDFAST_ROOT:-} # a folder that stands for the machine's root, in tests
-default_limit=65536   # bytes of a value; what is longer is cut off
-long_limit=262144     # of those that grow with the number of disks, or peers
+default_limit=65536   # bytes of a value; a longer one is cut off
+long_limit=262144     # bytes of a value that grows with the number of disks, or peers
 tab=$(printf '\t')
 
-# json_text LIMIT: makes the inside of a JSON string of what comes in. Control characters are dropped, but tab and
-# newline; bytes that are no UTF-8 are left to the parser.
+# json_text LIMIT: turns standard input into the inside of a JSON string. Control characters other than tab and newline
+# are dropped. Bytes that are not UTF-8 are left to the parser.
 json_text() {
 	head -c "$1" | tr -d '\000-\010\013-\037\177' |
 		sed -e 's/\\/\\\\/g' -e 's/"/\\"/g' -e "s/$tab/\\\\t/g" -e 's/$/\\n/' | tr -d '\n'
@@ -30,14 +30,14 @@ fact() {
 	printf '",\n'
 }
 
-# within SECONDS COMMAND...: ends a command that hangs, where there is something to end it with
+# within SECONDS COMMAND...: runs a command, and ends it if it hangs, where this machine has `timeout`
 within() {
 	seconds=$1
 	shift
 	if command -v timeout >/dev/null; then timeout "$seconds" "$@"; else "$@"; fi
 }
 
-# line FILE: its first line; no process is started, since there may be hundreds of these
+# line FILE: prints its first line. It starts no process: it is called for hundreds of files
 line() {
 	text=
 	[ -r "$1" ] && read -r text <"$1"
@@ -52,7 +52,7 @@ init_system() {
 	if [ -d "$root/run/systemd/system" ]; then echo systemd; else line "$root/proc/1/comm"; fi
 }
 
-# What says that this is a container; nothing on a machine of its own.
+# Prints what shows that this is a container; nothing on a real or virtual machine.
 container() {
 	if command -v systemd-detect-virt >/dev/null; then
 		systemd-detect-virt --container | grep -v '^none$'
@@ -76,7 +76,8 @@ kexec_config() {
 		cat "$root/boot/config-$(uname -r)"
 	else
 		cat "$root/lib/modules/$(uname -r)/config"
-	fi | grep -e '^CONFIG_KEXEC=' -e '^CONFIG_KEXEC_FILE=' -e '^# CONFIG_KEXEC is not set' -e '^# CONFIG_KEXEC_FILE is not set'
+	fi | grep -e '^CONFIG_KEXEC=' -e '^CONFIG_KEXEC_FILE=' \
+		-e '^# CONFIG_KEXEC is not set' -e '^# CONFIG_KEXEC_FILE is not set'
 }
 
 # The last byte of the variable: 1 if Secure Boot is on.
@@ -84,7 +85,7 @@ secure_boot() {
 	od -An -tu1 "$root/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c" | tr -d ' \n' | tail -c 1
 }
 
-# attribute DISK NAME FILE...: a line `DISK NAME VALUE`, if one of the files has a value
+# attribute DISK NAME FILE...: prints a line `DISK NAME VALUE`, with the value of the first file that has one
 attribute() {
 	disk=$1
 	what=$2
@@ -99,7 +100,7 @@ attribute() {
 }
 
 # Lines `DISK ATTRIBUTE VALUE`; sizes in sectors of 512 bytes. The kernel's own serial numbers come first: they are
-# the same whatever system runs.
+# the same in every system.
 disks() {
 	set +f
 	for block in "$root"/sys/block/*; do
@@ -120,7 +121,7 @@ disks() {
 	set -f
 }
 
-# Lines `LINK NAME`: where the links under /dev/disk/by-id (and by-path, …) lead to.
+# Lines `LINK NAME`: where the links in /dev/disk/by-id (and by-path, …) lead.
 disk_links() {
 	set +f
 	for link in "$root"/dev/disk/by-*/*; do
@@ -131,7 +132,7 @@ disk_links() {
 	set -f
 }
 
-# udev's serial numbers, for disks whose kernel driver tells none: lines `MAJOR:MINOR SERIAL`.
+# Lines `MAJOR:MINOR SERIAL` from udev, for disks whose kernel driver gives no serial number.
 udev_serials() {
 	set +f
 	for file in "$root"/run/udev/data/b*; do
@@ -170,7 +171,7 @@ units() {
 		within 10 systemctl list-units --plain --no-legend --no-pager --state=active,activating,deactivating 'holdfast-*'
 }
 
-# How long the trial of this system may last, in seconds, if its start is one (load-final.sh).
+# If this start is a trial: how long it may last, in seconds (load-final.sh).
 trial() { tr ' ' '\n' <"$root/proc/cmdline" | sed -n 's/^holdfast\.trial=//p' | tail -n 1; }
 
 booted_system() { readlink "$root/run/booted-system" || readlink "$root/run/current-system"; }
@@ -185,7 +186,7 @@ find_tailscaled() {
 	set -f
 }
 
-# Those of its flags that say where its state is; an argument may hold anything, so no others are printed.
+# Those of its flags that say where its state is. No others are printed: an argument may hold a secret.
 tailscaled_flags() {
 	[ -n "$tailscaled_pid" ] || return 0
 	tr '\000' '\n' <"$root/proc/$tailscaled_pid/cmdline" | {
@@ -208,7 +209,7 @@ tailscaled_flags() {
 	}
 }
 
-# Where its state is, as a file; empty if it is in no file.
+# The file that its state is in; empty if it is not in a file.
 state_file() {
 	state=$(tailscaled_flags | sed -n 's/^state=//p' | tail -n 1)
 	folder=$(tailscaled_flags | sed -n 's/^statedir=//p' | tail -n 1)
@@ -219,12 +220,12 @@ state_file() {
 	esac
 }
 
-# What kind of file that is, told by the names of its keys; what they hold is not printed.
+# What kind of file that is, by the names of its keys. Their values are not printed.
 state_kind() {
 	file=$root$(state_file)
 	if [ "$file" = "$root" ]; then
 		echo none
-	elif [ ! -f "$file" ]; then # any user can name a process tailscaled, and a FIFO would hold us up
+	elif [ ! -f "$file" ]; then # any user can name a process tailscaled, and to read a FIFO would hang
 		if [ -d "${file%/*}" ] && [ ! -x "${file%/*}" ]; then echo unreadable; else echo missing; fi
 	elif [ ! -r "$file" ]; then
 		echo unreadable
@@ -237,12 +238,12 @@ state_kind() {
 	fi
 }
 
-# Splits JSON, laid out in any way, so that each member has a line of its own.
+# Splits JSON, however it is laid out, so that each member has its own line.
 # shellcheck disable=SC2020 # each of the three becomes a line break
 members() { tr -d ' \t\n' | tr ',{}' '\n\n\n'; }
 
-# Says yes if tailscaled uses a key in the TPM to prove which machine this is (tailscale's types/persist/persist.go): told
-# by its flag, else by the current profile, whose value is base64. No value is printed.
+# Prints yes if tailscaled uses a key in the TPM to prove which machine this is (tailscale's types/persist/persist.go).
+# Its flag tells that, or else the current profile, whose value is base64. No value is printed.
 attested() {
 	case $(tailscaled_flags | sed -n 's/^hardware-attestation=//p' | tail -n 1) in
 	true | 1 | t | T | TRUE | True) echo yes && return ;;
@@ -254,10 +255,10 @@ attested() {
 	if value_of "$profile" "$file" | base64 -d | tr -d ' \t\n' | grep -q '"AttestationKey":{'; then echo yes; fi
 }
 
-# value_of KEY FILE: a base64 value of a state file, whichever way its JSON is laid out
+# value_of KEY FILE: prints a base64 value of a state file, however its JSON is laid out
 value_of() { members <"$2" | sed -n "s/^\"$1\":\"\([A-Za-z0-9+/=]*\)\"\$/\1/p" | head -n 1; }
 
-# What tailnet lock says of this node: lines `"Enabled":true` and `"NodeKeySigned":true`. Its whole answer names all peers.
+# What tailnet lock says of this node: lines `"Enabled":true` and `"NodeKeySigned":true`. The rest would name all peers.
 tailscale_lock() {
 	command -v tailscale >/dev/null || return 0
 	within 10 tailscale lock status --json | members |

@@ -1,12 +1,12 @@
 #!/bin/sh
-# lock.sh: says which run works on this machine, so that no two do; holdfast/target/lock.py asks it.
+# lock.sh: says which run works on this machine, so that no two runs do. holdfast/target/lock.py asks it.
 #   lock.sh show
 #   lock.sh take RUN_ID [--instead-of OTHER]
-# `take` takes the lock if nobody holds it, renews it if RUN_ID does, and takes it over if OTHER does. Both print, as one
-# JSON object, who holds it then:
+# `take` takes the lock if nobody holds it, renews it if RUN_ID holds it, and takes it over if OTHER holds it. Both
+# print one JSON object, which says who holds the lock afterwards:
 #   {"lock": "held", "run_id": "…", "since": 1735689600, "renewed": 1735689600, "age_s": 12, "up_s": 345}
-# `lock` is `none` (nobody ever took it in this boot), `free` (the file was emptied), `held` or `broken`. The lock is
-# /run/holdfast/lock.json, in RAM: it does not outlive this boot. Needs root to take, and no more than busybox has.
+# `lock` is `none` (nobody took it since this boot), `free` (the file was emptied), `held` or `broken`. The lock is
+# /run/holdfast/lock.json, in RAM: it ends with this boot. `take` needs root. Needs no more than busybox has.
 set -eu
 export LC_ALL=C
 umask 022
@@ -14,8 +14,8 @@ umask 022
 root=${HOLDFAST_ROOT:-} # a folder that stands for the machine's root, in tests
 folder=$root/run/holdfast
 file=$folder/lock.json
-wait_s=20 # for another `take` at the same moment
-longest=1000
+wait_s=20 # seconds to wait for another `take` at the same moment
+longest=1000 # bytes of the file
 
 usage() {
 	echo "usage: lock.sh show | take RUN_ID [--instead-of OTHER]" >&2
@@ -27,7 +27,7 @@ check_id() {
 	[ "${#1}" -le 64 ] || usage
 }
 
-# Sets up_s: seconds since the boot. A lease is measured by it, since the clock may be set while a run works.
+# Sets up_s: seconds since the boot. A lease is measured by it: the clock may be set while a run works.
 uptime() {
 	read -r up_s _ <"$root/proc/uptime"
 	up_s=${up_s%%.*}
@@ -60,7 +60,7 @@ write_lock() {
 	mv -f "$file.new" "$file"
 }
 
-# One `take` at a time. What flock locks is free again however this script ends.
+# Lets only one `take` work at a time. The kernel gives flock's lock back however this script ends.
 alone() {
 	mkdir -p "$folder"
 	if command -v flock >/dev/null; then
@@ -72,7 +72,7 @@ alone() {
 	until mkdir "$folder/lock.busy" 2>/dev/null; do
 		tries=$((tries - 1))
 		if [ "$tries" -le 0 ]; then
-			echo "lock.sh: somebody else takes the lock for $wait_s s; if nobody does, remove $folder/lock.busy" >&2
+			echo "lock.sh: somebody else takes the lock for $wait_s s. Hint: if nobody does, remove $folder/lock.busy" >&2
 			exit 1
 		fi
 		sleep 0.1 2>/dev/null || sleep 1
@@ -121,5 +121,5 @@ main() {
 		"$lock" "$run_id" "$since" "$renewed" "$age_s" "$up_s"
 }
 
-# The whole script has to be here before anything happens: it comes over a link that may drop.
+# Nothing happens before the whole script is here: it comes over a link that may break.
 main "$@"

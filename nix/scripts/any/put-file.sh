@@ -1,11 +1,11 @@
 #!/bin/sh
 # put-file.sh [--ram] [--later] ROOT PATH OWNER MODE PARENTS BYTES <CONTENT
 # put-file.sh --forget PATH...
-# Runs in the installer, by `sh -c`: standard input is the content, which is so many bytes. Writes PATH below ROOT, with
-# that mode; folders that are missing get the mode PARENTS, and are root's. Nothing on the way may be a link, which could
-# lead out of ROOT. It is written beside its place, readable by root alone, and then renamed.
-# OWNER is USER:GROUP, numbers or names of ROOT's own etc/passwd and etc/group. A name that is not there ends it with
-# status 3; with --later the file is root's alone for now.
+# Runs in the installer or the final system, by `sh -c`: standard input is the content, BYTES long. Writes it to PATH
+# below ROOT, with that mode. Missing folders are made; they belong to root and get the mode PARENTS. Nothing on the way
+# may be a link: it could lead out of ROOT. The file is written beside its place, for root only, and then renamed.
+# OWNER is USER:GROUP: numbers, or names of ROOT's own etc/passwd and etc/group. An unknown name ends the script with
+# status 3. With --later the file then belongs to root only, for now.
 # --ram: only into a file system that is in memory.
 # --forget: overwrites and removes what was written with --ram.
 set -eu
@@ -47,7 +47,7 @@ mode=$4
 parents=$5
 bytes=$6
 
-# number FILE NAME
+# number FILE NAME: prints the number of a user or group
 number() {
 	case $2 in
 	*[!0-9]*) ;;

@@ -1,10 +1,10 @@
 #!/bin/sh
 # restore-state.sh TIME < ARCHIVE
-# Makes this machine the node that a state archive of the vault holds (holdfast/target/restoring.py): stops tailscaled, puts
-# the archive (tar.gz, on standard input) in the place of /var/lib/tailscale, root's alone, and starts tailscaled.
-# What was there stays in /var/lib/tailscale.before-restore-TIME (0700); prints that path if there was something.
-# The archive is in no other file, and unpacked before tailscaled is stopped: one that is not whole changes nothing. If
-# a later step fails, the old state goes back. Needs systemd, tar and gzip.
+# Makes this machine the node of a state archive from the vault (holdfast/target/restoring.py): stops tailscaled, puts
+# the archive (tar.gz, on standard input) in the place of /var/lib/tailscale, for root only, and starts tailscaled.
+# What was there is kept in /var/lib/tailscale.before-restore-TIME (0700). Prints that path, if there was something.
+# The archive is written to no other file. It is unpacked before tailscaled is stopped: a broken one changes nothing. If
+# a later step fails, the old state is put back. Needs systemd, tar and gzip.
 set -eu
 umask 077
 export LC_ALL=C
@@ -29,7 +29,7 @@ before=$folder.before-restore-$1
 [ ! -e "$before" ] || fail "$before is there already"
 command -v systemctl >/dev/null || fail "there is no systemd here"
 
-# empty: takes what is in the folder away; a file system of its own stays where it is
+# empty: removes what is in the folder, not the folder: it may be a file system of its own
 empty() { find "$folder" -mindepth 1 -maxdepth 1 ! -name lost+found -exec rm -rf {} +; }
 
 step=unpack
@@ -38,7 +38,7 @@ ended() {
 	trap - EXIT
 	rm -rf "$new"
 	if [ "$step" = moved ]; then
-		log "what was there before goes back"
+		log "putting back what was there before"
 		if mountpoint -q "$folder"; then
 			empty
 			[ ! -d "$before" ] || { cp -a "$before/." "$folder" && rm -rf "$before"; }
@@ -51,14 +51,14 @@ ended() {
 	exit "$status"
 }
 trap ended EXIT
-# The whole archive is read before anything is changed; from then on a link that breaks does not stop the work.
+# Before anything is changed a broken link may end the script; afterwards it may not (below).
 trap 'exit 1' HUP INT TERM PIPE
 
 (umask 022 && mkdir -p "${folder%/*}")
 rm -rf "$new"
 mkdir "$new"
 tar -xzf - -C "$new" --no-same-owner --no-same-permissions || fail "the archive is damaged"
-# It may hold /var/lib/tailscale itself or what is in it.
+# The archive may hold /var/lib/tailscale itself, or only what is in it.
 state=$new
 [ -e "$state/tailscaled.state" ] || state=$new/var/lib/tailscale
 [ -s "$state/tailscaled.state" ] || fail "the archive has no tailscaled.state"

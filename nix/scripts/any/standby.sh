@@ -1,20 +1,20 @@
 #!/bin/sh
-# standby.sh put ROOT FOLDER    in the installer, when the disks are formatted and mounted at ROOT
+# standby.sh put ROOT FOLDER    in the installer, after formatting, with the disks mounted at ROOT
 # standby.sh show ROOT          in the installer: does the disk at ROOT boot a standby?
-# standby.sh remove ROOT        when the final system's boot loader is in place; there too, with ROOT `/`
+# standby.sh remove ROOT        in the installer, or in the final system with ROOT `/`, once that has its boot loader
 #
-# The standby is the installer itself on the new disk: from the formatting until the final system has its boot loader, a
-# machine that loses power boots into it, and is on its tailnet as before. `put` takes FOLDER/kernel, FOLDER/initrd and
-# FOLDER/command-line (a line for the kernel), and writes below the boot file system
+# The standby is the installer itself, on the new disk. After formatting, and until the final system has its boot
+# loader, a machine that loses power boots into it, and is on its tailnet as before. `put` takes FOLDER/kernel,
+# FOLDER/initrd and FOLDER/command-line (a line for the kernel), and writes to the boot file system
 #   holdfast/kernel holdfast/initrd   of the image
-#   holdfast/handover                 what kexec/run appends to the initrd, made from the live installer: the same node,
-#                                     run, host keys and secrets, no dead-man, and the mark of the formatted disks
+#   holdfast/handover                 what kexec/run would append to the initrd, made from the live installer: the same
+#                                     node, run, host keys and secrets, no dead-man, and the mark of the formatted disks
 #   UEFI: holdfast/loader.efi EFI/BOOT/BOOT….EFI loader/loader.conf loader/entries/holdfast-standby.conf
-#   BIOS: syslinux.cfg, what extlinux installs, the disk's first 440 bytes, and which partition they start
-# The programs for it are the image's: /etc/holdfast/standby/{extlinux,mbr.bin,gptmbr.bin,boot.efi}.
-# `put` and `show` print one line: `armed: …`, or `none: WHY` if there is none; both end well.
-# `remove` takes away exactly what `put` wrote and nobody else replaced, secrets overwritten first, and prints
-# `removed: …` or `none: …`. Both can be repeated. The script may come on standard input, so nothing here may read that.
+#   BIOS: syslinux.cfg, what extlinux installs, the disk's first 440 bytes, and the flag of the partition they start
+# The image brings the programs for it: /etc/holdfast/standby/{extlinux,mbr.bin,gptmbr.bin,boot.efi}.
+# `put` and `show` print one line: `armed: …`, or `none: WHY` if the disk does not boot a standby. Both exit with 0
+# then. `remove` removes exactly what `put` wrote and nobody else has replaced. It overwrites secrets first, and prints
+# `removed: …` or `none: …`. All can be repeated. The script may come on standard input, so nothing in it may read that.
 set -euf
 umask 077
 export LC_ALL=C
@@ -25,7 +25,7 @@ mark='# Holdfast standby: boots the installer until the new system has its boot 
 margin=100663296 # bytes that stay free for the final system's own kernel and initrd
 
 work=
-fresh= # set while there is a part of a standby, and was none before
+fresh= # set while a part of a standby is on a disk that had none before
 
 usage() {
 	echo "usage: standby.sh put ROOT FOLDER | show ROOT | remove ROOT" >&2
@@ -64,13 +64,14 @@ ours() { [ -f "$1" ] && [ "$(head -n 1 "$1")" = "$mark" ]; }
 
 # ---------------------------------------------------------------- put
 
-# A boot loader of others is the final system's. nixos-install sets the profile just before it writes one.
+# Any other boot loader is the final system's. nixos-install sets the profile just before it writes one.
 require_no_other() {
 	[ ! -L "$root/nix/var/nix/profiles/system" ] || none "a system is installed at $root already"
 	for file in "$boot/syslinux.cfg" "$boot/loader/loader.conf"; do
 		[ ! -e "$file" ] || ours "$file" || none "$file is another boot loader's"
 	done
-	[ "$firmware" = BIOS ] || [ ! -e "$loader" ] || same "$tools/boot.efi" "$loader" || none "there is another $loader"
+	[ "$firmware" = BIOS ] || [ ! -e "$loader" ] || same "$tools/boot.efi" "$loader" ||
+		none "$loader is another boot loader's"
 }
 
 require_room() {
@@ -83,7 +84,7 @@ require_room() {
 		none "too little room: $boot has $((free >> 20)) MiB free, and $(((needed >> 20) + 1)) are needed"
 }
 
-# place FILE PLACE: beside it first, then renamed. An archive is padded: another one follows it.
+# place FILE PLACE: copies it beside its place, then renames it. The initrd is padded: the handover follows it
 place() {
 	if same "$1" "$2"; then return; fi
 	{
@@ -145,7 +146,7 @@ END
 	dd if="$boot_code" of="$live$disk" bs=440 count=1 conv=notrunc,fsync 2>/dev/null
 }
 
-# Does the disk boot the standby, all of it, by what the firmware starts?
+# armed: is the whole standby on the disk, and is it what the firmware starts?
 armed() {
 	[ -s "$ours/kernel" ] && [ -s "$ours/initrd" ] && [ -s "$ours/handover" ] || return 1
 	if [ "$firmware" = UEFI ]; then
@@ -188,14 +189,14 @@ put() {
 
 # ---------------------------------------------------------------- remove
 
-# wipe FILE: overwritten, then removed
+# wipe FILE: overwrites it, then removes it
 wipe() {
 	[ -f "$1" ] || return 0
 	dd if=/dev/zero of="$1" bs=4096 count=$((($(bytes "$1") + 4095) / 4096)) conv=notrunc,fsync 2>/dev/null || true
 	rm -f "$1"
 }
 
-# take_away BOOT: what says what else is ours goes last, so that this can be repeated
+# take_away BOOT: removes the standby. Files that tell what else is ours go last, so that this can be repeated
 take_away() {
 	gone=
 	if ours "$1/loader/loader.conf"; then
@@ -243,7 +244,7 @@ remove() {
 	echo "removed: the standby in$removed"
 }
 
-# The whole script has to be here before anything happens: it comes over a link that may drop.
+# Nothing happens before the whole script is here: it comes over a link that may break.
 main() {
 	trap clean_up EXIT
 	trap 'exit 129' HUP

@@ -1,11 +1,11 @@
 #!/bin/sh
 # unit-look.sh UNIT CURSOR LINES PROPERTIES
-# Prints how a systemd unit is, and what it has written since (holdfast/target/units.py); changes nothing:
-#   LoadState=loaded          of each of PROPERTIES, which have commas between them
+# Prints the state of a systemd unit, and what it has written since (holdfast/target/units.py). Changes nothing:
+#   LoadState=loaded          a line for each of PROPERTIES, a list with commas
 #   …
 #   -- journal --
-#   {"MESSAGE": "…", "__CURSOR": "…", …}     at most LINES lines, those after CURSOR; an empty one means from the beginning
-# The state comes first: if it says that the unit ended, the journal that is read after it holds all lines.
+#   {"MESSAGE": "…", "__CURSOR": "…", …}     at most LINES lines, from after CURSOR; if that is empty, from the start
+# The state comes first: once it says that the unit ended, the journal that is read next holds all its lines.
 set -eu
 
 systemctl show "$1" --property="$4"

@@ -1,7 +1,7 @@
 #!/bin/sh
 # unit-start.sh UNIT [OPTION...] -- COMMAND...
 # Starts COMMAND as a transient systemd unit of that name, with more options for systemd-run (holdfast/target/units.py).
-# Prints nothing. The unit gets this shell's PATH: a unit's own lacks folders that a login has.
+# Prints nothing. The unit gets this shell's PATH: the usual PATH of a unit lacks folders that a login has.
 set -eu
 
 name=$1

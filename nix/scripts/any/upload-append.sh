@@ -1,8 +1,8 @@
 #!/bin/sh
 # upload-append.sh PLACE KEPT <CONTENT
-# Runs by `sh -c`: keeps the first KEPT bytes of PLACE.part, and writes standard input after them (holdfast/ssh/upload.py).
-# Prints nothing. It writes from a position, not to the end: an earlier sender that this machine still believes in may
-# have bytes on their way, which then overwrite the same bytes.
+# Runs by `sh -c`: keeps the first KEPT bytes of PLACE.part, and writes standard input after them
+# (holdfast/ssh/upload.py). Prints nothing. It writes from a position, not to the end: an earlier sender that this
+# machine still believes in may have bytes on their way, which then overwrite the same bytes.
 set -eu
 umask 077
 

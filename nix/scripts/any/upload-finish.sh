@@ -1,7 +1,7 @@
 #!/bin/sh
 # upload-finish.sh PLACE SHA256
-# Prints the digest of PLACE.part. Gives it its name, PLACE, if that is SHA256; removes it if not, since it is useless
-# (holdfast/ssh/upload.py).
+# Prints the digest of PLACE.part. If that is SHA256, the file gets its name, PLACE; if not, it is useless and is
+# removed (holdfast/ssh/upload.py).
 set -eu
 
 seen=$(sha256sum <"$1.part" | cut -d ' ' -f 1)

@@ -1,8 +1,8 @@
 #!/bin/sh
 # upload-look.sh PLACE BYTES
-# Prints what of a file of so many bytes is at PLACE already (holdfast/ssh/upload.py); changes nothing:
+# Prints how much of a file, BYTES long, is at PLACE already (holdfast/ssh/upload.py). Changes nothing:
 #   done SHA256          a file of that size
-#   part BYTES SHA256    the beginning of one, PLACE.part
+#   part BYTES SHA256    the beginning of a file, in PLACE.part
 #   nothing
 set -eu
 

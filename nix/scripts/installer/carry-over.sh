@@ -1,17 +1,17 @@
 #!/bin/sh
 # carry-over.sh [--system STORE_PATH] [--keep-others] ROOT WHAT...
-# Runs in the installer: copies what makes this machine itself into the new root, from the live system, never
-# from an archive that may be older. WHAT is any of
+# Runs in the installer: copies what makes this machine itself into the new root ROOT. It takes it from the live system,
+# never from an archive, which may be older. WHAT is any of
 #   tailscale-state   /var/lib/tailscale, as tailscaled has it now, with the origin's preferences
 #   host-keys         /etc/ssh/ssh_host_*
 #   machine-id        /etc/machine-id
 # Prints what it carried, one word a line:
 #   tailscale-state
 #   host-keys
-# --system: where this system keeps these, in the persistent root that it names (parts/state-folder.sh).
-# --keep-others: a state in the new root that this script did not put there stays, and is not carried.
+# --system: puts them where this system keeps them: in the persistent root that it names (parts/state-folder.sh).
+# --keep-others: leaves a state in the new root that this script did not put there, and carries none.
 # Everything is written beside its place first and then renamed, so a run that breaks off can be repeated. The script
-# may come on standard input, so nothing here may read that.
+# may come on standard input, so nothing in it may read that.
 set -eu
 umask 077
 
@@ -51,14 +51,14 @@ esac
 
 . "${0%/*}/../parts/state-folder.sh"
 
-# Where in the new root the system looks for what is carried.
+# Where in the new root the new system looks for what is carried.
 place=$root
 if [ -n "$system" ]; then
 	inner "$system" || fail "$system is not a store path"
 	place=$(persistent_root "$root" "$system")
 fi
 
-# put FILE PLACE MODE
+# put FILE PLACE MODE: copies a file, for root
 put() {
 	cp "$1" "$2.holdfast-new"
 	chown 0:0 "$2.holdfast-new"
@@ -66,10 +66,10 @@ put() {
 	mv -f "$2.holdfast-new" "$2"
 }
 
-# make FOLDER...: makes them, one inside the other, and what is above; a folder that is there keeps its mode
+# make FOLDER...: makes folders, with those above them; a folder that is there keeps its mode
 make() { (umask 022 && mkdir -p "$@"); }
 
-# The mark of what this script put there: the state's digest, so that another file in its place is told apart.
+# The mark of the state that this script put there: its digest, which tells it from the state of somebody else.
 mark=$place/var/lib/holdfast/carried
 digest() { sha256sum <"$place/var/lib/tailscale/tailscaled.state" | cut -d ' ' -f 1; }
 
@@ -85,7 +85,7 @@ carry_state() {
 	cp -a "$live/var/lib/tailscale/." "$new"
 	chown -R 0:0 "$new"
 	chmod 0700 "$new"
-	# The installer switched some preferences off: tailscale-prefs.sh, which left itself there too.
+	# tailscale-prefs.sh switched some preferences off in the installer, and left a copy of itself beside them.
 	if [ -s "$live/run/holdfast/prefs.json" ]; then
 		sh "$live/run/holdfast/tailscale-prefs.sh" put-back "$new/tailscaled.state" "$live/run/holdfast/prefs.json" \
 			</dev/null || fail "the origin's Tailscale preferences could not be put back"
@@ -121,7 +121,7 @@ for what in "$@"; do
 		[ -s "$live/etc/machine-id" ] || fail "the installer has no machine-id to carry"
 		put "$live/etc/machine-id" "$place/etc/machine-id" 0444
 		;;
-	*) fail "do not know what $what is" ;;
+	*) fail "there is nothing called $what to carry" ;;
 	esac
 	echo "$what"
 done

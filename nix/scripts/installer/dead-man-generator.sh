@@ -1,7 +1,7 @@
 #!/bin/sh
-# A systemd generator of the installer: sets the dead-man's deadline to what kexec/run was told. A drop-in that is
-# written before PID 1 reads its units needs no reload; without it the timer's own default stands. Told 0, as by
-# standby.sh, there is no origin to go back to: the timer is masked.
+# A systemd generator of the installer: sets the dead-man's deadline to the seconds that kexec/run was told. It writes a
+# drop-in before PID 1 reads its units, so no reload is needed; without one the timer keeps its default. standby.sh
+# tells 0: there is no origin to go back to, and the timer is masked. Prints nothing.
 #   dead-man-generator.sh NORMAL-DIR EARLY-DIR LATE-DIR
 set -eu
 run=@handover@/holdfast/run.json

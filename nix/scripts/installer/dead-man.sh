@@ -1,7 +1,7 @@
 #!/bin/sh
-# dead-man.sh: what the installer does when the dead-man's time is up: it reboots into the origin, unless the origin is
-# not whole any more, or somebody came. Holdfast's flow says so itself, by feeding and stopping the timer. Another
-# installer, as nixos-anywhere, knows nothing of the timer: there a login over SSH shows that somebody came.
+# dead-man.sh: runs in the installer when the dead-man's time is up. It reboots into the origin, unless the origin is no
+# longer whole, or somebody came. Holdfast's own flow feeds and stops the timer. Another program, such as
+# nixos-anywhere, knows nothing about the timer: then a login over SSH shows that somebody came.
 set -eu
 
 root=${HOLDFAST_ROOT:-} # a folder that stands for the installer's root, in tests
@@ -15,10 +15,10 @@ logged_in() {
 	journalctl --boot --quiet --output=cat --identifier=sshd --identifier=sshd-session | grep '^Accepted ' >/dev/null
 }
 
-# Told by standby.sh: this installer was booted by the new disk.
+# standby.sh writes 0: then the new disk booted this installer.
 if grep '^"dead_man_s": 0,*$' "$root/run/holdfast/run.json" >/dev/null 2>&1; then stay "there is no origin any more"; fi
 [ ! -e "$root/run/holdfast/partition.json" ] || stay "the disks are formatted"
-# The installer's own root is in RAM, or on a loop device.
+# The installer's own root is in RAM or on a loop device, and does not count.
 if grep '^/dev/' "$root/proc/mounts" | grep -v '^/dev/loop' >/dev/null; then
 	stay "a disk is mounted"
 fi

@@ -1,7 +1,7 @@
 #!/bin/sh
-# disk-digests.sh DISK...: prints a line for each disk (its device file): `DISK FIRST LAST`, the SHA-256 of its first and
-# of its last MiB, where partition tables and the labels of RAID, LVM and ZFS are; or `DISK unreadable`, `DISK gone`.
-# Changes nothing. Runs in the installer before and after the formatting: holdfast/target/digests.py compares.
+# disk-digests.sh DISK...: prints a line for each disk (its device file): `DISK FIRST LAST`, the SHA-256 of its first
+# and of its last MiB, where partition tables and the labels of RAID, LVM and ZFS are; or `DISK unreadable`, `DISK
+# gone`. Changes nothing. Runs in the installer before and after formatting; holdfast/target/digests.py compares.
 # Needs no more than busybox has.
 set -uf
 export LC_ALL=C
@@ -9,9 +9,9 @@ export LC_ALL=C
 root=${HOLDFAST_ROOT:-} # a folder that stands for the machine's root, in tests
 sectors=2048            # of 512 bytes: 1 MiB
 
-# digest DISK SKIP: prints the digest of so many sectors from there; nothing if they cannot be read
+# digest DISK SKIP: prints the digest of a MiB that begins at sector SKIP; nothing if it cannot be read
 digest() {
-	# dd's own status comes first: it is over before sha256sum sees the end.
+	# dd's status comes first: dd ends before sha256sum sees the end of its input.
 	# shellcheck disable=SC2046  # a number, a digest and a dash
 	set -- $({ {
 		dd if="$1" bs=512 skip="$2" count="$sectors" </dev/null 2>/dev/null
@@ -26,7 +26,7 @@ for disk in "$@"; do
 		printf '%s gone\n' "$disk"
 		continue
 	fi
-	# What was written by way of a partition is not in the whole disk's cache.
+	# The cache of the whole disk does not have what was written to a partition.
 	if command -v blockdev >/dev/null; then blockdev --flushbufs "$file" </dev/null >/dev/null 2>&1; fi
 	size=
 	[ -r "$root/sys/block/${disk##*/}/size" ] && read -r size <"$root/sys/block/${disk##*/}/size"

@@ -1,19 +1,19 @@
 #!/bin/sh
 # installer-restore.sh [--root ROOT] [--image-id ID] --dead-man-s N HANDOVER
-# Runs once, early in the installer's boot: puts what kexec/run handed over in its place, and writes the
-# installer's mark, /run/holdfast/installer.json:
+# Runs once, early in the installer's boot: puts what kexec/run handed over in its place, and writes the installer's
+# mark, /run/holdfast/installer.json:
 #   {"image_id": "…", "run_id": "…", "origin_boot_id": "…", "state": "restored", "secrets": "none",
 #   "dead_man_at": 1790000000, "dead_man_s": 900}
-# `state` and `secrets` are "restored", "none" or "refused: WHY"; run_id and origin_boot_id are
-# null if nothing was handed over, and the dead-man's two if it was told 0 seconds, which means none.
+# `state` and `secrets` are "restored", "none" or "refused: WHY". run_id and origin_boot_id are null if nothing was
+# handed over. dead_man_at and dead_man_s are null if the deadline is 0 seconds, which means that there is no dead-man.
 # The secrets lie in /run/holdfast/secrets, a file each: root's, 0600 in a folder that is 0700.
-# What kexec/run told stays beside the mark as run.json, for the dead-man; and the mark of disks that are formatted already,
-# from standby.sh, as partition.json. Whatever is wrong with the hand-over, the installer starts.
+# What kexec/run told stays beside the mark as run.json, for the dead-man; and the mark of disks that are formatted
+# already, from standby.sh, as partition.json. Whatever is wrong with the hand-over, the installer starts.
 #   --root ROOT     what becomes the installer's root (default /): in stage 1 of NixOS, /sysroot. /etc, /root and /var
 #                   are below it; /run and /proc are the running kernel's, and stay when the root changes
 #   --image-id ID   the image's name (default: IMAGE_ID of ROOT's /etc/os-release)
-#   --dead-man-s N  the image's own deadline, in seconds; kexec/run may have told another
-# HANDOVER is the folder that kexec/run's cpio was unpacked to.
+#   --dead-man-s N  the image's own deadline, in seconds; what kexec/run was told goes first
+# HANDOVER is the folder that the cpio archive of kexec/run was unpacked to.
 set -eu
 umask 077
 export LC_ALL=C
@@ -49,7 +49,7 @@ done
 root=$system${root%/}
 handover=${1%/}
 
-# fact NAME: a string of run.json, or null
+# fact NAME: prints a string of run.json, or null
 fact() {
 	value=
 	if [ -f "$handover/holdfast/run.json" ]; then
@@ -76,8 +76,8 @@ restore_ssh() {
 
 size() { wc -c <"$1"; }
 
-# check_tar FILE NAMES: prints why it must not be unpacked, or nothing. NAMES is a file for the names in it: GNU tar
-# prints a line break in a name as \n, so each has a line.
+# check_tar FILE NAMES: prints why the tar must not be unpacked, or nothing. Writes the names in it to the file NAMES:
+# GNU tar prints a line break in a name as \n, so each name has one line.
 check_tar() {
 	if [ "$(size "$1")" -gt "$limit" ]; then
 		echo "the archive holds more than $limit bytes"
@@ -116,7 +116,7 @@ unpack() {
 		echo "the archive has more than $limit bytes"
 		return
 	fi
-	# Bounded, so that a small archive cannot fill the memory; a break off of gzip shows in `failed`.
+	# Bounded, so that a small archive cannot fill the memory. If gzip fails, there is a file `failed`.
 	{ gzip -dc "$1" 2>/dev/null || echo >"$2/failed"; } | head -c $((limit + 1)) >"$2/tar"
 	if [ -e "$2/failed" ] && [ "$(size "$2/tar")" -le "$limit" ]; then
 		echo "the archive is damaged"
@@ -137,7 +137,7 @@ unpack() {
 		echo "the archive holds a file of more than $limit bytes"
 		return
 	fi
-	# The archive may hold /var/lib/tailscale itself or what is in it.
+	# The archive may hold /var/lib/tailscale itself, or only what is in it.
 	state_file=$(find "$2/files" -type f -name tailscaled.state -size +0 | head -n 1)
 	if [ -z "$state_file" ]; then
 		echo "the archive's tailscaled.state is empty"
@@ -146,7 +146,7 @@ unpack() {
 	mv "${state_file%/*}" "$2/state" || echo "the archive could not be put in its place"
 }
 
-# Sets `state` to what the mark says.
+# Sets `state`, for the mark.
 restore_state() {
 	archive=$handover/holdfast/tailscale-state.tar.gz
 	if [ -L "$archive" ] || { [ -e "$archive" ] && [ ! -f "$archive" ]; }; then
@@ -204,7 +204,7 @@ unpack_secrets() {
 		echo "the archive could not be unpacked"
 		return
 	fi
-	# What lies there now is looked at: a tar may list a name in several lines, or say less of a link than it makes.
+	# Now the files themselves are checked: tar may list one name as several lines, or list a link as a plain file.
 	if [ -n "$(find "$2/files" -mindepth 1 ! -type f -o -type f -links +1)" ]; then
 		echo "the archive holds things that are not plain files"
 		return
@@ -218,10 +218,10 @@ unpack_secrets() {
 			return
 		fi
 	done
-	chmod 0600 "$2/files"/* || echo "the secrets could not be made root's alone"
+	chmod 0600 "$2/files"/* || echo "the secrets could not be made readable by root only"
 }
 
-# Sets `secrets` to what the mark says.
+# Sets `secrets`, for the mark.
 restore_secrets() {
 	archive=$handover/holdfast/secrets.tar
 	if [ ! -e "$archive" ] && [ ! -L "$archive" ]; then
@@ -257,7 +257,7 @@ restore_names() {
 		mkdir -p "$system/run/systemd/resolved.conf.d"
 		echo "[Resolve]
 DNS=$(echo "$servers" | tr '\n' ' ')" >"$system/run/systemd/resolved.conf.d/holdfast.conf"
-		# A link is resolved's own; a file is ours to write.
+		# A link belongs to resolved; only a file is written.
 		[ -L "$root/etc/resolv.conf" ] || echo "$servers" | sed 's/^/nameserver /' >"$root/etc/resolv.conf"
 	)
 }

@@ -1,7 +1,7 @@
 #!/bin/sh
 # leave-installer.sh ROOT reboot|kexec
 # Runs in the installer: unmounts the new root, exports ZFS pools (so that they import without force), and two seconds
-# later, so that the caller hears how this ended, reboots or starts what kexec has loaded. Prints nothing if all is well.
+# later, so that the caller hears how this ended, reboots or starts what kexec has loaded. Prints nothing on success.
 set -eu
 
 case $#-${2-} in 2-reboot | 2-kexec) ;; *)

@@ -1,12 +1,13 @@
 #!/bin/sh
 # load-final.sh ROOT TOPLEVEL SECONDS
 # Runs in the installer: loads the kernel of the system TOPLEVEL, which is installed at ROOT, so that `systemctl kexec`
-# starts it. The disk is left as it is: it boots the standby (standby.sh).
-# That start is a trial, which `holdfast.trial` in its kernel's command line tells. It ends with a reboot if
+# starts it. The disk stays as it is: it boots the standby (standby.sh).
+# That start is a trial: `holdfast.trial` is in its kernel's command line. It ends with a reboot, into the standby, if
 #   the kernel panics (`panic=`), or stage 1 gives up (`boot.panic_on_fail`: nixos/modules/system/boot/stage-1-init.sh),
-#   nobody stops holdfast-trial.service within SECONDS: the unit comes with the command line, as a credential
-#   (systemd.system-credentials(7), since systemd 256; older ones start without it).
-# The secrets that the boot loader's installer adds to the initrd are added here too.
+#   nobody stops holdfast-trial.service within SECONDS. The unit comes with the command line, as a credential
+#   (systemd.system-credentials(7), since systemd 256; an older systemd starts without the unit).
+# Secrets that the boot loader's installer would add to the initrd are added here too. Prints `loaded: TOPLEVEL` at the
+# end.
 set -euf
 umask 077
 
@@ -25,9 +26,9 @@ fail() {
 root=${1%/}
 toplevel=$2
 seconds=$3
-case $seconds in '' | *[!0-9]*) fail "$seconds is no number of seconds" ;; esac
+case $seconds in '' | *[!0-9]*) fail "$seconds is not a number of seconds" ;; esac
 
-# inside PATH: the file below ROOT that PATH leads to there; its links are absolute
+# inside PATH: prints the file below ROOT that PATH leads to there, whose links may be absolute
 inside() {
 	path=$1
 	for _ in 1 2 3 4 5 6 7 8; do
@@ -56,13 +57,14 @@ END
 
 kernel=$(inside "$toplevel/kernel")
 initrd=$(inside "$toplevel/initrd")
-line="init=$toplevel/init $(cat "$(inside "$toplevel/kernel-params")") panic=10 boot.panic_on_fail holdfast.trial=$seconds"
+line="init=$toplevel/init $(cat "$(inside "$toplevel/kernel-params")")"
+line="$line panic=10 boot.panic_on_fail holdfast.trial=$seconds"
 watched="$line systemd.set_credential_binary=systemd.extra-unit.holdfast-trial.service:$(unit | base64 | tr -d '\n')"
 watched="$watched systemd.wants=holdfast-trial.service"
 if [ "${#watched}" -le "$longest" ]; then
 	line=$watched
 else
-	echo "the kernel's command line has no room for what would watch over this start"
+	echo "the kernel's command line has no room for the unit that watches over this start"
 fi
 
 secrets=
@@ -80,7 +82,7 @@ if [ -e "$root$appender" ] || [ -L "$root$appender" ]; then
 	TMPDIR=/run chroot "$root" "$appender" /run/initrd
 fi
 
-# kexec_load copies faster than the file-based call, which a locked-down kernel insists on.
+# kexec_load copies faster than the file-based call, but a locked-down kernel allows only that one.
 load() {
 	kexec --load "$kernel" "$@" --initrd="$initrd" --command-line="$line"
 }

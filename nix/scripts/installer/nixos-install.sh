@@ -1,9 +1,10 @@
 #!/bin/sh
-# nixos-install, in the installer: runs the real one with the same arguments, and once that succeeded, carries the live
-# Tailscale state into the new root. So a tool that knows nothing of Holdfast, as nixos-anywhere, leaves a system that
-# is the same node. If the state cannot be carried, the install has failed: nixos-anywhere then does not reboot.
-# State that others put there (nixos-anywhere --extra-files) stays; without a state to carry it says so and succeeds.
-# HOLDFAST_CARRY_OVER=no in the environment switches this off: Holdfast's own flow carries the state in a later phase.
+# nixos-install, in the installer: runs the real nixos-install with the same arguments. If that succeeds, it carries the
+# live Tailscale state into the new root. So a program that knows nothing about Holdfast, such as nixos-anywhere,
+# installs a system that is the same node. If the state cannot be carried, the install has failed, and nixos-anywhere
+# does not reboot. A state that others put there (nixos-anywhere --extra-files) stays. Without a state to carry, it says
+# so and succeeds. HOLDFAST_CARRY_OVER=no in the environment switches this off: Holdfast's own flow carries the state
+# later.
 set -eu
 
 root=${HOLDFAST_ROOT:-} # a folder that stands for the installer's root, in tests
@@ -20,13 +21,13 @@ while [ $# -gt 0 ]; do
 done
 new_root=$(readlink -f "$new_root")
 
-# The profile leads to the system by a link to its generation, whatever named the system: --system, --flake or a file.
-# Without one nothing was installed (--help).
+# The profile is a link to a generation, and that a link to the system, whether --system, --flake or a file named it.
+# Without a profile nothing was installed (--help).
 profiles=$new_root/nix/var/nix/profiles
 generation=$(readlink "$profiles/system") || exit 0
 system=$(readlink "$profiles/${generation##*/}") || exit 0
 
-# tailscaled writes a machine key before anybody logged in. A login is a profile; `_daemon` is that of older versions.
+# tailscaled writes a machine key before anybody has logged in. A login makes a profile, in older versions `_daemon`.
 if ! grep -q -e '"profile-' -e '"_daemon"' "$root/var/lib/tailscale/tailscaled.state" 2>/dev/null; then
 	say "the installer has no Tailscale state: the installed system will need a login"
 	exit 0

@@ -1,9 +1,9 @@
 #!/bin/sh
 # restore-network.sh ADDRS ROUTES-V4 ROUTES-V6 FOLDER
-# Writes a systemd-networkd file for each network card of the origin, from what `ip --json` said there: its static
-# addresses and routes, beside DHCP and router advertisements. Cards are matched by MAC address: their names may
-# change. A bridge or bond has the MAC address of its card, so what it had goes to the card; tailscaled makes
-# its own interface. Needs jq.
+# Runs in the installer: writes a systemd-networkd file to FOLDER for each network card of the origin, from what
+# `ip --json` said there: its static addresses and routes, beside DHCP and router advertisements. Cards are matched by
+# MAC address, since their names may change. A bridge or bond has the MAC address of its card, so the card gets what it
+# had. tailscaled makes its own interface. Needs jq.
 set -eu
 umask 022
 [ $# -eq 4 ] || {
@@ -14,7 +14,7 @@ mkdir -p "$4"
 
 # One line for each card: its MAC address, and the file's text.
 cards=$(jq -n -r --slurpfile links "$1" --slurpfile v4 "$2" --slurpfile v6 "$3" '
-	# What an address or a prefix may consist of: nothing of it can end a line.
+	# The characters of an address or a prefix: none of them can end a line.
 	def plain: type == "string" and test("\\A[0-9A-Fa-f.:/]{1,64}\\z");
 	def route:
 		(.gateway // .via.host) as $gateway

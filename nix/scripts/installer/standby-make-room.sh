@@ -1,7 +1,7 @@
 #!/bin/sh
 # standby-make-room.sh FOLDER BYTES
-# Makes FOLDER in the installer's RAM, with room for that many bytes (holdfast/target/standby.py). Prints nothing, and can be
-# repeated. A file system of its own: /run is a fraction of the memory, and may be too small.
+# Makes FOLDER in the installer's RAM, with room for BYTES (holdfast/target/standby.py). Prints nothing, and can be
+# repeated. It is a file system of its own: /run has a fraction of the memory, and may be too small.
 set -eu
 
 # shellcheck disable=SC2174 # the mode is for the folder itself

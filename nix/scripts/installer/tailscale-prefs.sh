@@ -2,18 +2,18 @@
 # tailscale-prefs.sh soften STATE_FILE SAVED      before tailscaled starts in the installer
 # tailscale-prefs.sh put-back STATE_FILE SAVED    on the copy of the state that goes to the final system
 #
-# Some preferences of the origin would cut the operator off from the installer, or draw traffic that an installer does
-# not forward: shields up, an exit node, advertised routes. Tailscale SSH would take port 22, where the operator expects
-# sshd and its host key; it stays on if no key logs in to root's sshd without further conditions. `soften` switches these
-# off in every profile and keeps what they were; `put-back` gives a state exactly those back, whatever else tailscaled
-# has written to it since.
+# Runs in the installer. Some preferences of the origin would cut the operator off from the installer, or draw traffic
+# that it does not forward: shields up, an exit node, advertised routes. Tailscale SSH would take port 22, where the
+# operator expects sshd and its host key; it stays on if no key logs in to root's sshd without further conditions.
+# `soften` switches these off in every profile and keeps what they were; `put-back` gives a state exactly those back,
+# whatever else tailscaled has written to it since.
 #
 # STATE_FILE is tailscaled.state: a JSON object whose values are base64. Those of `profile-…`, and of `_daemon` of older
 # versions, are preferences as JSON (tailscale: ipn/store.go, ipn/prefs.go, ipn/ipnlocal/profiles.go).
 # SAVED (0600) is {"profile-…": {"ShieldsUp": true, …}, …}: of each profile those of the fields below that it had. What
 # is there stays, so that softening twice keeps the origin's values. A copy of this script is left beside SAVED:
 # carry-over.sh may come from elsewhere, and finds it there.
-# A profile that is damaged stays as it is, and is named on standard error. Needs jq 1.7.
+# A damaged profile stays as it is, and its name goes to standard error. Needs jq 1.7.
 set -eu
 umask 077
 
@@ -31,7 +31,7 @@ verb=$1
 state=$2
 saved=$3
 
-# A profile's value is damaged if it does not come back the same from base64, or is no JSON object.
+# A profile's value is damaged if it does not survive base64 both ways, or is not a JSON object.
 # shellcheck disable=SC2016 # jq's variables
 program='
 	def off: {ShieldsUp: false, ExitNodeID: "", ExitNodeIP: "", AutoExitNode: "", AdvertiseRoutes: null}
@@ -54,7 +54,7 @@ program='
 	def restored: each_profile($saved[0][.key] as $was | .prefs | if $was then del(.[fields[]]) + $was else . end);
 '
 
-# run RESULT: what jq makes of the state. Its own messages may quote what it reads.
+# run RESULT: prints what jq makes of the state. jq's own messages are dropped: they may quote what it reads.
 run() {
 	jq -c -r --slurpfile saved "$saved" --arg ssh "$ssh" "$program if type == \"object\" then $1 else error end" \
 		"$state" 2>/dev/null

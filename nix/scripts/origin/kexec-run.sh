@@ -1,21 +1,21 @@
 #!/bin/sh
-# kexec/run: hands this machine's identity over to the installer and starts it by kexec. Needs root.
+# kexec/run: hands this machine's identity over to the installer, and starts the installer by kexec. Needs root.
 #
 #   --kexec-extra-flags STR  more flags for kexec, split at spaces (nixos-anywhere passes this)
-#   --state PATH|none        the Tailscale state archive (tar.gz) to hand over, which must be good; `none` hands over
-#                            none. By default /tmp/tailscale-state.tar.gz, if there is a good one, else the live state
-#   --allow-no-state         go on if no Tailscale state is found
-#   --run-id ID              named in the installer's mark
+#   --state PATH|none        the Tailscale state archive (tar.gz) to hand over; it must be good. `none`: no state.
+#                            Default: /tmp/tailscale-state.tar.gz if there is a good one, else the live state
+#   --allow-no-state         start the installer even if no Tailscale state is found
+#   --run-id ID              the run's name in the installer's mark
 #   --dead-man-s N           seconds until the installer reboots into this system if nobody comes
-#   --hostname NAME          the installer's host name; this system's own by default
-#   --secrets BYTES          so many bytes of standard input are a tar of secrets for the installer: plain files with
-#                            simple names and no folders. Without this flag standard input is not read
+#   --hostname NAME          the installer's host name. Default: this system's own
+#   --secrets BYTES          the first BYTES bytes of standard input are a tar of secrets for the installer: plain files
+#                            with simple names, no folders. Without this flag standard input is not read
 #
-# What is handed over is appended to the initrd as a second cpio archive: a copy in RAM may not fit. Once the
-# kernel holds it, the tail is overwritten and cut off, also after a failure or a signal, and at the next start
-# if this one is killed: `initrd.length` remembers where the image ends. Layout, as in nixos-images:
+# What is handed over is appended to the initrd as a second cpio archive, as a copy in RAM may not fit. Once the kernel
+# holds it, it is overwritten and cut off again. So it is after a failure or a signal; and if this script is killed, the
+# next start does it: `initrd.length` remembers where the image ends. The archive's layout, as in nixos-images:
 #   ssh/authorized_keys ssh/ssh_host_* addrs.json routes-v4.json routes-v6.json machine-id
-# and ours:
+# and Holdfast's own:
 #   holdfast/tailscale-state.tar.gz holdfast/secrets.tar holdfast/hostname holdfast/resolv.conf holdfast/run.json
 # Only these names are packed: the folder `.` would set the mode of the installer's root.
 # In the image this is one file, kexec/run: whoever builds it puts the parts (../parts) in their places.
@@ -103,7 +103,7 @@ cut_to() {
 	fi
 }
 
-# Takes off all that was appended.
+# Cuts off all that was appended.
 cut_back() {
 	[ -s "$length_file" ] || return 0
 	cut_to "$(cat "$length_file")" || return 1
@@ -126,8 +126,8 @@ trap 'exit 130' INT
 trap 'exit 141' PIPE
 trap 'exit 143' TERM
 
-# add NAME MODE COMMAND...: appends a file with the command's output. The size is written into the header
-# afterwards: no copy is needed to know it, and nothing can change between measuring and packing.
+# add NAME MODE COMMAND...: appends a file with the command's output. The size is written into the header afterwards: so
+# no copy is needed to know it, and nothing can change between measuring and packing.
 add() {
 	name=$1
 	header_at=$(size)
@@ -140,7 +140,7 @@ add() {
 	printf '%08X' "$bytes" | dd of="$initrd" bs=1 seek=$((header_at + 54)) conv=notrunc 2>/dev/null
 }
 
-# The file that was added last, read back from the initrd. `dd` seeks, and does not read what is before.
+# Prints the file that was added last, read back from the initrd. `dd` seeks, and does not read what comes before.
 added() {
 	{
 		dd bs=4 skip=$((content_at / 4)) count=0 2>/dev/null
@@ -148,11 +148,11 @@ added() {
 	} <"$initrd"
 }
 
-# Counted, so that what a broken link left out is not taken for the end.
+# Counted: where a broken link cut the secrets off must not look like their end.
 pack_secrets() { head -c "$secrets"; }
 
-# Says why the installer would refuse the secrets that were added last, or nothing; installer-restore.sh looks again.
-# What tar says of a leading slash is no simple name either.
+# Prints why the installer would refuse the secrets that were added last, or nothing. installer-restore.sh checks them
+# again. tar's warning about a leading slash does not look like a simple name either, so such a name is found.
 secrets_refusal() {
 	if [ "$bytes" != "$secrets" ]; then
 		echo "only $bytes of $secrets bytes came"
@@ -189,8 +189,8 @@ authorized_keys() {
 			"$root/etc/ssh/authorized_keys.d/$user"
 		;;
 	esac
-	# Plain keys first: sshd takes a key's first line, and cloud images list the sudo user's key for root with a
-	# command that refuses the login. Lines with options stay as they are: what they forbid stays forbidden.
+	# Plain keys first: sshd goes by the first line of a key, and cloud images list the sudo user's key for root with
+	# a command that refuses the login. Lines with options stay as they are: what they forbid stays forbidden.
 	key='\(sk-\)\{0,1\}\(ssh\|ecdsa\)-[^ ]* '
 	for file in "$@"; do
 		[ ! -f "$file" ] || grep "^[[:space:]]*$key" "$file" || true
@@ -214,7 +214,7 @@ add_ssh() {
 	set -f
 }
 
-# The real name servers: a local stub does not exist in the installer, and Tailscale's comes from Tailscale.
+# Prints the real name servers. The installer has no local stub, and gets Tailscale's name server from Tailscale.
 resolvers() {
 	seen=
 	for file in "$root/run/systemd/resolve/resolv.conf" "$root/etc/resolv.conf" \
@@ -232,7 +232,7 @@ resolvers() {
 	done
 }
 
-# A kernel without IPv6 has no routes to tell.
+# `ip` fails on a kernel without IPv6, which has no such routes.
 routes_v6() { "$here/ip" -6 --json route || echo '[]'; }
 
 run_facts() {
@@ -271,11 +271,11 @@ load() {
 		--command-line="init=$init $kernel_params"
 }
 
-cut_back # of a run that was killed
+cut_back # what a run that was killed has left
 find_state
 hand_over
 loaded=1
-# kexec_load copies faster than the file-based call, which a locked-down kernel insists on.
+# kexec_load copies faster than the file-based call, but a locked-down kernel allows only that one.
 if ! load --kexec-syscall && ! load --kexec-syscall-auto; then
 	echo "the kernel's last lines:"
 	dmesg | tail -n 20 || true
@@ -287,6 +287,6 @@ echo "machine will boot into nixos in 6s..."
 console=/dev/null
 [ ! -w "$root/dev/kmsg" ] || console=$root/dev/kmsg
 leaving=1
-# Detached, so that the caller hears the end of this script first.
+# Detached: this script ends first, so that its caller hears how.
 # shellcheck disable=SC2016,SC2086 # for the inner shell; the extra flags are several words
 nohup sh -c 'sleep 6 && exec "$0" -e "$@"' "$here/kexec" $kexec_extra_flags </dev/null >"$console" 2>&1 &

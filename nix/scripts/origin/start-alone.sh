@@ -1,10 +1,11 @@
 #!/bin/sh
 # start-alone.sh first|again FOLDER COMMAND...
-# Runs in the origin, by `sh -c`, with the standard input of COMMAND: unpacks the uploaded image FOLDER.tar into FOLDER and
+# Runs in the origin, by `sh -c`; standard input is for COMMAND. Unpacks the uploaded image FOLDER.tar into FOLDER and
 # runs COMMAND, which starts the installer from it (tasks/kexec.py). Prints what COMMAND prints, and ends as it does.
-# One at a time, since kexec/run writes to the unpacked initrd: while another start goes on, this ends with status 75. All
-# that inherits the lock holds it: what waits to start kexec, too. Without flock nobody can tell whether another start goes
-# on, so `again`, which is for a start after a link broke during one, always ends with 75 then.
+# Only one start at a time, since kexec/run writes to the unpacked initrd: while another one works, this ends with
+# status 75. Every process that inherits the lock holds it, also the one that waits to start kexec. `again` says that a
+# link broke during an earlier start. Without flock nobody can tell whether that start still works, so then `again`
+# always ends with 75.
 set -eu
 busy=75 # EX_TEMPFAIL, sysexits(3)
 

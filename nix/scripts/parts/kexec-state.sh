@@ -1,15 +1,15 @@
 # shellcheck shell=sh disable=SC2154 # kexec-run.sh sets root, state and allow_no_state; its `add` sets bytes
-# kexec-state.sh: a part of kexec-run.sh: finds the Tailscale state that is handed over, and sees that the installer will
+# kexec-state.sh: a part of kexec-run.sh: finds the Tailscale state to hand over, and checks that the installer will
 # take it.
 
 state_limit=67108864 # bytes, packed and unpacked; installer-restore.sh refuses more, and
 entries=2000         # more files than this, and
 names_limit=262144   # more bytes of names
 
-# open_trusted FILE: opens it as descriptor 3, if it is a file that only root can have put there; says why not.
-# What is checked is what was opened, and only that is read later, by its descriptor; nobody but root can write to it. In
-# a sticky /tmp nobody else can put another file in its place. Should /tmp not be sticky, a swap between the first look
-# and the opening shows: afterwards the name must be that of the open file, itself and not a link.
+# open_trusted FILE: opens it as descriptor 3, if only root can have put it there; otherwise says why not and
+# fails. The check is of the open file, and only that is read later, by its descriptor. Only root can write to it. In a
+# sticky /tmp nobody else can put another file in its place. In a /tmp that is not sticky, a swap between the first look
+# and the opening shows: afterwards the name must still be that of the open file, and not a link.
 open_trusted() {
 	why=$(distrust "$1")
 	if [ -z "$why" ]; then
@@ -22,7 +22,7 @@ open_trusted() {
 	return 1
 }
 
-# A FIFO would hold up the opening.
+# To open a FIFO would hang.
 distrust() { if [ -L "$1" ] || [ ! -f "$1" ]; then echo "not a regular file"; fi; }
 
 distrust_open() {
@@ -63,20 +63,20 @@ find_state() {
 	esac
 }
 
-# Bounded, since it may grow while it is read.
+# Bounded: the file may grow while it is read.
 pack_archive() { head -c $((state_limit + 1)) <&3; }
 
-# Links are followed: the installer takes none. GNU tar exits with 1 when a file changed meanwhile; what was packed is
-# read back anyway.
+# Links are followed, since the installer refuses links. GNU tar exits with 1 if a file changed meanwhile; that is fine,
+# as what was packed is read back and checked.
 pack_live_state() { { tar -C "$live" -czhf - . || [ $? -eq 1 ]; } | head -c $((state_limit + 1)); }
 
 unpacked() { added | gzip -dc 2>/dev/null | head -c $((state_limit + 1)); }
 
 names() { unpacked | tar -tf - 2>/dev/null; }
 
-# Says why the installer would refuse the archive that was added last, or nothing; installer-restore.sh looks again.
-# Everything is bounded: a small archive may hold any amount. busybox' tar lists a path that leads out without what is
-# wrong with it, but warns, and lists a hard link as a file that leads elsewhere.
+# Prints why the installer would refuse the archive that was added last, or nothing. installer-restore.sh checks it
+# again. All is bounded: a small archive may unpack to any size. busybox' tar strips the `/` or `..` of a path that
+# leads out and warns, and lists a hard link as a file with ` -> `.
 refusal() {
 	if [ "$bytes" -gt "$state_limit" ] || [ "$(unpacked | wc -c)" -gt "$state_limit" ]; then
 		echo "it holds more than $state_limit bytes"
@@ -95,8 +95,8 @@ refusal() {
 	fi
 }
 
-# add_state WHAT COMMAND...: appends the archive that the command prints, unless it is one that the installer refuses:
-# then it says so, and takes it off again.
+# add_state WHAT COMMAND...: appends the archive that the command prints. If the installer would refuse it, it says so,
+# takes it off again and returns 1.
 add_state() {
 	what=$1
 	shift
@@ -112,7 +112,7 @@ add_state() {
 	return 1
 }
 
-# The archive, or else the live state.
+# Appends the archive, or else the live state.
 add_any_state() {
 	if [ -n "$archive" ]; then
 		if add_state "$archive" pack_archive; then return; fi
@@ -123,6 +123,6 @@ add_any_state() {
 		fail "the Tailscale state of this system cannot be handed over. Hint: --state takes a tar.gz of what it needs"
 	fi
 	[ -n "$allow_no_state" ] ||
-		fail "no Tailscale state found: the installer would not be on the tailnet (--allow-no-state goes on)"
+		fail "no Tailscale state found: the installer would not be on the tailnet. Hint: --allow-no-state starts it anyway"
 	log "no Tailscale state: the installer will not be on the tailnet"
 }

@@ -1,7 +1,7 @@
 # shellcheck shell=sh disable=SC2154 # standby.sh sets live, root and work
 # standby-handover.sh: a part of standby.sh: what kexec/run would hand over, made from the live installer.
 
-# add NAME MODE FILE: puts it into the handover
+# add NAME MODE FILE: appends a file to the handover
 add() {
 	{
 		header "$1" "$2" "$(bytes "$3")"
@@ -11,7 +11,7 @@ add() {
 }
 
 add_ssh() {
-	# Whoever restores them may have added a line twice.
+	# The restore may have added a line twice.
 	awk '!seen[$0]++' "$live/root/.ssh/authorized_keys" >"$work/authorized_keys" 2>/dev/null || true
 	add ssh/authorized_keys 0100600 "$work/authorized_keys"
 	set +f
@@ -25,7 +25,7 @@ add_ssh() {
 	set -f
 }
 
-# What the origin said of its network: nixos-images keeps it in /root/network, the hand-over's own place is /.
+# What the origin said about its network. nixos-images keeps it in /root/network; the hand-over unpacks it to /.
 add_network() {
 	for name in addrs routes-v4 routes-v6; do
 		for file in "$live/root/network/$name.json" "$live/$name.json"; do
@@ -36,9 +36,10 @@ add_network() {
 	done
 }
 
-# As carry-over.sh does: the live state, with the preferences that the origin had.
+# The live state, with the preferences that the origin had, as carry-over.sh carries it.
 add_state() {
-	[ -s "$live/var/lib/tailscale/tailscaled.state" ] || none "the installer has no Tailscale state: nobody would find it"
+	[ -s "$live/var/lib/tailscale/tailscaled.state" ] ||
+		none "the installer has no Tailscale state: the standby would not be on the tailnet"
 	cp -a "$live/var/lib/tailscale" "$work/state"
 	if [ -s "$live/run/holdfast/prefs.json" ]; then
 		sh "$live/run/holdfast/tailscale-prefs.sh" put-back "$work/state/tailscaled.state" "$live/run/holdfast/prefs.json" ||
@@ -48,8 +49,8 @@ add_state() {
 	add holdfast/tailscale-state.tar.gz 0100600 "$work/state.tar.gz"
 }
 
-# The installer logs in to its network with them again. What has no simple name, left there by a command of the image,
-# stays here: installer-restore.sh would refuse it all.
+# The standby needs them to log in to its network again. A command of the image may have left other files there: only
+# plain files with simple names are packed, since installer-restore.sh would refuse all of them otherwise.
 add_secrets() {
 	set --
 	set +f
@@ -65,7 +66,7 @@ add_secrets() {
 	add holdfast/secrets.tar 0100600 "$work/secrets.tar"
 }
 
-# told NAME: a string of what kexec/run told
+# told NAME: prints a string of run.json, which kexec/run wrote
 told() {
 	[ ! -f "$live/run/holdfast/run.json" ] ||
 		sed -n "s/^\"$1\": \"\([A-Za-z0-9._-]\{1,128\}\)\",*\$/\1/p" "$live/run/holdfast/run.json"
@@ -86,13 +87,13 @@ add_facts() {
 }
 END
 	add holdfast/run.json 0100644 "$work/run.json"
-	# The formatted disks' mark: the retry goes on, and does not format them again.
+	# The mark of the formatted disks: with it a retry goes on, and does not format them again.
 	for file in "$live/run/holdfast/partition.json" "$root/var/lib/holdfast/partition.json"; do
 		[ -s "$file" ] || continue
 		add holdfast/partition.json 0100644 "$file"
 		return
 	done
-	none "the disks bear no mark: the installer would not know what they are"
+	none "the disks have no mark: the installer would not know what they are"
 }
 
 make_handover() {

@@ -1,8 +1,8 @@
 # shellcheck shell=sh disable=SC2034,SC2154 # standby.sh has the other half of these variables
-# standby-place.sh: a part of standby.sh: where a standby goes, or is, below the new root. What stands in the way it says
-# by `none WHY`, which ends the script.
+# standby-place.sh: a part of standby.sh: where a standby goes, or is, in the new root. If it can go nowhere,
+# `none WHY` says so and ends the script.
 
-# mounted DIR: sets `fstype` and `source` of what is mounted exactly there; fails if nothing is
+# mounted DIR: sets `fstype` and `source` of what is mounted exactly there; returns 1 if nothing is
 mounted() {
 	# shellcheck disable=SC2046 # two words
 	set -- $(findmnt -rnv -o FSTYPE,SOURCE -M "$1" 2>/dev/null | tail -n 1)
@@ -39,15 +39,15 @@ find_boot() {
 # Sets `disk`, `number` of the partition, and `boot_code`, the file with the disk's first bytes.
 find_disk() {
 	partition=$(readlink -f "$live$source")
-	partition=$(readlink -f "$live/sys/class/block/${partition##*/}") || none "$source is no block device"
-	[ -r "$partition/partition" ] || none "$source is no partition of a disk"
+	partition=$(readlink -f "$live/sys/class/block/${partition##*/}") || none "$source is not a block device"
+	[ -r "$partition/partition" ] || none "$source is not a partition of a disk"
 	number=$(cat "$partition/partition")
 	disk=${partition%/*}
 	disk=/dev/${disk##*/}
 	table=$(blkid -p -s PTTYPE -o value "$live$disk") || true
 	case $table in
 	dos)
-		[ "$number" -le 4 ] || none "$source is no primary partition"
+		[ "$number" -le 4 ] || none "$source is not a primary partition"
 		boot_code=$tools/mbr.bin
 		;;
 	gpt) boot_code=$tools/gptmbr.bin ;;
@@ -62,7 +62,7 @@ find_loader() {
 	x86_64) loader=BOOTX64.EFI ;;
 	aarch64) loader=BOOTAA64.EFI ;;
 	riscv64) loader=BOOTRISCV64.EFI ;;
-	*) none "nobody knows the EFI boot loader of $(uname -m)" ;;
+	*) none "the name of the EFI boot loader for $(uname -m) is not known" ;;
 	esac
 	loader=$boot/EFI/BOOT/$loader
 	[ -f "$tools/boot.efi" ] || none "the image brings no EFI boot loader"
@@ -70,9 +70,9 @@ find_loader() {
 
 encrypted() { none "the root is encrypted and the boot partition is not"; }
 
-# require_plain DEVICE: the standby's secrets lie on the boot partition, so what is below ROOT may not be encrypted
+# require_plain DEVICE: refuses an encrypted root: the standby would put its secrets on the boot partition in the clear
 require_plain() {
-	types=$(lsblk -snro TYPE "$1") && [ -n "$types" ] || none "it is not known whether $1 is encrypted"
+	types=$(lsblk -snro TYPE "$1") && [ -n "$types" ] || none "cannot tell whether $1 is encrypted"
 	case $types in *crypt*) encrypted ;; esac
 }
 
@@ -84,7 +84,7 @@ require_all_plain() {
 		zfs)
 			[ "$(zfs get -H -o value encryption "$device")" = off ] || encrypted
 			zpool list -vHPL "${device%%/*}" | awk '$1 ~ /^\/dev\// { print $1 }' >"$work/vdevs"
-			[ -s "$work/vdevs" ] || none "it is not known whether the pool of $device is encrypted"
+			[ -s "$work/vdevs" ] || none "cannot tell whether the pool of $device is encrypted"
 			while read -r vdev; do require_plain "$vdev"; done <"$work/vdevs"
 			;;
 		*) require_plain "$device" ;;
@@ -92,7 +92,7 @@ require_all_plain() {
 	done <"$work/mounts"
 }
 
-# find_all: sets where a standby goes, or is
+# find_all: sets all that says where a standby goes, or is
 find_all() {
 	case $root in /?*) ;; *) usage ;; esac
 	mkdir -p "$live/run/holdfast"

@@ -1,6 +1,6 @@
 # shellcheck shell=sh
-# state-folder.sh: a part of carry-over.sh and put-state.sh, which put a Tailscale state into the new root: where the new
-# system looks for it, and how a state folder gets there. The caller has `fail MESSAGE...`, which ends it.
+# state-folder.sh: a part of carry-over.sh and put-state.sh, which put a Tailscale state into the new root: where the
+# new system looks for it, and how a state folder gets there. The caller has `fail MESSAGE...`, which ends it.
 
 # inner PATH: is it absolute, without a way out?
 inner() {

@@ -1,0 +1,115 @@
+"""The operator's desk: a nix and a tailscale that know the fake machine. The fixture `machine` puts one in place."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+from urllib.parse import unquote
+
+from holdfast.base.command import CommandResult
+from holdfast.base.errors import CommandFailed
+from tests.unit.cases import BY_ID, LOGIN_KEY, built
+from tests.unit.target import FakeMachine
+
+COPY_S = 5.0
+CONFIGURATION: dict[str, Any] = {
+    "system": "x86_64-linux",
+    "tailscale": True,
+    "tailscale_interface": "tailscale0",
+    "tailscale_ssh": False,
+    "sshd": True,
+    "ssh_ports": [22],
+    "root_login": "prohibit-password",
+    "keys_command": False,
+    "keys": {"root": [f"{LOGIN_KEY} you@laptop"]},
+    "firewall": {"enable": True, "ports": [22], "ranges": [], "trusted": ["lo"], "interfaces": {}},
+    "boot_loaders": ["systemd-boot"],
+    "grub_nowhere": False,
+    "zfs": False,
+    "host_id": False,
+    "disko_script": True,
+}
+
+
+class Desk:
+    """Runs what `holdfast.base.process.run_local` is given.
+
+    Attributes:
+        built: what the flake builds.
+        copies: what nix says of each copy that fails, first to last; further ones succeed.
+        while_copying: called in the middle of each copy.
+        status: what tailscale says; None for what it sees of the machine, empty if it does not answer.
+
+    """
+
+    def __init__(self, machine: FakeMachine) -> None:
+        self.machine = machine
+        self.built = built(toplevel=machine.toplevel)
+        self.copies: list[str] = []
+        self.while_copying: Callable[[], object] = lambda: None
+        self.status: str | None = None
+
+    def run_local(
+        self,
+        argv: Sequence[str],
+        *,
+        timeout_s: float,
+        env: Mapping[str, str] | None = None,
+        on_line: Callable[[str], None] | None = None,
+        check: bool = True,
+    ) -> CommandResult:
+        assert timeout_s > 0
+        assert check
+        stdout = stderr = ""
+        match list(argv):
+            case ["tailscale", "status", "--json"]:
+                stdout = self._sees() if self.status is None else self.status
+            case ["nix", "--version"]:
+                stdout = "nix (Nix) 2.26.3\n"
+            case ["nix", _, _, "eval", "--json", what, "--apply", _]:
+                stdout = json.dumps(self._evaluates(what))
+            case ["nix", _, _, "build", *_]:
+                pass
+            case ["nix", _, _, "path-info", _, path]:
+                stdout = f"{path} {self.built.closure_bytes}\n"
+            case ["nix", _, _, "copy", *words]:
+                assert env
+                assert env["NIX_SSHOPTS"].startswith("-F /")
+                stderr = self._copies(words[words.index("--to") + 1 :], on_line or print)
+            case _:
+                raise AssertionError(f"the operator has no {argv}")
+        result = CommandResult(tuple(argv), "operator", int(bool(stderr)), stdout, stderr, 1.0)
+        if stderr:
+            raise CommandFailed(result)
+        return result
+
+    def _sees(self) -> str:
+        node = json.loads(self.machine.fact("tailscale_status"))["Self"]
+        peer = node | {"Online": self.machine.up, "Relay": "fra", "CurAddr": ""}
+        return json.dumps({"BackendState": "Running", "Self": {}, "Peer": {"x": peer}})
+
+    def _evaluates(self, what: str) -> object:
+        if what.endswith(".disko.devices.disk"):
+            return {"main": BY_ID}
+        if what.endswith(".system.build"):
+            made = self.built
+            return {"toplevel": made.toplevel, "diskoScript": made.disko_script, "mountScript": made.mount_script}
+        return CONFIGURATION
+
+    def _copies(self, words: Sequence[str], on_line: Callable[[str], None]) -> str:
+        """Copy three paths, of which one is there in part if it fails; return how it failed."""
+        store, *paths = words
+        clock = self.machine.clock
+        clock.sleep(COPY_S)
+        if not self.machine.up:
+            return "ssh: connect to host cottage port 22: Connection timed out"
+        on_line('@nix {"action":"start","id":1,"level":3,"type":103,"text":"copying 3 paths"}')
+        for path in (2, 3):
+            on_line(f'@nix {{"action":"start","id":{path},"level":3,"type":100,"text":"copying path {path}"}}')
+        on_line('@nix {"action":"result","id":2,"type":105,"fields":[100,100,0,0]}')
+        on_line('@nix {"action":"result","id":3,"type":105,"fields":[50,200,0,0]}')
+        self.while_copying()
+        if self.copies:
+            return self.copies.pop(0)
+        root = unquote(store).partition("root=")[2] or "/"
+        self.machine.tell(f"copied to {root}: {', '.join(path.partition('-')[2] for path in paths)}")
+        return ""

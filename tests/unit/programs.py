@@ -1,0 +1,381 @@
+"""What the fake machine (target.py) answers, and what happens to it, for each script and program that is sent."""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, NamedTuple
+
+from holdfast.base.places import DEAD_MAN_TIMER as TIMER
+from holdfast.base.places import MARK_IN_RAM
+from holdfast.base.places import STANDBY_IN_RAM as FOLDER
+from holdfast.base.places import TRIAL_WATCH as WATCH
+from holdfast.base.settings import PROJECT, script
+from holdfast.target.machine import BOOT_ID
+from tests.unit.cases import answer
+
+if TYPE_CHECKING:
+    from tests.unit.target import FakeMachine
+
+INSTALLER_MARK = "/run/holdfast/installer.json"
+MOUNTED = "27 1 254:2 / /mnt rw - ext4 /dev/vda2 rw\n"
+# The recorded case of tests/unit/facts that each system answers with.
+CASES = {"origin": "debian-12", "installer": "installer", "trial": "nixos", "final": "nixos"}
+ARMED = "armed: by BIOS, /dev/vda1 boots the installer\n"
+
+_FOLDER = PROJECT / "nix" / "scripts"
+_SCRIPTS = {script(str(path.relative_to(_FOLDER))): path.name for path in _FOLDER.rglob("*.sh")}
+
+
+class Command(NamedTuple):
+    """What was sent: the name of the script or program, its arguments, and its standard input."""
+
+    name: str
+    args: list[str]
+    stdin: bytes = b""
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a command ended."""
+
+    stdout: str | bytes = ""
+    stderr: str = ""
+    status: int = 0
+
+
+@dataclass
+class Unit:
+    """A transient unit; `done` once it has ended."""
+
+    work: str
+    env: dict[str, str]
+    invocation: str
+    done: Done | None = None
+
+    def shown(self, name: str) -> str:
+        status = self.done.status if self.done else 0
+        active, sub = ("failed", "failed") if status else ("active", "exited" if self.done else "running")
+        return (
+            f"Id={name}\nDescription={self.work}\nTransient=yes\nLoadState=loaded\nActiveState={active}\n"
+            f"SubState={sub}\nResult={'exit-code' if status else 'success'}\nExecMainCode={int(bool(self.done))}\n"
+            f"ExecMainStatus={status}\nInvocationID={self.invocation}\n"
+        )
+
+
+def parse_command(argv: Sequence[str], stdin: bytes = b"") -> Command:
+    """Find out what is run: a script of nix/scripts by its text, a program by its name, systemctl with its verb."""
+    match list(argv):
+        case ["setsid", "--wait", *rest]:
+            return parse_command(rest, stdin)
+        case ["sh", "-s", "--", *args] if stdin.decode() in _SCRIPTS:
+            return Command(_SCRIPTS[stdin.decode()], args)
+        case ["sh", "-c", text, _, *args] if text in _SCRIPTS:
+            return Command(_SCRIPTS[text], args, stdin)
+        case ["sh", "-c", text, *rest] if text.startswith("command -v "):
+            return Command("command", [(rest or text.split())[-1]])
+        case ["sh", "-c", _, "start", runner, *_]:  # kexec/run of a stock image
+            return parse_command([runner])
+        case ["systemctl", verb, *args]:
+            return Command(f"systemctl {verb}", args)
+        case [program, *args]:
+            name = re.sub(r"^/nix/store/\w+-", "", program)
+            return Command(PurePosixPath(name).name, args, stdin)
+    raise AssertionError(f"nobody can run {argv}")
+
+
+def _facts(machine: "FakeMachine", _: Command) -> str:
+    units = "".join(f"{name} loaded active running x\n" for name in (*machine.timers, *machine.units))
+    told = {
+        "boot_id": f"{machine.boot_id}\n",
+        "installer_mark": machine.text(INSTALLER_MARK),
+        "partition_mark": machine.text(MARK_IN_RAM),
+    }
+    if machine.runs == "installer":
+        told |= {"units": units, "mountinfo": MOUNTED if machine.mounted else ""}
+    if machine.runs in ("trial", "final"):
+        told |= {"booted_system": f"{machine.toplevel}\n", "trial": "600\n" if machine.runs == "trial" else ""}
+    return answer(CASES[machine.runs], **(told | machine.changed[machine.runs]))
+
+
+def _lock(machine: "FakeMachine", command: Command) -> str:
+    now, before = machine.clock.monotonic(), machine.locked_by
+    match command.args:
+        case ["take", run_id, *instead] if before in ("", run_id, *instead[1:]):
+            machine.locked_by, machine.locked_at = run_id, now
+            if before != run_id:
+                machine.tell("locked")
+    held = bool(machine.locked_by)
+    at = int(machine.clock.now()) if held else 0
+    age_s, up_s = int(now - machine.locked_at) if held else 0, int(now - machine.booted_at)
+    state = {"lock": "held" if held else "none", "run_id": machine.locked_by, "since": at, "renewed": at}
+    return json.dumps(state | {"age_s": age_s, "up_s": up_s})
+
+
+def _cat(machine: "FakeMachine", command: Command) -> Done | str:
+    [path] = command.args
+    if path == BOOT_ID:
+        return f"{machine.boot_id}\n"
+    return machine.text(path) or Done(stderr=f"cat: {path}: No such file or directory", status=1)
+
+
+def _readlink(machine: "FakeMachine", _: Command) -> Done | str:
+    return f"{machine.toplevel}\n" if machine.runs in ("trial", "final") else Done(status=1)
+
+
+def _command(machine: "FakeMachine", command: Command) -> Done:
+    return Done(status=int(command.args[0] in machine.lacks))
+
+
+def _tailscale(machine: "FakeMachine", _: Command) -> str:
+    return machine.fact("tailscale_status")
+
+
+def _show(machine: "FakeMachine", command: Command) -> str:
+    if command.args[0] == "--all":
+        return "\n".join(unit.shown(name) for name, unit in machine.units.items())
+    unit = machine.units.get(command.args[0])
+    return unit.shown(command.args[0]) if unit else "LoadState=not-found\n"
+
+
+def _is_active(machine: "FakeMachine", command: Command) -> Done:
+    return Done(status=0 if command.args[-1] in machine.timers else 3)
+
+
+def _cat_unit(machine: "FakeMachine", command: Command) -> Done:
+    return Done(status=0 if machine.runs == "installer" and command.args == [TIMER] else 1)
+
+
+def _restart(machine: "FakeMachine", command: Command) -> None:
+    assert command.args == [TIMER]
+    machine.arm_dead_man()
+    machine.tell("dead-man fed")
+
+
+def _stop(machine: "FakeMachine", command: Command) -> None:
+    [name] = command.args
+    machine.units.pop(name, None)
+    if machine.timers.pop(name, None):
+        machine.tell({TIMER: "dead-man stopped", WATCH: "watch stopped"}[name])
+
+
+def _reset_failed(machine: "FakeMachine", command: Command) -> None:
+    del machine.units[command.args[0]]
+
+
+def _is_system_running(machine: "FakeMachine", _: Command) -> str:
+    return "degraded\n" if machine.failed_units else "running\n"
+
+
+def _list_units(machine: "FakeMachine", _: Command) -> str:
+    return "".join(f"{unit} loaded failed failed x\n" for unit in machine.failed_units)
+
+
+def _status(_machine: "FakeMachine", _: Command) -> str:
+    return "     Active: active (running) since Mon\n"
+
+
+def _systemd_run(machine: "FakeMachine", command: Command) -> None:
+    assert command.args == ["--quiet", "--on-active=2s", "systemctl", "reboot"]
+    machine.tell("told to reboot")
+    machine.timer("reboot", 2, machine.reset)
+
+
+def _unit_start(machine: "FakeMachine", command: Command) -> None:
+    name, *options = command.args
+    split = options.index("--")
+    told = [option.partition("=")[2] for option in options[:split]]
+    env = dict(word.split("=", 1) for word in told[1:])
+    machine.start_unit(name, told[0], options[split + 1 :], env)
+
+
+def _unit_look(machine: "FakeMachine", command: Command) -> str:
+    name, cursor, _, _ = command.args
+    unit = machine.units.get(name)
+    if unit is None:
+        return "LoadState=not-found\n-- journal --\n"
+    said = (unit.done.stdout + unit.done.stderr).splitlines() if unit.done else []  # type: ignore[operator]
+    lines = [
+        json.dumps({"__CURSOR": str(number), "MESSAGE": line, "_SYSTEMD_INVOCATION_ID": unit.invocation})
+        for number, line in enumerate(said, 1)
+    ]
+    return f"{unit.shown(name)}-- journal --\n" + "\n".join(lines[int(cursor or 0) :])
+
+
+def _upload_look(machine: "FakeMachine", command: Command) -> str:
+    place, size = command.args
+    whole, part = machine.files.get(place), machine.files.get(f"{place}.part")
+    if whole is not None and len(whole) == int(size):
+        return f"done {hashlib.sha256(whole).hexdigest()}\n"
+    return f"part {len(part)} {hashlib.sha256(part).hexdigest()}\n" if part else "nothing\n"
+
+
+def _upload_append(machine: "FakeMachine", command: Command) -> None:
+    place, kept = f"{command.args[0]}.part", int(command.args[1])
+    machine.files[place] = machine.files.get(place, b"")[:kept] + command.stdin
+
+
+def _upload_finish(machine: "FakeMachine", command: Command) -> str:
+    machine.files[command.args[0]] = content = machine.files.pop(f"{command.args[0]}.part")
+    machine.tell(f"{PurePosixPath(command.args[0]).name} uploaded")
+    return hashlib.sha256(content).hexdigest()
+
+
+def _write_file(machine: "FakeMachine", command: Command) -> None:
+    machine.files[command.args[0]] = command.stdin
+    machine.tell(f"{command.args[0]} written")
+
+
+def _start_alone(machine: "FakeMachine", command: Command) -> Done:
+    _, folder, *argv = command.args
+    assert f"{folder}.tar" in machine.files
+    return Done(status=75) if "kexec" in machine.timers else machine.run(parse_command(argv, command.stdin))
+
+
+def _kexec_run(machine: "FakeMachine", command: Command) -> None:
+    told = dict(zip(command.args[::2], command.args[1::2], strict=True))
+    machine.handed = told.get("--run-id", ""), float(told.get("--dead-man-s", 0))
+    machine.tell("installer started by kexec")
+    machine.timer("kexec", 6, lambda: machine.leave_for("installer"))
+
+
+def _disko(machine: "FakeMachine", _: Command) -> None:
+    machine.tell("disks formatted")
+    machine.files = {path: data for path, data in machine.files.items() if path.startswith("/run/")}
+    machine.disk, machine.mounted, machine.standby = "", True, False
+
+
+def _mount(machine: "FakeMachine", _: Command) -> None:
+    machine.tell("disks mounted")
+    machine.mounted = True
+
+
+def _mountpoint(machine: "FakeMachine", _: Command) -> Done:
+    return Done(status=int(not machine.mounted))
+
+
+def _disk_digests(machine: "FakeMachine", command: Command) -> str:
+    machine.tell(f"digests of {' '.join(command.args)}")
+    return "".join(f"{disk} {'a' * 64} {'b' * 64}\n" for disk in command.args)
+
+
+def _nixos_install(machine: "FakeMachine", command: Command) -> None:
+    no_boot_loader = "--no-bootloader" in command.args
+    machine.tell(f"nixos-install{', no boot loader' * no_boot_loader}")
+    if not no_boot_loader:
+        machine.disk = "final"
+
+
+def _boot_loader(machine: "FakeMachine", _: Command) -> None:
+    machine.tell("boot loader installed")
+    machine.disk = "final"
+
+
+def _standby(machine: "FakeMachine", command: Command) -> str:
+    if command.args[0] == "put":
+        if not machine.standby and f"{FOLDER}/initrd" not in machine.files:
+            return "none: there is nothing to boot\n"
+        machine.standby, machine.disk = True, "installer"
+        machine.tell("standby armed")
+    elif command.args[0] == "remove":
+        had, machine.standby = machine.standby, False
+        if not had:
+            return "none: there is no standby\n"
+        machine.disk = "" if machine.disk == "installer" else machine.disk
+        machine.tell("standby removed")
+        return "removed: the standby in /boot\n"
+    return ARMED if machine.standby else "none: there is no standby\n"
+
+
+def _give_back(machine: "FakeMachine", command: Command) -> None:
+    machine.files = {path: data for path, data in machine.files.items() if not path.startswith(command.args[0])}
+
+
+def _carry_over(machine: "FakeMachine", command: Command) -> str:
+    _, _, _, *wanted = command.args
+    machine.tell(f"carried over: {' '.join(wanted)}")
+    return "\n".join(wanted)
+
+
+def _put_file(machine: "FakeMachine", command: Command) -> None:
+    if command.args[0] == "--forget":
+        for path in command.args[1:]:
+            machine.files.pop(path, None)
+            machine.tell(f"{path} forgotten")
+        return
+    _, path, *_ = (word for word in command.args if not word.startswith("--"))
+    machine.files[path] = command.stdin
+    machine.tell(f"{path} put")
+
+
+def _load_final(machine: "FakeMachine", command: Command) -> None:
+    machine.watch_s = float(command.args[2])
+    machine.tell("new system loaded")
+
+
+def _leave_installer(machine: "FakeMachine", command: Command) -> None:
+    machine.mounted = False
+    machine.tell(f"told to {command.args[1]}")
+    machine.timer("leave", 2, machine.reset if command.args[1] == "reboot" else lambda: machine.leave_for("trial"))
+
+
+def _tells(what: str) -> Callable[["FakeMachine", Command], None]:
+    return lambda machine, _: machine.tell(what)
+
+
+def _read_state(machine: "FakeMachine", _: Command) -> Done:
+    machine.tell("state read")
+    return Done(machine.archive)
+
+
+def _nothing(_machine: "FakeMachine", _: Command) -> None:
+    pass
+
+
+PROGRAMS: dict[str, Callable[["FakeMachine", Command], Done | str | None]] = {
+    "carry-over.sh": _carry_over,
+    "cat": _cat,
+    "command": _command,
+    "disk-digests.sh": _disk_digests,
+    "disko": _disko,
+    "disko-mount": _mount,
+    "end-old-copies.sh": _tells("old copies ended"),
+    "facts.sh": _facts,
+    "install": _nothing,
+    "journalctl": _nothing,
+    "leave-installer.sh": _leave_installer,
+    "load-final.sh": _load_final,
+    "lock.sh": _lock,
+    "mountpoint": _mountpoint,
+    "nixos-install": _nixos_install,
+    "put-file.sh": _put_file,
+    "put-state.sh": _tells("state of the vault put"),
+    "readlink": _readlink,
+    "restore-state.sh": _tells("state of the vault put"),
+    "run": _kexec_run,
+    "standby-give-back.sh": _give_back,
+    "standby-make-room.sh": _nothing,
+    "standby.sh": _standby,
+    "start-alone.sh": _start_alone,
+    "switch-to-configuration": _boot_loader,
+    "systemctl cat": _cat_unit,
+    "systemctl is-active": _is_active,
+    "systemctl is-system-running": _is_system_running,
+    "systemctl list-units": _list_units,
+    "systemctl reset-failed": _reset_failed,
+    "systemctl restart": _restart,
+    "systemctl show": _show,
+    "systemctl status": _status,
+    "systemctl stop": _stop,
+    "systemd-run": _systemd_run,
+    "tailscale": _tailscale,
+    "tar": _read_state,
+    "unit-look.sh": _unit_look,
+    "unit-start.sh": _unit_start,
+    "upload-append.sh": _upload_append,
+    "upload-finish.sh": _upload_finish,
+    "upload-look.sh": _upload_look,
+    "write-file.sh": _write_file,
+}

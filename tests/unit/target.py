@@ -1,0 +1,288 @@
+"""One fake machine behind the SSH boundary: a small system with a disk, units, timers, and several systems to boot.
+
+The fixture `machine` (conftest.py) puts it behind `holdfast.ssh.connection.open_connection`. What a phase sends is
+served by a program of programs.py, which changes the machine as the real one does: an install can run on it from
+preflight to verify. A test changes what it is about:
+
+    machine.is_in("installer")                          it is in this system
+    machine.shows("trial", tailscale_status="…")        other facts, whenever that system runs
+    machine.on("disko", lambda _: Done(status=1))       another answer
+    machine.after("leave-installer.sh", machine.cut)    the link breaks when that is done
+    machine.before("disk-digests.sh", machine.reset)    the power fails before it
+
+`machine.story` holds what happened, in order: what changed the machine, and what was read from its disks.
+"""
+
+import functools
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from holdfast.base.errors import ConnectionLost, HoldfastError, Unreachable
+from holdfast.base.places import DEAD_MAN_TIMER as TIMER
+from holdfast.base.places import MARK_IN_RAM, MARK_ON_DISK
+from holdfast.base.places import TRIAL_WATCH as WATCH
+from holdfast.base.text import Tail
+from holdfast.ssh.connection import Connection
+from holdfast.ssh.endpoint import Endpoint
+from holdfast.ssh.execute import Ended
+from tests.unit.cases import LOGIN_KEY, answer
+from tests.unit.clock import FakeClock
+from tests.unit.programs import CASES, INSTALLER_MARK, PROGRAMS, Command, Done, Unit, parse_command
+
+# The run whose phases a test calls; a run's id is a UUID in Prefect.
+RUN = "0d2b3c4d-aaaa-4bbb-8ccc-444455556666"
+TOPLEVEL = f"/nix/store/{'a' * 32}-nixos-system"
+HOST_KEY = "ssh-ed25519 AAAA"
+BOOTS_S = 20.0
+COMMAND_S = 0.1
+UNIT_S = 5.0
+
+Handler = Callable[[Command], Done | str | None]
+
+
+class FakeConnection(Connection):
+    """A Connection whose commands the fake machine runs; it breaks when the machine goes down."""
+
+    def __init__(self, machine: "FakeMachine", endpoint: Endpoint) -> None:
+        self._machine, self._boot = machine, machine.boot_id
+        self.endpoint, self.host_key, self.login_key = endpoint, machine.host_key, LOGIN_KEY
+
+    def close(self) -> None:
+        pass
+
+    def _execute(
+        self,
+        argv: Sequence[str],
+        *,
+        timeout_s: float,
+        stdin: Iterator[bytes],
+        on_line: Callable[[str], None] | None,
+        root: bool,
+        max_output_bytes: int,
+    ) -> Ended:
+        assert timeout_s > 0
+        assert root
+        self._machine.clock.sleep(COMMAND_S)
+        self._require_link()
+        done = self._machine.run(parse_command(argv, b"".join(stdin)))
+        self._require_link()
+        stdout, stderr = Tail(max_output_bytes), Tail(max_output_bytes)
+        stdout.feed(done.stdout if isinstance(done.stdout, bytes) else done.stdout.encode())
+        stderr.feed(done.stderr.encode())
+        if on_line:
+            for line in (stdout.text() + stderr.text()).splitlines():
+                on_line(line)
+        return Ended(done.status, stdout, stderr, COMMAND_S)
+
+    def _require_link(self) -> None:
+        if not self._machine.up or self._machine.boot_id != self._boot:
+            self._machine.cut()
+
+
+@dataclass
+class FakeMachine:
+    """A machine.
+
+    Attributes:
+        clock: its clock.
+        runs: the system that runs, a key of CASES; it answers while it is `up`.
+        disk: the system that a boot from the disk starts; empty if there is none.
+        instead: what comes up in place of a system that is started; empty for nothing.
+        ways: the addresses where it answers, and how it refuses there; anywhere else nothing answers.
+        toplevel: store path of the system that is installed.
+        archive: its Tailscale state, as tar packs it.
+        lacks: programs that it does not have.
+        unit_s: how long a detached command takes, by the program's name; UNIT_S for others.
+
+    """
+
+    clock: FakeClock
+    runs: str = "origin"
+    up: bool = True
+    disk: str = "origin"
+    instead: dict[str, str] = field(default_factory=dict)
+    ways: dict[str, HoldfastError | None] = field(default_factory=lambda: {"cottage": None})
+    host_key: str = HOST_KEY
+    toplevel: str = TOPLEVEL
+    archive: bytes = b""
+    failed_units: tuple[str, ...] = ()
+    lacks: set[str] = field(default_factory=set)
+    unit_s: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.story: list[str] = []
+        self.commands: list[Command] = []
+        self.asked: list[str] = []
+        self.files: dict[str, bytes] = {}
+        self.units: dict[str, Unit] = {}
+        self.timers: dict[str, float] = {}
+        self.changed: dict[str, dict[str, str]] = defaultdict(dict)
+        self.mounted = self.standby = False
+        self.locked_by = ""
+        self.locked_at = self.booted_at = self.clock.monotonic()
+        self.handed: tuple[str, float] | None = None
+        self.watch_s = 600.0
+        self._dead_man_s = 0.0
+        self._boots = self._started = 0
+        self._before: dict[str, list[Callable[[], object]]] = defaultdict(list)
+        self._after: dict[str, list[Callable[[], object]]] = defaultdict(list)
+        self._handlers: dict[str, Handler] = {
+            name: functools.partial(program, self) for name, program in PROGRAMS.items()
+        }
+        self.boot_id = self.fact("boot_id")
+
+    # What a test says.
+
+    def is_in(self, system: str, **changed: str) -> None:
+        """Be in a system that booted a while ago; `changed` are facts that it shows."""
+        self._go_down()
+        self.runs, self.up = system, True
+        self.shows(system, **changed)
+        self.boot_id = self.fact("boot_id")
+        self.disk = {"trial": "installer", "final": "final"}.get(system, "origin")
+        self.standby = system == "trial"
+        if system == "installer":
+            self.handed = (RUN, 900.0)
+            self._installer_starts()
+        if system == "trial":
+            self.timer(WATCH, self.watch_s, self.reset)
+
+    def shows(self, system: str, **changed: str) -> None:
+        """Let a system show other facts than the recorded ones."""
+        self.changed[system] |= changed
+
+    def on(self, name: str, handler: Handler) -> None:
+        """Let a command be served by another handler."""
+        self._handlers[name] = handler
+
+    def before(self, name: str, *actions: Callable[[], object]) -> None:
+        """Let something happen before a command is served: the first action the next time, and so on."""
+        self._before[name] += actions
+
+    def after(self, name: str, *actions: Callable[[], object]) -> None:
+        """Let something happen when a command was served, and before its answer is heard."""
+        self._after[name] += actions
+
+    def cut(self) -> None:
+        raise ConnectionLost("the link to cottage broke.")
+
+    def is_away(self, seconds: float) -> None:
+        """Be out of reach for so long, with nothing lost."""
+        self.up = False
+        self.clock.at(seconds, lambda: setattr(self, "up", True))
+
+    def reset(self) -> None:
+        """Boot from the disk, as after a power cut."""
+        self.leave_for(self.disk)
+
+    def told(self, name: str) -> list[list[str]]:
+        """Return the arguments of each command of that name."""
+        return [command.args for command in self.commands if command.name == name]
+
+    # The link.
+
+    def open_connection(self, endpoint: Endpoint, *, timeout_s: float) -> Connection:
+        self.clock.sleep(COMMAND_S)
+        self.asked.append(endpoint.address)
+        if not self.up or endpoint.address not in self.ways:
+            self.clock.sleep(timeout_s)
+            where = f"{endpoint.address}:{endpoint.port}"
+            raise Unreachable(f"{endpoint.host}: no connection to {where} within {timeout_s:g} s: no answer.")
+        if error := self.ways[endpoint.address]:
+            raise error
+        return FakeConnection(self, endpoint)
+
+    def run(self, command: Command) -> Done:
+        assert command.name in self._handlers, f"the fake machine has no command {command}"
+        self.commands.append(command)
+        if self._before[command.name]:
+            boot_id = self.boot_id
+            self._before[command.name].pop(0)()
+            if not self.up or self.boot_id != boot_id:
+                self.cut()
+        done = self._handlers[command.name](command)
+        if self._after[command.name]:
+            self._after[command.name].pop(0)()
+        return done if isinstance(done, Done) else Done(done or "")
+
+    # What the programs do with it.
+
+    def tell(self, what: str) -> None:
+        self.story.append(what)
+
+    def text(self, path: str) -> str:
+        return self.files.get(path, b"").decode()
+
+    def fact(self, name: str) -> str:
+        """Return a fact that is recorded, or that the test changed."""
+        return str(json.loads(answer(CASES[self.runs], **self.changed[self.runs]))[name]).strip()
+
+    def leave_for(self, system: str) -> None:
+        """Go down, with all that is in RAM; come up in another system after BOOTS_S, or never."""
+        self._go_down()
+        self._boots += 1
+        this_boot = self._boots
+        self.clock.at(BOOTS_S, lambda: self._come_up(self.instead.get(system, system), this_boot))
+
+    def _go_down(self) -> None:
+        self.up = self.mounted = False
+        self.files = {path: data for path, data in self.files.items() if path.startswith(("/mnt/", "/var/"))}
+        self.units, self.timers, self.locked_by = {}, {}, ""
+
+    def timer(self, name: str, seconds: float, action: Callable[[], object]) -> None:
+        """Arm a timer of this boot, or arm it anew."""
+        due = self.timers[name] = self.clock.monotonic() + seconds
+
+        def fire() -> None:
+            if self.timers.get(name) == due:
+                del self.timers[name]
+                action()
+
+        self.clock.at(seconds, fire)
+
+    def start_unit(self, name: str, work: str, argv: Sequence[str], env: Mapping[str, str] | None = None) -> None:
+        """Start a detached command, which is served when its time has passed, if the machine is still up then."""
+        command = parse_command(argv)
+        self._started += 1
+        unit = self.units[name] = Unit(work, dict(env or {}), f"{self._started:032x}")
+
+        def end() -> None:
+            if self.units.get(name) is unit:
+                unit.done = self.run(command)
+
+        self.clock.at(self.unit_s.get(command.name, UNIT_S), end)
+
+    def arm_dead_man(self) -> None:
+        self.timer(TIMER, self._dead_man_s, self._dead_man)
+
+    def _come_up(self, system: str, this_boot: int) -> None:
+        if this_boot != self._boots:
+            return  # it went down again meanwhile
+        self.tell(f"{system or 'nothing'} boots")
+        if not system:
+            return
+        self.runs, self.up = system, True
+        self.boot_id = f"{self._boots:08}-0000-4000-8000-444455556666"
+        self.booted_at = self.clock.monotonic()
+        if system == "installer":
+            self._installer_starts()
+        if system == "trial":
+            self.timer(WATCH, self.watch_s, self.reset)
+
+    def _installer_starts(self) -> None:
+        run_id, self._dead_man_s = self.handed or (RUN, 0.0)
+        self.handed = None
+        mark: dict[str, object] = {"image_id": "lab-1", "run_id": run_id, "state": "restored"}
+        if self._dead_man_s:
+            mark |= {"dead_man_at": self.clock.now() + self._dead_man_s, "dead_man_s": self._dead_man_s}
+            self.arm_dead_man()
+        elif MARK_ON_DISK in self.files:
+            self.files[MARK_IN_RAM] = self.files[MARK_ON_DISK]  # the standby hands it over
+        self.files[INSTALLER_MARK] = json.dumps(mark).encode()
+
+    def _dead_man(self) -> None:
+        if not self.mounted and MARK_IN_RAM not in self.files:
+            self.tell("dead-man fires")
+            self.reset()

@@ -1,0 +1,130 @@
+"""A whole install, a whole rehearsal and a wait in vain on the fake machine: what happens there, in milliseconds."""
+
+import importlib
+import time
+from pathlib import Path
+
+import pytest
+from prefect import Task
+
+from holdfast.base.errors import DeadlinePassed
+from holdfast.plan.results import Started
+from tasks.reconnect import reconnect
+from tests.log import Remembered
+from tests.unit.cases import built, facts, host, plan, status
+from tests.unit.programs import CASES
+from tests.unit.server import Server, body
+from tests.unit.target import RUN, FakeMachine
+from tests.unit.test_archive import NODE, STATE, tar_of
+from tests.unit.test_image import whole, write
+from tests.unit.test_standby import RUN as KEXEC_RUN
+
+pytestmark = pytest.mark.usefixtures("desk")
+INVENTORY = """
+[cottage]
+kexec = "{}"
+disks = [{{ serial = "COTTAGE0001" }}]
+"""
+
+
+@pytest.fixture(autouse=True)
+def inventory(tmp_path: Path, machine: FakeMachine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that has a state, and an inventory that names an image."""
+    image = write(tmp_path / "image.tar", whole(run=KEXEC_RUN.encode()), "w")
+    (tmp_path / "hosts.toml").write_text(INVENTORY.format(image))
+    monkeypatch.setenv("HOLDFAST_INVENTORY", str(tmp_path / "hosts.toml"))
+    machine.archive = tar_of(STATE)
+    for system, case in CASES.items():
+        machine.shows(system, tailscale_status=status(case, PublicKey=NODE.node_key, ID=NODE.node_id))
+
+
+def run_flow(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run a flow's body, with each phase called without Prefect."""
+    module = importlib.import_module(f"flows.{name}")
+    for called, phase in list(vars(module).items()):
+        if isinstance(phase, Task):
+            monkeypatch.setattr(module, called, body(phase))
+    getattr(module, name).fn.__wrapped__("cottage")
+
+
+@pytest.mark.usefixtures("server")
+def test_install(machine: FakeMachine, log: Remembered, monkeypatch: pytest.MonkeyPatch) -> None:
+    began = time.monotonic()
+    run_flow("install", monkeypatch)
+    assert machine.story == [
+        "state read",
+        "locked",
+        machine.story[2],
+        "installer started by kexec",
+        "installer boots",
+        "dead-man fed",
+        "locked",
+        # All that the standby needs is there while the origin is whole, and the dead-man armed.
+        "copied to /: disko",
+        "/run/holdfast/standby/command-line written",
+        "dead-man fed",
+        "kernel uploaded",
+        "dead-man fed",
+        "initrd uploaded",
+        "dead-man stopped",
+        "disks formatted",
+        "/mnt/var/lib/holdfast/partition.json written",
+        "/run/holdfast/partition.json written",
+        "standby armed",
+        "copied to /mnt: nixos-system",
+        "carried over: host-keys tailscale-state",
+        "nixos-install, no boot loader",
+        "carried over: host-keys tailscale-state",
+        "new system loaded",
+        "told to kexec",
+        "trial boots",
+        "watch stopped",
+        "boot loader installed",
+        "standby removed",
+        "locked",
+        "told to reboot",
+        "final boots",
+    ]
+    assert machine.story[2].endswith(".tar uploaded")
+    assert (machine.disk, machine.standby, log.warned) == ("final", False, [])
+    assert machine.clock.passed_s > 100
+    assert time.monotonic() - began < 10
+
+
+def test_rehearsal(machine: FakeMachine, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_flow("rehearse", monkeypatch)
+    assert machine.story == [
+        "state read",
+        "locked",
+        machine.story[2],
+        "installer started by kexec",
+        "installer boots",
+        "dead-man fed",
+        "locked",
+        "told to reboot",
+        "origin boots",
+    ]
+    assert (machine.disk, machine.up) == ("origin", True)
+    assert list(server.labels.values()) == [NODE.node_id]
+
+
+@pytest.mark.usefixtures("server")
+def test_ten_minutes_in_vain(machine: FakeMachine) -> None:
+    machine.instead["installer"] = ""
+    machine.leave_for("installer")
+    chosen = host()
+    started = Started(kexec_at=machine.clock.now(), origin_boot_id=facts("debian-12").boot_id)
+    began = time.monotonic()
+    with pytest.raises(DeadlinePassed, match=r"of 600 s for cottage to return from kexec; last seen: .* no answer\."):
+        body(reconnect)(chosen, plan(facts("debian-12"), chosen, run_id=RUN), built(), started)
+    assert machine.clock.passed_s > 550
+    assert time.monotonic() - began < 5
+
+
+@pytest.mark.usefixtures("server")
+def test_dead_man_brings_the_origin_back(machine: FakeMachine) -> None:
+    machine.is_in("installer")
+    machine.clock.sleep(899)
+    assert machine.story == []
+    machine.clock.sleep(60)
+    assert machine.story == ["dead-man fires", "origin boots"]
