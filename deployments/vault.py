@@ -83,7 +83,7 @@ def _restore(chosen: Settings, name: str, archive: str = "") -> None:
     machine = Machine(host, TerminalLog("vault"))
     machine.log.say(f"the archive is {entry.path.name}")
     with machine.connect() as target:
-        done = restore(target, host, entry, chosen, on_line=machine.log.say)
+        done = restore(machine, target, entry, chosen)
     node = done.identity.describe()
     if done.already:
         print(f"{name} is {node} already: there is nothing to restore.")

@@ -1,1 +1,1 @@
-"""The phases of an install and of a rehearsal: one file a phase."""
+"""The phases of an install and of a rehearsal, one file for each."""

@@ -1,4 +1,4 @@
-"""Waits for a person, if the host asks for one. A pause belongs to the flow: this is the one phase that is no task."""
+"""Waits for a person's approval, if the host asks for it. Only a flow can pause, so this phase is not a task."""
 
 from typing import Final
 
@@ -33,10 +33,10 @@ class Approved(RunInput):
 def approve(host: Host, plan: Plan, built: Built) -> None:
     """Show the plan and wait until a person resumes the run, at most `host.deadlines.approval_s` seconds.
 
-    It comes after `build`: only the built closure and disko script tell whether this run still wipes a disk.
+    It comes after `build`: only the built closure and disko script show whether this run still wipes a disk.
 
     Raises:
-        TargetRefused: nobody came, or the name was wrong; nothing was changed on the target.
+        TargetRefused: nobody approved in time, or the typed name was wrong; nothing was changed on the target.
 
     """
     with journaled("approve") as done:
@@ -60,12 +60,12 @@ def approve(host: Host, plan: Plan, built: Built) -> None:
                 wait_for_input=form,
                 timeout=int(host.deadlines.approval_s),
                 poll_interval=POLL_S,
-                key=f"approve-{flow_run.get_run_count()}",  # a question of its own for each start
+                key=f"approve-{flow_run.get_run_count()}",  # each start of the run asks anew
             )
         except FlowPauseTimeout as error:
             raise TargetRefused(
-                f"nobody approved the plan for {host.name} in {host.deadlines.approval_s:.0f} s, and a person was asked"
-                f" since {why}; {while_nobody_comes(host, facts)}.",
+                f"nobody approved the plan for {host.name} within {host.deadlines.approval_s:.0f} s, and a person"
+                f" has to, since {why}; {while_nobody_comes(host, facts)}.",
                 hint="Start the run again when somebody is there to approve it, or pin the disks in the inventory.",
             ) from error
         if answer.host != host.name:

@@ -1,4 +1,4 @@
-"""Sees that a rehearsal starts from an origin, before anything is changed."""
+"""Checks that a rehearsal starts from an origin, before anything is changed."""
 
 from holdfast.inventory.host import Host
 from holdfast.plan.plan import Plan
@@ -12,15 +12,15 @@ from tasks.run.this_run import machine_of
 
 @phase("at_origin", retries=2)
 def at_origin(host: Host, plan: Plan, built: Built) -> Result:
-    """Look which system runs; changes nothing.
+    """Check which system runs. Changes nothing.
 
-    It comes after `build`, since only the built closure tells the final system from an older one of ours.
+    It comes after `build`: only the built closure tells the final system from an older one that we installed.
 
     Raises:
-        TargetRefused: an installer of somebody else runs, or the final system.
+        TargetRefused: another run's installer runs, or the final system.
 
     """
     with machine_of(host).connect() as target:
         require_start(host.name, plan.run_id, look(target), built.toplevel)
-    say(f"this is a rehearsal: {host.name} goes into the installer and back, no disk is touched (the plan's neither)")
+    say(f"this is a rehearsal: {host.name} starts the installer and returns to its origin; no disk is touched")
     return Result()

@@ -1,4 +1,4 @@
-"""Builds all that the install needs, before the target is touched."""
+"""Builds everything that the install needs, before the target is touched."""
 
 from holdfast.inventory.host import Host
 from holdfast.nixcli import flake
@@ -13,11 +13,11 @@ from tasks.run.phase import phase
 
 @phase("build")
 def build(host: Host, plan: Plan) -> Built:
-    """See that the configuration comes back; build the kexec image (unless it is a file), disko script and closure.
+    """Check that the machine will be reachable; build the kexec image (unless it is a file), disko script and closure.
 
     Raises:
-        ConfigError: the configuration would strand the machine (holdfast/plan/configuration.py), the flake lacks an
-            attribute, or the image is not one.
+        ConfigError: the configuration would make the machine unreachable (holdfast/plan/configuration.py), the flake
+            lacks an attribute, or the image is invalid.
         NotTrusted: a downloaded image has another checksum.
         CommandFailed: something cannot be evaluated, built or downloaded.
         TargetRefused: the image is for another architecture, or needs more memory than the target has.

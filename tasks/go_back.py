@@ -1,4 +1,4 @@
-"""Leaves the installer as it came, and proves that the machine is back in its origin: the end of a rehearsal."""
+"""Ends a rehearsal: reboots the installer, and proves that the machine is back in its origin."""
 
 from typing import Final
 from uuid import UUID
@@ -30,13 +30,13 @@ HINT: Final = "Look at its console: boot loader, network, tailscaled."
 def go_back(host: Host, plan: Plan, built: Built, returned: Returned) -> WentBack:
     """Reboot the installer, unless the origin is back already, and wait for the origin on the tailnet.
 
-    The dead-man stays armed meanwhile: if the reboot gets stuck, it ends that.
+    The dead-man stays armed meanwhile. If the reboot hangs, the dead-man reboots the machine.
 
     Raises:
-        UnexpectedState: the installer is another run's or in use, or something else than the origin came back.
+        UnexpectedState: the installer is another run's or in use, or another system than the origin came back.
         TargetRefused: another run works on the target.
         NotTrusted: another node, or another host key, answers.
-        DeadlinePassed: the origin did not answer; says what was seen last.
+        DeadlinePassed: the origin did not answer in time; the message says what was seen last.
         CommandFailed: the installer does not reboot.
 
     """
@@ -54,9 +54,9 @@ def go_back(host: Host, plan: Plan, built: Built, returned: Returned) -> WentBac
                 if not asked:
                     require_untouched(host.name, plan.run_id, facts)
                     hold_target(target, facts)
-                    # Before the command: the machine may be gone before its answer is here.
+                    # Before the command: the machine may be gone before the answer arrives.
                     asked_at = clock.now()
-                    leave_installer(target, "reboot", on_line=machine.log.line)
+                    leave_installer(target, "reboot", machine.log)
                     asked = True
                 raise NotYet("the installer still answers")
             require_home(host.name, plan, facts, target.host_key, built.toplevel)
@@ -65,6 +65,7 @@ def go_back(host: Host, plan: Plan, built: Built, returned: Returned) -> WentBac
             return facts, facts.identity, target.host_key
 
     what = f"{host.name} to return to its origin"
+    say(f"waiting for {what}, at most {host.deadlines.reboot_return_s:.0f} s")
     try:
         facts, identity, host_key = wait_for(
             what, diagnosis.watch(probe), deadline_s=host.deadlines.reboot_return_s, on_change=say
@@ -73,7 +74,7 @@ def go_back(host: Host, plan: Plan, built: Built, returned: Returned) -> WentBac
         diagnosis.look()
         raise DeadlinePassed(
             f"{error.message} {diagnosis.summary()} {_what_next(returned, asked_at)}",
-            hint=f"{diagnosis.hint() or HINT} A retry of the run rehearses again, from what it finds.",
+            hint=f"{diagnosis.hint() or HINT} A retry of the run continues the rehearsal from what it finds.",
         ) from error
     away_s = round(clock.now() - asked_at, 1) if asked_at else None
     _label(identity)
@@ -86,13 +87,13 @@ def go_back(host: Host, plan: Plan, built: Built, returned: Returned) -> WentBac
 
 
 def _label(identity: Identity) -> None:
-    """Write on the run which machine came back, for an install that demands a rehearsal (tasks/rehearsed.py)."""
+    """Label the run with the node that came back, for an install that requires a rehearsal (tasks/rehearsed.py)."""
     with get_client(sync_client=True) as client:
         client.update_flow_run_labels(UUID(run_id()), {NODE_LABEL: identity.node_id})
 
 
 def _what_next(returned: Returned, asked_at: float) -> str:
-    """Say what happens by itself when nobody can reach the machine."""
+    """Return what happens next while nobody can reach the machine, for the message."""
     if not asked_at and returned.dead_man_at:
         return (
             "The installer was not reached to be left; its dead-man reboots it into its untouched origin at about"

@@ -1,4 +1,4 @@
-"""Copies the closure to the new root and runs nixos-install there."""
+"""Copies the closure to the new root and runs nixos-install."""
 
 from typing import Final
 
@@ -19,20 +19,20 @@ from tasks.run.this_run import hold_target, machine_of
 
 # nixos-anywhere's own arguments, so that what works there works here.
 NIXOS_INSTALL: Final = ("nixos-install", "--no-root-passwd", "--no-channel-copy", "--system")
-# Our image's nixos-install would carry the Tailscale state by itself (nix/scripts/installer/nixos-install.sh): we do.
+# Our image's nixos-install can carry the Tailscale state (nix/scripts/installer/nixos-install.sh). We do it ourselves.
 ENVIRONMENT: Final = {"HOLDFAST_CARRY_OVER": "no"}
 
 
 @phase("install", retries=2)
 def install(host: Host, plan: Plan, built: Built, preserved: Preserved) -> Installed:
-    """Copy what is missing of the closure, carry the identity over, then run nixos-install; all can be repeated.
+    """Copy what is missing of the closure, carry the identity over, then run nixos-install. Can be repeated.
 
-    If the disk boots a standby, the boot loader is left to the phase `trial`. Else it comes last: whenever the power
-    fails, a disk that boots holds a machine that is itself.
+    If the disk boots a standby, the phase `trial` installs the boot loader. Else it is installed here, after the
+    identity: so a disk that boots always has the machine's identity, even after a power cut.
 
     Raises:
-        UnexpectedState: not the installer, or this plan's disks are not mounted.
-        Restarted: it was rebooted meanwhile.
+        UnexpectedState: the installer does not run, or this plan's disks are not mounted.
+        Restarted: the machine was rebooted meanwhile.
         TargetRefused: another run works on the target.
         CommandFailed: the copy or nixos-install failed.
         ConfigError, NotTrusted: see carry_over.
@@ -65,11 +65,11 @@ def install(host: Host, plan: Plan, built: Built, preserved: Preserved) -> Insta
         begun=begun,
     )
     if not no_trial:
-        say("its boot loader comes after its trial: until then the disk boots the installer")
+        say("its boot loader is installed after its trial; until then the disk boots the installer")
     elif host.way is Way.TAILSCALE:
         if standby.wanted(host):
-            warn(f"{built.toplevel} has its boot loader, and no trial comes before it: {no_trial}")
-        # Also one that an earlier run put there, when the inventory asked for it.
+            warn(f"{built.toplevel} has its boot loader without a trial before it: {no_trial}")
+        # Also a standby of an earlier run, from when the inventory asked for one.
         with machine.wait_and_connect() as target:
             try:
                 standby.remove(target, NEW_ROOT)

@@ -1,4 +1,4 @@
-"""Starts the installer: uploads the image once, and lets its `kexec/run` hand the live state over."""
+"""Starts the installer: uploads the image once, and lets its `kexec/run` hand over the live state."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -24,13 +24,12 @@ from tasks.run.phase import phase
 from tasks.run.progress import progress
 from tasks.run.this_run import hold_target, machine_of
 
-# On the origin's disk, since RAM may be too small for a second copy. Root's alone: kexec/run appends secrets in place.
 UNPACK_S: Final = 300
 RUN_S: Final = 180
-# kexec/run returns first, so that its caller hears how it ended; nixos-anywhere expects the same.
+# kexec/run returns this long before kexec, so that its caller learns how it ended; nixos-anywhere expects the same.
 KEXEC_DELAY_S: Final = 6
 LOOK_S: Final = 30
-BUSY: Final = 75  # of origin/start-alone.sh
+BUSY: Final = 75  # exit status of origin/start-alone.sh
 # $1 kexec/run, $2 the initrd, which is in the kernel's memory when it returns.
 _STOCK: Final = 'status=0; "$1" || status=$?; rm -f "$2"; exit "$status"'
 
@@ -40,15 +39,16 @@ def kexec(host: Host, plan: Plan, built: Built) -> Started:
     """Upload the image, unpack it and start it.
 
     Raises:
-        UnexpectedState: it is another node than the plan's.
-        Restarted: it was rebooted meanwhile, and is in its origin.
+        UnexpectedState: the machine is another node than the plan's.
+        Restarted: the machine was rebooted meanwhile, and its origin runs.
         TargetRefused: another run works on it, or it lacks a program that the stock image's `kexec/run` needs.
-        NotTrusted: it is another node than the plan's, in the standard way.
+        NotTrusted: in the standard way, the machine is another node than the plan's.
         ConfigError: a secret for the installer cannot be read; nothing was started.
-        CommandFailed: `kexec/run` failed; the origin goes on as before.
-        DeadlinePassed: the link did not come back, or an earlier `kexec/run` did not end.
+        CommandFailed: `kexec/run` failed; the origin runs as before.
+        DeadlinePassed: the link did not return, or an earlier `kexec/run` did not end.
 
     """
+    # On the origin's disk: RAM may be too small for a second copy. For root only: kexec/run appends secrets in place.
     folder = f"{HOLDFAST_DIR}/{built.image_sha256[:16]}"
     machine = machine_of(host)
     before = wait_for(
@@ -65,14 +65,14 @@ def kexec(host: Host, plan: Plan, built: Built) -> Started:
 
 
 class _Ready(NamedTuple):
-    """The origin that is to be left, by its boot id; or why there is no installer to start."""
+    """The boot id of the origin that will be left; or the reason why no installer has to be started."""
 
     boot_id: str = ""
     skipped: str = ""
 
 
 def _prepare(machine: Machine, plan: Plan, built: Built, folder: str) -> _Ready:
-    """See that it is the plan's origin, take its lock and make the folder for the image."""
+    """Check that it is the plan's origin, take its lock and make the folder for the image."""
     host = machine.host
     with machine.connect_over_last_way() as target:
         facts = look(target)
@@ -98,23 +98,23 @@ def _same_machine(host: Host, plan: Plan, facts: Facts) -> None:
         return
     if not (before and now and same_node(before, now)):
         raise UnexpectedState(
-            f"{host.name} is not the node of the plan any more: it is {now.describe() if now else 'none'},"
-            f" planned was {before.describe() if before else 'none'}.",
+            f"{host.name} is no longer the node of the plan: it is {now.describe() if now else 'no node'}, the plan has"
+            f" {before.describe() if before else 'none'}.",
             hint="Nothing was changed. Start a new run, which makes a new plan.",
         )
 
 
 def _upload(machine: Machine, built: Built, tarball: str) -> None:
-    """Bring the image to the target, unless it is there, over as many links as that takes."""
+    """Upload the image, unless it is there already. Reconnect as often as needed."""
     host = machine.host
     with progress(f"upload-{host.name}", "The kexec image on its way to the target") as report:
         machine.upload(Path(built.image), tarball, timeout_s=host.deadlines.upload_s, on_progress=report)
 
 
 def _check_programs(target: Connection, host: Host) -> None:
-    """See that the stock `kexec/run` finds what it packs the SSH keys with: without them nobody could log in.
+    """Check that the stock `kexec/run` finds the programs that pack the SSH keys. Without the keys nobody can log in.
 
-    It goes on when one is missing, under a shell that has no `pipefail` (nixos-images' kexec-run.sh).
+    Under a shell without `pipefail`, it continues when one is missing (nixos-images' kexec-run.sh).
     """
     for program in ("cpio", "gzip"):
         found = target.run(["sh", "-c", 'command -v "$1"', "sh", program], timeout_s=LOOK_S, check=False)
@@ -126,18 +126,19 @@ def _check_programs(target: Connection, host: Host) -> None:
 
 
 def _start(machine: Machine, plan: Plan, built: Built, folder: str) -> float:
-    """Unpack the image and start it, over as many links as that takes; return when kexec came, 0 if not by this run.
+    """Unpack the image and start it. Return when kexec happened, in seconds since 1970; 0 if this run did not start it.
 
-    A link that breaks takes with it how the start ended. What the next one leads to shows that: another boot; a start
-    that is still at work; or nothing of it, and then it is started again.
+    When the link breaks, the result of the start is lost. The next connection shows it: another boot answers, the start
+    is still at work, or there is no trace of it. Only then it is started again.
     """
     host = machine.host
     secrets = installer_secrets(host)
     command = _command(host, plan, folder, len(secrets))
     dead_man = f"its dead-man is set to {host.deadlines.dead_man_s:.0f} s"
     if host.way is Way.STANDARD:
-        dead_man = "it has no dead-man: if it does not answer, somebody has to go to the machine"
-    say(f"starting the installer on {host.name}; {dead_man}")
+        dead_man = "it has no dead-man: if the installer does not answer, somebody has to go to the machine"
+    deadline_s = host.deadlines.answer_s + UNPACK_S + RUN_S
+    say(f"starting the installer on {host.name}, at most {deadline_s:.0f} s; {dead_man}")
     began_at = 0.0
 
     def start() -> float:
@@ -161,7 +162,6 @@ def _start(machine: Machine, plan: Plan, built: Built, folder: str) -> float:
             raise CommandFailed(replace(result, argv=tuple(command)))
         return clock.now()
 
-    deadline_s = host.deadlines.answer_s + UNPACK_S + RUN_S
     started_at = wait_for(f"{host.name} to start the installer", start, deadline_s=deadline_s, on_change=say)
     return started_at and started_at + KEXEC_DELAY_S
 
@@ -172,10 +172,10 @@ def _in_origin(machine: Machine, built: Built) -> bool:
 
 
 def _command(host: Host, plan: Plan, folder: str, secrets_bytes: int) -> list[str]:
-    """Return what starts the unpacked installer; so many bytes of secrets come on its standard input."""
+    """Return the command that starts the unpacked installer. It reads so many bytes of secrets from standard input."""
     runner = f"{folder}/kexec/run"
     if host.way is Way.STANDARD:
-        # A stock image knows none of our flags, and leaves SSH host keys in the initrd's file.
+        # A stock image does not know our flags, and leaves SSH host keys in the initrd's file.
         return ["sh", "-c", _STOCK, "start", runner, f"{folder}/kexec/initrd"]
     flags = ["--run-id", plan.run_id, "--dead-man-s", f"{host.deadlines.dead_man_s:.0f}"]
     if secrets_bytes:

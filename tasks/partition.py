@@ -1,4 +1,4 @@
-"""Runs the disko script on exactly the disks of the plan. The only phase that destroys, once for a run."""
+"""Runs the disko script on exactly the disks of the plan, once for each run. The only phase that destroys data."""
 
 from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
@@ -25,7 +25,7 @@ from tasks.run.phase import phase
 from tasks.run.progress import progress
 from tasks.run.this_run import hold_target, machine_of
 
-TIMEOUT_S: Final = 60
+MARK_S: Final = 60
 ARMED: Final = "if the power fails from now on, the new disk boots the installer again"
 
 
@@ -34,9 +34,9 @@ def partition(host: Host, plan: Plan, built: Built) -> Partitioned:
     """Format and mount the disks of the plan, or only mount them if this plan's mark is there.
 
     Raises:
-        UnexpectedState: not the installer, another plan's mark, or the disks are not those of the plan; or, after
-            formatting, a disk that the plan keeps is not as it was before.
-        Restarted: it was rebooted meanwhile.
+        UnexpectedState: the installer does not run, the disks have another plan's mark, or they are not those of the
+            plan; or, after formatting, a disk that the plan keeps has changed.
+        Restarted: the machine was rebooted meanwhile.
         TargetRefused: another run works on the target.
         CommandFailed: the disko script failed; its log is in the run. Or an encryption key could not be written.
         ConfigError: an encryption key cannot be read.
@@ -54,7 +54,7 @@ def partition(host: Host, plan: Plan, built: Built) -> Partitioned:
         if facts.partition_mark:
             _remount(machine, target, built)
             return Partitioned(formatted=False, skipped="this plan's disks are formatted already")
-        # Another run may have begun it, or this one before its worker died: the disks are half formatted, or wholly.
+        # Another run, or this one before its worker died, may have begun: then the disks are formatted, maybe in part.
         begun = has_begun(target, work)
         if not begun:
             same_disks(plan.wipe, facts)
@@ -73,29 +73,27 @@ def _require_no_other_plan(host: Host, facts: Facts, digest: str) -> None:
 
 
 def _remount(machine: Machine, target: Connection, built: Built) -> None:
-    """Mount the disks that were formatted for this plan, and arm their standby if that can be done."""
+    """Mount the disks that were formatted for this plan, and arm their standby if that is possible."""
     mount_again(machine, target, built)
     if standby.wanted(machine.host):
         try:
             standby.arm(target, NEW_ROOT)
         except standby.NoStandby:
-            return  # what it is armed from is in RAM only until it was armed once
+            return  # the first arming gave back the RAM that it is armed from
         say(ARMED)
 
 
 def _prepare(machine: Machine, built: Built, facts: Facts) -> str:
-    """Bring the disko script and the standby to the installer, while the origin is still whole.
+    """Bring the disko script and the standby to the installer, before the origin is wiped.
 
     Returns:
-        Why there can be no standby; empty if there can, or none is wanted.
+        Why a standby is not possible; empty if it is, or if none is wanted.
 
     """
     machine.copy([built.disko_script])
     if not standby.wanted(machine.host):
         return ""
-    with progress(
-        f"standby-{machine.host.name}", "The installer, for the new disk until its system is there"
-    ) as report:
+    with progress(f"standby-{machine.host.name}", "The standby on its way to the target") as report:
         try:
             standby.bring(machine, Path(built.image), facts, on_progress=report)
         except standby.NoStandby as error:
@@ -106,15 +104,15 @@ def _prepare(machine: Machine, built: Built, facts: Facts) -> str:
 def _format_and_prove(
     machine: Machine, plan: Plan, built: Built, facts: Facts, *, begun: bool, no_standby: str
 ) -> None:
-    """Run the disko script, mark the disks as this plan's, and see that the disks to be kept are as they were.
+    """Run the disko script, mark the disks as this plan's, and check that the disks to be kept did not change.
 
     Args:
         machine: the machine, on this boot of the installer.
         plan: the plan.
         built: what was built for it.
         facts: what the installer answered.
-        begun: whether the formatting was begun before: then it is followed, and nothing can be compared.
-        no_standby: why there can be no standby.
+        begun: whether formatting was begun before: then it is only followed, and no disk can be compared.
+        no_standby: why a standby is not possible; empty if it is.
 
     """
     host = machine.host
@@ -123,11 +121,12 @@ def _format_and_prove(
         with machine.wait_and_connect() as target:
             before = digests.take(target, kept)
             for disk in (disk for disk, digest in before.items() if not digest):
-                warn(f"{disk} cannot be read: whether formatting leaves it alone will not be known")
+                warn(f"{disk} cannot be read, so it cannot be checked that formatting leaves it alone")
             while_formatting.enter_context(keys_in_ram(host, machine.connect_over_last_way, machine.log))
             dead_man.disarm(target)
         doing = "following the formatting, begun before, of" if begun else "formatting"
-        say(f"{doing} {', '.join(disk.device for disk in plan.wipe)}")
+        disks = ", ".join(disk.device for disk in plan.wipe)
+        say(f"{doing} {disks}, at most {host.deadlines.partition_s:.0f} s")
         machine.run_detached(
             f"{PARTITION_UNIT}{plan.run_id[:8]}",
             [built.disko_script],
@@ -144,14 +143,14 @@ def _format_and_prove(
                 _arm_standby(target, host, no_standby)
     digests.require_same(host.name, before, after)
     if any(before.values()):
-        say(f"untouched, by their first and last MiB: {', '.join(disk for disk, digest in before.items() if digest)}")
+        say(f"unchanged, by their first and last MiB: {', '.join(disk for disk, digest in before.items() if digest)}")
 
 
 def _mark(target: Connection, mark: PartitionMark) -> None:
-    """Write down, on the disk and in the installer's RAM, for which plan the disks were formatted."""
+    """Write the mark to the disk and to the installer's RAM: it says for which plan the disks were formatted."""
     for place in (MARK_ON_DISK, MARK_IN_RAM):
-        target.run(["install", "-d", "-m", "0755", str(PurePosixPath(place).parent)], timeout_s=TIMEOUT_S)
-        target.write_file(place, mark.model_dump_json().encode(), mode=0o644, timeout_s=TIMEOUT_S)
+        target.run(["install", "-d", "-m", "0755", str(PurePosixPath(place).parent)], timeout_s=MARK_S)
+        target.write_file(place, mark.model_dump_json().encode(), mode=0o644, timeout_s=MARK_S)
 
 
 def _arm_standby(target: Connection, host: Host, no_standby: str) -> None:
@@ -161,6 +160,6 @@ def _arm_standby(target: Connection, host: Host, no_standby: str) -> None:
         standby.arm(target, NEW_ROOT)
     except standby.NoStandby as error:
         why = error.message
-        warn(f"if the power fails before nixos-install is over, {host.name} does not boot: no standby, since {why}")
+        warn(f"if the power fails before nixos-install has ended, {host.name} will not boot: no standby, since {why}")
     else:
         say(ARMED)

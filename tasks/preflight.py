@@ -1,4 +1,4 @@
-"""The first phase: look at the target and the tailnet, refuse what cannot work, write the plan."""
+"""The first phase: observes the target and the tailnet, refuses what cannot work, writes the plan."""
 
 from prefect.artifacts import create_markdown_artifact
 
@@ -14,17 +14,17 @@ from tasks.run.this_run import check_lock, machine_of, run_id
 
 @phase("preflight", retries=2)
 def preflight(host: Host, *, rehearsal: bool = False) -> Plan:
-    """Observe the target and plan the install; changes nothing.
+    """Observe the target and plan the install. Changes nothing.
 
     Args:
         host: the host.
         rehearsal: whether the install is only rehearsed, which touches no disk.
 
     Raises:
-        TargetRefused: this target, as it is, cannot be installed, or another run works on it.
-        UnexpectedState: the lock on the target is broken.
-        ConfigError: the flake or the image is wrong, what the vault keeps could not be opened again, or a secret that
-            the user brings cannot be read.
+        TargetRefused: the target cannot be installed as it is, or another run works on it.
+        UnexpectedState: the lock on the target is invalid.
+        ConfigError: the flake or the image is invalid, archives in the vault could not be opened again, or one of the
+            user's secrets cannot be read.
 
     """
     plan = plan_install(machine_of(host), run_id=run_id(), rehearsal=rehearsal, first_use=True, check_lock=check_lock)

@@ -1,4 +1,6 @@
-"""Keeps a copy of the target's Tailscale state in the vault, and proves that it is this node's."""
+"""Stores a copy of the target's Tailscale state in the vault, and proves that it is this node's."""
+
+from typing import Final
 
 from holdfast.base.errors import TargetRefused
 from holdfast.base.places import STATE_DIR
@@ -14,20 +16,21 @@ from tasks.run.log import say
 from tasks.run.phase import phase
 from tasks.run.this_run import machine_of
 
-TIMEOUT_S = 120
+STREAM_S: Final = 120
 
 
 @phase("preserve", retries=2)
 def preserve(host: Host, plan: Plan, built: Built) -> Preserved:
-    """Stream `/var/lib/tailscale` from the target to the vault and check it; changes nothing on the target.
+    """Stream `/var/lib/tailscale` from the target to the vault and check it. Changes nothing on the target.
 
-    In the standard way this copy is what the final system gets; in the other it is for the worst case.
+    In the standard way, the final system gets this copy. In the Tailscale way, it is for emergencies.
 
-    The archive goes over SSH straight to the operator, since a file in the origin's `/tmp` would be a new copy
-    of the secret, on a disk that survives if the machine goes back to its origin.
+    The archive goes straight to the operator over SSH. A file in the origin's `/tmp` would be a new copy of the
+    secret, on a disk that survives if the machine returns to its origin.
 
     Raises:
         NotTrusted: the archive is unsafe, or of another node.
+        TargetRefused: the plan has no node to preserve.
 
     """
     if host.way is Way.STANDARD and not plan.carries_state:
@@ -39,7 +42,7 @@ def preserve(host: Host, plan: Plan, built: Built) -> Preserved:
         archive = target.read_output(
             ["tar", "-C", STATE_DIR, "-czf", "-", "."],
             max_bytes=MAX_ARCHIVE_BYTES,
-            timeout_s=TIMEOUT_S,
+            timeout_s=STREAM_S,
         )
     if plan.origin.identity is None:
         raise TargetRefused(f"{host.name} has no identity on the tailnet to preserve.")

@@ -1,4 +1,4 @@
-"""Reboots into the final system, by its own boot loader."""
+"""Reboots into the final system, with its own boot loader."""
 
 from typing import Final
 
@@ -12,14 +12,15 @@ from tasks.run.log import say
 from tasks.run.phase import phase
 from tasks.run.this_run import hold_target, machine_of
 
-TIMEOUT_S: Final = 60
+ASK_S: Final = 60
 
 
 @phase("reboot", retries=2)
 def reboot(host: Host, built: Built) -> Rebooted:
-    """Ask the final system on its trial, or an installer without one, to reboot in a few seconds.
+    """Reboot the final system in its trial, or the installer if there was no trial, after a few seconds.
 
-    The delay lets this command finish first. The installer unmounts the new root and exports ZFS pools first.
+    The delay lets this command finish first. Before it reboots, the installer unmounts the new root and exports ZFS
+    pools.
 
     Raises:
         UnexpectedState: neither the installer nor a final system runs.
@@ -32,11 +33,11 @@ def reboot(host: Host, built: Built) -> Rebooted:
         facts = look(target)
         if observe(facts, built.toplevel).stage is Stage.FINAL and facts.on_trial:
             hold_target(target, facts)
-            target.run(["systemd-run", "--quiet", "--on-active=2s", "systemctl", "reboot"], timeout_s=TIMEOUT_S)
+            target.run(["systemd-run", "--quiet", "--on-active=2s", "systemctl", "reboot"], timeout_s=ASK_S)
         elif skipped := nothing_to_do(facts, built.toplevel, host.name):
             return Rebooted(skipped=skipped)
         else:
             hold_target(target, facts)
-            leave_installer(target, "reboot", on_line=machine.log.line)
+            leave_installer(target, "reboot", machine.log)
     say(f"{host.name} reboots into its new system")
     return Rebooted(rebooted_at=clock.now(), boot_id=facts.boot_id)

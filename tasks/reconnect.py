@@ -20,14 +20,14 @@ from tasks.run.log import say, warn
 from tasks.run.phase import phase
 from tasks.run.this_run import machine_of
 
-# How long the tailnet is given before a run goes on over the local address, which is always up earlier.
+# How long the run waits for the tailnet before it uses the local address, which always answers earlier.
 TAILNET_FIRST_S: Final = 120
 ORIGIN_ANSWERS: Final = "the origin still answers"
-NEVER_STARTED: Final = "The installer never started: the origin runs on and nothing was changed."
+NEVER_STARTED: Final = "The installer never started: the origin still runs, and nothing was changed."
 
 
 class _Seen(NamedTuple):
-    """The installer, accepted; over which way, and whether its dead-man was fed."""
+    """The accepted installer, whether it was reached over `local`, and whether its dead-man was fed."""
 
     facts: Facts
     over_local: bool
@@ -36,13 +36,14 @@ class _Seen(NamedTuple):
 
 @phase("reconnect", settled_by="partition")
 def reconnect(host: Host, plan: Plan, built: Built, started: Started) -> Returned:
-    """Wait for SSH from the installer, compare the identity, feed the dead-man; diagnose while nothing comes.
+    """Wait for SSH from the installer, compare the identity, feed the dead-man. Diagnose while nothing answers.
 
-    That SSH answers is no proof: the old system still does so for seconds after kexec began.
+    An answer over SSH proves nothing: the origin still answers for some seconds after kexec began.
 
     Raises:
-        DeadlinePassed: nothing came back; says what was seen last, by whom, and what the dead-man will do.
-        UnexpectedState: the origin came back instead.
+        DeadlinePassed: the installer did not answer in time; the message says what was seen last, and what the dead-man
+            will do.
+        UnexpectedState: the origin, or another system, came back instead.
         NotTrusted: another node, or another host key, answers.
 
     """
@@ -59,7 +60,7 @@ def reconnect(host: Host, plan: Plan, built: Built, started: Started) -> Returne
             stage, why = observe(facts, built.toplevel)
             if stage is Stage.FINAL:
                 return None
-            # The boot id is what tells an origin that is an installer image itself.
+            # The boot id shows it also where the origin is an installer image itself.
             if facts.boot_id == started.origin_boot_id:
                 raise NotYet(ORIGIN_ANSWERS)
             if stage is Stage.ORIGIN:
@@ -67,7 +68,7 @@ def reconnect(host: Host, plan: Plan, built: Built, started: Started) -> Returne
                     f"{host.name} came back in its origin, not in the installer.", hint=_back_in_origin(host)
                 )
             if stage is Stage.OTHER:
-                raise UnexpectedState(f"{host.name} came back as {why}.", hint="Look at it before going on.")
+                raise UnexpectedState(f"{host.name} came back as {why}.", hint="Look at it before you continue.")
             if host.way is Way.TAILSCALE:
                 _check_installer(host, plan, started, facts, over_local=over_local)
             if over_local and clock.monotonic() < local_from:
@@ -81,6 +82,7 @@ def reconnect(host: Host, plan: Plan, built: Built, started: Started) -> Returne
             f" {at} (operator's clock)"
         )
     what = f"{host.name} to return from kexec"
+    say(f"waiting for {what}, at most {host.deadlines.kexec_return_s:.0f} s")
     try:
         seen = wait_for(what, diagnosis.watch(probe), deadline_s=host.deadlines.kexec_return_s, on_change=say)
     except DeadlinePassed as error:
@@ -91,7 +93,7 @@ def reconnect(host: Host, plan: Plan, built: Built, started: Started) -> Returne
             what_next = _what_next(host, started)
             hint = diagnosis.hint() or "See docs/troubleshooting/cannot-connect-after-kexec.md."
             if host.local and diagnosis.answers_at() and not host.go_on_over_local:
-                hint += " With go_on_over_local = true in the inventory, a retry goes on over that address."
+                hint += " With go_on_over_local = true in the inventory, a retry uses that address."
         raise DeadlinePassed(f"{error.message} {diagnosis.summary()} {what_next}", hint=hint) from error
     if seen is None:
         return Returned(skipped="the final system runs already")
@@ -99,13 +101,13 @@ def reconnect(host: Host, plan: Plan, built: Built, started: Started) -> Returne
 
 
 def _returned(host: Host, started: Started, seen: _Seen) -> Returned:
-    """Say what came back, and how long its dead-man waits from now on."""
+    """Log what came back and when its dead-man fires, and return the result."""
     facts, mark = seen.facts, seen.facts.installer_mark
     if seen.over_local:
         right = "SSH host key and mark are right" if mark else "its SSH host key is right"
         who = "it is the same node" if facts.identity else "which node it is could NOT be proved"
         warn(
-            f"{host.name} does not answer over the tailnet: the run goes on over {host.local} (go_on_over_local);"
+            f"{host.name} does not answer over the tailnet: the run continues over {host.local} (go_on_over_local);"
             f" {right}, {who}"
         )
     if mark and mark.secrets.startswith("refused"):
@@ -130,7 +132,7 @@ def _returned(host: Host, started: Started, seen: _Seen) -> Returned:
 
 
 def _check_installer(host: Host, plan: Plan, started: Started, facts: Facts, *, over_local: bool) -> None:
-    """Compare mark and node of the installer with this run's; over the local address the node may be missing."""
+    """Check that mark and node are those of this run. Over the local address the node may be missing."""
     mark = facts.installer_mark
     if mark is None:
         raise UnexpectedState(
@@ -139,11 +141,11 @@ def _check_installer(host: Host, plan: Plan, started: Started, facts: Facts, *, 
     if started.kexec_at and mark.run_id != plan.run_id:
         raise UnexpectedState(
             f"the installer on {host.name} was started by {mark.run_id or 'nobody known'}, not by this run.",
-            hint="Two runs at once? Let one of them finish.",
+            hint="If two runs work at once, let one of them finish.",
         )
     if facts.identity is None and over_local:
         if plan.carries_state and mark.state != "restored":
-            # Restore, behind the formatting, would have nothing to carry.
+            # After formatting, restore would have no state to carry.
             raise NotYet(
                 f"the installer answers at {host.local}, without the Tailscale state that the new system is to keep"
                 f" ({mark.state})"
@@ -155,12 +157,12 @@ def _check_installer(host: Host, plan: Plan, started: Started, facts: Facts, *, 
         host.name,
         plan.origin.identity,
         facts.identity,
-        hint="The state was not handed over whole; nothing was changed on the disks.",
+        hint="The state was not handed over completely; nothing was changed on the disks.",
     )
 
 
 def _back_in_origin(host: Host) -> str:
-    """Say what to do when the installer is gone, and nothing was changed on the disks."""
+    """Return the hint for an installer that is gone, with nothing changed on the disks."""
     why = "The installer panicked, or it was reset"
     if host.way is Way.TAILSCALE:
         why = "The installer panicked or its dead-man fired"
@@ -171,14 +173,14 @@ def _back_in_origin(host: Host) -> str:
 
 
 def _what_next(host: Host, started: Started) -> str:
-    """Say what happens by itself when nobody can reach the installer."""
+    """Return what happens next while nobody can reach the installer, for the message."""
     if host.way is Way.STANDARD:
         return (
             "The standard way has no dead-man. Its disks are untouched: switched off and on at the machine, it boots"
             " its old system."
         )
     if not started.kexec_at:
-        return "This run did not start the installer, so its dead-man's time is not known."
+        return "This run did not start the installer, so it is unknown when its dead-man fires."
     at = started.kexec_at + host.deadlines.dead_man_s
     verb = "reboots" if at > clock.now() else "was to reboot"
     return (

@@ -1,4 +1,4 @@
-"""Sees that an install was rehearsed, for a host whose inventory demands it."""
+"""Checks that an install was rehearsed, for a host whose inventory requires it."""
 
 from collections.abc import Iterator
 from itertools import count
@@ -31,19 +31,19 @@ PAGE: Final = 50
 
 @phase("rehearsed", retries=2)
 def rehearsed(host: Host, plan: Plan, built: Built) -> Rehearsed:
-    """Ask the Prefect server for a rehearsal of this machine that is young enough; changes nothing.
+    """Ask the Prefect server for a recent rehearsal of this machine. Changes nothing.
 
-    It comes after `build`, since only the built closure tells whether this run resumes an install or begins one.
+    It comes after `build`: only the built closure shows whether this run begins an install or resumes one.
 
     Raises:
-        TargetRefused: there is no such rehearsal; says what was found.
-        ConfigError: the standard way, which cannot be rehearsed.
+        TargetRefused: there is no such rehearsal; the message says what was found.
+        ConfigError: the host uses the standard way, which cannot be rehearsed.
 
     """
     with machine_of(host).connect() as target:
         stage = observe(look(target), built.toplevel).stage
     if stage is not Stage.ORIGIN:
-        return Rehearsed(skipped=f"the {stage} system runs, so the machine was away already")
+        return Rehearsed(skipped=f"the {stage} system runs, so the machine has left its origin already")
     node_id = plan.origin.identity.node_id if plan.origin.identity else ""
     now = clock.utc()
     with get_client(sync_client=True) as client:
@@ -54,9 +54,9 @@ def rehearsed(host: Host, plan: Plan, built: Built) -> Rehearsed:
 
 
 def rehearsals(client: SyncPrefectClient, host: str) -> Iterator[Rehearsal]:
-    """Return the rehearsals of a host that went well, newest first, as the Prefect server knows them.
+    """Return the successful rehearsals of a host that the Prefect server knows, newest first.
 
-    A deployment's parameter can be overwritten for one run, so the run's own says which host it was of.
+    The host is read from the run: one run may have other parameters than its deployment.
     """
     completed = FlowRunFilterStateType(any_=[StateType.COMPLETED])
     for offset in count(0, PAGE):

@@ -1,4 +1,4 @@
-"""Carries what makes the machine itself into the new root, as it is now: the last thing before the reboot."""
+"""Carries the machine's identity, as it is now, into the new root. The last step before the final system starts."""
 
 from holdfast.inventory.host import Host
 from holdfast.plan.plan import Plan
@@ -14,10 +14,10 @@ from tasks.run.this_run import hold_target, machine_of
 
 @phase("restore", retries=2)
 def restore(host: Host, plan: Plan, built: Built, preserved: Preserved, installed: Installed) -> Restored:
-    """Put the live state, the host keys and the extra files in the new root, over what `install` put there before.
+    """Put the live state, the host keys and the extra files in the new root. They replace what `install` put there.
 
     Raises:
-        UnexpectedState: not the installer, or this plan's disks are not mounted.
+        UnexpectedState: the installer does not run, or this plan's disks are not mounted.
         TargetRefused: another run works on the target.
         CommandFailed, ConfigError, NotTrusted: see carry_over.
 
@@ -29,7 +29,7 @@ def restore(host: Host, plan: Plan, built: Built, preserved: Preserved, installe
             return Restored(skipped=skipped)
         hold_target(target, facts)
         mount_again(machine.on_boot(facts.boot_id), target, built)
-        # The new system makes its users when it runs first: in the chroot of its boot loader, or in its trial.
+        # The final system creates its users when it first runs: in the chroot of its boot loader, or in its trial.
         known = installed.boot_loader
         carried = carry_over(machine, target, plan, built, preserved, facts, names_known=known)
     say(f"carried into the new root: {', '.join(carried.what)}")

@@ -1,4 +1,4 @@
-"""Starts the final system once while the disk still boots the installer, then lets it install its boot loader."""
+"""Starts the final system once while the disk still boots the installer, then installs its boot loader."""
 
 import functools
 import re
@@ -25,28 +25,28 @@ from tasks.run.phase import phase
 from tasks.run.this_run import hold_target, machine_of
 
 THEN: Final = (
-    "If its kernel panics, or its systemd (256 or newer) still runs, it goes back to the installer by itself; if it"
-    " hangs, so does the next power cycle: the disk boots the installer."
+    "If its kernel panicked, or its systemd (256 or newer) still runs, it returns to the installer by itself. If it"
+    " hangs, a power cycle starts the installer from the disk."
 )
-# What systemd-boot's, GRUB's and extlinux's installers say, each in one line.
+# What the installers of systemd-boot, GRUB and extlinux print, in one line.
 BOOT_IS_FULL: Final = re.compile(r"/boot\b.*No space left|No space left.*/boot\b")
 ENVIRONMENT: Final = {"NIXOS_INSTALL_BOOTLOADER": "1"}
 
 
 @phase("trial", retries=2)
 def trial(host: Host, plan: Plan, built: Built, installed: Installed) -> Tried:
-    """Leave the installer for the final system by kexec, wait for it on the tailnet, install its boot loader there.
+    """Start the final system from the installer by kexec, wait for it on the tailnet, install its boot loader there.
 
-    Whatever happens before that, the next boot is the installer's.
+    Until the boot loader is installed, the disk boots the installer.
 
     Raises:
         UnexpectedState: neither the installer nor the final system runs; or the final system did not come up, and
             the machine is in the installer again; or there is neither a boot loader nor a standby.
-        NeverCame: it did not come back; says what was seen.
-        NotTrusted: it is another node, or another host key answers.
+        NeverCame: the final system did not answer in time; the message says what was seen.
+        NotTrusted: another node, or another host key, answers.
         TargetRefused: another run works on the target.
-        CommandFailed: its kernel could not be loaded, or its boot loader not be installed.
-        ConfigError: a file that the user brings has an owner that the new system does not know.
+        CommandFailed: the kernel could not be loaded, or the boot loader could not be installed.
+        ConfigError: the final system does not know the owner of one of the user's files.
 
     """
     left, began_at = "", None
@@ -59,15 +59,15 @@ def trial(host: Host, plan: Plan, built: Built, installed: Installed) -> Tried:
         if stage not in (Stage.INSTALLER, Stage.FINAL):
             raise UnexpectedState(
                 f"{host.name} runs {why}, boot {facts.boot_id}.",
-                hint="Look at it, then retry the run: it goes by what it finds there.",
+                hint="Look at it, then retry the run: it continues from what it finds there.",
             )
         hold_target(target, facts)
         if stage is Stage.INSTALLER:
             if no_trial := _begin(machine.on_boot(facts.boot_id), target, built, facts):
                 if not installed.boot_loader:
                     raise UnexpectedState(
-                        f"{built.toplevel} has no boot loader yet, and cannot be tried before it gets one: {no_trial}.",
-                        hint="Start a fresh run: its phase `install` puts the boot loader in place.",
+                        f"{built.toplevel} has no boot loader yet, and a trial is not possible: {no_trial}.",
+                        hint="Start a new run: its phase `install` installs the boot loader.",
                     )
                 return Tried(skipped=f"there is no trial: {no_trial}")
             left, began_at = facts.boot_id, clock.now()
@@ -77,12 +77,14 @@ def trial(host: Host, plan: Plan, built: Built, installed: Installed) -> Tried:
         built,
         left=left,
         trial=True,
-        # It may go back to the installer, and what then answers is to be said.
+        # Long enough for a return to the installer: the message says what answers then.
         deadline_s=host.deadlines.reboot_return_s + host.deadlines.kexec_return_s,
         then=THEN,
     )
     away_s = round(clock.now() - began_at, 1) if began_at else None
-    say(f"{host.name} came up in {built.toplevel}; its boot loader follows")
+    say(
+        f"{host.name} came up in {built.toplevel}; installing its boot loader, at most {host.deadlines.install_s:.0f} s"
+    )
     machine = machine.on_boot(came.facts.boot_id)
     with machine.wait_and_connect() as target:
         first_start.end_watch(target)
@@ -92,18 +94,18 @@ def trial(host: Host, plan: Plan, built: Built, installed: Installed) -> Tried:
 
 
 def _begin(machine: Machine, target: Connection, built: Built, facts: Facts) -> str:
-    """Start the final system; return why it is not tried."""
+    """Start the final system's trial. Return why there is none; empty if it was started."""
     mount_again(machine, target, built)
     if why := first_start.why_not(target, machine.host, facts):
         return why
-    say(f"starting {built.toplevel} by kexec; the disk boots the installer until it has come up")
+    say(f"starting {built.toplevel} by kexec; until it has come up, the disk boots the installer")
     watch_s = machine.host.deadlines.reboot_return_s
-    first_start.begin(target, built.toplevel, watch_s=watch_s, on_line=machine.log.line)
+    first_start.begin(target, built.toplevel, machine.log, watch_s=watch_s)
     return ""
 
 
 def _install_boot_loader(machine: Machine, plan: Plan, built: Built) -> None:
-    """Let the final system put its boot loader on the disk, and take the standby away."""
+    """Let the final system install its boot loader, then remove the standby."""
     install = functools.partial(
         machine.run_detached,
         f"{BOOT_LOADER_UNIT}{plan.run_id[:8]}",
@@ -122,7 +124,7 @@ def _install_boot_loader(machine: Machine, plan: Plan, built: Built) -> None:
                 standby.remove(target, "/")
             except standby.StandbyStays:
                 raise error from None
-        warn("the boot partition is full: the standby is taken off it, and the boot loader tried once more")
+        warn("the boot partition was full: the standby is removed, and the boot loader is installed once more")
         install()
     with machine.wait_and_connect() as target:
         try:

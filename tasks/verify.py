@@ -22,12 +22,12 @@ NEXT: Final = "Nothing more happens by itself: the system stays as it is."
 def verify(host: Host, plan: Plan, built: Built, rebooted: Rebooted) -> Verified:
     """Wait for SSH from the final system; compare boot id, closure, identity, host key; look for failed units.
 
-    Diagnose while nothing comes. A node that is to be on the tailnet is proved over the tailnet only.
+    Diagnose while nothing answers. A node that has to be on the tailnet is proved over the tailnet only.
 
     Raises:
-        NeverCame: it did not come back; says what was seen last, by whom, and where it can be reached.
+        NeverCame: it did not answer in time; the message says what was seen last and where it can be reached.
         UnexpectedState: another system booted than the one that was built.
-        NotTrusted: it is another node, or another host key answers.
+        NotTrusted: another node, or another host key, answers.
         TargetRefused: it runs, with failed units.
 
     """
@@ -51,7 +51,7 @@ def verify(host: Host, plan: Plan, built: Built, rebooted: Rebooted) -> Verified
             hint="Look at `systemctl status` there; a retry of the run checks again.",
         )
     if rebooted.skipped and standby.wanted(host):
-        # It rebooted by itself, maybe before `install` had taken the standby away.
+        # It rebooted by itself, maybe before `install` had removed the standby.
         with machine.connect() as target, suppress(standby.StandbyStays):
             standby.remove(target, "/")
     node = "as the same node, " if expects_node(plan, built) and plan.origin.identity else ""

@@ -32,24 +32,3 @@ TRIAL_WATCH: Final = "holdfast-trial.service"
 PARTITION_UNIT: Final = "holdfast-partition-"
 INSTALL_UNIT: Final = "holdfast-install-"
 BOOT_LOADER_UNIT: Final = "holdfast-boot-loader-"
-
-# In no script: Python gives these to a script as an argument, or to systemd as a name.
-PYTHON_ONLY: Final = frozenset({STANDBY_IN_RAM, PARTITION_UNIT, INSTALL_UNIT, BOOT_LOADER_UNIT})
-# Nowhere in Python: the scripts and the Nix modules leave these for each other.
-SCRIPTS_ONLY: Final = frozenset(
-    {
-        "/etc/holdfast/standby",
-        f"{HOLDFAST_RAM_DIR}/prefs.json",
-        f"{HOLDFAST_RAM_DIR}/run.json",
-        f"{HOLDFAST_RAM_DIR}/standby.XXXXXX",
-        f"{HOLDFAST_RAM_DIR}/tailscale-prefs.sh",
-        f"{HOLDFAST_DIR}-unpack",
-        f"{HOLDFAST_DIR}/carried",
-        f"{HOLDFAST_DIR}/partition.json",
-        "holdfast-before-tailscaled.service",
-        "holdfast-deadman.service",
-        "holdfast-restore.service",
-        "holdfast-tailscale-folder.service",
-        "holdfast-tailscale-prefs.service",
-    }
-)

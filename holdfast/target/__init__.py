@@ -1,1 +1,1 @@
-"""The work on the target: what is done on the machine, whatever phase asks for it."""
+"""The work on the target: what is done on the machine, whichever phase asks for it."""

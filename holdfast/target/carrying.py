@@ -1,4 +1,4 @@
-"""Carries what makes the machine itself into the new root: Tailscale state, host keys, the user's files."""
+"""Copies what makes the machine itself into the new root: Tailscale state, SSH host keys, the user's files."""
 
 from typing import Final, NamedTuple
 
@@ -18,11 +18,11 @@ from holdfast.target.machine import Machine
 from holdfast.target.secrets import put_file
 from holdfast.target.state import put_state
 
-TIMEOUT_S: Final = 120
+CARRY_S: Final = 120
 
 
 class Carried(NamedTuple):
-    """What was carried, in short words, and who the new root's Tailscale state is."""
+    """What was carried, as short names for the log, and which node the new root's Tailscale state is."""
 
     what: tuple[str, ...]
     identity: Identity | None
@@ -38,15 +38,24 @@ def carry_over(
     *,
     names_known: bool,
 ) -> Carried:
-    """Put the installer's live state, the SSH host keys and the extra files in the new root; can be repeated.
+    """Put the installer's live state, the SSH host keys and the extra files in the new root. Can be repeated.
 
-    The installer of the standard way has no state: then the vault gives what `preserve` put there. `names_known` says
-    whether the new system has run there, which makes the users that files may belong to.
+    The installer of the standard way has no Tailscale state. Then the archive that `preserve` stored in the vault is
+    used.
+
+    Args:
+        machine: the machine, on this boot of the installer.
+        target: a connection to the installer, where the new root is mounted.
+        plan: the plan.
+        built: what was built for it.
+        preserved: the archive in the vault.
+        facts: what the installer answered.
+        names_known: whether the final system has run there: its first start creates the users that own files.
 
     Raises:
-        CommandFailed: there is no live state to carry, or see put_file.
+        CommandFailed: there is no live state to carry, or a file cannot be written (see put_file).
         ConfigError, TargetRefused, NotTrusted: the vault does not give this node's state (see state_to_give_back).
-        ConfigError: a file that the user brings cannot be read, or nobody knows its owner.
+        ConfigError: one of the user's files cannot be read, or its owner is unknown.
 
     """
     host = machine.host
@@ -56,13 +65,13 @@ def carry_over(
     done = target.run_script(
         script("installer/carry-over.sh"),
         ["--system", built.toplevel, NEW_ROOT, *wanted],
-        timeout_s=TIMEOUT_S,
+        timeout_s=CARRY_S,
         on_line=machine.log.line,
     )
     what = [printable(word) for word in done.stdout[:LONGEST_LINE].split()]
     if archive:
-        put_state(target, archive, NEW_ROOT, built.toplevel, timeout_s=TIMEOUT_S)
-        what.append("tailscale-state of the vault")
+        put_state(target, archive, NEW_ROOT, built.toplevel, timeout_s=CARRY_S)
+        what.append("tailscale-state from the vault")
     if host.extra_files:
         count = put_extra_files(target, host.extra_files, NEW_ROOT, timeout_s=host.deadlines.upload_s)
         what.append(f"{count} extra files")
@@ -73,7 +82,7 @@ def carry_over(
 
 
 def _wanted(host: Host, *, live_state: bool) -> list[str]:
-    """Return the words for carry-over.sh."""
+    """Return the arguments that tell carry-over.sh what to carry."""
     wanted = ["host-keys"]
     if live_state:
         wanted.append("tailscale-state")

@@ -1,7 +1,7 @@
-"""Long work on the target as a transient systemd unit, which continues when the link drops.
+"""Long work on the target, as a transient systemd unit that continues when the link drops.
 
-Measured: the name of an ended unit stays taken until `reset-failed`; the journal gives lines and status also after a
-reconnect.
+Measured: the name of an ended unit stays taken until `reset-failed`. After a reconnect, the journal still has the
+unit's lines, and systemd its status.
 """
 
 from collections import deque
@@ -34,7 +34,7 @@ from holdfast.target.units import (
 
 POLL_S: Final = 1.0
 KEPT_LINES: Final = 2000
-# Lines in one look, so that a unit which floods its journal does not fill the memory here.
+# Lines read in one look, so that a unit that floods its journal does not fill the memory here.
 LINES_A_LOOK: Final = 1000
 _SPLIT: Final = "-- journal --"
 
@@ -48,15 +48,15 @@ class Step(StrEnum):
 
 
 def next_step(state: UnitState, *, ours: bool, failed_before: str | None) -> Step:
-    """Decide what to do after a look at the unit.
+    """Decide what to do next about the unit.
 
     Args:
-        state: what was seen.
-        ours: whether it was seen running, or started, by this call already.
-        failed_before: the invocation that had failed before this call tried to start it, if any.
+        state: what was seen now.
+        ours: whether this call has already started the unit, or seen it running.
+        failed_before: the invocation that had failed before this call tried to start the unit, if any.
 
     Raises:
-        UnexpectedState: it was there and is gone.
+        UnexpectedState: the unit was there and is gone.
 
     """
     if state.condition is Condition.ABSENT:
@@ -64,7 +64,7 @@ def next_step(state: UnitState, *, ours: bool, failed_before: str | None) -> Ste
             raise _gone("The unit")
         return Step.START
     if state.condition is Condition.FAILED and not ours:
-        # A start whose answer got lost may have failed already: that one counts, and is not tried again.
+        # A start whose answer was lost may have failed already. That failure counts: the unit is not started again.
         return Step.RESET_AND_START if failed_before in (None, state.invocation) else Step.FOLLOW
     return Step.FOLLOW
 
@@ -72,7 +72,7 @@ def next_step(state: UnitState, *, ours: bool, failed_before: str | None) -> Ste
 def _gone(what: str) -> UnexpectedState:
     return UnexpectedState(
         f"{what} is gone: the target has rebooted, or somebody stopped it.",
-        hint="Retry the run when the target answers: it looks at what it finds there, and goes on from that.",
+        hint="Retry the run when the target answers. It continues from what it finds there.",
     )
 
 
@@ -87,34 +87,34 @@ def run_detached(
     env: Mapping[str, str] = MappingProxyType({}),
     begun: bool = False,
 ) -> CommandResult:
-    """Run a command as the unit `name` and follow it to its end, over as many links as that takes.
+    """Run a command as the unit `name` and follow it to its end. Reconnect as often as needed.
 
-    A unit of any run that does this work already is joined; if it succeeded it is not run again, only read. If it
-    failed it is run again. Other work that still runs is waited for first.
+    If a unit of any run does this work already, follow that one. If one has succeeded at it, only read its journal. If
+    one has failed at it, run it again. If other work still runs, wait for its end first.
 
     Args:
         reconnect: opens a connection; called again whenever the link broke.
         name: the unit, without `.service`; one name stands for one piece of work of one run.
         argv: the command; visible on the target, so never a secret.
         work: what it does and to what, the same for every run that would do the same; the unit's Description.
-        timeout_s: seconds until it has to be over, reconnecting and waiting for other work included.
-        on_line: called with each line that it writes.
+        timeout_s: seconds until it has to be over, including reconnecting and waiting for other work.
+        on_line: called with each line that it writes, and with what happens to the link.
         env: more environment for it; visible on the target, so never a secret.
-        begun: whether has_begun saw this work, so that nothing was prepared for a start: it is only followed.
+        begun: whether has_begun saw this work. Then nothing was prepared for a start, and the work is only followed.
 
     Returns:
-        Its result, both outputs in `stdout`, of which the last KEPT_LINES lines are kept.
+        Its result. Both outputs are in `stdout`, of which the last KEPT_LINES lines are kept.
 
     Raises:
-        CommandFailed: it ended with another status than 0.
-        DeadlinePassed: it, or other work, did not end in time, or the link did not come back; both are left running.
-        UnexpectedState: it vanished.
+        CommandFailed: it ended with a status other than 0.
+        DeadlinePassed: it, or other work, did not end in time, or the link did not return. Both are left running.
+        UnexpectedState: the unit vanished.
 
     """
     followed = _Work(unit_name(name), tuple(argv), work, on_line, dict(env), begun=begun)
     deadline = Deadline.after(timeout_s)
     while True:
-        target = wait_for(f"a connection, to follow {name}", reconnect, deadline_s=deadline.left_s())
+        target = wait_for(f"a connection to follow {name}", reconnect, deadline_s=deadline.left_s())
         try:
             with target:
                 return followed.follow(target, deadline)
@@ -122,12 +122,12 @@ def run_detached(
             if deadline.passed():
                 raise
         except Unreachable as error:
-            goes_on = f"{name} runs on; " if followed.ours else ""
-            on_line(f"{error.message} {goes_on}connecting again.")
+            continues = f"{name} keeps running; " if followed.ours else ""
+            on_line(f"{error.message} {continues}connecting again, for at most {deadline.left_s():.0f} s.")
 
 
 class _Work:
-    """What is known about the unit while links come and go; `ours` once it was seen."""
+    """What is known about the unit while links come and go. `ours` is true once it was started here, or seen."""
 
     def __init__(
         self,
@@ -152,7 +152,7 @@ class _Work:
         self._began = clock.monotonic()
 
     def follow(self, target: Connection, deadline: Deadline) -> CommandResult:
-        """Start or join the unit, and read its journal until it ended."""
+        """Start or join the unit, and read its journal until it has ended."""
         if not self.ours:
             self._find(target, deadline)
         state = unit_state(target, self._unit)
@@ -172,12 +172,12 @@ class _Work:
                 raise DeadlinePassed(
                     f"{self._unit} on {target.endpoint} did not end within {deadline.allowed_s:g} s; "
                     f"last line: {self._lines[-1] if self._lines else '(none)'}.",
-                    hint="It still runs there. Running the phase again joins it.",
+                    hint="It still runs there. A retry of the run joins it.",
                 )
             clock.sleep(min(POLL_S, deadline.left_s()))
 
     def _find(self, target: Connection, deadline: Deadline) -> None:
-        """Join the unit that does, or did, this work; else see that nothing else runs."""
+        """Join the unit that does, or did, this work. If there is none, wait until nothing else runs."""
         waited_for = ""
         while True:
             units = list_units(target)
@@ -189,12 +189,13 @@ class _Work:
             if other.name != waited_for:
                 waited_for = other.name
                 self._on_line(
-                    f"{other.name} still runs there ({printable(other.work[:LONGEST_LINE])}); waiting for its end."
+                    f"{other.name} still runs there ({printable(other.work[:LONGEST_LINE])}); waiting for it to end, at"
+                    f" most {deadline.left_s():.0f} s"
                 )
             if deadline.passed():
                 raise DeadlinePassed(
                     f"{other.name} on {target.endpoint} did not end within {deadline.allowed_s:g} s.",
-                    hint=f"`journalctl -u {other.name}` there says what it does. Retry when it has ended.",
+                    hint=f"There, `journalctl -u {other.name}` shows what it does. Retry the run when it has ended.",
                 )
             clock.sleep(min(POLL_S, deadline.left_s()))
         if same and (self._begun or same.state.condition is not Condition.FAILED):
@@ -202,12 +203,12 @@ class _Work:
                 self._on_line(f"{same.name} of another run does this work; following it.")
             self._unit, self.ours = same.name, True
         elif self._begun:
-            raise _gone(f"What was seen to do this work ({printable(self._work)})")
+            raise _gone(f"The unit that did this work ({printable(self._work)})")
         else:
             self._forget(target, units)
 
     def _forget(self, target: Connection, units: Sequence[Unit]) -> None:
-        """Unload what succeeded at other work of this kind: this work undoes it, and it has to be done anew then."""
+        """Unload units that succeeded at other work of this kind. This work undoes theirs, so theirs may not count."""
         kind = self._unit.rpartition("-")[0]
         for unit in units:
             if unit.kind == kind and unit.state.condition is Condition.SUCCEEDED:
@@ -224,7 +225,7 @@ class _Work:
         )
 
     def _look(self, target: Connection) -> tuple[UnitState, bool]:
-        """Read state and new lines; true if there may be more lines at once."""
+        """Read the unit's state and new lines. Return the state, and whether more lines may be waiting."""
         argv = ["sh", "-c", script("any/unit-look.sh"), "unit-look.sh"]
         argv += [self._unit, self._cursor, str(LINES_A_LOOK), PROPERTIES]
         shown, _, journal = target.run(argv, timeout_s=ASK_TIMEOUT_S).stdout.partition(f"{_SPLIT}\n")
@@ -232,7 +233,7 @@ class _Work:
         entries = parse_journal(journal)
         for entry in entries:
             self._cursor = entry.cursor
-            # Earlier runs of the unit, and systemd's own words about it, are in the same journal.
+            # Lines of the unit's earlier runs, and systemd's own lines about it, are in the same journal.
             if entry.invocation and entry.invocation == state.invocation:
                 self._lines.append(entry.text)
                 self._on_line(entry.text)
@@ -249,6 +250,7 @@ class _Work:
         )
         if state.condition is Condition.FAILED:
             raise CommandFailed(
-                result, hint=f"On the target, `journalctl -u {self._unit}` has it all ({state.result})."
+                result,
+                hint=f"On the target, `journalctl -u {self._unit}` shows all of it (systemd's result: {state.result}).",
             )
         return result

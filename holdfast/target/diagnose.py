@@ -1,4 +1,4 @@
-"""Why a host does not come back: what the operator's tailscaled, and its other addresses, say while a phase waits."""
+"""Finds out why a host does not come back: asks the operator's tailscaled and the host's other addresses."""
 
 import contextlib
 import ipaddress
@@ -27,14 +27,14 @@ from holdfast.tailnet.operator import View, view_of
 
 T = TypeVar("T")
 
-# A machine that comes back as it should is there before the first look, or soon after.
+# A healthy machine is back before the first look, or soon after.
 FIRST_S: Final = 30
 EVERY_S: Final = 60
-# To connect: to the address that the user named, and to one that was only seen.
+# To connect: to the inventory's `local`, and to an address that was only seen on the host.
 LOCAL_S: Final = 10
 SEEN_S: Final = 5
 MOST_ADDRESSES: Final = 4
-# For all that is asked of an address that answers, and for one command of it.
+# For all commands at an address that answers, and for one of them.
 COLLECT_S: Final = 25
 COMMAND_S: Final = 8
 MAX_BYTES: Final = 4096
@@ -43,9 +43,9 @@ LONGEST: Final = 300
 
 _STATUS: Final = ("systemctl", "status", "tailscaled", "--no-pager", "--full", "-n", "5")
 _MARK: Final = ("cat", INSTALLER_MARK)
-# As in facts.sh: the first of the two that is there.
+# As in facts.sh: the first of the two that exists counts.
 _SYSTEM: Final = ("readlink", "/run/booted-system", "/run/current-system")
-# Without the other nodes of the tailnet, which are nobody's business in a log.
+# Without the other nodes of the tailnet: they do not belong in a log.
 _TAILNET: Final = ("tailscale", "status", "--peers=false")
 _JOURNAL: Final = ("journalctl", "-b", "-u", "tailscaled", "-n", "20", "--no-pager")
 _ASKED: Final = (_STATUS, _JOURNAL, _MARK, _TAILNET, _SYSTEM)
@@ -64,13 +64,13 @@ _SECRET: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What another address of the host had to say.
+    """What one of the host's other addresses answered.
 
     Attributes:
         where: the address, with its port if that is not 22.
-        says: in half a sentence.
-        trusted: whether the right host key answered.
-        system: store path of the system that runs there; empty if unknown, or none of NixOS.
+        says: what was found; it follows `At ADDRESS:` in the log.
+        trusted: whether the expected host key answered.
+        system: store path of the system that runs there; empty if unknown, or not NixOS.
         block: what was read there, line by line, for the log.
 
     """
@@ -83,12 +83,12 @@ class Answer:
 
 
 class Diagnosis:
-    """Looks, while a phase waits for a host, at what can be known without reaching it; changes nothing there.
+    """Finds out what it can about a host that a phase waits for. Changes nothing there.
 
     Args:
         host: the host.
         identity: the node that is waited for; None if none is.
-        addresses: what its network interfaces had at the preflight, as in the facts.
+        addresses: the addresses of its network interfaces at preflight, as in the facts.
         log: where it reports to.
 
     """
@@ -112,11 +112,11 @@ class Diagnosis:
         self.answers: tuple[Answer, ...] = ()
 
     def saw(self, facts: Facts) -> None:
-        """Note the addresses that the host has; the newest come first."""
+        """Remember the addresses that the host has now. They are tried before older ones."""
         self._seen = [*facts.network.addresses, *self._seen]
 
     def watch(self, probe: Callable[[], T]) -> Callable[[], T]:
-        """Return the probe with a look after a failure of it, at first after FIRST_S and then every EVERY_S seconds."""
+        """Return the probe, with a look when it fails: first after FIRST_S seconds, then every EVERY_S seconds."""
 
         def watched() -> T:
             try:
@@ -130,14 +130,14 @@ class Diagnosis:
         return watched
 
     def look(self) -> None:
-        """Ask the operator's tailscaled and the other addresses; say what is new."""
+        """Ask the operator's tailscaled and the other addresses, and log what is new."""
         self._view = view_of(self._identity) if self._identity else None
         if self._host.local:
             self.answers = (_ask(self._host, *parse_local(self._host.local), timeout_s=LOCAL_S),)
         else:
             found = worth_trying(self._seen, self._host.target)
             self.answers = tuple(_ask(self._host, address, 22, timeout_s=SEEN_S) for address in found)
-        # Equal as long as nothing happens: the ages that the summary tells are no news.
+        # Not the summaries: the ages in them change with each look, and that is not news.
         now = (self._view, [(answer.where, answer.says) for answer in self.answers])
         if now != self._said:
             self._said = now
@@ -167,20 +167,20 @@ class Diagnosis:
         return next((answer.where for answer in found), "")
 
     def hint(self) -> str:
-        """Return what the user can do about what the last look saw; empty if it tells nothing."""
+        """Return what the user can do now, as the last look suggests; empty if it suggests nothing."""
         if where := self.answers_at():
             return f"Log in at {where}; what its tailscaled says is in the run's log."
         if self._view and self._view.peer is None:
-            return "See that this operator is on the tailnet, and knows the machine: `tailscale status`."
+            return "Check with `tailscale status` that this operator is on the tailnet and sees the machine."
         return ""
 
 
 def worth_trying(seen: Iterable[str], target: str) -> tuple[str, ...]:
-    """Return which of a host's own addresses are asked: private ones, never Tailscale's, at most MOST_ADDRESSES.
+    """Return which of a host's own addresses to ask: private ones, never Tailscale's, at most MOST_ADDRESSES.
 
     Args:
         seen: `INTERFACE ADDRESS/PREFIX`, as in the facts.
-        target: the address that is tried anyway.
+        target: the address that the phase tries anyway.
 
     """
     found: dict[str, None] = {}
@@ -195,7 +195,7 @@ def worth_trying(seen: Iterable[str], target: str) -> tuple[str, ...]:
 
 
 def _ask(host: Host, address: str, port: int, *, timeout_s: float) -> Answer:
-    """Ask one address; the host key is verified before anything is said to it."""
+    """Ask one address. The host key is verified before anything is sent."""
     shown = f"[{address}]" if ":" in address else address
     where = address if port == 22 else f"{shown}:{port}"
     try:
@@ -204,16 +204,16 @@ def _ask(host: Host, address: str, port: int, *, timeout_s: float) -> Answer:
         ) as target:
             return _read(target, where)
     except NotTrusted as error:
-        return Answer(where, "another host key answers, so it was asked nothing", block=(error.message,))
+        return Answer(where, "another host key answers, so no command was sent", block=(error.message,))
     except LoginRefused:
-        return Answer(where, "the right host key answers, and root is not let in", trusted=True)
+        return Answer(where, "the right host key answers, but root may not log in", trusted=True)
     except HoldfastError as error:
-        # The reason stands at the end: `no connection to ADDRESS within 5 s: Connection refused.`
+        # The reason is at the end: `no connection to ADDRESS within 5 s: Connection refused.`
         return Answer(where, error.message.removesuffix(".").rpartition(": ")[2])
 
 
 def _read(target: Connection, where: str) -> Answer:
-    """Read what tells why a host is not on its tailnet."""
+    """Read what shows why a host is not on its tailnet."""
     deadline = Deadline.after(COLLECT_S)
     said: dict[tuple[str, ...], str] = {}
     block: list[str] = []
@@ -221,7 +221,7 @@ def _read(target: Connection, where: str) -> Answer:
         timeout_s = min(COMMAND_S, deadline.left_s())
         block.append(f"{where}: {shlex.join(argv)}")
         if not timeout_s:
-            block.append("  (no time was left)")
+            block.append("  (not asked: no time was left)")
             continue
         try:
             done = target.run(argv, timeout_s=timeout_s, check=False, max_output_bytes=MAX_BYTES)
@@ -244,9 +244,9 @@ def _read(target: Connection, where: str) -> Answer:
 def _what_runs(mark: str, system: str) -> str:
     with contextlib.suppress(ValueError):
         return f"the installer runs there (Tailscale state: {InstallerMark.model_validate_json(mark).state})"
-    return f"{system} runs there" if system else "no installer of ours runs there"
+    return f"{system} runs there" if system else "the installer does not run there"
 
 
 def _shown(line: str) -> str:
-    """Return a line of the target for the log: short, printable, without what must not stand in a log."""
+    """Return a line from the target for the log: short, printable, and without secrets."""
     return _SECRET.sub(r"\1…", printable(line))[:LONGEST]

@@ -1,4 +1,4 @@
-"""Proves that disks are as they were: digests of their first and last MiB, where their partition tables are."""
+"""Proves that disks did not change, by digests of their first and last MiB, where the partition tables are."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -9,12 +9,12 @@ from holdfast.base.settings import script
 from holdfast.ssh.connection import Connection
 
 # A disk that sleeps takes some 10 s to spin up; each is read alone.
-TIMEOUT_S: Final = 300
+READ_S: Final = 300
 _LINE: Final = re.compile(r"(/dev/\S+) (?:([0-9a-f]{64} [0-9a-f]{64})|unreadable|gone)", re.ASCII)
 
 
 def take(target: Connection, disks: Sequence[str]) -> dict[str, str]:
-    """Return the digest of each disk, by its device file; an empty text for one that cannot be read, or is gone.
+    """Return the digest of each disk, by its device file; an empty text for a disk that cannot be read, or is gone.
 
     Args:
         target: a connection to the installer.
@@ -26,21 +26,21 @@ def take(target: Connection, disks: Sequence[str]) -> dict[str, str]:
     """
     if not disks:
         return {}
-    said = target.run_script(script("installer/disk-digests.sh"), disks, timeout_s=TIMEOUT_S).stdout
+    said = target.run_script(script("installer/disk-digests.sh"), disks, timeout_s=READ_S).stdout
     found = {match[1]: match[2] or "" for line in said.split("\n") if (match := _LINE.fullmatch(line))}
     if list(found) != list(disks):
         raise UnexpectedState(
             f"{target.endpoint.host} did not say what is on {', '.join(disk for disk in disks if disk not in found)}.",
-            hint="Does its login print something of its own? `ssh TARGET true` has to be silent.",
+            hint="Does a login there print text? `ssh TARGET true` must print nothing.",
         )
     return found
 
 
 def require_same(host: str, before: Mapping[str, str], after: Mapping[str, str]) -> None:
-    """See that no disk that could be read before has changed since.
+    """Check that no disk that could be read before has changed since.
 
     Raises:
-        UnexpectedState: one has, or cannot be read any more; names it.
+        UnexpectedState: a disk has changed, or can no longer be read; the message names it.
 
     """
     changed = [disk for disk, digest in before.items() if digest and after.get(disk) and after[disk] != digest]
@@ -50,8 +50,8 @@ def require_same(host: str, before: Mapping[str, str], after: Mapping[str, str])
     seen = [f"{', '.join(changed)} changed"] if changed else []
     seen += [f"{', '.join(lost)} cannot be read any more"] if lost else []
     raise UnexpectedState(
-        f"while the disks of the plan for {host} were formatted, one that is to be kept did not stay as it was:"
+        f"after formatting the disks of the plan for {host}, a disk that has to be kept is not as before:"
         f" {' and '.join(seen)}.",
-        hint="Look at it in the installer, and at what else the disko configuration does. Retry goes on with the"
-        " install, and formats nothing more.",
+        hint="Look at the disk in the installer, and at what else the disko configuration does. A retry continues the"
+        " install and formats nothing.",
     )

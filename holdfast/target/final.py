@@ -1,4 +1,4 @@
-"""Waits for the final system, on its trial and after its reboot."""
+"""Waits for the final system, in its trial and after the reboot."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -26,8 +26,9 @@ class Arrived:
     Attributes:
         facts: what it answered.
         host_key: the SSH host key that answered.
-        failed: names of its failed units; not asked for on its trial.
-        over_local: whether it was reached at the inventory's `local`; never a node that is to be on the tailnet.
+        failed: names of its failed units; empty in its trial, where they are not asked for.
+        over_local: whether it was reached at the inventory's `local`; always false for a system that has to be on the
+            tailnet.
 
     """
 
@@ -38,7 +39,7 @@ class Arrived:
 
 
 def expects_node(plan: Plan, built: Built) -> bool:
-    """Say whether the final system is to be on the tailnet, as the node of the plan."""
+    """Return whether the final system has to be on the tailnet, as the node of the plan."""
     return plan.carries_state and built.tailscale
 
 
@@ -52,21 +53,21 @@ def wait_for_final(
     deadline_s: float,
     then: str,
 ) -> Arrived:
-    """Wait until the final system answers; a node that is to be on the tailnet is proved over the tailnet only.
+    """Wait until the final system answers. A node that has to be on the tailnet is proved over the tailnet only.
 
     Args:
         machine: the machine; whichever boot answers.
         plan: its plan.
         built: the system that was installed.
-        left: the boot id that it came from; empty if that is not known.
-        trial: whether this is its first start, or the one from its own boot loader.
+        left: the boot id of the system before it; empty if unknown.
+        trial: true for its trial, false for its start from its own boot loader.
         deadline_s: seconds until it has to answer.
-        then: what happens next by itself if it does not.
+        then: what happens without the operator if it does not answer, for the message.
 
     Raises:
-        NeverCame: it did not come; says what was seen last, by whom, and where it can be reached.
-        UnexpectedState: another system came, or on its trial the installer, by the standby.
-        NotTrusted: it is another node, or another host key answers.
+        NeverCame: it did not answer in time; the message says what was seen last and where it can be reached.
+        UnexpectedState: another system came; in the trial also the installer, started by the standby.
+        NotTrusted: another node, or another host key, answers.
 
     """
     host, log = machine.host, machine.log
@@ -79,14 +80,14 @@ def wait_for_final(
             facts = look(target)
             diagnosis.saw(facts)
             if facts.boot_id == left:
-                raise NotYet("the system before it still answers")
+                raise NotYet("the previous system still answers")
             if observe(facts).stage is Stage.INSTALLER:
                 if trial:
                     raise UnexpectedState(
                         f"{host.name} did not come up in {built.toplevel}: it is in the installer again, started by the"
                         " standby on its disk, on its tailnet. Nothing is lost.",
-                        hint=f"Its console, or `journalctl -D {NEW_ROOT}/var/log/journal` there, may tell why."
-                        " Correct the system and start a fresh run: it goes on from there, and formats nothing.",
+                        hint=f"Its console, or `journalctl -D {NEW_ROOT}/var/log/journal` there, may show why."
+                        " Correct the configuration and start a new run: it continues there and formats nothing.",
                     )
                 raise NotYet("the installer answers, on another boot")
             if facts.booted_system != built.toplevel:
@@ -109,6 +110,7 @@ def wait_for_final(
             return Arrived(facts, target.host_key, failed, over_local)
 
     what = f"{host.name} to start its new system" if trial else f"{host.name} to boot its new system"
+    log.say(f"waiting for {what}, at most {deadline_s:.0f} s")
     try:
         return wait_for(what, diagnosis.watch(probe), deadline_s=deadline_s, on_change=log.say)
     except NeverCame as error:

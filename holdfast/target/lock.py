@@ -1,7 +1,7 @@
-"""The lock on the target: which run works there, so that no two do, on whatever worker or Prefect server they run.
+"""The lock on the target: it names the run that works there, so that no two do, from any worker or Prefect server.
 
-It lies in the target's RAM (nix/scripts/any/lock.sh). A run that was killed never gives it back: so whether its holder
-still works is asked of Prefect, and where Prefect does not know it, told by how long nothing was heard of it.
+It lies in the target's RAM (nix/scripts/any/lock.sh). A run that was killed never releases it. So Prefect is asked
+whether the holder still works. If Prefect does not know, the time since the holder's last sign of life decides.
 """
 
 import time
@@ -18,10 +18,10 @@ from holdfast.base.settings import script
 from holdfast.facts.marks import InstallerMark
 from holdfast.ssh.connection import Connection
 
-# A run renews its lock with each phase; none is as long as this (the closure's copy has 4 h).
+# A run renews its lock with each phase, and no phase is as long as this (copying the closure may take 4 h).
 LEASE_S: Final = 6 * 3600
-TIMEOUT_S: Final = 60
-# How often others may be quicker between a look and a take.
+ANSWER_S: Final = 60
+# How often another run may be quicker, between a look at the lock and taking it.
 TRIES: Final = 3
 
 _MAX_BYTES: Final = 4096
@@ -34,7 +34,8 @@ class _Answer(Frozen):
     """What lock.sh prints.
 
     Attributes:
-        lock: `none` if nobody took it since the boot, `free` if somebody emptied the file, `broken` if it is no lock.
+        lock: `none` if no run took it since the boot, `free` if somebody emptied the file, `held` if a run holds it,
+            `broken` if the file is invalid.
         run_id: the run that holds it; empty if none does.
         since: when that run took it, in seconds since 1970 on the target's clock.
         renewed: when it renewed it last, likewise.
@@ -55,7 +56,15 @@ class _Answer(Frozen):
 
 @dataclass(frozen=True, slots=True)
 class _Holder:
-    """A run that holds the target, how it is known (half a sentence), and seconds since it was heard of."""
+    """A run that holds the target.
+
+    Attributes:
+        run_id: the run.
+        how: how that is known; it follows `run ID` in a message.
+        age_s: seconds since its last sign of life.
+        locked: true if it took the lock; false if it only started the installer.
+
+    """
 
     run_id: str
     how: str
@@ -69,15 +78,15 @@ def hold(target: Connection, run_id: str, is_over: IsOver, *, mark: InstallerMar
     Args:
         target: a connection to the target.
         run_id: this run.
-        is_over: says whether a run has ended; None if it is not known.
-        mark: the installer's mark, whose run holds the installer until somebody took the lock in it.
+        is_over: returns whether a run has ended; None if that is unknown.
+        mark: the installer's mark: its run holds the installer until a run takes the lock there.
 
     Returns:
-        What was taken over, and why, as a line for people; empty if nothing was.
+        A line for the log that says what was taken over and why; empty if nothing was.
 
     Raises:
         TargetRefused: another run works on the target, or may do so.
-        UnexpectedState: the lock's file is broken.
+        UnexpectedState: the lock's file is invalid.
 
     """
     seen = _ask(target, "show")
@@ -92,13 +101,13 @@ def hold(target: Connection, run_id: str, is_over: IsOver, *, mark: InstallerMar
         if seen.lock == "held" and seen.run_id == run_id:
             return taken_over
     raise TargetRefused(
-        f"the lock on {target.endpoint.host} changed hands {TRIES} times, last to run {seen.run_id}.",
-        hint="See which runs Prefect has for this machine, and let one of them finish.",
+        f"other runs took the lock on {target.endpoint.host} {TRIES} times meanwhile, last run {seen.run_id}.",
+        hint="See in Prefect which runs this machine has, and let one of them finish.",
     )
 
 
 def check(target: Connection, run_id: str, is_over: IsOver, *, mark: InstallerMark | None) -> None:
-    """Refuse a target that another run works on; changes nothing there. Arguments and errors as of `hold`."""
+    """Refuse a target that another run works on. Changes nothing there. Arguments and errors: see `hold`."""
     holder = _holder(_ask(target, "show"), mark)
     if holder and holder.run_id != run_id:
         _why_over(target, holder, is_over)
@@ -106,19 +115,19 @@ def check(target: Connection, run_id: str, is_over: IsOver, *, mark: InstallerMa
 
 def _ask(target: Connection, *words: str) -> _Answer:
     output = target.run_script(
-        script("any/lock.sh"), words, timeout_s=TIMEOUT_S, max_output_bytes=_MAX_BYTES
+        script("any/lock.sh"), words, timeout_s=ANSWER_S, max_output_bytes=_MAX_BYTES
     ).stdout.strip()
     host = target.endpoint.host
     try:
         answer = _Answer.model_validate_json(output)
     except ValidationError as error:
         raise UnexpectedState(
-            f"{host} did not say who holds its lock: {error.error_count()} faults in the answer of lock.sh.",
-            hint="Does its login print something of its own? `ssh TARGET true` has to be silent.",
+            f"{host} gave an invalid answer about its lock: {error.error_count()} errors in the output of lock.sh.",
+            hint="Does a login there print text? `ssh TARGET true` must print nothing.",
         ) from None
     if answer.lock == "broken":
         raise UnexpectedState(
-            f"{LOCK} on {host} is no lock that Holdfast wrote, so it is not known which run holds {host}.",
+            f"{LOCK} on {host} is not a valid lock of Holdfast, so it is unknown which run holds {host}.",
             hint=f"If no run works on it, {_EMPTY_IT}, and retry.",
         )
     return answer
@@ -134,7 +143,7 @@ def _holder(seen: _Answer, mark: InstallerMark | None) -> _Holder | None:
 
 
 def _why_over(target: Connection, holder: _Holder, is_over: IsOver) -> str:
-    """Say why the target may be taken from its holder.
+    """Return why this run may take the target from its holder, as a line for the log.
 
     Raises:
         TargetRefused: it may not.
@@ -143,17 +152,17 @@ def _why_over(target: Connection, holder: _Holder, is_over: IsOver) -> str:
     host = target.endpoint.host
     over = is_over(holder.run_id)
     if over:
-        return f"takes over {host} from run {holder.run_id}, which is over"
+        return f"taking over {host} from run {holder.run_id}, which has ended"
     if over is None and holder.age_s >= LEASE_S:
         return (
-            f"takes over {host} from run {holder.run_id}, which this Prefect server does not know, and of which nothing"
-            f" was heard for {_span(holder.age_s)}"
+            f"taking over {host} from run {holder.run_id}: this Prefect server does not know it, and nothing was"
+            f" heard from it for {_span(holder.age_s)}"
         )
     message = f"another run works on {host}: run {holder.run_id} {holder.how}."
     hint = "Wait for it, or cancel it in Prefect."
     if over is None:
         message = f"{message[:-1]}; this Prefect server does not know it, or does not answer."
-        hint = f"Wait for it, or cancel it in the Prefect that runs it. If it is surely gone, {_EMPTY_IT}."
+        hint = f"Wait for it, or cancel it in the Prefect that runs it. If you are sure that it is gone, {_EMPTY_IT}."
     raise TargetRefused(message, hint=hint)
 
 

@@ -1,4 +1,4 @@
-"""What the target is and does now: the probe script's answer."""
+"""Observes the target: what it is and what runs there now."""
 
 from typing import Final
 
@@ -11,17 +11,17 @@ PROBE_S: Final = 60
 
 
 def look(target: Connection) -> Facts:
-    """Observe the target; changes nothing there.
+    """Run the probe script and return the facts. Changes nothing on the target.
 
     Raises:
-        UnexpectedState: the answer is not what the script prints.
+        UnexpectedState: the answer is invalid.
 
     """
     return parse_facts(target.run_script(script("any/facts.sh"), timeout_s=PROBE_S).stdout, target.endpoint.host)
 
 
 def system_state(target: Connection) -> tuple[str, tuple[str, ...]]:
-    """Return what `systemctl is-system-running` says, and the names of the failed units."""
+    """Return the output of `systemctl is-system-running`, and the names of the failed units."""
     state = target.run(["systemctl", "is-system-running"], timeout_s=PROBE_S, check=False).stdout.strip()
     listed = target.run(
         ["systemctl", "list-units", "--failed", "--plain", "--no-legend", "--no-pager"], timeout_s=PROBE_S

@@ -1,4 +1,4 @@
-"""A machine on one boot, with the log that the work on it reports to: what every phase works with."""
+"""A machine, the boot that has to answer, and the log to report to: what every phase works with."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -26,8 +26,8 @@ LOOK_S: Final = 60
 class Machine:
     """A machine that is worked on.
 
-    Every connection that it opens is checked against `boot_id`: a machine that was switched off and on answers from
-    another system with the same host key, and work that was begun before would be wrong there.
+    Every connection is checked against `boot_id`. After a power cycle another system may answer with the same host key,
+    and work that was begun before would be wrong there.
 
     Attributes:
         host: which machine, as the inventory describes it.
@@ -41,11 +41,11 @@ class Machine:
     boot_id: str = ""
 
     def on_boot(self, boot_id: str) -> "Machine":
-        """Return the machine for work that is right on this boot only."""
+        """Return the machine for work that must not continue on another boot."""
         return replace(self, boot_id=boot_id)
 
     def connect(self, *, first_use: bool = False) -> Connection:
-        """Connect once, as the inventory says: what has to be proved over the tailnet uses this.
+        """Connect once, as the inventory says. Use this for what has to be proved over the tailnet.
 
         Args:
             first_use: see reach.connect.
@@ -58,11 +58,11 @@ class Machine:
         return self._on_this_boot(connect(self.host, first_use=first_use))
 
     def connect_over_last_way(self) -> Connection:
-        """Connect once, over the way that worked a moment ago. Raises as `connect`."""
+        """Connect once, over the way that worked last. Raises as `connect`."""
         return self._on_this_boot(connect_over_last_way(self.host))
 
     def wait_and_connect(self) -> Connection:
-        """Connect over the way that worked last; wait while the machine is out of reach: it boots, or the link is down.
+        """Connect over the way that worked last. While the machine boots or the link is down, wait.
 
         Raises:
             NeverCame: it did not answer within `host.deadlines.answer_s`.
@@ -98,7 +98,7 @@ class Machine:
     def copy(
         self, paths: Sequence[str], *, root: str | None = None, on_bytes: Callable[[int], None] | None = None
     ) -> None:
-        """Copy closures to the machine's store, or to the one below `root`. See copying.copy_closure."""
+        """Copy closures to the machine's store, or to the store below `root`. See copying.copy_closure."""
         copy_closure(
             self.connect_over_last_way,
             self.host.name,
@@ -117,7 +117,7 @@ class Machine:
         timeout_s: float,
         on_progress: Callable[[int, int], None] | None = None,
     ) -> None:
-        """Bring a file to the machine, over as many links as that takes. See upload.upload_over_links."""
+        """Upload a file. Reconnect as often as needed. See upload.upload_over_links."""
         upload_over_links(
             self.connect_over_last_way,
             local,
@@ -141,5 +141,5 @@ class Machine:
         if now != self.boot_id:
             raise Restarted(
                 f"{self.host.name} was rebooted while this phase worked on it: boot {now} answers, not {self.boot_id}.",
-                hint="Retry the run: it looks at what it finds there, and goes on from that.",
+                hint="Retry the run: it continues from what it finds there.",
             )

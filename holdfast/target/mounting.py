@@ -1,10 +1,10 @@
-"""The new root: where it is mounted, how it is mounted again and left, and the marks that say it is this plan's."""
+"""The new root: mounting it again in the installer, and leaving the installer for good."""
 
-from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Final, Literal
 
 from holdfast.base.errors import UnexpectedState
+from holdfast.base.log import Log
 from holdfast.base.places import NEW_ROOT
 from holdfast.base.settings import script
 from holdfast.plan.results import Built
@@ -18,7 +18,7 @@ LEAVE_S: Final = 120
 
 
 def mount_again(machine: Machine, target: Connection, built: Built) -> None:
-    """See that the new root is mounted; an installer that was booted anew gets the script and the keys for it first.
+    """Mount the new root if it is not mounted. For that, the installer gets the mount script and the encryption keys.
 
     Raises:
         UnexpectedState, CommandFailed: see ensure_mounted and Machine.copy.
@@ -34,15 +34,15 @@ def mount_again(machine: Machine, target: Connection, built: Built) -> None:
 
 
 def ensure_mounted(target: Connection, host: str, mount_script: str) -> None:
-    """See that the new root is mounted; mount it with the flake's mountScript if it is not.
+    """Mount the new root with the flake's mountScript if it is not mounted.
 
     Args:
         target: a connection to the installer.
         host: the host's name, for the message.
-        mount_script: store path of the script, which is in the installer's store; may be empty.
+        mount_script: path of the script in the installer's store; empty if the flake has none.
 
     Raises:
-        UnexpectedState: nothing is mounted, and there is no script that would.
+        UnexpectedState: nothing is mounted and there is no script, or the script mounted nothing there.
         CommandFailed: the script failed.
 
     """
@@ -56,28 +56,28 @@ def ensure_mounted(target: Connection, host: str, mount_script: str) -> None:
     target.run([mount_script], timeout_s=MOUNT_S)
     if not is_mounted(target):
         raise UnexpectedState(
-            f"{mount_script} ended well on {host}, but nothing is mounted at {NEW_ROOT}.",
+            f"{mount_script} succeeded on {host}, but nothing is mounted at {NEW_ROOT}.",
             hint="Look at the file systems of the disko configuration: one has to be mounted at /.",
         )
 
 
 def is_mounted(target: Connection) -> bool:
-    """Say whether the new root is mounted."""
+    """Return whether the new root is mounted."""
     return target.run(["mountpoint", "-q", NEW_ROOT], timeout_s=PROBE_S, check=False).exit_status == 0
 
 
-def leave_installer(target: Connection, how: Literal["reboot", "kexec"], *, on_line: Callable[[str], None]) -> None:
-    """Unmount the new root, if it is mounted, and in two seconds reboot, or start what kexec has loaded.
+def leave_installer(target: Connection, how: Literal["reboot", "kexec"], log: Log) -> None:
+    """Unmount the new root, if it is mounted. Two seconds later, reboot or start the kernel that kexec has loaded.
 
-    So this command still ends well.
+    The delay lets this command finish first.
 
     Args:
         target: a connection to the installer.
-        how: which of the two.
-        on_line: called with each line that the script prints.
+        how: `reboot`, or `kexec` for the loaded kernel.
+        log: takes each line that the script prints.
 
     Raises:
         CommandFailed: the new root is busy.
 
     """
-    target.run_script(script("installer/leave-installer.sh"), [NEW_ROOT, how], timeout_s=LEAVE_S, on_line=on_line)
+    target.run_script(script("installer/leave-installer.sh"), [NEW_ROOT, how], timeout_s=LEAVE_S, on_line=log.line)

@@ -1,4 +1,4 @@
-"""Looks at a target and plans its install: what the phase `preflight` and `just plan` share."""
+"""Observes a target and plans its install, for the phase `preflight` and for `just plan`."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -25,24 +25,24 @@ def plan_install(
     first_use: bool,
     check_lock: Callable[[Connection, Facts], None],
 ) -> Plan:
-    """Observe the target and plan the install; changes nothing on it.
+    """Observe the target and plan the install. Changes nothing on the target.
 
     Args:
         machine: the machine; whichever boot answers.
         run_id: the run's id.
-        rehearsal: whether it is only rehearsed.
-        first_use: whether a host key that nobody knows yet is pinned.
-        check_lock: looks whether another run works on the target.
+        rehearsal: whether the install is only rehearsed.
+        first_use: whether an unknown host key is trusted and pinned.
+        check_lock: raises TargetRefused if another run works on the target.
 
     Raises:
-        TargetRefused: this target, as it is, cannot be installed.
-        ConfigError: the flake or the image is wrong, or what the vault keeps could not be opened again.
+        TargetRefused: the target cannot be installed as it is.
+        ConfigError: the flake or the image is invalid, or archives in the vault could not be opened again.
         Unreachable, LoginRefused, NotTrusted: see Machine.connect.
 
     """
     host = machine.host
     devices = disko_devices(host, on_line=machine.log.line)
-    # An image that is yet to be built is checked by the next phase, still before the target is touched.
+    # An image that is not built yet is checked by the phase `build`, also before the target is touched.
     image = inspect_image(Path(host.kexec)) if host.kexec_is_path else None
     with machine.connect(first_use=first_use) as target:
         facts = look(target)

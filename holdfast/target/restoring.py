@@ -1,6 +1,5 @@
-"""A state archive of the vault back onto a machine, and only while no other machine is that node."""
+"""Restores a state archive from the vault to a machine, but only while no other machine is that node."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -20,8 +19,9 @@ from holdfast.tailnet.operator import operators_status
 from holdfast.tailnet.vault import Vault, VaultEntry
 from holdfast.target import lock
 from holdfast.target.look import look
+from holdfast.target.machine import Machine
 
-# WireGuard's handshakes are two minutes apart while packets flow.
+# While packets flow, WireGuard's handshakes are two minutes apart.
 QUIET: Final = timedelta(minutes=3)
 ASK_S: Final = 20
 PUT_S: Final = 180
@@ -39,12 +39,12 @@ _UNSURE: Final = (
 
 @dataclass(frozen=True, slots=True)
 class PutBack:
-    """What became of a restore.
+    """The outcome of a restore.
 
     Attributes:
         identity: the node that the machine is now.
-        kept: where the machine keeps the state that it had before; empty if it had none.
-        already: whether it was that node before, and nothing was changed.
+        kept: where the machine keeps its earlier state; empty if it had none.
+        already: whether the machine was that node before; then nothing was changed.
 
     """
 
@@ -62,14 +62,14 @@ def choose(vault: Vault, host: str, name: str = "") -> VaultEntry:
         name: the archive's file name, as `just vault list` shows it; empty for the newest whose label can be read.
 
     Raises:
-        ConfigError: the vault has no such archive of this host, or nobody wrote down whose it is.
+        ConfigError: the vault has no such archive of this host, or no valid label says which node it is.
 
     """
     kept = vault.kept(host)
     hint = f"`just vault list {host}` shows which there are."
     if not kept:
         raise ConfigError(f"the vault has no archive of {host}.", hint="`just vault list` shows which there are.")
-    # A name is looked up and never made into a path.
+    # The name is only compared: it never becomes a path.
     named = [entry for entry in kept if entry.path.name == name] if name else kept
     if not named:
         raise ConfigError(f"the vault has no archive {name[:200]!r} of {host}.", hint=hint)
@@ -80,26 +80,24 @@ def choose(vault: Vault, host: str, name: str = "") -> VaultEntry:
     return known[-1]
 
 
-def restore(
-    target: Connection, host: Host, entry: VaultEntry, settings: Settings, *, on_line: Callable[[str], None]
-) -> PutBack:
-    """Make the machine behind a connection the node of an archive.
+def restore(machine: Machine, target: Connection, entry: VaultEntry, settings: Settings) -> PutBack:
+    """Make a machine the node of an archive.
 
     Args:
-        target: a connection to the machine.
-        host: the host.
+        machine: the machine; whichever boot answers.
+        target: a connection to it.
         entry: the archive, from `choose`.
         settings: how the vault is opened.
-        on_line: called with what a person should know, and with what the target says.
 
     Raises:
-        ConfigError: the archive cannot be read or opened here.
-        NotTrusted: it is unsafe, or not the node that its label says.
+        ConfigError: the archive cannot be read or decrypted here.
+        NotTrusted: the archive is unsafe, or not of the node that its label names.
         TargetRefused: the node is, or may be, online; or the machine is another node, or cannot take the state.
-        CommandFailed: the state could not be put in its place; the machine has what it had before.
-        NeverCame: it did not become this node in time.
+        CommandFailed: the state could not be put in place; the machine still has its earlier state.
+        NeverCame: the machine did not become this node in time.
 
     """
+    host, log = machine.host, machine.log
     identity = entry.label.identity
     archive = Vault(settings).read(entry.path)
     checked = check_archive(archive, identity)
@@ -109,36 +107,36 @@ def restore(
     check_takes_state(facts, host)
     lock.check(target, "", lambda _run: None, mark=facts.installer_mark)
     if entry.label.host_key != target.host_key:
-        on_line("the archive came from a machine with another SSH host key")
+        log.say("the archive came from a machine with another SSH host key")
     if checked.attested:
-        on_line("the node proved by its machine's TPM which machine it was; on another machine it cannot")
+        log.say("the node proved by its machine's TPM which machine it was; on another machine it cannot")
     now = clock.utc()
-    # As late as can be: what is seen now may be over in a moment.
+    # As late as possible: the node may come online at any moment.
     if check_offline(operators_status(), identity, now).expired:
-        on_line("the node's key has expired: it needs `tailscale up --force-reauth` to be of use")
+        log.say("the node's key has expired: it needs `tailscale up --force-reauth` to be of use")
     done = target.run(
         ["sh", "-c", script("any/restore-state.sh"), "restore-state.sh", f"{now:%Y%m%dT%H%M%SZ}"],
         stdin=archive,
         timeout_s=PUT_S,
     )
     kept = printable(done.stdout.strip()[:LONGEST_LINE])
-    _wait_for_node(target, host, identity, kept, on_line)
+    _wait_for_node(machine, target, identity, kept)
     return PutBack(identity, kept)
 
 
 def check_offline(status: Status | None, identity: Identity, now: datetime) -> Peer:
-    """See that no machine is a node, as far as the operator's tailscaled knows.
+    """Check that no machine is this node, as far as the operator's tailscaled knows.
 
     Args:
         status: what the operator's tailscaled says, with its peers; None if it does not answer.
-        identity: the node, as the archive has it.
+        identity: the node in the archive.
         now: the time on the operator.
 
     Returns:
-        The node as it is seen, offline.
+        The node as the operator sees it, offline.
 
     Raises:
-        TargetRefused: it is online, or was a moment ago; it has another key by now; or nobody knows.
+        TargetRefused: the node is online, or was a moment ago; it has another node key by now; or that is unknown.
 
     """
     node = identity.describe()
@@ -149,13 +147,13 @@ def check_offline(status: Status | None, identity: Identity, now: datetime) -> P
         raise TargetRefused(f"the operator's tailscaled is not up ({why}): is {node} online?", hint=_UNSURE)
     if status.identity is not None and _is(status.identity, identity):
         raise TargetRefused(f"this operator is {node} itself.", hint=_ONE_ONLY)
-    # After a login of its own the node has another key and the same ID.
+    # After a new login the node has another key and the same ID.
     found = [peer for peer in status.peers if _is(peer.identity, identity)]
     if not found:
         raise TargetRefused(
-            f"the operator's tailscaled knows no node {node}: it was removed from the tailnet, or may not be seen from"
-            " here.",
-            hint=f"{_UNSURE} If it was removed, its state is worth nothing: log in anew (`tailscale up`).",
+            f"the operator's tailscaled knows no node {node}: it was removed from the tailnet, or this operator may not"
+            " see it.",
+            hint=f"{_UNSURE} If it was removed, its state is useless: log in again (`tailscale up`).",
         )
     for peer in found:
         if peer.online:
@@ -169,7 +167,7 @@ def check_offline(status: Status | None, identity: Identity, now: datetime) -> P
             return peer
     raise TargetRefused(
         f"the node {node} has another key since: {found[0].identity.describe()}; this archive is out of date.",
-        hint="Name a newer archive, or log in anew on the machine (`tailscale up`).",
+        hint="Name a newer archive, or log in again on the machine (`tailscale up`).",
     )
 
 
@@ -178,10 +176,10 @@ def _is(seen: Identity, wanted: Identity) -> bool:
 
 
 def is_node(facts: Facts, target: Connection, host: Host, identity: Identity) -> bool:
-    """Say whether a machine is a node already, and up.
+    """Return whether a machine is this node already, and up. False means that it is no node, and can become this one.
 
     Raises:
-        TargetRefused: it is another one, or it is this one and not up, or which one it is cannot be seen.
+        TargetRefused: the machine is another node; it is this one but not up; or which node it is cannot be seen.
 
     """
     if not facts.tailscale.installed:
@@ -201,7 +199,7 @@ def is_node(facts: Facts, target: Connection, host: Host, identity: Identity) ->
         if status.backend_state == "Running":
             return True
         if status.backend_state == "NeedsLogin":
-            hint = "Its key has expired, or the tailnet does not want it any more: run `tailscale up` there."
+            hint = "Its key has expired, or the tailnet no longer accepts it: run `tailscale up` there."
         else:
             hint = "Run `tailscale up` there."
         raise TargetRefused(f"{host.name} is {identity.describe()} already, and says {says}.", hint=hint)
@@ -217,10 +215,10 @@ def is_node(facts: Facts, target: Connection, host: Host, identity: Identity) ->
 
 
 def check_takes_state(facts: Facts, host: Host) -> None:
-    """See that what is put in /var/lib/tailscale is what tailscaled reads there.
+    """Check that tailscaled reads its state from /var/lib/tailscale, and that it can be stopped and started.
 
     Raises:
-        TargetRefused: it keeps its state elsewhere, or nothing here can stop and start it.
+        TargetRefused: it keeps its state elsewhere, or the machine does not run systemd.
 
     """
     tailscale = facts.tailscale
@@ -233,12 +231,12 @@ def check_takes_state(facts: Facts, host: Host) -> None:
     if facts.init != "systemd":
         raise TargetRefused(
             f"{host.name} runs {facts.init or 'an unknown init'}, and only systemd can be told to stop tailscaled.",
-            hint="Do it by hand: docs/howto/restore-from-the-vault.md says how.",
+            hint="Do it by hand, as docs/howto/restore-from-the-vault.md describes.",
         )
 
 
 def _ask(target: Connection) -> Status | None:
-    """Return what tailscaled on the target says about itself."""
+    """Return what tailscaled on the target says about itself; None if it does not answer."""
     said = target.run(["tailscale", "status", "--json", "--peers=false"], timeout_s=ASK_S, check=False).stdout
     try:
         return parse_status(said)
@@ -246,9 +244,7 @@ def _ask(target: Connection) -> Status | None:
         return None
 
 
-def _wait_for_node(
-    target: Connection, host: Host, identity: Identity, kept: str, on_line: Callable[[str], None]
-) -> None:
+def _wait_for_node(machine: Machine, target: Connection, identity: Identity, kept: str) -> None:
     def probe() -> None:
         status = _ask(target)
         if status is None:
@@ -259,10 +255,15 @@ def _wait_for_node(
             raise NotYet(f"it is {status.identity.describe()}")
 
     try:
-        wait_for(f"{host.name} to be {identity.describe()}", probe, deadline_s=BECOMES_S, on_change=on_line)
+        wait_for(
+            f"{machine.host.name} to be {identity.describe()}",
+            probe,
+            deadline_s=BECOMES_S,
+            on_change=machine.log.say,
+        )
     except NeverCame as error:
-        back = f" What it had before is in {kept} there." if kept else ""
+        back = f" Its earlier state is in {kept} there." if kept else ""
         raise NeverCame(
             error.message,
-            hint=f"Look at `tailscale status` there; NeedsLogin means that the node's key is not valid any more.{back}",
+            hint=f"Look at `tailscale status` there; NeedsLogin means that the node key is no longer valid.{back}",
         ) from error

@@ -1,4 +1,4 @@
-"""Secrets that the user brings, on their way into the new root or into the installer's RAM."""
+"""Puts the user's secrets into the new root, or into the installer's RAM."""
 
 import io
 import tarfile
@@ -13,12 +13,13 @@ from holdfast.inventory.host import Host
 from holdfast.inventory.secret import MAX_INSTALLER_SECRETS_BYTES, MIB, ExtraFile
 from holdfast.ssh.connection import Connection
 
-TIMEOUT_S: Final = 60
+KEYS_S: Final = 60
+# An exit status of put-file.sh.
 UNKNOWN_OWNER: Final = 3
 
 
 def check_secrets(host: Host) -> None:
-    """Read all that the user brings, and keep nothing: so that what is locked or missing is found early.
+    """Read all secrets and files once and keep nothing, so that a locked or missing one is found early.
 
     Raises:
         ConfigError: one of them cannot be read.
@@ -33,7 +34,7 @@ def installer_secrets(host: Host) -> bytes:
     """Return the secrets for the installer as a tar of plain files, for `kexec/run`; empty if there are none.
 
     Raises:
-        ConfigError: one of them cannot be read, or they are too large together.
+        ConfigError: one of them cannot be read, or together they are too large.
 
     """
     if not host.installer_secrets:
@@ -56,19 +57,19 @@ def installer_secrets(host: Host) -> bytes:
 
 
 def put_file(target: Connection, file: ExtraFile, root: str, *, names_known: bool, timeout_s: float) -> None:
-    """Put a file into the new root, over what is there; its content travels on standard input.
+    """Put a file into the new root and replace an existing one. Its content travels on standard input.
 
     Args:
         target: a connection to the installer, or to the new system.
         file: the file.
         root: where the new root is mounted; `/` in the new system.
-        names_known: whether the new system has its users. Until then a file of a user that is not known yet is
-            root's alone (0600).
+        names_known: whether the new system has its users. Until then, a file whose owner is unknown belongs to root
+            alone (0600).
         timeout_s: seconds until it has to be there.
 
     Raises:
-        ConfigError: it cannot be read, or the new system does not have its owner.
-        CommandFailed: it cannot be written, or the way to it is a link.
+        ConfigError: the file cannot be read, or the new system does not know its owner.
+        CommandFailed: the file cannot be written, or a folder above it is a link.
 
     """
     later = () if names_known else ("--later",)
@@ -85,7 +86,7 @@ def put_file(target: Connection, file: ExtraFile, root: str, *, names_known: boo
 
 
 def give_files_their_owners(target: Connection, host: Host) -> None:
-    """Put the files whose owners are names into the system that runs and knows them. Raises as put_file."""
+    """Put the files whose owners are names into the running new system, which knows them. Raises as put_file."""
     for file in host.files:
         if not file.owner_is_known:
             put_file(target, file, "/", names_known=True, timeout_s=host.deadlines.upload_s)
@@ -93,12 +94,12 @@ def give_files_their_owners(target: Connection, host: Host) -> None:
 
 @contextmanager
 def keys_in_ram(host: Host, connect: Callable[[], AbstractContextManager[Connection]], log: Log) -> Iterator[None]:
-    """Have the host's encryption keys in the installer's RAM while the body runs; overwritten and removed afterwards.
+    """Keep the host's encryption keys in the installer's RAM while the body runs; then overwrite and remove them.
 
     Args:
         host: the host.
-        connect: opens a connection to the installer, or lends one.
-        log: told when they could not be removed.
+        connect: opens a connection to the installer, or lends an open one.
+        log: warned if the keys could not be removed.
 
     Raises:
         ConfigError: a key cannot be read.
@@ -113,7 +114,7 @@ def keys_in_ram(host: Host, connect: Callable[[], AbstractContextManager[Connect
         with connect() as target:
             for path, content in contents.items():
                 try:
-                    _run(target, ["--ram", "/", path, "0:0", "0600", "0700", str(len(content))], content, TIMEOUT_S)
+                    _run(target, ["--ram", "/", path, "0:0", "0600", "0700", str(len(content))], content, KEYS_S)
                 except CommandFailed as error:
                     raise _plainly(error, path) from None
         del contents
@@ -121,9 +122,9 @@ def keys_in_ram(host: Host, connect: Callable[[], AbstractContextManager[Connect
     finally:
         try:
             with connect() as target:
-                _run(target, ["--forget", *(key.path for key in host.encryption_keys)], None, TIMEOUT_S)
+                _run(target, ["--forget", *(key.path for key in host.encryption_keys)], None, KEYS_S)
         except Restarted:
-            pass  # with the RAM, they are gone
+            pass  # the keys were in RAM, and are gone
         except HoldfastError as error:
             log.warn(f"the encryption keys may be in the RAM of {host.name} until it reboots: {error.message}")
 
@@ -133,7 +134,7 @@ def _run(target: Connection, args: list[str], content: bytes | None, timeout_s: 
 
 
 def _plainly(error: CommandFailed, path: str) -> CommandFailed:
-    """Return the failure without the script, which is one of its arguments."""
+    """Return the failure without the script's whole text, which is one of the arguments."""
     said = error.result.stderr.strip().splitlines()
     return CommandFailed(
         error.result, message=f"{path} was not written: {said[-1] if said else error.result.summary()}"

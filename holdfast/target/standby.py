@@ -1,6 +1,6 @@
 """The standby: the installer on the new disk, until the final system has its boot loader (nix/scripts/any/standby.sh).
 
-It is a second chance: who catches NoStandby says why there is none, and the install goes on.
+The install does not depend on it: a caller that catches NoStandby logs the reason and continues.
 """
 
 import re
@@ -24,15 +24,17 @@ from holdfast.ssh.connection import Connection
 from holdfast.target import dead_man
 from holdfast.target.machine import Machine
 
-TIMEOUT_S: Final = 60
+# To make room in RAM, to write the command line there, and to give the room back.
+ROOM_S: Final = 60
+# For standby.sh, which copies the standby to the boot partition.
 PUT_S: Final = 600
-# Below this, a command line is what every boot loader takes; the kernel's own limit on x86 is 2048 bytes.
+# Every boot loader takes a command line of this length; the kernel's own limit on x86 is 2048 bytes.
 MAX_COMMAND_LINE: Final = 2000
 _SHOWN: Final = 300
 
 
 class NoStandby(HoldfastError):
-    """The new disk does not boot the installer: the user need not do anything, the install goes on without it."""
+    """The new disk does not boot the installer. The user need not do anything: the install continues without it."""
 
 
 class StandbyStays(HoldfastError):
@@ -40,14 +42,14 @@ class StandbyStays(HoldfastError):
 
 
 def wanted(host: Host) -> bool:
-    """Say whether the host is to have a standby; the standard way's installer would not come back on the tailnet."""
+    """Return whether the host gets a standby: never in the standard way, whose installer is not on the tailnet."""
     return host.standby and host.way is Way.TAILSCALE
 
 
 def bring(
     machine: Machine, image: Path, facts: Facts, *, on_progress: Callable[[int, int], None] | None = None
 ) -> None:
-    """Bring the image's kernel and initrd into the installer's RAM, while the origin is still whole.
+    """Upload the image's kernel and initrd into the installer's RAM, before the origin is wiped.
 
     The dead-man stays armed, and is fed while this makes progress.
 
@@ -58,7 +60,7 @@ def bring(
         on_progress: called with the bytes that are there and the bytes in all, for each of the two files.
 
     Raises:
-        NoStandby: there can be none.
+        NoStandby: a standby is not possible here; the message says why.
 
     """
     if facts.kexec.secure_boot:
@@ -71,9 +73,9 @@ def bring(
             with machine.connect_over_last_way() as target:
                 room = script("installer/standby-make-room.sh")
                 argv = ["sh", "-c", room, "standby-make-room.sh", STANDBY_IN_RAM, str(size + 16 * MIB)]
-                target.run(argv, timeout_s=TIMEOUT_S)
+                target.run(argv, timeout_s=ROOM_S)
                 target.write_file(
-                    f"{STANDBY_IN_RAM}/command-line", f"{command_line}\n".encode(), mode=0o600, timeout_s=TIMEOUT_S
+                    f"{STANDBY_IN_RAM}/command-line", f"{command_line}\n".encode(), mode=0o600, timeout_s=ROOM_S
                 )
             for file in files:
                 _upload(machine, file, facts, on_progress)
@@ -87,7 +89,7 @@ def bring(
 
 
 def arm(target: Connection, root: str) -> None:
-    """Make the new disk boot the installer, from what `bring` brought; the RAM that it took is given back.
+    """Make the new disk boot the installer that `bring` uploaded, and give back the RAM that it took.
 
     Args:
         target: a connection to the installer.
@@ -100,7 +102,7 @@ def arm(target: Connection, root: str) -> None:
     try:
         said = _said(target, "put", root, STANDBY_IN_RAM)
         argv = ["sh", "-c", script("installer/standby-give-back.sh"), "standby-give-back.sh", STANDBY_IN_RAM]
-        target.run(argv, timeout_s=TIMEOUT_S, check=False)
+        target.run(argv, timeout_s=ROOM_S, check=False)
     except HoldfastError as error:
         raise NoStandby(error.message) from error
     if why := _why_not_armed(said):
@@ -117,7 +119,7 @@ def why_missing(target: Connection, root: str) -> str:
 
 
 def remove(target: Connection, root: str) -> None:
-    """Take the standby away, with the secrets in it: the final system's boot loader is in place.
+    """Remove the standby and the secrets in it. Called when the final system's boot loader is in place.
 
     Args:
         target: a connection to the installer, or to the final system.
@@ -140,7 +142,7 @@ def _why_not_armed(said: str) -> str:
 
 
 def _said(target: Connection, *words: str) -> str:
-    """Run the script, and return the line that it ends with."""
+    """Run the script and return the last line that it prints."""
     done = target.run_script(script("any/standby.sh"), words, timeout_s=PUT_S)
     return printable((done.stdout.strip().splitlines() or ["it said nothing"])[-1])[:_SHOWN]
 
@@ -154,7 +156,7 @@ def _require_memory(size_bytes: int, available_bytes: int) -> None:
 
 
 def _upload(machine: Machine, file: Path, facts: Facts, on_progress: Callable[[int, int], None] | None) -> None:
-    """Upload a file in parts that are shorter than the dead-man's time, and feed it before each."""
+    """Upload a file in parts that are shorter than the dead-man's time. Feed the dead-man before each."""
     deadlines = machine.host.deadlines
     deadline = Deadline.after(deadlines.upload_s)
     while True:
@@ -175,7 +177,7 @@ def _unpack(image: Path, folder: Path) -> tuple[list[Path], str]:
 
     Raises:
         ConfigError: the image lacks a part, or its `kexec/run` is not Holdfast's.
-        tarfile.TarError, OSError, EOFError: it cannot be read, or there is no room.
+        tarfile.TarError, OSError, EOFError: the image cannot be read, or the operator's disk is full.
 
     """
     names = {"kexec/bzImage": folder / "kernel", "kexec/initrd": folder / "initrd"}
@@ -196,7 +198,7 @@ def _unpack(image: Path, folder: Path) -> tuple[list[Path], str]:
 
 
 def _command_line(image: Path, runner: str) -> str:
-    """Return what `kexec/run` (nix/scripts/origin/kexec-run.sh) tells the kernel: two variables in double quotes."""
+    """Return the kernel's command line: two variables in `kexec/run` (nix/scripts/origin/kexec-run.sh)."""
     found = [re.search(rf'^{name}="(.*)"$', runner, re.MULTILINE) for name in ("init", "kernel_params")]
     values = [re.sub(r'\\([\\"$`])', r"\1", match[1]) for match in found if match]
     if len(values) != len(found):

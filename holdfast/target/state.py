@@ -1,21 +1,21 @@
-"""A state archive from the operator into the new root, where the final system's tailscaled looks for it."""
+"""Puts a state archive from the operator into the new root, where the final system's tailscaled reads it."""
 
 from holdfast.base.settings import script
 from holdfast.ssh.connection import Connection
 
 
 def put_state(target: Connection, archive: bytes, root: str, system: str, *, timeout_s: float) -> None:
-    """Unpack a state archive into the new root: root's alone (0700, 0600), and the whole of it or nothing.
+    """Unpack a state archive into the new root, for root only (0700, 0600): the whole of it, or nothing.
 
     Args:
         target: a connection to the installer.
-        archive: a checked state archive; it travels on standard input and is in no other file there.
+        archive: a checked state archive; it travels on standard input, and no other file there holds it.
         root: where the new root is mounted.
         system: store path of the system that is installed there.
         timeout_s: seconds until it has to be there.
 
     Raises:
-        CommandFailed: it could not be unpacked; what was there before is untouched.
+        CommandFailed: the archive could not be unpacked; what was there before is untouched.
 
     """
     target.run(

@@ -1,9 +1,9 @@
-"""Holdfast's systemd units on the target: what each does, how it is, and what it wrote to the journal.
+"""Holdfast's systemd units on the target: what each does, its state, and what it wrote to the journal.
 
-Measured: without RemainAfterExit a unit that succeeded and one that never started read alike. So LoadState and
-ExecMainCode are looked at before the status.
+Measured: without RemainAfterExit, a unit that succeeded and one that never started look the same. So LoadState and
+ExecMainCode are read before the status.
 
-A unit is named after its run, and its Description says what work it does. So a fresh run, on any worker, finds the work
+A unit is named after its run, and its Description says what work it does. So a new run, on any worker, finds the work
 that another run left running, and does not begin it twice.
 """
 
@@ -21,11 +21,11 @@ from holdfast.ssh.connection import Connection
 ASK_TIMEOUT_S: Final = 60
 
 PROPERTIES: Final = "LoadState,ActiveState,SubState,Result,ExecMainCode,ExecMainStatus,InvocationID"
-# Every unit of a run; `Transient` tells them from those of the installer's image.
+# The units of all runs; `Transient` tells them from those of the installer's image.
 _PATTERN: Final = "holdfast-*.service"
 _LISTED: Final = f"Id,Description,Transient,{PROPERTIES}"
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
-# It goes back to the target as an argument (systemd.journal-fields(7): text without a meaning).
+# It goes back to the target as an argument. Its content is opaque (systemd.journal-fields(7)).
 _CURSOR: Final = re.compile(r"[!-~]{1,1000}")
 
 
@@ -44,9 +44,9 @@ class UnitState:
 
     Attributes:
         condition: what it is doing.
-        exit_status: how its command ended, 128 + signal if by a signal; 255 if it never ran. 0 before that.
+        exit_status: of its command; 128 + signal if a signal ended it; 255 if it never ran; 0 until it ends.
         invocation: systemd's id of this run of the unit; "" if it is absent.
-        result: systemd's own word, as `exit-code`, `signal`, `oom-kill`.
+        result: systemd's own word, such as `exit-code`, `signal`, `oom-kill`.
 
     """
 
@@ -67,7 +67,7 @@ def parse_state(shown: str) -> UnitState:
     if active in ("activating", "deactivating", "reloading") or (active == "active" and sub != "exited"):
         return UnitState(Condition.RUNNING, 0, invocation, result)
     if active == "inactive" and code == 0:
-        # Loaded and never started: Result and ExecMainStatus would read as a success.
+        # Loaded and never started: Result and ExecMainStatus would look like a success.
         return UnitState(Condition.ABSENT)
     # CLD_EXITED is 1, CLD_KILLED 2, CLD_DUMPED 3 (waitid(2)).
     ended = {1: status, 2: 128 + status, 3: 128 + status}.get(code, 255)
@@ -81,8 +81,8 @@ class Unit:
 
     Attributes:
         name: with `.service`.
-        work: what it does, its Description.
-        state: how it is.
+        work: what it does; its Description.
+        state: its state.
 
     """
 
@@ -92,12 +92,12 @@ class Unit:
 
     @property
     def kind(self) -> str:
-        """Its name without the run: the phase that it is of."""
+        """Its name without the run's id: what kind of work it does."""
         return self.name.rpartition("-")[0]
 
 
 def parse_units(shown: str) -> list[Unit]:
-    """Read the output of `systemctl show` for several units: blocks of `Key=value` lines; others' are left out."""
+    """Read the output of `systemctl show` for several units: blocks of `Key=value` lines. Skip units of no run."""
     units = []
     for block in shown.split("\n\n"):
         values = _values(block)
@@ -117,19 +117,19 @@ def find_work(units: Sequence[Unit], work: str) -> Unit | None:
 
 
 def has_begun(target: Connection, work: str) -> bool:
-    """Say whether a unit of this or another run does this work, or has done it. Raises as Connection.run."""
+    """Return whether a unit of any run does this work, or has done it. Raises as Connection.run."""
     unit = find_work(list_units(target), work)
     return unit is not None and unit.state.condition is not Condition.FAILED
 
 
 def list_units(target: Connection) -> list[Unit]:
-    """Return the units of all runs, loaded ones only. Raises as Connection.run."""
+    """Return the loaded units of all runs. Raises as Connection.run."""
     argv = ["systemctl", "show", "--all", f"--property={_LISTED}", _PATTERN]
     return parse_units(target.run(argv, timeout_s=ASK_TIMEOUT_S).stdout)
 
 
 def _values(shown: str) -> dict[str, str]:
-    # At newlines only: str.splitlines knows more ends of a line, with which one property could forge another.
+    # At newlines only: str.splitlines splits at more characters, with which one property could forge another.
     return dict(line.split("=", 1) for line in shown.split("\n") if "=" in line)
 
 
@@ -142,9 +142,9 @@ class JournalLine:
     """A line of the journal.
 
     Attributes:
-        cursor: where the journal goes on after it.
+        cursor: its place in the journal; the next look continues after it.
         text: the message, with control characters escaped.
-        invocation: of which run of the unit; "" if systemd itself said it.
+        invocation: which start of the unit wrote it; "" for a line of systemd itself.
 
     """
 
@@ -154,9 +154,9 @@ class JournalLine:
 
 
 def parse_journal(output: str) -> list[JournalLine]:
-    """Read the output of `journalctl -o json`; a line that is no entry is left out."""
+    """Read the output of `journalctl -o json`. An invalid line is skipped."""
     entries = []
-    # At newlines only: a message may hold what str.splitlines takes for the end of a line.
+    # At newlines only: a message may hold other characters at which str.splitlines splits.
     for line in output.split("\n"):
         try:
             fields = json.loads(line)
@@ -167,7 +167,7 @@ def parse_journal(output: str) -> list[JournalLine]:
             continue
         message = fields.get("MESSAGE")
         if isinstance(message, list):
-            # Bytes that are no clean text come as a list of numbers.
+            # A message that is not valid text comes as a list of bytes.
             message = bytes(code & 0xFF for code in message if isinstance(code, int)).decode("utf-8", "replace")
         text = printable(message[:LONGEST_LINE]) if isinstance(message, str) else ""
         invocation = fields.get("_SYSTEMD_INVOCATION_ID")
@@ -176,7 +176,7 @@ def parse_journal(output: str) -> list[JournalLine]:
 
 
 def unit_state(target: Connection, name: str) -> UnitState:
-    """Look at a unit. Raises as Connection.run does."""
+    """Return the state of a unit. Raises as Connection.run."""
     shown = target.run(["systemctl", "show", unit_name(name), f"--property={PROPERTIES}"], timeout_s=ASK_TIMEOUT_S)
     return parse_state(shown.stdout)
 
@@ -185,7 +185,7 @@ def unit_name(name: str) -> str:
     """Return a name as systemd knows it, with `.service`.
 
     Raises:
-        ConfigError: it is not a name for a unit.
+        ConfigError: the name is invalid.
 
     """
     if not _NAME.fullmatch(name):

@@ -1,4 +1,4 @@
-"""What makes a function a run of phases: it ends with a report, and with one line where it fails as expected."""
+"""Makes a flow a run of phases: it ends with a report, and an expected failure is one line."""
 
 import functools
 import resource
@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 def reported(body: Callable[P, T]) -> Callable[P, "T | State[T]"]:
-    """Let a flow end with its report, and an expected failure with one line instead of a traceback."""
+    """Write a report when the flow ends, and log an expected failure as one line instead of a traceback."""
 
     @functools.wraps(body)
     def run(*args: P.args, **kwargs: P.kwargs) -> "T | State[T]":
@@ -48,12 +48,12 @@ def reported(body: Callable[P, T]) -> Callable[P, "T | State[T]"]:
 
 
 def _write_report() -> None:
-    """Write the report's file, and show it in the run's Artifacts."""
+    """Write the report to its file, and show it in the run's Artifacts."""
     peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     host = str(flow_run.get_parameters()["host"])
     flow = str(flow_run.get_flow_name())
     report = assemble(run_id(), flow, host, journal().entries(), peak_rss_bytes=peak_kib * 1024)
     journal().report.write_text(report.model_dump_json(indent=2) + "\n")
-    # A run may be started with any text for a host, and Prefect takes no other keys.
+    # A run may be started with any text for a host, and Prefect refuses keys with other characters.
     key = f"report-{host if NAME.fullmatch(host) else 'unknown'}"
     create_markdown_artifact(report.to_markdown(), key=key, description="What this run did")

@@ -1,6 +1,6 @@
 """The journal of a run: one line of JSON for each attempt at a phase, so that a report can be made at any time.
 
-Prefect knows the same, but later, and only while its server answers.
+Prefect has the same facts, but later, and only while its server answers.
 """
 
 import os
@@ -17,14 +17,14 @@ Outcome = Literal["done", "failed"]
 
 
 class Attempt(Frozen):
-    """An attempt at a phase, or (`phase` is `run`) at the whole run.
+    """An attempt at a phase, or at the whole run (then `phase` is `run`).
 
     Attributes:
         phase: the phase's name.
         outcome: `done` or `failed`.
         started_at: seconds since 1970.
         seconds: how long the attempt took.
-        start: of the run's starts, the one that it was in: 1, and one more for each Retry.
+        start: in which start of the run it was: 1 for the first, and one more for each Retry.
         result: the phase's result as JSON; never holds a secret.
         error: one line, if it failed.
 
@@ -56,12 +56,12 @@ class Journal:
 
     @property
     def output(self) -> Path:
-        """The file with every line that the target and Nix said."""
+        """The file with every line that commands on the target and Nix wrote."""
         return self.folder / "output.log"
 
     @property
     def report(self) -> Path:
-        """The report's place."""
+        """The report's file."""
         return self.folder / "report.json"
 
     def add(self, entry: Attempt) -> None:
@@ -70,12 +70,12 @@ class Journal:
         with (self.folder / "journal.jsonl").open("ab+") as journal:
             if journal.tell():
                 journal.seek(-1, os.SEEK_END)
-                # What a power cut left unfinished must not swallow this one.
+                # A line that a power cut left unfinished must not swallow this one.
                 line = line if journal.read() == b"\n" else b"\n" + line
             journal.write(line)
 
     def entries(self) -> Iterator[Attempt]:
-        """Read the entries, oldest first; a line that a power cut left unfinished is passed over."""
+        """Read the entries, oldest first. A line that a power cut left unfinished is skipped."""
         path = self.folder / "journal.jsonl"
         if path.exists():
             for line in path.read_bytes().split(b"\n"):
@@ -86,7 +86,7 @@ class Journal:
 
 
 class Stopwatch:
-    """Turns an attempt into an entry."""
+    """Measures an attempt and makes its entry."""
 
     def __init__(self, phase: str, start: int) -> None:
         self.phase, self.start = phase, start

@@ -24,7 +24,7 @@ BATCH_S: Final = 1.0
 
 
 class _OneLine(logging.Filter):
-    """Drops the traceback of the failures that Holdfast raises on purpose: their message says it all."""
+    """Drops the traceback of errors that Holdfast raises on purpose: their message says everything."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Keep every record, some without their traceback."""
@@ -46,7 +46,8 @@ class RunLog:
 
     Args:
         file: every line of a command is appended to it.
-        logger: takes what is said, and the commands' lines: up to BATCH_LINES joined, about once in BATCH_S seconds.
+        logger: takes what is said at once, and the commands' lines in batches: at most BATCH_LINES lines, about every
+            BATCH_S seconds.
 
     """
 
@@ -101,7 +102,7 @@ _current: ContextVar[Log] = ContextVar("log")
 
 @contextmanager
 def reporting_to(log: Log) -> Iterator[None]:
-    """Make a log the one that `say`, `warn` and this phase's machine report to, while the body runs."""
+    """While the body runs, make `say`, `warn` and this phase's machine report to this log."""
     token = _current.set(log)
     try:
         yield
@@ -115,10 +116,10 @@ def current() -> Log:
 
 
 def say(text: str) -> None:
-    """Tell the run's log what is being done."""
+    """Log a line about what is being done."""
     current().say(text)
 
 
 def warn(text: str) -> None:
-    """Tell the run's log what somebody has to look at."""
+    """Log a line that somebody has to look at."""
     current().warn(text)

@@ -1,4 +1,4 @@
-"""What makes a function a phase: a Prefect task with retries, a kept result, a log and a line in the journal."""
+"""Makes a function a phase: a Prefect task with retries, a kept result, a log and a line in the journal."""
 
 import functools
 from collections.abc import Callable, Iterator
@@ -24,9 +24,9 @@ RETRY_DELAYS_S: Final = [5.0, 20.0, 60.0]
 
 @contextmanager
 def journaled(name: str) -> Iterator[Callable[[BaseModel], None]]:
-    """Open the log for an attempt at a phase, and write the attempt into the journal, however it ends.
+    """Open the log for an attempt at a phase, and write the attempt to the journal, whether it succeeds or fails.
 
-    The body gives its result to the value.
+    The value is a function: the body calls it with the phase's result.
     """
     watch = Stopwatch(name, flow_run.get_run_count())
     results: list[BaseModel] = []
@@ -41,12 +41,12 @@ def journaled(name: str) -> Iterator[Callable[[BaseModel], None]]:
 
 
 def _passes_by_itself(_task: "Task[..., Any]", _run: TaskRun, state: "State[Any]") -> bool:
-    """Say whether a failure may be over in a while: a link that broke is, a wait that was in vain is not."""
+    """Return whether to retry: true for a broken link or a reboot, false for a wait that reached its deadline."""
     return isinstance(state.data, Restarted | Unreachable) and not isinstance(state.data, NeverCame)
 
 
 def _counted_start(settled_by: str) -> int:
-    """Return the start of the run whose result counts: the one in which that phase was done, until then this one."""
+    """Return which start of the run owns the result: the one that completed `settled_by`, and until then this one."""
     done = [entry.start for entry in journal().entries() if (entry.phase, entry.outcome) == (settled_by, "done")]
     return min([flow_run.get_run_count(), *done])
 
@@ -55,15 +55,15 @@ def phase(name: str, *, retries: int = 0, settled_by: str = "") -> Callable[[Cal
     """Make a Prefect task of a phase.
 
     Its result is kept by run id and phase, so that a retry of the run does not run the phase again. (Prefect's
-    own key changes with the code and the inputs.) A worker without these results runs it again: so every phase
-    looks at the target before it acts.
+    own key changes with the code and the inputs.) A worker that does not have these results runs the phase again, so
+    every phase looks at the target before it acts.
 
     Args:
         name: the phase's name in the UI, the journal and the report.
-        retries: how often Prefect repeats the phase by itself when the target was out of reach, or was rebooted.
-            0 for kexec and partition.
-        settled_by: a later phase. Until that is done, what this one did can be undone (an installer goes back to
-            the origin), so a retry of the run does run it again.
+        retries: how often Prefect repeats the phase when the target was out of reach or was rebooted; 0 for kexec
+            and partition.
+        settled_by: a later phase. Until it is done, this phase's work can be undone (an installer returns to its
+            origin), so a retry of the run runs this phase again.
 
     """
 
@@ -78,7 +78,7 @@ def phase(name: str, *, retries: int = 0, settled_by: str = "") -> Callable[[Cal
                 done(result)
             return result
 
-        # Failures are raised: retries and the journal go by them, and Prefect before 3.9 kept a returned `Failed`.
+        # Failures are raised, since retries and the journal need them; Prefect before 3.9 kept a returned `Failed`.
         made: Task[P, R] = task(
             name=name,
             retries=retries,

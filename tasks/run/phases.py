@@ -1,4 +1,4 @@
-"""Which phases a flow has, and in which order: read from the flow's body, the one place that states it."""
+"""Which phases a flow has, and in which order: read from the flow's body, the only place that says so."""
 
 import ast
 import inspect
@@ -16,8 +16,8 @@ class PhaseOfFlow:
 
     Attributes:
         name: the phase's name in the log, the report and the docs; its file's name in `tasks/`.
-        always: whether every run has it; false for one that the flow calls on a condition.
-        is_task: whether it is a Prefect task; Prefect keeps the results of those only.
+        always: true if every run has it; false if the flow calls it on a condition.
+        is_task: whether it is a Prefect task; Prefect keeps only the results of tasks.
 
     """
 
@@ -46,7 +46,7 @@ class _Calls(ast.NodeVisitor):
         self.phases: list[PhaseOfFlow] = []
 
     def visit_If(self, node: ast.If) -> None:
-        """Visit what stands below a condition."""
+        """Visit what depends on a condition."""
         self.visit(node.test)
         self._conditions += 1
         for statement in (*node.body, *node.orelse):
@@ -54,7 +54,7 @@ class _Calls(ast.NodeVisitor):
         self._conditions -= 1
 
     def visit_Call(self, node: ast.Call) -> None:
-        """Take a phase's call, after those in its arguments, which run before it."""
+        """Collect a call of a phase, after the calls in its arguments, which run before it."""
         self.generic_visit(node)
         if not isinstance(node.func, ast.Name):
             return

@@ -15,7 +15,7 @@ UPDATE_S: Final = 5.0
 
 @contextmanager
 def progress(key: str, description: str) -> Iterator[Callable[[int, int], None]]:
-    """Show a progress artifact while the body runs; the value takes (done, total) in any unit."""
+    """Show a progress artifact while the body runs. The value is a function that takes (done, total), in any unit."""
     # Prefect types it as either; outside async code it is the id.
     artifact = cast("UUID", create_progress_artifact(progress=0.0, key=key, description=description))
     shown_at = clock.monotonic()

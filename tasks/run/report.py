@@ -1,4 +1,4 @@
-"""The report of a run, made from its journal: what was done, how long it took, and what proves it."""
+"""The report of a run, made from its journal: what was done, how long it took, and the proof of it."""
 
 import platform
 import re
@@ -23,19 +23,18 @@ _PLAIN: Final = re.compile(r"[A-Za-z0-9:/+._?=-]{1,256}")
 REHEARSAL: Final = "rehearse"
 DONE: Final = "Nothing is left to do: log in over the tailnet. The vault keeps a copy of the old state."
 REHEARSED: Final = (
-    f"The machine came back as itself, and its disks are as they were, but for the image in `{HOLDFAST_DIR}`."
-    " `install/{host}` may follow, and does not upload it again."
+    f"The machine came back as the same node. Its disks did not change, except for the image in `{HOLDFAST_DIR}`."
+    " `install/{host}` may follow; it does not upload the image again."
 )
-FAILED: Final = "Mend the cause of the error, then Retry this run in the Prefect UI: finished phases are not run again."
+FAILED: Final = "Fix the cause of the error, then Retry this run in the Prefect UI: finished phases are not run again."
 NOT_REHEARSED: Final = (
-    "No disk was touched. A machine that is still in the installer goes back to its origin by itself when the time of"
-    " its dead-man is up. Mend the cause of the error, then Retry this run; if the installer was gone before the run"
-    " saw it, start a new one."
+    "No disk was touched. A machine that is still in the installer goes back to its origin by itself when its dead-man"
+    " fires. Fix the cause of the error, then Retry this run. If the run never saw the installer, start a new one."
 )
 
 
 class PhaseReport(Frozen):
-    """One phase over all its attempts; `seconds` is their sum."""
+    """One phase over all its attempts; `seconds` is the sum of theirs."""
 
     name: str
     outcome: str
@@ -44,7 +43,7 @@ class PhaseReport(Frozen):
 
 
 class NodeIdentity(Frozen):
-    """Who the machine was on the tailnet in one stage; of what a phase's result says, only these fields are shown."""
+    """Which node the machine was in one stage. Only these fields of a phase's result are shown."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -61,7 +60,7 @@ class Closure(Frozen):
 
 
 class Away(Frozen):
-    """Seconds out of reach: from kexec to SSH over the tailnet, from the start of the trial, and from the reboot."""
+    """Seconds until SSH answered over the tailnet: after kexec, after the start of the trial, after the reboot."""
 
     kexec: float | None
     trial: float | None
@@ -69,10 +68,10 @@ class Away(Frozen):
 
 
 class Report(Frozen):
-    """Everything about a run; seconds for times, bytes for sizes.
+    """Everything about a run. Times are in seconds, sizes in bytes.
 
     Attributes:
-        flow: what was to be done: `install` or `rehearse`.
+        flow: `install` or `rehearse`.
         identity: by stage; the last is `final`, or in a rehearsal `returned`, which is the origin again.
         boot_id: likewise.
         outside_phases_s: time inside the run but outside any phase.
@@ -123,7 +122,7 @@ class Report(Frozen):
         )
 
     def _next(self) -> str:
-        """Say what the user does now."""
+        """Return what the user does now."""
         if self.flow == REHEARSAL:
             return REHEARSED.format(host=in_markdown(self.host, LONGEST)) if self.outcome == "done" else NOT_REHEARSED
         return DONE if self.outcome == "done" else FAILED
@@ -136,7 +135,7 @@ def _who(identity: NodeIdentity | None) -> str:
 
 
 def _shown(text: str | None) -> str:
-    """Return what was read on the target as code, if it is what it should be; anything else without any meaning."""
+    """Return text from the target: as code if it has the expected form, else escaped."""
     plain = text or "?"
     return f"`{plain}`" if _PLAIN.fullmatch(plain) else in_markdown(plain, LONGEST)
 
@@ -146,7 +145,7 @@ def _seconds(value: float | None) -> str:
 
 
 def assemble(run_id: str, flow: str, host: str, entries: Iterable[Attempt], *, peak_rss_bytes: int) -> Report:
-    """Make the report from a journal; what a phase did not get to know stays None."""
+    """Make the report from a journal. What no phase has found out stays None."""
     all_entries = list(entries)
     stage, last = ("returned", "go_back") if flow == REHEARSAL else ("final", "verify")
     places = {"origin": ("preflight", "origin"), "installer": ("reconnect",), stage: (last,)}
@@ -202,7 +201,7 @@ def _phases(attempts: Iterable[Attempt]) -> tuple[PhaseReport, ...]:
 
 
 def _get(results: Mapping[str, JsonValue], *keys: str) -> JsonValue:
-    """Follow keys into nested JSON; None where it ends early."""
+    """Follow keys into nested JSON. Return None if a key is missing."""
     value: JsonValue = dict(results)
     for key in keys:
         if not isinstance(value, dict):

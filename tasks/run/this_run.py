@@ -1,4 +1,4 @@
-"""This run: its id, its journal, the machine that it works on, and the lock that it holds there."""
+"""This run: its id, its journal, the machine that it works on, and its lock there."""
 
 from uuid import UUID
 
@@ -28,7 +28,7 @@ def journal() -> Journal:
 
 
 def machine_of(host: Host) -> Machine:
-    """Return a host's machine, reporting to the log of the phase that runs."""
+    """Return a host's machine, which reports to the log of the current phase."""
     return Machine(host, current())
 
 
@@ -44,7 +44,7 @@ def check_lock(target: Connection, facts: Facts) -> None:
 
 
 def run_is_over(other: str) -> bool | None:
-    """Ask Prefect whether a run has ended; None if it does not know such a run, or does not answer."""
+    """Ask Prefect whether a run has ended. Return None if it does not know the run, or does not answer."""
     try:
         with get_client(sync_client=True) as client:
             state = client.read_flow_run(UUID(other)).state

@@ -84,7 +84,7 @@ def test_tells_what_the_machine_says_of_its_tailscale(server: Sshd, tmp_path: Pa
 
 def test_another_key_is_named_and_asked_nothing(server: Sshd, tmp_path: Path) -> None:
     diagnosis, log = diagnose(host(server, host_key=public(make_key(tmp_path / "other"))))
-    assert "another host key answers, so it was asked nothing" in log.said[0]
+    assert "another host key answers, so no command was sent" in log.said[0]
     assert ", expected ssh-ed25519" in log.lines[0]
     assert diagnosis.answers_at() == ""
     assert not (tmp_path / "called").exists()
@@ -99,7 +99,7 @@ def test_unknown_key_is_never_pinned(server: Sshd, tmp_path: Path) -> None:
 
 def test_root_that_is_refused(server: Sshd, tmp_path: Path) -> None:
     diagnosis, log = diagnose(host(server, identity_file=make_key(tmp_path / "wrong")))
-    assert "the right host key answers, and root is not let in" in log.said[0]
+    assert "the right host key answers, but root may not log in" in log.said[0]
     assert diagnosis.answers_at()
 
 

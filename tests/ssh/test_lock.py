@@ -30,11 +30,11 @@ def test_taken_refused_and_taken_over(target: Connection, root: Path) -> None:
     assert lock.hold(target, ours, lambda _run: False, mark=None) == ""
     with pytest.raises(TargetRefused, match=f"another run works on cottage: run {ours} holds the lock since"):
         lock.hold(target, theirs, lambda _run: False, mark=None)
-    assert f"from run {ours}, which is over" in lock.hold(target, theirs, lambda run: run == ours, mark=None)
+    assert f"from run {ours}, which has ended" in lock.hold(target, theirs, lambda run: run == ours, mark=None)
     with pytest.raises(TargetRefused, match=theirs):
         lock.check(target, ours, lambda _run: None, mark=None)
     (root / "run/holdfast/lock.json").write_text("?")
-    with pytest.raises(UnexpectedState, match="is no lock that Holdfast wrote"):
+    with pytest.raises(UnexpectedState, match="is not a valid lock of Holdfast"):
         lock.hold(target, theirs, lambda _run: True, mark=None)
 
 
@@ -42,5 +42,5 @@ def test_login_that_talks(target: Connection, root: Path, monkeypatch: pytest.Mo
     assert root.is_dir()
     talk = SimpleNamespace(stdout="Welcome!\n{}")
     monkeypatch.setattr(target, "run_script", lambda *_args, **_options: talk)
-    with pytest.raises(UnexpectedState, match="did not say who holds its lock"):
+    with pytest.raises(UnexpectedState, match="gave an invalid answer about its lock"):
         lock.check(target, RUNS[0], lambda _run: True, mark=None)

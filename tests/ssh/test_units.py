@@ -178,7 +178,7 @@ def test_continues_after_a_cut_and_loses_or_doubles_no_line(
 
     run_detached(reconnect, "x", argv, work=WORK, timeout_s=T, on_line=on_line)
     assert [line for line in lines if "connect" not in line] == ["one", "two"]
-    assert any("x runs on; connecting again" in line for line in lines)
+    assert any("x keeps running; connecting again" in line for line in lines)
     assert reconnect.count == 2
 
 
@@ -292,8 +292,9 @@ def test_other_work_is_waited_for(endpoint: Endpoint, units: Path, tmp_path: Pat
     go = tmp_path / "go"
     leave_running(endpoint, "holdfast-install-aaaa", OTHER, go)
     said = Run(endpoint, go, at="still runs")("holdfast-install-bbbb", WORK)
-    assert said == [f"holdfast-install-aaaa.service still runs there ({OTHER}); waiting for its end.", "mine"]
-    # What it installed is undone now, so it would have to be done again.
+    waits = f"holdfast-install-aaaa.service still runs there ({OTHER}); waiting for it to end, at most {T:.0f} s"
+    assert said == [waits, "mine"]
+    # What it installed is undone now, so it would have to be done anew.
     assert not (units / "holdfast-install-aaaa.service").exists()
     assert Run(endpoint)("holdfast-install-cccc", OTHER) == ["mine"]
 

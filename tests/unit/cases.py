@@ -2,6 +2,7 @@
 
 import json
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 
 from holdfast.facts.facts import Facts, parse_facts
@@ -17,10 +18,22 @@ NODE_KEY = "nodekey:" + "ab" * 32
 BY_ID = "/dev/disk/by-id/virtio-COTTAGE0001"
 LOGIN_KEY = "ssh-ed25519 " + "A" * 64
 
+# What a standby needs of an image's `kexec/run`.
+KEXEC_RUN = (
+    'set -euf\n\ninit="/nix/store/x-nixos-system/init"\nkernel_params="root=fstab a=\\"b c\\" \\$x panic=30"\n'
+    'load() { echo "init=$init"; }\n'
+)
+
+
+@cache
+def _recorded(case: str) -> dict[str, str]:
+    said: dict[str, str] = json.loads((CASES / f"{case}.json").read_text())
+    return said
+
 
 def answer(case: str, **changed: str) -> str:
     """Return a recorded answer with some facts replaced."""
-    said = json.loads((CASES / f"{case}.json").read_text())
+    said = _recorded(case)
     unknown = changed.keys() - said.keys()
     assert not unknown, f"no such facts: {unknown}"
     return (
@@ -34,7 +47,7 @@ def facts(case: str, **changed: str) -> Facts:
 
 def status(case: str = "debian-12", *, state: str | None = None, **self_: object) -> str:
     """Return a recorded `tailscale status --json` with another state, or other values of Self."""
-    recorded = json.loads(json.loads((CASES / f"{case}.json").read_text())["tailscale_status"])
+    recorded = json.loads(_recorded(case)["tailscale_status"])
     recorded["Self"].update(self_)
     if state:
         recorded["BackendState"] = state

@@ -1,28 +1,27 @@
+import functools
 import json
-import logging
 import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-from prefect.runtime import flow_run
 
 from holdfast.base import clock, process
 from holdfast.ssh import connection, reach, resolve
 from holdfast.ssh.sshconfig import parse
 from lab.nix import nix_wrapper
-from tasks import go_back, preflight, rehearsed
-from tasks.run import phase, progress, this_run
-from tasks.run.log import reporting_to
 from tests.log import Remembered
 from tests.unit.cases import facts
 from tests.unit.clock import FakeClock
 from tests.unit.desk import Desk
 from tests.unit.prefs_installer import jq_folder
-from tests.unit.server import Server
-from tests.unit.target import RUN, FakeMachine
+from tests.unit.target import FakeMachine
+
+if TYPE_CHECKING:
+    from tests.unit.server import Server
 
 
 @dataclass(frozen=True)
@@ -83,6 +82,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeMac
     made = FakeMachine(FakeClock())
     monkeypatch.setattr(connection, "open_connection", made.open_connection)
     monkeypatch.setattr(reach, "_silent_at", {})
+    monkeypatch.setattr(reach, "settings", functools.cache(reach.settings))
     # What `ssh -G` says when the user's config says nothing; to start it for each connection takes long.
     monkeypatch.setattr(
         resolve, "look_up", lambda _file, name, user, port: parse(f"hostname {name}\nuser {user}\nport {port}\n")
@@ -106,22 +106,17 @@ def desk(machine: FakeMachine, monkeypatch: pytest.MonkeyPatch) -> Desk:
 @pytest.fixture
 def log() -> Iterator[Remembered]:
     """The log of a phase that a test calls."""
+    from tasks.run.log import reporting_to  # Prefect takes seconds to load, and most tests do without
+
     made = Remembered()
     with reporting_to(made):
         yield made
 
 
 @pytest.fixture
-def server(log: Remembered, monkeypatch: pytest.MonkeyPatch) -> Server:
-    """The Prefect server, for phases that a test calls as `body(phase)` with the id RUN."""
-    made = Server()
+def server(log: Remembered, monkeypatch: pytest.MonkeyPatch) -> "Server":
+    """The Prefect server, for phases that a test calls as `body(phase)` with the run id RUN."""
+    from tests.unit.server import put_in_place
+
     assert log
-    monkeypatch.setenv("PREFECT__FLOW_RUN_ID", RUN)
-    monkeypatch.setattr(flow_run, "get_run_count", lambda: 1)
-    monkeypatch.setattr(phase, "get_run_logger", lambda: logging.getLogger("tests"))
-    for module in (this_run, go_back, rehearsed):
-        monkeypatch.setattr(module, "get_client", lambda **_options: made)
-    monkeypatch.setattr(preflight, "create_markdown_artifact", made.show)
-    monkeypatch.setattr(progress, "create_progress_artifact", made.show)
-    monkeypatch.setattr(progress, "update_progress_artifact", lambda *_given, **_told: None)
-    return made
+    return put_in_place(monkeypatch)

@@ -1,17 +1,25 @@
 """The Prefect server as phases see it, and phases without Prefect. The fixture `server` puts it in place."""
 
+import logging
 from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 from typing import Any, Self
 from uuid import UUID
 
+import pytest
 from prefect.client.schemas.objects import FlowRun
-from prefect.exceptions import ObjectNotFound
+from prefect.exceptions import FlowPauseTimeout, ObjectNotFound
+from prefect.input import RunInput
+from prefect.runtime import flow_run
+
+from tasks import approve, go_back, preflight, rehearsed
+from tasks.run import phase, progress, this_run
+from tests.unit.target import RUN
 
 
-def body(phase: Any) -> Callable[..., Any]:
+def body(task: Any) -> Callable[..., Any]:
     """Return a phase's function without Prefect and without the journal."""
-    work: Callable[..., Any] = phase.fn.__wrapped__
+    work: Callable[..., Any] = task.fn.__wrapped__
     return work
 
 
@@ -24,6 +32,8 @@ class Server:
         asked: how it was asked for them.
         labels: what was written on this run.
         artifacts: what the run showed, by key.
+        typed: what a person types who resumes a paused run; None if nobody comes.
+        forms: what such a person is shown.
 
     """
 
@@ -33,6 +43,8 @@ class Server:
         self.asked: list[dict[str, Any]] = []
         self.labels: dict[str, object] = {}
         self.artifacts: dict[str, str] = {}
+        self.typed: str | None = "cottage"
+        self.forms: list[str] = []
 
     def __enter__(self) -> Self:
         return self
@@ -55,3 +67,25 @@ class Server:
     def show(self, text: str = "", *, key: str, **_options: object) -> UUID:
         self.artifacts[key] = text
         return UUID(int=len(self.artifacts))
+
+    def pause(self, *, wait_for_input: type[RunInput], timeout: int, **_options: object) -> SimpleNamespace:
+        assert timeout == 86400
+        self.forms.append(str(wait_for_input._description))
+        if self.typed is None:
+            raise FlowPauseTimeout
+        return SimpleNamespace(host=self.typed)
+
+
+def put_in_place(monkeypatch: pytest.MonkeyPatch) -> Server:
+    """Let phases see a server of their own, as the run RUN."""
+    made = Server()
+    monkeypatch.setenv("PREFECT__FLOW_RUN_ID", RUN)
+    monkeypatch.setattr(flow_run, "get_run_count", lambda: 1)
+    monkeypatch.setattr(phase, "get_run_logger", lambda: logging.getLogger("tests"))
+    for module in (this_run, go_back, rehearsed):
+        monkeypatch.setattr(module, "get_client", lambda **_options: made)
+    monkeypatch.setattr(approve, "pause_flow_run", made.pause)
+    monkeypatch.setattr(preflight, "create_markdown_artifact", made.show)
+    monkeypatch.setattr(progress, "create_progress_artifact", made.show)
+    monkeypatch.setattr(progress, "update_progress_artifact", lambda *_given, **_told: None)
+    return made

@@ -94,6 +94,7 @@ class FakeMachine:
         toplevel: store path of the system that is installed.
         archive: its Tailscale state, as tar packs it.
         lacks: programs that it does not have.
+        dead_man_s: what its installer's dead-man waits; 0 if it has none, as the one that the standby starts.
         unit_s: how long a detached command takes, by the program's name; UNIT_S for others.
 
     """
@@ -103,18 +104,19 @@ class FakeMachine:
     up: bool = True
     disk: str = "origin"
     instead: dict[str, str] = field(default_factory=dict)
-    ways: dict[str, HoldfastError | None] = field(default_factory=lambda: {"cottage": None})
+    ways: dict[str, HoldfastError | None] = field(default_factory=lambda: {"cottage": None, "100.64.0.2": None})
     host_key: str = HOST_KEY
     toplevel: str = TOPLEVEL
     archive: bytes = b""
     failed_units: tuple[str, ...] = ()
     lacks: set[str] = field(default_factory=set)
+    dead_man_s: float = 900.0
     unit_s: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.story: list[str] = []
         self.commands: list[Command] = []
-        self.asked: list[str] = []
+        self.endpoints: list[Endpoint] = []
         self.files: dict[str, bytes] = {}
         self.units: dict[str, Unit] = {}
         self.timers: dict[str, float] = {}
@@ -124,7 +126,6 @@ class FakeMachine:
         self.locked_at = self.booted_at = self.clock.monotonic()
         self.handed: tuple[str, float] | None = None
         self.watch_s = 600.0
-        self._dead_man_s = 0.0
         self._boots = self._started = 0
         self._before: dict[str, list[Callable[[], object]]] = defaultdict(list)
         self._after: dict[str, list[Callable[[], object]]] = defaultdict(list)
@@ -135,16 +136,16 @@ class FakeMachine:
 
     # What a test says.
 
-    def is_in(self, system: str, **changed: str) -> None:
-        """Be in a system that booted a while ago; `changed` are facts that it shows."""
+    def is_in(self, system: str, *, boot_id: str = "", **changed: str) -> None:
+        """Be in a system that booted a while ago, on the recorded boot or this one, and that shows other facts."""
         self._go_down()
         self.runs, self.up = system, True
         self.shows(system, **changed)
-        self.boot_id = self.fact("boot_id")
+        self.boot_id = boot_id or self.fact("boot_id")
         self.disk = {"trial": "installer", "final": "final"}.get(system, "origin")
         self.standby = system == "trial"
         if system == "installer":
-            self.handed = (RUN, 900.0)
+            self.handed = (RUN, self.dead_man_s)
             self._installer_starts()
         if system == "trial":
             self.timer(WATCH, self.watch_s, self.reset)
@@ -181,11 +182,16 @@ class FakeMachine:
         """Return the arguments of each command of that name."""
         return [command.args for command in self.commands if command.name == name]
 
+    @property
+    def asked(self) -> list[str]:
+        """The addresses where it was asked for, answered or not."""
+        return [endpoint.address for endpoint in self.endpoints]
+
     # The link.
 
     def open_connection(self, endpoint: Endpoint, *, timeout_s: float) -> Connection:
         self.clock.sleep(COMMAND_S)
-        self.asked.append(endpoint.address)
+        self.endpoints.append(endpoint)
         if not self.up or endpoint.address not in self.ways:
             self.clock.sleep(timeout_s)
             where = f"{endpoint.address}:{endpoint.port}"
@@ -255,7 +261,7 @@ class FakeMachine:
         self.clock.at(self.unit_s.get(command.name, UNIT_S), end)
 
     def arm_dead_man(self) -> None:
-        self.timer(TIMER, self._dead_man_s, self._dead_man)
+        self.timer(TIMER, self.dead_man_s, self._dead_man)
 
     def _come_up(self, system: str, this_boot: int) -> None:
         if this_boot != self._boots:
@@ -272,11 +278,11 @@ class FakeMachine:
             self.timer(WATCH, self.watch_s, self.reset)
 
     def _installer_starts(self) -> None:
-        run_id, self._dead_man_s = self.handed or (RUN, 0.0)
+        run_id, self.dead_man_s = self.handed or (RUN, 0.0)
         self.handed = None
         mark: dict[str, object] = {"image_id": "lab-1", "run_id": run_id, "state": "restored"}
-        if self._dead_man_s:
-            mark |= {"dead_man_at": self.clock.now() + self._dead_man_s, "dead_man_s": self._dead_man_s}
+        if self.dead_man_s:
+            mark |= {"dead_man_at": self.clock.now() + self.dead_man_s, "dead_man_s": self.dead_man_s}
             self.arm_dead_man()
         elif MARK_ON_DISK in self.files:
             self.files[MARK_IN_RAM] = self.files[MARK_ON_DISK]  # the standby hands it over

@@ -1,20 +1,20 @@
 """When a person is asked before disks are wiped, why, and what becomes of the machine if nobody comes."""
 
-import contextlib
-from collections.abc import Iterator
-from types import SimpleNamespace
+import logging
 from typing import Any
 
 import pytest
-from prefect.exceptions import FlowPauseTimeout
-from pydantic import BaseModel
+from pydantic import JsonValue
 
 from holdfast.base.errors import TargetRefused
 from holdfast.facts.facts import Facts
 from holdfast.plan.approval import nothing_to_approve, while_nobody_comes, why_ask
 from holdfast.plan.plan import Plan
-from tasks import approve
+from tasks.approve import approve
+from tasks.run.this_run import journal
 from tests.unit.cases import BY_ID, built, facts, host, plan
+from tests.unit.server import Server
+from tests.unit.target import FakeMachine
 
 RUNS = "/nix/store/0123456789abcdfghijklmnpqrsvwxyz-nixos-system-cottage-25.11"
 STORE = "/nix/store/" + "a" * 32
@@ -82,70 +82,45 @@ def test_what_becomes_of_a_machine_that_nobody_approved(seen: Facts, said: str) 
     assert said in while_nobody_comes(host(), seen)
 
 
-class Desk:
-    """What `approve` calls: a target that shows some facts, and a person who types, or does not come."""
-
-    def __init__(self, seen: Facts) -> None:
-        self.seen = seen
-        self.typed: str | None = "cottage"
-        self.said: list[str] = []
-        self.forms: list[str] = []
-        self.results: list[Any] = []
-
-    @contextlib.contextmanager
-    def arrive(self, _host: object) -> Iterator[None]:
-        yield
-
-    @contextlib.contextmanager
-    def journaled(self, _name: str) -> Iterator[Any]:
-        yield self.results.append
-
-    def pause(self, *, wait_for_input: type[BaseModel], timeout: int, **_options: object) -> SimpleNamespace:
-        assert timeout == 86400
-        self.forms.append(str(wait_for_input._description))  # type: ignore[attr-defined]
-        if self.typed is None:
-            raise FlowPauseTimeout
-        return SimpleNamespace(host=self.typed)
+def how_it_ended() -> JsonValue:
+    """Return what the journal has of the phase."""
+    *_, last = journal().entries()
+    assert (last.phase, last.outcome) == ("approve", "done")
+    return last.result
 
 
-@pytest.fixture
-def desk(monkeypatch: pytest.MonkeyPatch) -> Desk:
-    made = Desk(facts("debian-12"))
-    monkeypatch.setattr(approve, "arrive", made.arrive)
-    monkeypatch.setattr(approve, "journaled", made.journaled)
-    monkeypatch.setattr(approve, "pause_flow_run", made.pause)
-    monkeypatch.setattr(approve, "look", lambda _target: made.seen)
-    monkeypatch.setattr(approve, "has_begun", lambda _target, _work: False)
-    monkeypatch.setattr(approve, "say", made.said.append)
-    return made
+@pytest.fixture(autouse=True)
+def _log(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "tests")
 
 
-def test_phase_says_why_it_asks(desk: Desk) -> None:
-    approve.approve(UNPINNED, planned(desk.seen, BY_ID), built())
-    assert "since the inventory pins no disks" in desk.said[0]
-    assert desk.forms[0].startswith("You are asked since the inventory pins no disks.\n\n# Install cottage")
-    assert desk.results[0].skipped == ""
+def test_phase_says_why_it_asks(machine: FakeMachine, server: Server, caplog: pytest.LogCaptureFixture) -> None:
+    approve(UNPINNED, planned(facts("debian-12"), BY_ID), built())
+    assert "since the inventory pins no disks" in caplog.messages[0]
+    assert server.forms[0].startswith("You are asked since the inventory pins no disks.\n\n# Install cottage")
+    assert how_it_ended() == {"skipped": ""}
+    assert machine.story == []
 
 
-def test_phase_asks_nobody_about_pinned_disks(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(approve, "look")
-    approve.approve(host(), plan(desk.seen), built())
-    assert desk.forms == []
-    assert desk.results[0].skipped
+def test_phase_asks_nobody_about_pinned_disks(machine: FakeMachine, server: Server) -> None:
+    approve(host(), plan(facts("debian-12")), built())
+    assert (server.forms, machine.asked) == ([], [])
+    assert how_it_ended() == {"skipped": "no approval is asked for"}
 
 
-def test_phase_asks_again_when_the_mark_was_removed_since_the_plan(desk: Desk) -> None:
+def test_phase_asks_again_when_the_mark_was_removed_since_the_plan(machine: FakeMachine, server: Server) -> None:
     made = planned(facts("installer", partition_mark=MARK % "other"), BY_ID)
     assert made.resumes
-    desk.seen = facts("installer")
-    approve.approve(UNPINNED, made, built())
-    assert len(desk.forms) == 1
+    machine.is_in("installer")
+    approve(UNPINNED, made, built())
+    assert len(server.forms) == 1
 
 
-def test_phase_ends_when_nobody_comes_or_another_name_is_typed(desk: Desk) -> None:
-    desk.typed = None
+@pytest.mark.usefixtures("machine")
+def test_phase_ends_when_nobody_comes_or_another_name_is_typed(server: Server) -> None:
+    server.typed = None
     with pytest.raises(TargetRefused, match=r"nobody approved .* pins no disks; nothing was changed on cottage"):
-        approve.approve(UNPINNED, planned(desk.seen, BY_ID), built())
-    desk.typed = "barn"
+        approve(UNPINNED, planned(facts("debian-12"), BY_ID), built())
+    server.typed = "barn"
     with pytest.raises(TargetRefused, match="another name was typed; nothing was changed on cottage"):
-        approve.approve(UNPINNED, planned(desk.seen, BY_ID), built())
+        approve(UNPINNED, planned(facts("debian-12"), BY_ID), built())

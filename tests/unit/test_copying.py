@@ -1,19 +1,18 @@
-"""Copies that go on after a link that broke, with a nix and a target that these tests play."""
+"""Copies that go on after a link that broke."""
 
-import contextlib
 import subprocess
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from holdfast.base.command import CommandResult
-from holdfast.base.errors import CommandFailed, DeadlinePassed, Restarted, Unreachable
+from holdfast.base.errors import CommandFailed, DeadlinePassed, Restarted
 from holdfast.base.settings import script
-from holdfast.base.waiting import wait_for
-from holdfast.nixcli import copying
-from holdfast.nixcli.copying import BROKEN_LINKS, Failures, copy_closure, looks_like_link
+from holdfast.nixcli.copying import BROKEN_LINKS, Failures, looks_like_link
+from holdfast.target.machine import Machine
+from tests.log import Remembered
 from tests.unit.cases import host
+from tests.unit.desk import Desk
+from tests.unit.target import FakeMachine
 
 BROKEN = "client_loop: send disconnect: Broken pipe\nerror: unexpected end-of-file"
 FULL = "error: writing to file: No space left on device"
@@ -59,131 +58,71 @@ def test_failures_in_a_row() -> None:
     assert not failures.add(said=BROKEN, missing=1)
 
 
-class Play:
-    """A target that answers, or not, and copies that fail, one after the other."""
-
-    def __init__(self) -> None:
-        self.endpoint = "the endpoint"
-        self.ends: list[str] = []
-        self.away = 0
-        self.boots = ["boot-1"]
-        self.ended_old = 0
-        self.lines: list[str] = []
-        self.seen_bytes: list[int] = []
-
-    @contextlib.contextmanager
-    def reach_soon(self, _host: object, *, boot_id: str) -> Iterator["Play"]:
-        if self.away:
-            self.away -= 1
-            raise Unreachable("cottage does not answer.")
-        if boot_id != (self.boots.pop(0) if len(self.boots) > 1 else self.boots[0]):
-            raise Restarted("cottage was rebooted.")
-        yield self
-
-    def run_script(self, script: str, args: list[str], *, timeout_s: float) -> None:
-        assert "--stdio" in script
-        assert args == ["/proc"]
-        assert timeout_s > 0
-        self.ended_old += 1
-
-    def run_local(
-        self, argv: list[str], *, timeout_s: float, env: dict[str, str], on_line: Callable[[str], None]
-    ) -> None:
-        assert timeout_s > 0
-        assert env["NIX_SSHOPTS"].startswith("-F /")
-        on_line('@nix {"action":"start","id":1,"level":3,"type":103,"text":"copying 3 paths"}')
-        for path in (2, 3):
-            on_line(f'@nix {{"action":"start","id":{path},"level":3,"type":100,"text":"copying path {path}"}}')
-        on_line('@nix {"action":"result","id":2,"type":105,"fields":[100,100,0,0]}')
-        on_line('@nix {"action":"result","id":3,"type":105,"fields":[50,200,0,0]}')
-        if self.ends:
-            raise CommandFailed(CommandResult(tuple(argv), "operator", 1, "", self.ends.pop(0), 1.0))
-
-    def copy(self, **deadlines: float) -> None:
-        copy_closure(
-            host(deadlines=deadlines),
-            ["/nix/store/x"],
-            root="/mnt",
-            boot_id="boot-1",
-            on_line=self.lines.append,
-            on_bytes=self.seen_bytes.append,
-        )
+def copy(machine: FakeMachine, log: Remembered, **deadlines: float) -> list[int]:
+    """Copy to the boot that runs now; return how many bytes were there at each step."""
+    seen: list[int] = []
+    here = Machine(host(deadlines=deadlines), log).on_boot(machine.boot_id)
+    here.copy(["/nix/store/x-system"], root="/mnt", on_bytes=seen.append)
+    return seen
 
 
 @pytest.fixture
-def play(monkeypatch: pytest.MonkeyPatch) -> Play:
-    made = Play()
-    for name in ("reach_soon", "run_local"):
-        monkeypatch.setattr(copying, name, getattr(made, name))
-    monkeypatch.setattr(copying, "write_ssh_config", lambda _endpoint, folder: folder / "ssh_config")
-    monkeypatch.setattr(
-        copying, "wait_for", lambda what, probe, **options: wait_for(what, probe, pause_s=0.01, **options)
-    )
-    return made
+def log() -> Remembered:
+    return Remembered()
 
 
-def test_whole_copy(play: Play) -> None:
-    play.copy()
-    assert play.lines == ["copying path 2", "copying path 3"]
-    assert play.ended_old == 0
+@pytest.mark.usefixtures("desk")
+def test_whole_copy(machine: FakeMachine, log: Remembered) -> None:
+    copy(machine, log)
+    assert log.lines == ["copying path 2", "copying path 3"]
+    assert machine.story == ["copied to /mnt: system"]
 
 
-def test_goes_on_when_the_target_answers_again(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_goes_on_when_the_target_answers_again(machine: FakeMachine, desk: Desk, log: Remembered) -> None:
     # Also words that nobody knows: the target was away, so it was the link.
-    play.ends = [FULL, BROKEN, FULL, FULL]
-    real = play.run_local
-
-    def run_local(*args: object, **options: object) -> None:
-        play.away = 2
-        real(*args, **options)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(copying, "run_local", run_local)
-    play.copy()
-    assert play.lines.count("cottage answers again; copying the rest") == 4
-    assert play.ended_old == 4
+    desk.copies = [FULL, BROKEN, FULL, FULL]
+    desk.while_copying = lambda: machine.is_away(40)
+    seen_bytes = copy(machine, log)
+    assert log.lines.count("cottage answers again; copying the rest") == 4
+    assert machine.story == ["old copies ended"] * 4 + ["copied to /mnt: system"]
     # What went over whole is not counted twice, what did not go over whole is not counted.
-    assert play.seen_bytes[-1] == 4 * 100 + 150
+    assert seen_bytes[-1] == 4 * 100 + 150
 
 
-def test_failure_of_nix_is_tried_once_more(play: Play) -> None:
-    play.ends = [FULL]
-    play.copy()
-    assert "cottage answers; copying the rest" in play.lines
-    play.ends = [FULL, FULL, "never reached"]
+def test_failure_of_nix_is_tried_once_more(machine: FakeMachine, desk: Desk, log: Remembered) -> None:
+    desk.copies = [FULL]
+    copy(machine, log)
+    assert "cottage answers; copying the rest" in log.lines
+    desk.copies = [FULL, FULL, "never reached"]
     with pytest.raises(CommandFailed, match="No space left"):
-        play.copy()
-    assert play.ends == ["never reached"]
+        copy(machine, log)
+    assert desk.copies == ["never reached"]
 
 
-def test_links_that_break_and_are_there_at_once(play: Play) -> None:
-    play.ends = [BROKEN] * (BROKEN_LINKS - 1)
-    play.copy()
-    play.ends = [BROKEN] * (BROKEN_LINKS + 1)
+def test_links_that_break_and_are_there_at_once(machine: FakeMachine, desk: Desk, log: Remembered) -> None:
+    desk.copies = [BROKEN] * (BROKEN_LINKS - 1)
+    copy(machine, log)
+    desk.copies = [BROKEN] * (BROKEN_LINKS + 1)
     with pytest.raises(CommandFailed, match="unexpected end-of-file"):
-        play.copy()
-    assert len(play.ends) == 1
+        copy(machine, log)
+    assert len(desk.copies) == 1
 
 
-def test_deadline(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = play.run_local
-
-    def run_local(*args: object, **options: object) -> None:
-        play.away = 1_000_000
-        real(*args, **options)  # type: ignore[arg-type]
-
-    play.ends = [BROKEN]
-    monkeypatch.setattr(copying, "run_local", run_local)
-    with pytest.raises(DeadlinePassed, match="a connection to copy the rest; last seen: cottage does not answer"):
-        play.copy(copy_s=1)
+def test_deadline(machine: FakeMachine, desk: Desk, log: Remembered) -> None:
+    desk.copies = [BROKEN]
+    desk.while_copying = lambda: setattr(machine, "up", False)
+    with pytest.raises(DeadlinePassed, match=r"a connection to copy the rest; last seen: .*no answer"):
+        copy(machine, log, copy_s=600)
+    assert machine.clock.passed_s > 550
 
 
-def test_another_boot_is_not_copied_to(play: Play) -> None:
-    play.ends = [BROKEN, "never reached"]
-    play.boots = ["boot-1", "boot-2"]
+def test_another_boot_is_not_copied_to(machine: FakeMachine, desk: Desk, log: Remembered) -> None:
+    desk.copies = [BROKEN, "never reached"]
+    desk.while_copying = machine.reset
     with pytest.raises(Restarted):
-        play.copy()
-    assert play.ended_old == 0
-    assert play.ends == ["never reached"]
+        copy(machine, log)
+    assert machine.story == ["origin boots"]
+    assert desk.copies == ["never reached"]
 
 
 @pytest.mark.parametrize("shell", [["dash"], ["busybox", "sh"]])

@@ -14,13 +14,12 @@ from tasks.install import install
 from tasks.kexec import BUSY, kexec
 from tasks.partition import partition
 from tests.log import Remembered
-from tests.unit.cases import built, facts, host, plan
+from tests.unit.cases import KEXEC_RUN, built, facts, host, plan
 from tests.unit.desk import Desk
 from tests.unit.programs import Command, Done
 from tests.unit.server import Server, body
 from tests.unit.target import RUN, FakeMachine
 from tests.unit.test_image import whole, write
-from tests.unit.test_standby import RUN as KEXEC_RUN
 
 HOST = host()
 PLAN = plan(facts("debian-12"), HOST, run_id=RUN)

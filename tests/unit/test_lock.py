@@ -75,7 +75,7 @@ def test_of_a_run_that_is_over() -> None:
     lock = Lock(OTHER)
     check(lock.target, OWN, says(True), mark=None)
     assert lock.state["run_id"] == OTHER
-    assert hold(lock.target, OWN, says(True), mark=None) == "takes over cottage from run run-other, which is over"
+    assert hold(lock.target, OWN, says(True), mark=None) == "taking over cottage from run run-other, which has ended"
     assert lock.asked[-1] == ["take", OWN, "--instead-of", OTHER]
 
 
@@ -98,7 +98,7 @@ def test_of_a_run_that_this_server_does_not_know() -> None:
     assert f"`: >{LOCK}`" in error.value.hint
     lock.state["age_s"] = LEASE_S
     check(lock.target, OWN, says(None), mark=None)
-    assert "nothing was heard for 6 h" in hold(lock.target, OWN, says(None), mark=None)
+    assert "nothing was heard from it for 6 h" in hold(lock.target, OWN, says(None), mark=None)
     assert lock.state["run_id"] == OWN
 
 
@@ -107,9 +107,9 @@ def test_mark_of_the_installer_counts_until_somebody_took_the_lock() -> None:
         hold(Lock().target, OWN, says(False), mark=MARK)
     with pytest.raises(TargetRefused, match="does not know it"):
         check(Lock(up_s=LEASE_S - 1).target, OWN, says(None), mark=MARK)
-    assert "heard for 6 h" in hold(Lock(up_s=LEASE_S).target, OWN, says(None), mark=MARK)
+    assert "heard from it for 6 h" in hold(Lock(up_s=LEASE_S).target, OWN, says(None), mark=MARK)
     lock = Lock()
-    assert "which is over" in hold(lock.target, OWN, says(True), mark=MARK)
+    assert "which has ended" in hold(lock.target, OWN, says(True), mark=MARK)
     assert lock.asked == [["show"], ["take", OWN]]
     assert hold(lock.target, OWN, unasked, mark=MARK) == ""
     assert hold(Lock(lock="free").target, OWN, unasked, mark=MARK) == ""
@@ -137,7 +137,7 @@ def test_somebody_is_always_quicker() -> None:
         lock.state |= {"lock": "held", "run_id": uuid.uuid4().hex}
 
     lock.meanwhile = taken
-    with pytest.raises(TargetRefused, match="changed hands 3 times"):
+    with pytest.raises(TargetRefused, match="took the lock on cottage 3 times"):
         hold(lock.target, OWN, lambda _run: True, mark=None)
 
 
@@ -154,17 +154,17 @@ def test_somebody_is_always_quicker() -> None:
         {"more": 1},
     ],
 )
-def test_answer_that_is_none(changed: dict[str, object]) -> None:
+def test_invalid_answer(changed: dict[str, object]) -> None:
     lock = Lock(OTHER)
     lock.state |= changed
-    with pytest.raises(UnexpectedState, match="cottage did not say who holds its lock"):
+    with pytest.raises(UnexpectedState, match="cottage gave an invalid answer about its lock"):
         hold(lock.target, OWN, unasked, mark=None)
 
 
 def test_broken_lock_is_named() -> None:
     lock = Lock(lock="broken")
     for look in (hold, check):
-        with pytest.raises(UnexpectedState, match=f"{LOCK} on cottage is no lock.*empty the lock there"):
+        with pytest.raises(UnexpectedState, match=f"{LOCK} on cottage is not a valid lock.*empty the lock there"):
             look(lock.target, OWN, unasked, mark=None)
     assert lock.asked == [["show"]] * 2
 

@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 
 from holdfast.base import places
-from holdfast.base.places import PYTHON_ONLY, SCRIPTS_ONLY
+from holdfast.base.places import (
+    BOOT_LOADER_UNIT,
+    HOLDFAST_DIR,
+    HOLDFAST_RAM_DIR,
+    INSTALL_UNIT,
+    PARTITION_UNIT,
+    STANDBY_IN_RAM,
+)
 
 ROOT = Path(__file__).parents[2]
 PYTHON = sorted(path for top in ("holdfast", "tasks", "flows", "deployments") for path in (ROOT / top).rglob("*.py"))
@@ -15,6 +22,26 @@ SCRIPTS = sorted((ROOT / "nix" / "scripts").rglob("*.sh"))
 MODULES = [ROOT / "nix" / "host.nix", *sorted((ROOT / "nix").glob("kexec-tailscale*/**/*.nix"))]
 MODULES.append(ROOT / "nix" / "kexec-tailscale.nix")
 SHARED = {value for name, value in vars(places).items() if name.isupper() and isinstance(value, str)}
+# In no script: Python gives these to a script as an argument, or to systemd as a name.
+PYTHON_ONLY = frozenset({STANDBY_IN_RAM, PARTITION_UNIT, INSTALL_UNIT, BOOT_LOADER_UNIT})
+# Not in Python: only the scripts and the Nix modules use these.
+SCRIPTS_ONLY = frozenset(
+    {
+        "/etc/holdfast/standby",
+        f"{HOLDFAST_RAM_DIR}/prefs.json",
+        f"{HOLDFAST_RAM_DIR}/run.json",
+        f"{HOLDFAST_RAM_DIR}/standby.XXXXXX",
+        f"{HOLDFAST_RAM_DIR}/tailscale-prefs.sh",
+        f"{HOLDFAST_DIR}-unpack",
+        f"{HOLDFAST_DIR}/carried",
+        f"{HOLDFAST_DIR}/partition.json",
+        "holdfast-before-tailscaled.service",
+        "holdfast-deadman.service",
+        "holdfast-restore.service",
+        "holdfast-tailscale-folder.service",
+        "holdfast-tailscale-prefs.service",
+    }
+)
 KNOWN = SHARED | SCRIPTS_ONLY
 
 PATH = re.compile(

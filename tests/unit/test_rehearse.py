@@ -1,14 +1,9 @@
 """The rehearsal: where it starts, when it turns back, what counts as home, and how long an install trusts it."""
 
-import contextlib
-import functools
 import itertools
 import json
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,32 +11,38 @@ from prefect.client.schemas.objects import FlowRun, StateType
 
 from holdfast.base.errors import (
     ConfigError,
-    ConnectionLost,
     DeadlinePassed,
     HoldfastError,
     NotTrusted,
     TargetRefused,
     UnexpectedState,
-    Unreachable,
 )
-from holdfast.base.waiting import wait_for
 from holdfast.facts.facts import Facts
-from holdfast.inventory.host import Host
+from holdfast.inventory.host import DAY_S, Host
 from holdfast.inventory.loading import load_inventory
-from holdfast.plan.rehearsal import Rehearsal, rehearsal_host, require_rehearsal, require_start, require_untouched
-from holdfast.plan.results import Returned, WentBack
+from holdfast.plan.rehearsal import (
+    NODE_LABEL,
+    Rehearsal,
+    rehearsal_host,
+    require_rehearsal,
+    require_start,
+    require_untouched,
+)
+from holdfast.plan.results import Rehearsed, Returned, WentBack
 from tasks import go_back, rehearsed
 from tests.unit.cases import built, facts, host, plan, status
+from tests.unit.programs import MOUNTED
+from tests.unit.server import Server, body
+from tests.unit.target import HOST_KEY, RUN, FakeMachine
 
 BUILT = built(toplevel="/nix/store/0123456789abcdfghijklmnpqrsvwxyz-nixos-system-cottage-25.11")
-HOST_KEY = "ssh-ed25519 AAAA"
 BEFORE = facts("debian-12")
-PLAN = plan(BEFORE).model_copy(update={"run_id": "run-1"})
+PLAN = plan(BEFORE, run_id=RUN)
 INSTALLER = facts("installer")
-HOME = facts("debian-12", boot_id="0d2b3c4d-3333-4222-8333-444455556666\n")
+HOME = "0d2b3c4d-3333-4222-8333-444455556666"
+OTHER = "0d2b3c4d-ffff-4bbb-8ccc-444455556666"
 RETURNED = Returned(boot_id=INSTALLER.boot_id, identity=INSTALLER.identity, away_s=20.0)
 MARK = json.dumps({"run_id": "run-9", "plan_digest": "00"})
-MOUNTED = "27 1 254:2 / /mnt rw - ext4 /dev/vda2 rw\n"
 
 
 def other_mark(run_id: str | None) -> str:
@@ -105,166 +106,122 @@ def test_installer_that_somebody_uses_is_not_left(changed: dict[str, str], said:
 
 # The way back.
 
-Sighting = Facts | HoldfastError
-
-
-@dataclass
-class Machine:
-    """What answers at each look, the last one for ever; and what was asked of it."""
-
-    sightings: list[Sighting]
-    host_key: str = HOST_KEY
-    lost_reboots: int = 0
-    reboots: list[str] = field(default_factory=list)
-    labels: list[str] = field(default_factory=list)
-    held_by: str = ""
-
-    @contextlib.contextmanager
-    def reach(self, _host: Host) -> Iterator["Machine"]:
-        self.now = self.sightings.pop(0) if len(self.sightings) > 1 else self.sightings[0]
-        if isinstance(self.now, HoldfastError):
-            raise self.now
-        yield self
-
-    def look(self, _target: object) -> Sighting:
-        return self.now
-
-    def hold(self, _target: object, _facts: Facts) -> None:
-        if self.held_by:
-            raise TargetRefused(f"run {self.held_by} works on it")
-
-    def run_script(self, text: str, arguments: list[str], **_more: object) -> None:
-        assert isinstance(self.now, Facts)
-        self.reboots.append(f"{text.splitlines()[1]}: {arguments} in {self.now.boot_id}")
-        if len(self.reboots) <= self.lost_reboots:
-            raise ConnectionLost("the link broke")
-
-
-class NoDiagnosis:
-    def __init__(self, *_given: object, **_more: object) -> None:
-        pass
-
-    def saw(self, _facts: Facts) -> None:
-        pass
-
-    def watch(self, probe: Callable[[], Any]) -> Callable[[], Any]:
-        return probe
-
-    def look(self) -> None:
-        pass
-
-    def summary(self) -> str:
-        return "Nobody knows."
-
-    def hint(self) -> str:
-        return ""
-
-
-GoBack = Callable[..., WentBack]
-
 
 @pytest.fixture
-def back(monkeypatch: pytest.MonkeyPatch) -> GoBack:
-    """Run the phase's body against a machine."""
-    monkeypatch.setattr(go_back, "wait_for", functools.partial(wait_for, pause_s=0.01))
-    monkeypatch.setattr(go_back, "Diagnosis", NoDiagnosis)
-    monkeypatch.setattr(go_back, "say", lambda _text: None)
-    monkeypatch.setattr(go_back, "path_to", lambda _identity: "relay")
-    monkeypatch.setattr(go_back, "lines", lambda: contextlib.nullcontext(SimpleNamespace(add=print)))
-
-    def run(machine: Machine, *, deadline_s: float = 20, returned: Returned = RETURNED) -> WentBack:
-        monkeypatch.setattr(go_back, "reach", machine.reach)
-        monkeypatch.setattr(go_back, "look", machine.look)
-        monkeypatch.setattr(go_back, "hold_target", machine.hold)
-        monkeypatch.setattr(go_back, "_label", lambda identity: machine.labels.append(identity.node_id))
-        chosen = host(deadlines={"reboot_return_s": deadline_s})
-        body: GoBack = go_back.go_back.fn.__wrapped__  # type: ignore[attr-defined]
-        return body(chosen, PLAN, BUILT, returned)
-
-    return run
+def back(machine: FakeMachine) -> FakeMachine:
+    """The machine in the installer of this run."""
+    machine.is_in("installer")
+    machine.toplevel = BUILT.toplevel
+    return machine
 
 
-def test_goes_back_once_and_proves_it(back: GoBack) -> None:
-    offline = facts("debian-12", boot_id=HOME.boot_id, tailscale_status=status("debian-12", state="Starting"))
-    assert offline.identity is None
-    machine = Machine([Unreachable("no link"), INSTALLER, INSTALLER, Unreachable("away"), offline, HOME])
-    result = back(machine)
-    assert machine.reboots == [f"# leave-installer.sh ROOT reboot|kexec: ['/mnt', 'reboot'] in {INSTALLER.boot_id}"]
+def goes_back(returned: Returned = RETURNED) -> WentBack:
+    done = body(go_back.go_back)(host(), PLAN, BUILT, returned)
+    assert isinstance(done, WentBack)
+    return done
+
+
+def reboots(machine: FakeMachine) -> int:
+    asked = machine.told("leave-installer.sh")
+    assert asked == [["/mnt", "reboot"]] * len(asked)
+    return len(asked)
+
+
+@pytest.mark.usefixtures("desk")
+def test_goes_back_once_and_proves_it(back: FakeMachine, server: Server) -> None:
+    back.is_away(40)
+    back.shows("origin", tailscale_status=status("debian-12", state="Starting"))
+    back.clock.at(150, lambda: back.shows("origin", tailscale_status=status("debian-12")))
+    result = goes_back()
+    assert back.story == ["locked", "told to reboot", "origin boots"]
+    assert reboots(back) == 1
     assert (result.boot_id, result.identity, result.host_key, result.path) == (
-        HOME.boot_id,
+        back.boot_id,
         BEFORE.identity,
         HOST_KEY,
         "relay",
     )
     assert result.away_s is not None
-    assert 0 <= result.away_s < 20
+    assert 22 <= result.away_s < 150
     assert BEFORE.identity is not None
-    assert machine.labels == [BEFORE.identity.node_id]
+    assert server.labels == {NODE_LABEL: BEFORE.identity.node_id}
 
 
-def test_origin_that_is_back_already_is_enough(back: GoBack) -> None:
-    machine = Machine([HOME])
-    assert back(machine).away_s is None
-    assert machine.reboots == []
+@pytest.mark.usefixtures("desk", "server")
+def test_origin_that_is_back_already_is_enough(back: FakeMachine) -> None:
+    back.is_in("origin", boot_id=HOME)
+    assert goes_back().away_s is None
+    assert reboots(back) == 0
 
 
-def test_reboot_whose_answer_was_lost_is_asked_again_only_of_the_installer(back: GoBack) -> None:
-    machine = Machine([INSTALLER, INSTALLER, HOME], lost_reboots=1)
-    assert back(machine).away_s is not None
-    assert len(machine.reboots) == 2
-    gone = Machine([INSTALLER, HOME], lost_reboots=1)
-    assert back(gone).away_s is not None
-    assert len(gone.reboots) == 1
+@pytest.mark.usefixtures("desk", "server")
+def test_reboot_whose_answer_was_lost_is_asked_again_only_of_the_installer(back: FakeMachine) -> None:
+    back.before("leave-installer.sh", back.cut)
+    assert goes_back().away_s is not None
+    assert reboots(back) == 2
+    back.is_in("installer")
+    back.after("leave-installer.sh", back.reset)
+    assert goes_back().away_s is not None
+    assert reboots(back) == 3
 
 
-def test_installer_in_use_is_not_rebooted(back: GoBack) -> None:
+@pytest.mark.usefixtures("desk")
+def test_installer_in_use_is_not_rebooted(back: FakeMachine, server: Server) -> None:
     for changed in ({"partition_mark": MARK}, {"mountinfo": MOUNTED}, {"installer_mark": other_mark("run-9")}):
-        machine = Machine([facts("installer", **changed), HOME])
+        back.changed.clear()
+        back.is_in("installer", **changed)
         with pytest.raises(UnexpectedState, match="is not rebooted"):
-            back(machine)
-        assert machine.reboots == []
-    held = Machine([INSTALLER, HOME], held_by="run-9")
-    with pytest.raises(TargetRefused, match="run-9 works on it"):
-        back(held)
-    assert held.reboots == []
+            goes_back()
+    back.changed.clear()
+    back.is_in("installer")
+    back.locked_by = OTHER
+    server.over[OTHER] = False
+    with pytest.raises(TargetRefused, match=f"another run works on cottage: run {OTHER}"):
+        goes_back()
+    assert (back.story, reboots(back)) == ([], 0)
 
 
 @pytest.mark.parametrize(
-    ("seen", "error", "said"),
+    ("comes", "shows", "error", "said"),
     [
-        (BEFORE, UnexpectedState, "on the boot that the rehearsal began on"),
-        (facts("nixos", booted_system=BUILT.toplevel + "\n"), UnexpectedState, "came back as the installed system"),
-        (facts("installer", boot_id=HOME.boot_id), UnexpectedState, "came back as the installer lab-1"),
+        ("origin", {"boot_id": BEFORE.boot_id}, UnexpectedState, "on the boot that the rehearsal began on"),
+        ("final", {}, UnexpectedState, "came back as the installed system"),
+        ("installer", {}, UnexpectedState, "came back as the installer lab-1"),
         (
-            facts(
-                "debian-12",
-                boot_id=HOME.boot_id,
-                tailscale_status=status("debian-12", PublicKey="nodekey:" + "cd" * 32),
-            ),
+            "origin",
+            {"tailscale_status": status("debian-12", PublicKey="nodekey:" + "cd" * 32)},
             NotTrusted,
             "another node now",
         ),
     ],
 )
-def test_what_is_not_home(back: GoBack, seen: Facts, error: type[HoldfastError], said: str) -> None:
-    machine = Machine([INSTALLER, seen])
+@pytest.mark.usefixtures("desk")
+def test_what_is_not_home(
+    back: FakeMachine, server: Server, comes: str, shows: dict[str, str], error: type[HoldfastError], said: str
+) -> None:
+    back.instead["origin"] = comes
+    back.shows(comes, **shows)
     with pytest.raises(error, match=said):
-        back(machine)
-    assert machine.labels == []
+        goes_back()
+    assert server.labels == {}
 
 
-def test_another_host_key_is_not_home(back: GoBack) -> None:
+@pytest.mark.usefixtures("desk", "server")
+def test_another_host_key_is_not_home(back: FakeMachine) -> None:
+    back.after("leave-installer.sh", lambda: setattr(back, "host_key", "ssh-ed25519 BBBB"))
     with pytest.raises(NotTrusted, match="SSH host key ssh-ed25519 BBBB, and had ssh-ed25519 AAAA"):
-        back(Machine([INSTALLER, HOME], host_key="ssh-ed25519 BBBB"))
+        goes_back()
 
 
-def test_machine_that_stays_away(back: GoBack) -> None:
-    machine = Machine([INSTALLER, Unreachable("no route")])
-    with pytest.raises(DeadlinePassed, match=r"return to its origin; last seen: no route.*Its disks are untouched"):
-        back(machine, deadline_s=0.2)
-    never = Machine([Unreachable("no route")])
+@pytest.mark.usefixtures("desk", "server")
+def test_machine_that_stays_away(back: FakeMachine) -> None:
+    back.instead["origin"] = ""
+    with pytest.raises(DeadlinePassed, match=r"return to its origin; last seen: .*no answer.*Its disks are untouched"):
+        goes_back()
+    back.is_in("installer")
+    back.up = False
     with pytest.raises(DeadlinePassed, match=r"not reached to be left; its dead-man reboots it .* at about"):
-        back(never, deadline_s=0.1, returned=RETURNED.model_copy(update={"dead_man_at": 1_800_000_000.0}))
+        goes_back(RETURNED.model_copy(update={"dead_man_at": 1_800_000_000.0}))
 
 
 # What an install demands.
@@ -322,27 +279,19 @@ RECORDED = json.loads((Path(__file__).parent / "prefect_rehearsals.json").read_t
 NEWEST = datetime(2026, 11, 23, 7, 35, 9, 896858, tzinfo=UTC)
 
 
-class Server:
-    """A client whose server gives the recorded runs, in pages."""
-
-    def __init__(self) -> None:
-        self.asked: list[dict[str, Any]] = []
-
-    def __enter__(self) -> "Server":
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        pass
-
-    def read_flow_runs(self, *, limit: int, offset: int, **asked: Any) -> list[FlowRun]:
-        self.asked.append(asked)
-        return [FlowRun.model_validate(run) for run in RECORDED[offset : offset + limit]]
+@pytest.fixture
+def recorded(server: Server) -> Server:
+    """A server that knows the recorded runs."""
+    server.runs = [FlowRun.model_validate(run) for run in RECORDED]
+    return server
 
 
 @pytest.mark.parametrize("page", [1, 2, 3, 50])
-def test_rehearsals_of_a_host_are_found_over_all_pages(monkeypatch: pytest.MonkeyPatch, page: int) -> None:
+def test_rehearsals_of_a_host_are_found_over_all_pages(
+    recorded: Server, monkeypatch: pytest.MonkeyPatch, page: int
+) -> None:
     monkeypatch.setattr(rehearsed, "PAGE", page)
-    server: Any = Server()
+    server: Any = recorded
     found = list(rehearsed.rehearsals(server, "cottage"))
     assert [one.run_id for one in found] == [RECORDED[0]["id"], RECORDED[2]["id"]]
     assert found[0].ended_at == NEWEST
@@ -355,39 +304,41 @@ def test_rehearsals_of_a_host_are_found_over_all_pages(monkeypatch: pytest.Monke
     assert asked["sort"] == "END_TIME_DESC"
 
 
-def demand(monkeypatch: pytest.MonkeyPatch, seen: Facts, inventory: Host) -> tuple[Any, Server]:
-    """Run the phase's body against the recorded answers."""
-    server, machine = Server(), Machine([seen])
-    monkeypatch.setattr(rehearsed, "get_client", lambda **_more: server)
-    monkeypatch.setattr(rehearsed, "reach", machine.reach)
-    monkeypatch.setattr(rehearsed, "look", machine.look)
-    monkeypatch.setattr(rehearsed, "say", lambda _text: None)
+def demand(inventory: Host) -> Rehearsed:
     identity = PLAN.origin.identity
     assert identity is not None
     node = identity.model_copy(update={"node_id": "node-of-cottage"})
     made = PLAN.model_copy(update={"origin": PLAN.origin.model_copy(update={"identity": node})})
-    return rehearsed.rehearsed.fn.__wrapped__(inventory, made, BUILT), server  # type: ignore[attr-defined]
+    done = body(rehearsed.rehearsed)(inventory, made, BUILT)
+    assert isinstance(done, Rehearsed)
+    return done
 
 
-def test_demand_is_met_by_what_the_server_knows(monkeypatch: pytest.MonkeyPatch) -> None:
-    # As many days as lie between the recording and today, and one.
-    days = (datetime.now(UTC) - NEWEST).total_seconds() / 86400
-    result, _ = demand(monkeypatch, BEFORE, host(rehearsal_max_age_days=max(days, 0) + 1))
+def days_later(machine: FakeMachine, days: float) -> None:
+    machine.clock.sleep(NEWEST.timestamp() + days * DAY_S - machine.clock.now())
+
+
+@pytest.mark.usefixtures("recorded")
+def test_demand_is_met_by_what_the_server_knows(machine: FakeMachine) -> None:
+    days_later(machine, 2)
+    result = demand(host(rehearsal_max_age_days=3))
     assert result.run_id == RECORDED[0]["id"]
-    assert result.age_days == pytest.approx(days, abs=0.1)
+    assert result.age_days == pytest.approx(2, abs=0.1)
 
 
-def test_demand_is_refused_by_what_the_server_knows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rehearsed, "datetime", SimpleNamespace(now=lambda _zone: NEWEST + timedelta(days=8)))
+@pytest.mark.usefixtures("recorded")
+def test_demand_is_refused_by_what_the_server_knows(machine: FakeMachine) -> None:
+    days_later(machine, 8)
     with pytest.raises(TargetRefused, match=r"the last one ended 8\.0 days ago"):
-        demand(monkeypatch, BEFORE, demanding())
+        demand(demanding())
 
 
-@pytest.mark.parametrize("seen", [INSTALLER, facts("nixos", booted_system=BUILT.toplevel + "\n")])
-def test_install_that_resumes_demands_nothing(monkeypatch: pytest.MonkeyPatch, seen: Facts) -> None:
-    result, server = demand(monkeypatch, seen, demanding(way="standard"))
-    assert "runs" in result.skipped
-    assert server.asked == []
+@pytest.mark.parametrize("runs", ["installer", "final"])
+def test_install_that_resumes_demands_nothing(machine: FakeMachine, recorded: Server, runs: str) -> None:
+    machine.toplevel = BUILT.toplevel
+    machine.is_in(runs)
+    assert "runs" in demand(demanding(way="standard")).skipped
+    assert recorded.asked == []
 
 
 def test_key_of_the_inventory(tmp_path: Path) -> None:

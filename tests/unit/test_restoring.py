@@ -15,7 +15,9 @@ from holdfast.facts.facts import Facts
 from holdfast.facts.identity import Identity, Status, parse_status
 from holdfast.tailnet.vault import Label, Vault, VaultEntry
 from holdfast.target import lock, restoring
+from holdfast.target.machine import Machine
 from holdfast.target.restoring import PutBack, check_offline, choose, restore
+from tests.log import Remembered
 from tests.unit.cases import facts, host
 from tests.unit.test_archive import NODE, STATE, state, tar_of
 
@@ -167,7 +169,7 @@ class World:
         return CommandResult(tuple(argv), "cottage", 0, output, "", 0.1)
 
     def restore(self, settings: Settings, entry: VaultEntry) -> PutBack:
-        return restore(self, host(), entry, settings, on_line=self.lines.append)  # type: ignore[arg-type]
+        return restore(Machine(host(), Remembered(said=self.lines)), self, entry, settings)  # type: ignore[arg-type]
 
 
 @pytest.fixture

@@ -1,27 +1,27 @@
 """The standby as a run sees it: what goes to the installer, and that nothing of it can end the run."""
 
 import io
+import re
 import tarfile
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, Self, cast
+from typing import Any
 
 import pytest
 
-from holdfast.base.command import CommandResult
-from holdfast.base.errors import CommandFailed, ConnectionLost, DeadlinePassed
+from holdfast.base.errors import ConnectionLost, DeadlinePassed
 from holdfast.facts.marks import InstallerMark
 from holdfast.plan.image import MIB
 from holdfast.ssh.connection import Connection
 from holdfast.target import standby, trial
+from holdfast.target.machine import Machine
+from tests.log import Remembered
+from tests.unit.cases import KEXEC_RUN as RUN
 from tests.unit.cases import facts, host
+from tests.unit.programs import Done
+from tests.unit.target import FakeMachine
 
-RUN = (
-    'set -euf\n\ninit="/nix/store/x-nixos-system/init"\nkernel_params="root=fstab a=\\"b c\\" \\$x panic=30"\n'
-    'load() { echo "init=$init"; }\n'
-)
 COMMAND_LINE = 'init=/nix/store/x-nixos-system/init root=fstab a="b c" $x panic=30'
 FILES = {"kexec/run": RUN.encode(), "kexec/bzImage": b"kernel", "./kexec/initrd": b"initrd" * 100}
 INSTALLER = facts("installer")
@@ -37,61 +37,26 @@ def image(folder: Path, files: dict[str, bytes] = FILES) -> Path:
     return path
 
 
-class Installer:
-    """An installer that takes notes."""
+@pytest.fixture
+def installer(machine: FakeMachine) -> FakeMachine:
+    machine.is_in("installer")
+    return machine
 
-    def __init__(self, says: str = "", error: Exception | None = None) -> None:
-        self.says = says
-        self.error = error
-        self.ran: list[list[str]] = []
-        self.files: dict[str, bytes] = {}
-        self.armed = True
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    def run(self, argv: Sequence[str], *, timeout_s: float, check: bool = True) -> Any:
-        assert timeout_s > 0
-        assert check or "active" in argv[1] or "umount" in argv[2] or "kexec" in argv[2]
-        self.ran.append(list(argv))
-        return SimpleNamespace(exit_status=0 if self.armed or not {"is-active", "command -v kexec"} & set(argv) else 3)
-
-    def run_script(self, script: str, words: Sequence[str], *, timeout_s: float) -> Any:
-        assert "standby.sh put ROOT FOLDER" in script
-        assert timeout_s > 0
-        self.ran.append(list(words))
-        if self.error:
-            raise self.error
-        return SimpleNamespace(stdout=self.says)
-
-    def write_file(self, path: str, data: bytes, *, mode: int, timeout_s: float) -> None:
-        assert (mode, timeout_s > 0) == (0o600, True)
-        self.files[path] = data
-
-    @property
-    def target(self) -> Connection:
-        return cast("Connection", self)
+def bring(path: Path, *, inventory: dict[str, Any] | None = None, **changed: Any) -> str:
+    """Bring it, and return why there can be none."""
+    seen = INSTALLER.model_copy(update={"available_bytes": 500 * MIB, **changed})
+    try:
+        standby.bring(Machine(host(**(inventory or {})), Remembered()), path, seen)
+    except standby.NoStandby as error:
+        return error.message
+    return ""
 
 
 @pytest.fixture
-def uploads(monkeypatch: pytest.MonkeyPatch) -> list[Callable[[Path, str, float], None]]:
-    """What is called for each upload, first to last; the last one for all further."""
-    taking: list[Callable[[Path, str, float], None]] = []
-
-    def upload(_link: object, local: Path, remote: str, *, timeout_s: float, **_: object) -> None:
-        (taking.pop(0) if len(taking) > 1 else taking[0])(local, remote, timeout_s)
-
-    monkeypatch.setattr(standby, "upload_over_links", upload)
-    return taking
-
-
-def bring(installer: Installer, path: Path, **changed: Any) -> str:
-    inventory = host(**changed.pop("inventory", {}))
-    seen = INSTALLER.model_copy(update={"available_bytes": 500 * MIB, **changed})
-    return standby.bring(lambda: installer.target, inventory, path, seen, on_line=print)
+def target(installer: FakeMachine) -> Connection:
+    assert installer.up
+    return Machine(host(), Remembered()).connect()
 
 
 def test_only_a_machine_that_stays_on_its_tailnet_has_one() -> None:
@@ -100,61 +65,60 @@ def test_only_a_machine_that_stays_on_its_tailnet_has_one() -> None:
     assert not standby.wanted(host(way="standard"))
 
 
-def test_brings_kernel_initrd_and_command_line(tmp_path: Path, uploads: list[Any]) -> None:
-    installer = Installer()
-    uploads.append(lambda local, remote, _: installer.files.update({remote: local.read_bytes()}))
-    assert bring(installer, image(tmp_path)) == ""
-    assert installer.files == {
+def test_brings_kernel_initrd_and_command_line(tmp_path: Path, installer: FakeMachine) -> None:
+    before = dict(installer.files)
+    assert bring(image(tmp_path)) == ""
+    assert installer.files == before | {
         "/run/holdfast/standby/command-line": f"{COMMAND_LINE}\n".encode(),
         "/run/holdfast/standby/kernel": b"kernel",
         "/run/holdfast/standby/initrd": b"initrd" * 100,
     }
-    room = installer.ran[0]
-    assert "mount -t tmpfs" in room[2]
-    assert room[4:] == ["/run/holdfast/standby", str(606 + 16 * MIB)]
+    assert installer.told("standby-make-room.sh") == [["/run/holdfast/standby", str(606 + 16 * MIB)]]
+    [written] = installer.told("write-file.sh")
+    assert written[1] == "600"
 
 
-def test_dead_man_is_fed_while_it_comes(tmp_path: Path, uploads: list[Any]) -> None:
-    installer = Installer()
-    allowed: list[float] = []
+def not_yet(machine: FakeMachine, takes_s: float) -> Callable[[], None]:
+    """An upload that takes all its time, and is not over then."""
 
-    def slow(_local: Path, _remote: str, timeout_s: float) -> None:
-        allowed.append(timeout_s)
+    def wait() -> None:
+        machine.clock.sleep(takes_s)
         raise DeadlinePassed("not all of it yet")
 
-    uploads += [slow, slow, lambda *_: None]
+    return wait
+
+
+def test_dead_man_is_fed_while_it_comes(tmp_path: Path, machine: FakeMachine) -> None:
+    machine.dead_man_s = 200
+    machine.is_in("installer")
+    machine.before("upload-append.sh", *[not_yet(machine, 100)] * 2)
     mark = InstallerMark(state="restored", dead_man_s=200)
-    assert bring(installer, image(tmp_path), installer_mark=mark) == ""
-    assert allowed == [100, 100]
-    assert installer.ran.count(["systemctl", "restart", "holdfast-deadman.timer"]) == 4
+    assert bring(image(tmp_path), installer_mark=mark) == ""
+    assert machine.story[1:] == ["dead-man fed"] * 3 + ["kernel uploaded", "dead-man fed", "initrd uploaded"]
+    assert machine.clock.passed_s > 200
 
 
-def test_upload_ends_some_time(tmp_path: Path, uploads: list[Any]) -> None:
-    def never(_local: Path, _remote: str, timeout_s: float) -> None:
-        time.sleep(timeout_s)
-        raise DeadlinePassed("not all of it yet")
-
-    uploads.append(never)
-    inventory = {"deadlines": {"upload_s": 0.05}}
-    assert bring(Installer(), image(tmp_path), inventory=inventory) == "not all of it yet"
+def test_upload_ends_some_time(tmp_path: Path, installer: FakeMachine) -> None:
+    installer.before("upload-append.sh", *[not_yet(installer, 450)] * 9)
+    assert bring(image(tmp_path), inventory={"deadlines": {"upload_s": 1000}}) == "not all of it yet"
+    assert installer.story.count("dead-man fed") == 3
 
 
-def test_link_that_is_gone_is_a_reason(tmp_path: Path, uploads: list[Any]) -> None:
-    def gone(*_: object) -> None:
-        raise ConnectionLost("the link broke")
-
-    uploads.append(gone)
-    assert bring(Installer(), image(tmp_path)) == "the link broke"
+def test_link_that_is_gone_is_a_reason(tmp_path: Path, installer: FakeMachine) -> None:
+    installer.before("standby-make-room.sh", installer.cut)
+    assert bring(image(tmp_path)) == "the link to cottage broke."
+    installer.before("upload-look.sh", lambda: setattr(installer, "up", False))
+    assert "no answer" in bring(image(tmp_path))
 
 
 def test_too_little_memory_is_a_reason(tmp_path: Path) -> None:
-    said = bring(Installer(), image(tmp_path), available_bytes=255 * MIB)
+    said = bring(image(tmp_path), available_bytes=255 * MIB)
     assert said == "the installer has 255 MiB of memory left, and 256 are needed"
 
 
 def test_secure_boot_is_a_reason(tmp_path: Path) -> None:
     kexec = INSTALLER.kexec.model_copy(update={"secure_boot": True})
-    assert "Secure Boot" in bring(Installer(), image(tmp_path), kexec=kexec)
+    assert "Secure Boot" in bring(image(tmp_path), kexec=kexec)
 
 
 @pytest.mark.parametrize(
@@ -168,17 +132,17 @@ def test_secure_boot_is_a_reason(tmp_path: Path) -> None:
 )
 def test_image_that_will_not_do_is_a_reason(tmp_path: Path, files: dict[str, bytes | None], reason: str) -> None:
     whole = {name: content for name, content in (FILES | files).items() if content is not None}
-    assert reason in bring(Installer(), image(tmp_path, whole))
+    assert reason in bring(image(tmp_path, whole))
 
 
 def test_image_that_cannot_be_read_is_a_reason(tmp_path: Path) -> None:
-    assert "could not be unpacked" in bring(Installer(), tmp_path / "nowhere.tar")
+    assert "could not be unpacked" in bring(tmp_path / "nowhere.tar")
     broken = image(tmp_path)
     broken.write_bytes(broken.read_bytes()[:600])
-    assert bring(Installer(), broken)
+    assert bring(broken)
 
 
-FAILED = CommandFailed(CommandResult(("sh",), "cottage", 1, "", "extlinux: no", 0.1))
+FAILED = Done(stderr="extlinux: no", status=1)
 
 
 @pytest.mark.parametrize(
@@ -190,45 +154,53 @@ FAILED = CommandFailed(CommandResult(("sh",), "cottage", 1, "", "extlinux: no", 
         ("", "it said nothing"),
     ],
 )
-def test_arm_says_why_not(says: str, why: str) -> None:
-    installer = Installer(says)
-    assert standby.arm(installer.target, "/mnt") == why
-    put, give_back = installer.ran
-    assert put == ["put", "/mnt", "/run/holdfast/standby"]
-    assert "umount" in give_back[2]
-    assert give_back[4:] == ["/run/holdfast/standby"]
+def test_arm_says_why_not(installer: FakeMachine, target: Connection, says: str, why: str) -> None:
+    installer.on("standby.sh", lambda _: says)
+    with pytest.raises(standby.NoStandby, match=f"^{re.escape(why)}$") if why else nullcontext():
+        standby.arm(target, "/mnt")
+    assert installer.commands == [
+        ("standby.sh", ["put", "/mnt", "/run/holdfast/standby"], b""),
+        ("standby-give-back.sh", ["/run/holdfast/standby"], b""),
+    ]
 
 
-@pytest.mark.parametrize("error", [FAILED, ConnectionLost("the link broke")])
-def test_nothing_of_it_raises(error: CommandFailed | ConnectionLost) -> None:
-    installer = Installer(error=error)
-    assert standby.arm(installer.target, "/mnt") == error.message
-    assert standby.remove(installer.target, "/mnt") == error.message
+@pytest.mark.parametrize(
+    ("lost", "said"),
+    [(False, r"on cottage ended with status 1: extlinux: no$"), (True, r"^the link to cottage broke\.$")],
+)
+def test_failure_is_raised_as_what_it_means(installer: FakeMachine, target: Connection, lost: bool, said: str) -> None:
+    installer.on("standby.sh", lambda _: installer.cut() if lost else FAILED)
+    with pytest.raises(standby.NoStandby, match=said):
+        standby.arm(target, "/mnt")
+    with pytest.raises(standby.StandbyStays, match=said):
+        standby.remove(target, "/mnt")
 
 
 @pytest.mark.parametrize(
     ("says", "why"),
     [("removed: the standby in /mnt/boot\n", ""), ("none: there is no standby below /\n", ""), ("what?", "what?")],
 )
-def test_remove_says_why_it_is_still_there(says: str, why: str) -> None:
-    installer = Installer(says)
-    assert standby.remove(installer.target, "/mnt") == why
-    assert installer.ran == [["remove", "/mnt"]]
+def test_remove_says_why_it_is_still_there(installer: FakeMachine, target: Connection, says: str, why: str) -> None:
+    installer.on("standby.sh", lambda _: says)
+    with pytest.raises(standby.StandbyStays, match=f"^{re.escape(why)}$") if why else nullcontext():
+        standby.remove(target, "/mnt")
+    assert installer.told("standby.sh") == [["remove", "/mnt"]]
 
 
-def test_trial_needs_a_standby_and_a_kexec() -> None:
-    armed = Installer("armed: by BIOS, /dev/vda1 boots the installer\n")
-    assert trial.why_not(armed.target, host(), INSTALLER) == ""
-    assert armed.ran[-1] == ["show", "/mnt"]
-    assert trial.why_not(armed.target, host(standby=False), INSTALLER) == "no standby is asked for"
-    none = Installer("none: the root is encrypted and the boot partition is not\n")
-    assert trial.why_not(none.target, host(), INSTALLER) == "the root is encrypted and the boot partition is not"
-    lost = Installer(error=ConnectionLost("the link broke."))
+def test_trial_needs_a_standby_and_a_kexec(installer: FakeMachine, target: Connection) -> None:
+    installer.standby = True
+    assert trial.why_not(target, host(), INSTALLER) == ""
+    assert installer.told("standby.sh") == [["show", "/mnt"]]
+    assert trial.why_not(target, host(standby=False), INSTALLER) == "no standby is asked for"
+    encrypted = "the root is encrypted and the boot partition is not"
+    installer.on("standby.sh", lambda _: f"none: {encrypted}\n")
+    assert trial.why_not(target, host(), INSTALLER) == encrypted
+    installer.on("standby.sh", lambda _: installer.cut())
     with pytest.raises(ConnectionLost):
-        trial.why_not(lost.target, host(), INSTALLER)
-    failed = Installer(error=FAILED)
-    assert trial.why_not(failed.target, host(), INSTALLER) == FAILED.message
+        trial.why_not(target, host(), INSTALLER)
+    installer.on("standby.sh", lambda _: FAILED)
+    assert trial.why_not(target, host(), INSTALLER).endswith("ended with status 1: extlinux: no")
     locked = facts("installer", kexec_load_disabled="1")
-    assert "does not load another one" in trial.why_not(armed.target, host(), locked)
-    armed.armed = False
-    assert trial.why_not(armed.target, host(), INSTALLER) == "the installer has no kexec"
+    assert "does not load another one" in trial.why_not(target, host(), locked)
+    installer.lacks = {"kexec"}
+    assert trial.why_not(target, host(), INSTALLER) == "the installer has no kexec"

@@ -129,9 +129,9 @@ def test_restore_says_what_became_of_it(
     def reach(machine: Machine) -> Iterator[Host]:
         yield machine.host
 
-    def restore(target: Host, host: Host, entry: VaultEntry, _settings: Settings, **_options: object) -> PutBack:
+    def restore(machine: Machine, target: Host, entry: VaultEntry, _settings: Settings) -> PutBack:
         seen.append((target.go_on_over_local, entry.path))
-        assert host.name == "cottage"
+        assert machine.host.name == "cottage"
         return done
 
     monkeypatch.setattr(Machine, "connect", reach)

@@ -11,13 +11,12 @@ from holdfast.base.errors import DeadlinePassed
 from holdfast.plan.results import Started
 from tasks.reconnect import reconnect
 from tests.log import Remembered
-from tests.unit.cases import built, facts, host, plan, status
+from tests.unit.cases import KEXEC_RUN, built, facts, host, plan, status
 from tests.unit.programs import CASES
 from tests.unit.server import Server, body
 from tests.unit.target import RUN, FakeMachine
 from tests.unit.test_archive import NODE, STATE, tar_of
 from tests.unit.test_image import whole, write
-from tests.unit.test_standby import RUN as KEXEC_RUN
 
 pytestmark = pytest.mark.usefixtures("desk")
 INVENTORY = """
