@@ -52,12 +52,12 @@ def asked(host: Host, plan: Plan) -> str:
     why = why_ask(host, plan)
     if plan.resumes:
         resumed = "Nobody will be asked if the disks were formatted for this plan."
-        return f"{resumed} Otherwise a person will be asked, since {why}." if why else resumed
+        return f"{resumed} Otherwise a person will be asked, because {why}." if why else resumed
     if not why:
         pinned = "all disks to be wiped are pinned" if all(disk.pinned for disk in plan.wipe) else "approve = never"
         return f"Nobody will be asked before these disks are wiped: {pinned}."
     unless = ", unless it runs the system to be installed already" if plan.stage is Stage.FINAL else ""
-    return f"A person will be asked before these disks are wiped{unless}, since {why}."
+    return f"A person will be asked before these disks are wiped{unless}, because {why}."
 
 
 def _tell_of_lock(target: Connection, facts: Facts) -> None:

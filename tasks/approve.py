@@ -51,10 +51,10 @@ def approve(host: Host, plan: Plan, built: Built) -> None:
             done(Result(skipped=nothing))
             return
         say(
-            f"waiting for a person to approve the plan for {host.name}, since {why}: see the run's Artifacts, then ⋮"
+            f"waiting for a person to approve the plan for {host.name}, because {why}: see the run's Artifacts, then ⋮"
             f" and Resume, within {host.deadlines.approval_s:.0f} s"
         )
-        form = Approved.with_initial_data(description=f"You are asked since {why}.\n\n{to_markdown(plan)}", host="")
+        form = Approved.with_initial_data(description=f"You are asked because {why}.\n\n{to_markdown(plan)}", host="")
         try:
             answer = pause_flow_run(
                 wait_for_input=form,
@@ -65,7 +65,7 @@ def approve(host: Host, plan: Plan, built: Built) -> None:
         except FlowPauseTimeout as error:
             raise TargetRefused(
                 f"nobody approved the plan for {host.name} within {host.deadlines.approval_s:.0f} s, and a person"
-                f" has to, since {why}; {while_nobody_comes(host, facts)}.",
+                f" has to, because {why}; {while_nobody_comes(host, facts)}.",
                 hint="Start the run again when somebody is there to approve it, or pin the disks in the inventory.",
             ) from error
         if answer.host != host.name:

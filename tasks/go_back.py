@@ -96,7 +96,7 @@ def _what_next(returned: Returned, asked_at: float) -> str:
     """Return what happens next while nobody can reach the machine, for the message."""
     if not asked_at and returned.dead_man_at:
         return (
-            "The installer was not reached to be left; its dead-man reboots it into its untouched origin at about"
+            "The installer could not be reached; its dead-man reboots it into its untouched origin at about"
             f" {on_clock(returned.dead_man_at)} (operator's clock)."
         )
     return "Its disks are untouched: switched off and on at the machine, it boots its origin."

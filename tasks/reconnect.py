@@ -140,7 +140,7 @@ def _check_installer(host: Host, plan: Plan, started: Started, facts: Facts, *, 
         )
     if started.kexec_at and mark.run_id != plan.run_id:
         raise UnexpectedState(
-            f"the installer on {host.name} was started by {mark.run_id or 'nobody known'}, not by this run.",
+            f"the installer on {host.name} was started by {mark.run_id or 'an unknown run'}, not by this run.",
             hint="If two runs work at once, let one of them finish.",
         )
     if facts.identity is None and over_local:

@@ -15,7 +15,7 @@ from tasks.run.log import say, warn
 from tasks.run.phase import phase
 from tasks.run.this_run import machine_of
 
-NEXT: Final = "Nothing more happens by itself: the system stays as it is."
+NEXT: Final = "Nothing more happens without you: the system stays as it is."
 
 
 @phase("verify")

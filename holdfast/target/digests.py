@@ -29,8 +29,9 @@ def take(target: Connection, disks: Sequence[str]) -> dict[str, str]:
     said = target.run_script(script("installer/disk-digests.sh"), disks, timeout_s=READ_S).stdout
     found = {match[1]: match[2] or "" for line in said.split("\n") if (match := _LINE.fullmatch(line))}
     if list(found) != list(disks):
+        lacking = ", ".join(disk for disk in disks if disk not in found)
         raise UnexpectedState(
-            f"{target.endpoint.host} did not say what is on {', '.join(disk for disk in disks if disk not in found)}.",
+            f"{target.endpoint.host} gave no valid digest for {lacking}.",
             hint="Does a login there print text? `ssh TARGET true` must print nothing.",
         )
     return found
@@ -48,7 +49,7 @@ def require_same(host: str, before: Mapping[str, str], after: Mapping[str, str])
     if not changed and not lost:
         return
     seen = [f"{', '.join(changed)} changed"] if changed else []
-    seen += [f"{', '.join(lost)} cannot be read any more"] if lost else []
+    seen += [f"{', '.join(lost)} can no longer be read"] if lost else []
     raise UnexpectedState(
         f"after formatting the disks of the plan for {host}, a disk that has to be kept is not as before:"
         f" {' and '.join(seen)}.",

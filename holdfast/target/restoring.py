@@ -32,8 +32,8 @@ _ONE_ONLY: Final = (
     " `tailscale status` here calls it offline, and try again."
 )
 _UNSURE: Final = (
-    "Whether another machine is this node now is not known, so nothing is restored. Bring this operator onto the node's"
-    " tailnet, with a policy that lets it see the node, and try again."
+    "It is unknown whether another machine is this node now, so nothing is restored. Bring this operator onto the"
+    " node's tailnet, with a policy that lets it see the node, and try again."
 )
 
 
@@ -113,7 +113,7 @@ def restore(machine: Machine, target: Connection, entry: VaultEntry, settings: S
     now = clock.utc()
     # As late as possible: the node may come online at any moment.
     if check_offline(operators_status(), identity, now).expired:
-        log.say("the node's key has expired: it needs `tailscale up --force-reauth` to be of use")
+        log.say("the node's key has expired: run `tailscale up --force-reauth` after the restore")
     done = target.run(
         ["sh", "-c", script("any/restore-state.sh"), "restore-state.sh", f"{now:%Y%m%dT%H%M%SZ}"],
         stdin=archive,
@@ -151,8 +151,8 @@ def check_offline(status: Status | None, identity: Identity, now: datetime) -> P
     found = [peer for peer in status.peers if _is(peer.identity, identity)]
     if not found:
         raise TargetRefused(
-            f"the operator's tailscaled knows no node {node}: it was removed from the tailnet, or this operator may not"
-            " see it.",
+            f"the operator's tailscaled does not know the node {node}: it was removed from the tailnet, or this"
+            " operator may not see it.",
             hint=f"{_UNSURE} If it was removed, its state is useless: log in again (`tailscale up`).",
         )
     for peer in found:
@@ -166,7 +166,7 @@ def check_offline(status: Status | None, identity: Identity, now: datetime) -> P
         if peer.identity.node_key == identity.node_key:
             return peer
     raise TargetRefused(
-        f"the node {node} has another key since: {found[0].identity.describe()}; this archive is out of date.",
+        f"the node {node} has another key now: {found[0].identity.describe()}; this archive is out of date.",
         hint="Name a newer archive, or log in again on the machine (`tailscale up`).",
     )
 

@@ -79,7 +79,7 @@ def put_file(target: Connection, file: ExtraFile, root: str, *, names_known: boo
     except CommandFailed as error:
         if error.result.exit_status == UNKNOWN_OWNER:
             raise ConfigError(
-                f"{file.path} is to be {file.owner}'s, and the new system does not know that user or group.",
+                f"the owner of {file.path} is {file.owner}, and the new system does not know that user or group.",
                 hint="Correct `owner`, or name numbers: some systems make their users only when they boot. Then retry.",
             ) from None
         raise _plainly(error, file.path) from None

@@ -144,7 +144,7 @@ def _why_not_armed(said: str) -> str:
 def _said(target: Connection, *words: str) -> str:
     """Run the script and return the last line that it prints."""
     done = target.run_script(script("any/standby.sh"), words, timeout_s=PUT_S)
-    return printable((done.stdout.strip().splitlines() or ["it said nothing"])[-1])[:_SHOWN]
+    return printable((done.stdout.strip().splitlines() or ["standby.sh printed nothing"])[-1])[:_SHOWN]
 
 
 def _require_memory(size_bytes: int, available_bytes: int) -> None:
@@ -205,5 +205,7 @@ def _command_line(image: Path, runner: str) -> str:
         raise ConfigError(f"the kexec/run of {image} is not Holdfast's, so its kernel's command line is not known.")
     line = f"init={values[0]} {values[1]}"
     if not line.isprintable() or len(line.encode()) > MAX_COMMAND_LINE:
-        raise ConfigError(f"the kernel's command line in {image} is too long for a boot loader, or is no text.")
+        raise ConfigError(
+            f"the kernel's command line in {image} is invalid: it is too long for a boot loader, or is not text."
+        )
     return line

@@ -32,9 +32,9 @@ def why_not(target: Connection, host: Host, facts: Facts) -> str:
 
     """
     if not standby.wanted(host):
-        return "no standby is asked for"
+        return "this host gets no standby (`standby` in the inventory, or the standard way)"
     if facts.kexec.disabled:
-        return "the installer's kernel does not load another one"
+        return "the installer's kernel refuses to load another one"
     if target.run(["sh", "-c", "command -v kexec"], timeout_s=ASK_S, check=False).exit_status:
         return "the installer has no kexec"
     return standby.why_missing(target, NEW_ROOT)

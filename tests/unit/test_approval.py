@@ -96,8 +96,8 @@ def _log(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_phase_says_why_it_asks(machine: FakeMachine, server: Server, caplog: pytest.LogCaptureFixture) -> None:
     approve(UNPINNED, planned(facts("debian-12"), BY_ID), built())
-    assert "since the inventory pins no disks" in caplog.messages[0]
-    assert server.forms[0].startswith("You are asked since the inventory pins no disks.\n\n# Install cottage")
+    assert "because the inventory pins no disks" in caplog.messages[0]
+    assert server.forms[0].startswith("You are asked because the inventory pins no disks.\n\n# Install cottage")
     assert how_it_ended() == {"skipped": ""}
     assert machine.story == []
 

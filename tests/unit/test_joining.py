@@ -156,8 +156,8 @@ def test_partition_proves_the_kept_disk_untouched(with_two: FakeMachine, made: B
     ("after", "said"),
     [
         (f"/dev/vdb {'a' * 64} {'c' * 64}", "/dev/vdb changed"),
-        ("/dev/vdb unreadable", "/dev/vdb cannot be read any more"),
-        ("/dev/vdb gone", "/dev/vdb cannot be read any more"),
+        ("/dev/vdb unreadable", "/dev/vdb can no longer be read"),
+        ("/dev/vdb gone", "/dev/vdb can no longer be read"),
     ],
 )
 def test_partition_names_a_kept_disk_that_changed(with_two: FakeMachine, made: Built, after: str, said: str) -> None:
@@ -181,7 +181,7 @@ def test_partition_goes_on_beside_a_disk_that_cannot_be_read(
 def test_partition_formats_nothing_if_the_digests_are_not_told(with_two: FakeMachine, made: Built) -> None:
     for said in ("", "/dev/vdc gone", "/dev/vdb x y"):
         digests_are(with_two, said)
-        with pytest.raises(UnexpectedState, match="did not say what is on /dev/vdb"):
+        with pytest.raises(UnexpectedState, match="gave no valid digest for /dev/vdb"):
             body(partition)(HOST, PLAN, made)
     assert not {"disks formatted", "dead-man stopped"} & set(with_two.story)
 

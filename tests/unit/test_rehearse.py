@@ -220,7 +220,7 @@ def test_machine_that_stays_away(back: FakeMachine) -> None:
         goes_back()
     back.is_in("installer")
     back.up = False
-    with pytest.raises(DeadlinePassed, match=r"not reached to be left; its dead-man reboots it .* at about"):
+    with pytest.raises(DeadlinePassed, match=r"could not be reached; its dead-man reboots it .* at about"):
         goes_back(RETURNED.model_copy(update={"dead_man_at": 1_800_000_000.0}))
 
 

@@ -120,12 +120,12 @@ def test_node_that_is_online_is_refused(peer: dict[str, Any], said: str) -> None
     [
         (None, "does not answer"),
         (operator(node(), state_="Stopped"), r"is not up \(Stopped\)"),
-        (operator(), "knows no node"),
-        (operator(node(OTHER)), "knows no node"),
+        (operator(), "does not know the node"),
+        (operator(node(OTHER)), "does not know the node"),
     ],
 )
 def test_unknown_is_refused(status: Status | None, said: str) -> None:
-    with pytest.raises(TargetRefused, match=f"{said}.*not known, so nothing is restored"):
+    with pytest.raises(TargetRefused, match=f"{said}.*unknown whether .*, so nothing is restored"):
         check_offline(status, NODE, NOW)
 
 
@@ -135,7 +135,7 @@ def test_operator_that_is_the_node_is_refused() -> None:
 
 
 def test_archive_from_before_the_key_was_renewed_is_refused() -> None:
-    with pytest.raises(TargetRefused, match=r"another key since: nodekey:cdcd.*out of date"):
+    with pytest.raises(TargetRefused, match=r"another key now: nodekey:cdcd.*out of date"):
         check_offline(operator(node(PublicKey=OTHER.node_key)), NODE, NOW)
 
 
@@ -271,7 +271,7 @@ def test_what_a_person_should_know(world: FakeMachine, desk: Desk, settings: Set
     desk.status = operator_says(node(Expired=True))
     lines: list[str] = []
     put_back(settings, choose(Vault(settings), "cottage"), lines)
-    assert [line.split()[-1] for line in lines] == ["key", "cannot", "use"]
+    assert [line.split()[-1] for line in lines] == ["key", "cannot", "restore"]
 
 
 def test_node_that_does_not_come_up(world: FakeMachine, settings: Settings, entry: VaultEntry) -> None:

@@ -377,7 +377,7 @@ def test_file_of_a_user_that_is_made_later(target: Target) -> None:
         return status.st_uid, status.st_mode & 0o7777
 
     assert put(names_known=False) == (0, 0o600)
-    with pytest.raises(ConfigError, match="/etc/token is to be app:root's") as error:
+    with pytest.raises(ConfigError, match="the owner of /etc/token is app:root, and") as error:
         put(names_known=True)
     assert "numbers" in error.value.hint
     (target.root / "etc/passwd").write_text("app:x:77:0::/:\n")

@@ -30,7 +30,7 @@ def test_it_prints_the_plan_and_who_is_asked(machine: FakeMachine, capsys: pytes
     for part in ("Will be wiped", "COTTAGE0001", "vda1", "\\"):
         assert (part in said) is (part != "\\")
     assert said.rstrip().endswith(
-        "A person will be asked before these disks are wiped, since the inventory pins no disks."
+        "A person will be asked before these disks are wiped, because the inventory pins no disks."
     )
     assert [endpoint.allow_first_use for endpoint in machine.endpoints] == [False]
     assert machine.story == []
@@ -44,7 +44,7 @@ def test_it_prints_the_plan_and_who_is_asked(machine: FakeMachine, capsys: pytes
         (
             "",
             {"partition_mark": '{"run_id": "r", "plan_digest": "d"}'},
-            "Nobody will be asked if the disks were formatted for this plan. Otherwise a person will be asked, since",
+            "Nobody will be asked if the disks were formatted for this plan. Otherwise a person will be asked, because",
         ),
     ],
 )

@@ -126,7 +126,7 @@ def test_secure_boot_is_a_reason(tmp_path: Path) -> None:
     [
         ({"kexec/run": b"#!/bin/sh\nexec stock\n"}, "is not Holdfast's"),
         ({"kexec/run": RUN.replace("panic=30", "a" * 2000).encode()}, "too long for a boot loader"),
-        ({"kexec/run": RUN.replace("panic=30", "\x1b").encode()}, "is no text"),
+        ({"kexec/run": RUN.replace("panic=30", "\x1b").encode()}, "or is not text"),
         ({"kexec/bzImage": None}, "has no kexec/bzImage"),
     ],
 )
@@ -151,7 +151,7 @@ FAILED = Done(stderr="extlinux: no", status=1)
         ("armed: by BIOS, /dev/vda1 boots the installer\n", ""),
         ("a greeting\narmed: by UEFI, x\n", ""),
         ("none: too little room: \x1b[1m\n", "too little room: \\x1b[1m"),
-        ("", "it said nothing"),
+        ("", "standby.sh printed nothing"),
     ],
 )
 def test_arm_says_why_not(installer: FakeMachine, target: Connection, says: str, why: str) -> None:
@@ -191,7 +191,10 @@ def test_trial_needs_a_standby_and_a_kexec(installer: FakeMachine, target: Conne
     installer.standby = True
     assert trial.why_not(target, host(), INSTALLER) == ""
     assert installer.told("standby.sh") == [["show", "/mnt"]]
-    assert trial.why_not(target, host(standby=False), INSTALLER) == "no standby is asked for"
+    assert (
+        trial.why_not(target, host(standby=False), INSTALLER)
+        == "this host gets no standby (`standby` in the inventory, or the standard way)"
+    )
     encrypted = "the root is encrypted and the boot partition is not"
     installer.on("standby.sh", lambda _: f"none: {encrypted}\n")
     assert trial.why_not(target, host(), INSTALLER) == encrypted
@@ -201,6 +204,6 @@ def test_trial_needs_a_standby_and_a_kexec(installer: FakeMachine, target: Conne
     installer.on("standby.sh", lambda _: FAILED)
     assert trial.why_not(target, host(), INSTALLER).endswith("ended with status 1: extlinux: no")
     locked = facts("installer", kexec_load_disabled="1")
-    assert "does not load another one" in trial.why_not(target, host(), locked)
+    assert "refuses to load another one" in trial.why_not(target, host(), locked)
     installer.lacks = {"kexec"}
     assert trial.why_not(target, host(), INSTALLER) == "the installer has no kexec"

@@ -39,7 +39,7 @@ class TestVerify:
         with pytest.raises(DeadlinePassed) as info:
             verify(host(local=LAN))
         assert f"The new system runs and is reachable at {LAN}, not at cottage." in info.value.message
-        assert info.value.message.endswith("Nothing more happens by itself: the system stays as it is.")
+        assert info.value.message.endswith("Nothing more happens without you: the system stays as it is.")
         assert f"Log in at {LAN}" in info.value.hint
 
     def test_another_system_there_is_not_the_new_one(self, machine: FakeMachine) -> None:
@@ -97,7 +97,7 @@ class TestTrial:
 
     def test_silence_says_what_happens_by_itself(self, machine: FakeMachine) -> None:
         machine.instead["trial"] = ""
-        with pytest.raises(NeverCame, match=r"no answer.*the disk boots the installer") as info:
+        with pytest.raises(NeverCame, match=r"no answer.*a power cycle starts the installer from the disk") as info:
             trial()
         assert info.value.hint.endswith("A retry of the run waits again.")
         assert machine.story == [*LEFT, "nothing boots"]
