@@ -97,7 +97,7 @@ class TestTrial:
 
     def test_silence_says_what_happens_by_itself(self, machine: FakeMachine) -> None:
         machine.instead["trial"] = ""
-        with pytest.raises(NeverCame, match=r"no answer.*the disk boots the installer") as info:
+        with pytest.raises(NeverCame, match=r"no answer.*starts the installer from the disk") as info:
             trial()
         assert info.value.hint.endswith("A retry of the run waits again.")
         assert machine.story == [*LEFT, "nothing boots"]
