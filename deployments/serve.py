@@ -70,7 +70,7 @@ def deployments(host: Host) -> tuple[RunnerDeployment, ...]:
     """Return a host's two deployments: the install, also by schedule, and the rehearsal.
 
     They do not use Prefect's concurrency limit. A server that restarts forgets who holds a slot, and then ends the run
-    in the middle of its work ("Concurrency lease renewal failed", Prefect 3.8.8). Instead, the lock on the target keeps
+    in the middle of its work ("Concurrency lease renewal failed", Prefect 3.9.1). Instead, the lock on the target keeps
     a second run out (holdfast/target/lock.py).
     """
     system = f"{host.flake}#{host.attribute}"

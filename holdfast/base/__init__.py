@@ -1,1 +1,1 @@
-"""What everything else stands on: errors, settings, commands and their results, waiting, safe text."""
+"""What everything else uses: errors, settings, commands and their results, waiting, safe text."""

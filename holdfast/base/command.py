@@ -1,4 +1,4 @@
-"""What became of a command, on the target or on the operator."""
+"""The result of a command, on the target or on the operator."""
 
 import shlex
 from dataclasses import dataclass
@@ -14,11 +14,11 @@ class CommandResult:
     """A command that ended.
 
     Attributes:
-        argv: the command as a list of arguments; never holds a secret.
+        argv: the command as a list of arguments; never contains a secret.
         host: where it ran; `operator` for this machine.
-        exit_status: 0 to 255; 128 + the signal's number if a signal ended it.
+        exit_status: 0 to 255; 128 plus the signal's number if a signal ended it.
         stdout: its standard output, decoded as UTF-8 with replacement.
-        stderr: its standard error, likewise.
+        stderr: its standard error, decoded in the same way.
         duration_s: how long it ran, in seconds.
 
     """
@@ -31,7 +31,7 @@ class CommandResult:
     duration_s: float
 
     def summary(self) -> str:
-        """Say in one line what ran where, how it ended, and the last lines that it wrote."""
+        """Return one line: what ran where, how it ended, and the last lines of its output."""
         said = (self.stderr.strip() or self.stdout.strip()).splitlines()[-LAST_LINES:]
         tail = " | ".join(printable(line.strip()[:LONGEST_LINE]) for line in said if line.strip())
         command = printable(" ".join(shlex.join(self.argv).split()))

@@ -1,4 +1,4 @@
-"""The moment at which something must be over."""
+"""The moment by which an operation must be done."""
 
 from dataclasses import dataclass
 
@@ -20,11 +20,11 @@ class Deadline:
 
     @classmethod
     def after(cls, seconds: float) -> "Deadline":
-        """Return the deadline that lies so many seconds ahead."""
+        """Return the deadline this many seconds from now."""
         return cls(allowed_s=seconds, at=clock.monotonic() + seconds)
 
     def left_s(self) -> float:
-        """Return the seconds that are left; 0 when none are."""
+        """Return the seconds that are left, never less than 0."""
         return max(0.0, self.at - clock.monotonic())
 
     def timeout_s(self) -> float:
@@ -32,5 +32,5 @@ class Deadline:
         return max(0.1, self.left_s())
 
     def passed(self) -> bool:
-        """Return whether no time is left."""
+        """Return whether the deadline has passed."""
         return self.left_s() == 0.0

@@ -2,19 +2,19 @@
 
 HoldfastError
   ConfigError         correct an input
-  TargetRefused       change the target, or what is asked for it
+  TargetRefused       change the target or the request
   LoginRefused        give the right user, key or password
   NotTrusted          find out first why it is not the expected machine
   UnexpectedState     look at the target
-    Restarted         retry: it goes by what runs now
+    Restarted         retry: it starts from what runs now
   Unreachable         bring the link back, or wait
-    ConnectionLost    run the phase again: it joins what still runs
+    ConnectionLost    run the phase again: it attaches to what still runs
     DeadlinePassed    see what was awaited, and what was seen
       NeverCame       retry later
   CommandFailed       read the command's last lines
 
-Every error is one line and carries a hint; where a command failed, it carries the whole result too. What an error
-quotes may come from the target or the network, so message and hint are made printable, and bounded, here.
+Every error is one line with a hint. If a command failed, the error also carries the command's whole result. An error
+may quote the target or the network, so this file makes message and hint printable and limits their length.
 """
 
 from typing import Final
@@ -54,7 +54,7 @@ class ConfigError(HoldfastError):
 
 
 class TargetRefused(HoldfastError):
-    """The target cannot be installed as it is: the user changes the target, or what is asked for it."""
+    """The target cannot be installed as it is: the user changes the target or the request."""
 
 
 class NotTrusted(HoldfastError):
@@ -62,35 +62,35 @@ class NotTrusted(HoldfastError):
 
 
 class Unreachable(HoldfastError):
-    """The target cannot be reached: the user, or time, brings the link back; then *Retry* goes on."""
+    """The target cannot be reached: once the link is back, the user continues with *Retry*."""
 
 
 class ConnectionLost(Unreachable):
-    """An established connection broke: running the phase again attaches to what still runs there."""
+    """An established connection broke: running the phase again attaches to the work that still runs there."""
 
 
 class DeadlinePassed(Unreachable):
-    """Something awaited did not come in time; the message says what was awaited and last seen."""
+    """A wait reached its deadline: the message says what was awaited and what was seen last."""
 
 
 class NeverCame(DeadlinePassed):
-    """A wait for the target itself was in vain: the same wait again at once is of no use, *Retry* later is."""
+    """A wait for the target itself reached its deadline: waiting again at once is no use, *Retry* later may work."""
 
 
 class LoginRefused(HoldfastError):
-    """The target answers but does not let us in: the user provides the right user, key or password."""
+    """The target answers but refuses the login: the user provides the right user name, key or password."""
 
 
 class UnexpectedState(HoldfastError):
-    """The target is in nobody's plan (another machine, another run): the user looks before going on."""
+    """The target is not what this run expects (another machine, another run): the user looks before continuing."""
 
 
 class Restarted(UnexpectedState):
-    """The target was switched off and on while a phase worked on it: running the phase again goes by what runs now."""
+    """The target restarted while a phase worked on it: running the phase again starts from what runs now."""
 
 
 class CommandFailed(HoldfastError):
-    """A command ended with a status other than 0: the user reads its last lines, which are shown.
+    """A command ended with a status other than 0: the error shows its last lines, and the user reads them.
 
     Args:
         result: the command's whole result.

@@ -1,4 +1,4 @@
-"""Runs a command on the operator: streamed, with a deadline, and ended with all that it started."""
+"""Runs a command on the operator: its output is streamed, and at its deadline it ends with all its processes."""
 
 import os
 import signal
@@ -17,7 +17,7 @@ from holdfast.base.text import LineSplitter, Tail
 
 OPERATOR: Final = "operator"
 MAX_OUTPUT_BYTES: Final = 16 * 1024 * 1024
-# Between the polite signal and the other one.
+# From SIGTERM to SIGKILL.
 GRACE_S: Final = 5.0
 CHUNK_BYTES: Final = 65536
 
@@ -30,18 +30,18 @@ def run_local(
     on_line: Callable[[str], None] | None = None,
     check: bool = True,
 ) -> CommandResult:
-    """Run a command here and wait for its end.
+    """Run a command on the operator and wait until it ends.
 
     Args:
-        argv: the command; holds no secret.
-        timeout_s: seconds after which it is ended, with its whole process group.
-        env: variables on top of this process's own.
-        on_line: called with each line of its standard error, as it comes, from another thread.
-        check: raise if it ends with another status than 0.
+        argv: the command; must not contain a secret.
+        timeout_s: seconds after which its whole process group is ended.
+        env: variables to add to those of this process.
+        on_line: called from another thread with each line of its standard error as it arrives.
+        check: whether a status other than 0 raises.
 
     Raises:
-        ConfigError: there is no such command.
-        CommandFailed: it ended with another status than 0.
+        ConfigError: the command does not exist or cannot be run.
+        CommandFailed: it ended with a status other than 0.
         DeadlinePassed: it did not end in time.
 
     """
@@ -72,44 +72,44 @@ def run_local(
 
 
 def read_local(argv: Sequence[str], *, timeout_s: float, max_bytes: int, folder: Path) -> bytes:
-    """Run a command here that prints a secret; return what it printed, byte for byte. No error repeats any of it.
+    """Run a command on the operator that prints a secret, and return its exact output. No error repeats any of it.
 
     Args:
-        argv: the command; of its words only the first is shown.
-        timeout_s: seconds after which it is ended, with its whole process group.
-        max_bytes: how much it may print.
+        argv: the command; errors show only its first word.
+        timeout_s: seconds after which its whole process group is ended.
+        max_bytes: the most that it may print.
         folder: where it runs.
 
     Raises:
-        ConfigError: there is no such command, it failed, did not end in time, or printed nothing or too much.
+        ConfigError: the command cannot be run, failed, did not end in time, or printed nothing or too much.
 
     """
     name = f"`{argv[0]}` on the operator"
     try:
         ended = _run(argv, timeout_s=timeout_s, folder=folder, max_bytes=max_bytes)
     except (OSError, ValueError) as error:
-        why = error.strerror if isinstance(error, OSError) else "its words cannot be passed on"
+        why = error.strerror if isinstance(error, OSError) else "its arguments cannot be passed on"
         raise ConfigError(f"{name} cannot be run: {why}.", hint="Install it, or correct `command`.") from None
     if ended.status is None:
         raise ConfigError(
             f"{name} did not end within {timeout_s:.0f} s; last seen: {ended.last_words() or 'nothing'}.",
-            hint="It gets no terminal and no input: unlock what it asks for beforehand.",
+            hint="It has no terminal and no input: unlock first what it asks for.",
         )
     if ended.status:
         raise ConfigError(
-            f"{name} ended with status {ended.status}: {ended.last_words(3) or '(no words)'}",
+            f"{name} ended with status {ended.status}: {ended.last_words(3) or '(no output)'}",
             hint="Run it by hand as the user of `just serve`, in the inventory's folder.",
         )
     content = ended.output.content()
     if ended.output.dropped_bytes or not content:
         printed = f"more than {max_bytes} bytes" if content else "nothing"
-        raise ConfigError(f"{name} printed {printed}.", hint="It has to print the secret, and nothing else.")
+        raise ConfigError(f"{name} printed {printed}.", hint="It must print the secret and nothing else.")
     return content
 
 
 @dataclass(frozen=True, slots=True)
 class _Ended:
-    """How a command ended; its status is None if it had to be ended."""
+    """How a command ended; the status is None if it reached its deadline."""
 
     status: int | None
     output: Tail
@@ -117,7 +117,7 @@ class _Ended:
     duration_s: float
 
     def last_words(self, lines: int = 1) -> str:
-        """Return the last lines of its standard error, as one."""
+        """Return the last lines of its standard error, joined into one."""
         return " | ".join(line.strip()[:200] for line in self.errors.text().strip().splitlines()[-lines:])
 
 
@@ -154,7 +154,7 @@ def _run(
             with suppress(subprocess.TimeoutExpired):
                 status = process.wait(timeout=timeout_s)
         finally:
-            # Also when all went well: what it left in the background would hold its output open.
+            # After success too: a process that it left in the background would keep its output open.
             _end(process)
             for reader in readers:
                 reader.join()
@@ -165,7 +165,7 @@ def _run(
 
 def _drain(stream: IO[bytes], into: Tail, on_line: Callable[[str], None] | None) -> None:
     lines = LineSplitter(on_line) if on_line else None
-    # `read1`, so that a line is handed on when it comes and not when the buffer is full.
+    # `read1` passes a line on when it arrives; `read` would wait until the buffer is full.
     while chunk := stream.read1(CHUNK_BYTES):  # type: ignore[attr-defined]
         into.feed(chunk)
         if lines:
@@ -175,14 +175,14 @@ def _drain(stream: IO[bytes], into: Tail, on_line: Callable[[str], None] | None)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End the process group, politely first."""
+    """End the process group: SIGTERM first, then SIGKILL."""
     for signal_, wait_s in ((signal.SIGTERM, GRACE_S), (signal.SIGKILL, GRACE_S)):
         try:
             os.killpg(process.pid, signal_)
         except (ProcessLookupError, PermissionError):
             return
         if process.poll() is not None and signal_ == signal.SIGTERM:
-            # Only stragglers are left; they get a moment, and then the other signal.
+            # Only its children are left: they get a moment, then SIGKILL.
             wait_s = 0.1
         ends = clock.monotonic() + wait_s
         while clock.monotonic() < ends and _alive(process):

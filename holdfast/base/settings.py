@@ -30,7 +30,7 @@ def _ssh_config() -> Path | None:
 
 
 class Settings(BaseSettings):
-    """What is the same for every host. Each field is the variable `HOLDFAST_<FIELD>`; lists are written as JSON."""
+    """Settings that are the same for every host. Each field is a variable, `HOLDFAST_<FIELD>`; lists are JSON."""
 
     model_config = SettingsConfigDict(
         env_prefix="HOLDFAST_", env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True
@@ -95,7 +95,7 @@ def settings() -> Settings:
     """Read the settings of this process.
 
     Raises:
-        ConfigError: a variable has a value that it cannot have.
+        ConfigError: a variable has an invalid value.
 
     """
     try:
@@ -107,7 +107,7 @@ def settings() -> Settings:
             f"{name} is not valid: {first['msg']}.",
             hint=f"It is: {_described(str(first['loc'][0]))}. Correct it in the environment or in .env.",
         ) from None
-    except ValueError as error:  # pydantic-settings' SettingsError: a list that is no JSON
+    except ValueError as error:  # pydantic-settings' SettingsError: a list that is not valid JSON
         raise ConfigError(f"A HOLDFAST_ setting is not valid: {error}.", hint="Write lists as JSON.") from None
 
 

@@ -1,4 +1,4 @@
-"""Bytes from the target made into text that is safe to show, and kept in bounded memory."""
+"""Turns bytes from the target into text that is safe to show, in bounded memory."""
 
 import codecs
 import json
@@ -10,10 +10,10 @@ LONGEST_LINE: Final = 4096
 
 
 def printable(text: str) -> str:
-    r"""Return the text with every character escaped that could act on a terminal or a log.
+    r"""Return the text with all characters escaped that could act on a terminal or a log.
 
-    Control characters, escape sequences and the invisible characters that turn the direction of text
-    become `\x1b` or `\u202e`; a tab becomes a space.
+    Control characters, escape sequences and the invisible characters that change the direction of
+    text become `\x1b` or `\u202e`; a tab becomes a space.
     """
     return "".join(char if char.isprintable() else _escaped(char) for char in text)
 
@@ -26,17 +26,17 @@ def _escaped(char: str) -> str:
 
 
 def in_markdown(text: str, longest: int) -> str:
-    """Make text harmless in Markdown, a table's cell too: no markup, no HTML, no control characters, one line.
+    """Make text harmless in Markdown and its tables: no markup, no HTML, no control characters, one line.
 
     Args:
-        text: what may come from the target.
-        longest: of more characters, so many are left, before the escaping.
+        text: any text, also from the target.
+        longest: the most characters to keep, counted before escaping.
 
     """
     plain = printable(text[: longest + 1])
     short = plain if len(plain) <= longest else plain[: longest - 1] + "…"
     entities = short.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    # A colon behind a scheme would make a link of its own.
+    # `://` after a scheme would be shown as a link.
     return re.sub(r"([\\`*_{}\[\]()#+!|~$^=-])", r"\\\1", entities).replace("://", ":&#47;&#47;")
 
 
@@ -57,10 +57,10 @@ def parse_object(text: str | bytes) -> dict[str, Any]:
 
 
 class LineSplitter:
-    """Cuts a stream of bytes into printable lines, and hands each one on as soon as it is complete.
+    """Splits a stream of bytes into printable lines, and passes each on as soon as it is complete.
 
     A carriage return ends a line too, so that progress meters do not pile up. A line longer than
-    LONGEST_LINE characters is handed on in pieces.
+    LONGEST_LINE characters is passed on in pieces.
     """
 
     def __init__(self, on_line: Callable[[str], None]) -> None:
@@ -69,7 +69,7 @@ class LineSplitter:
         self._rest = ""
 
     def feed(self, data: bytes, *, last: bool = False) -> None:
-        """Take the next bytes; `last` also hands on a line that has no end."""
+        """Take the next bytes; with `last`, an unfinished line is passed on too."""
         self._rest += self._decode(data, last)
         *lines, self._rest = self._rest.replace("\r\n", "\n").replace("\r", "\n").split("\n")
         if len(self._rest) > LONGEST_LINE or (last and self._rest):
@@ -81,7 +81,7 @@ class LineSplitter:
 
 
 class Tail:
-    """Keeps the last bytes of a stream, and counts the ones that it had to drop.
+    """Keeps the last bytes of a stream, and counts the bytes that it dropped.
 
     Args:
         limit_bytes: how many bytes are kept.
@@ -96,7 +96,7 @@ class Tail:
     def feed(self, data: bytes) -> None:
         """Take the next bytes."""
         self._kept += data
-        # Cutting only now and then keeps a long stream from being copied at every packet.
+        # Cut only now and then: otherwise each packet of a long stream would copy all that is kept.
         if len(self._kept) > self._limit + max(self._limit, 65536):
             self._cut()
 
@@ -107,12 +107,12 @@ class Tail:
             self.dropped_bytes += surplus
 
     def content(self) -> bytes:
-        """Return the bytes that were kept."""
+        """Return the kept bytes."""
         self._cut()
         return bytes(self._kept)
 
     def text(self) -> str:
-        """Return what was kept as text; its first line says so if something was dropped."""
+        """Return the kept bytes as text; if some were dropped, the first line says how many."""
         kept = self.content().decode("utf-8", "replace")
         if not self.dropped_bytes:
             return kept

@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class NotYet(Exception):
-    """A probe's answer while the awaited thing is not there; the text is what the probe saw."""
+    """Raised by a probe while the awaited thing is not there; the text says what the probe saw."""
 
 
 def wait_for(
@@ -26,16 +26,16 @@ def wait_for(
     """Call `probe` until it returns, and return what it returned.
 
     Args:
-        what: the awaited thing, as it completes the sentence "waited for …".
+        what: the awaited thing, as in the sentence "waited for …".
         probe: raises NotYet or Unreachable while the thing is not there; any other exception ends the wait.
-            It bounds its own time: a probe that hangs is not interrupted.
+            It must limit its own time: a probe that hangs is not interrupted.
         deadline_s: seconds from now after which no further probe starts.
-        pause_s: seconds between two probes; each pause is up to half as long again, at random, so that
-            many waits do not beat in step.
-        on_change: called with what was seen, whenever that differs from the time before.
+        pause_s: seconds between two probes; up to half as much is added at random, so that many waits
+            do not probe at the same moment.
+        on_change: called with what was seen, whenever it differs from the last time.
 
     Raises:
-        NeverCame: it did not come; the message says what was awaited, how long, and the last thing seen.
+        NeverCame: the deadline passed; the message says what was awaited, for how long, and what was seen last.
 
     """
     began = clock.monotonic()

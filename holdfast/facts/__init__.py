@@ -1,1 +1,1 @@
-"""Facts: what a machine says about itself, parsed and bounded. The machine is not trusted."""
+"""Facts: what a machine says about itself, parsed and limited in size. The machine is not trusted."""

@@ -1,4 +1,4 @@
-"""Text that the target said, cut into bounded and printable pieces."""
+"""Splits the text of a target into printable pieces of limited size."""
 
 import re
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ LONGEST_FACT: Final = 256
 
 
 def clean(text: str) -> str:
-    """Return at most LONGEST_FACT characters of a text, printable, without blanks at its ends."""
+    """Return at most LONGEST_FACT characters of a text, printable, without blanks at either end."""
     return printable(text.strip()[:LONGEST_FACT])
 
 
@@ -21,7 +21,7 @@ def first_word(text: str) -> str:
 
 
 def split_lines(text: str) -> list[str]:
-    """Split at newlines only: with U+2028, which str.splitlines takes too, one disk could forge facts of another."""
+    """Split at newlines only: str.splitlines also splits at U+2028, so one disk could forge facts of another."""
     return [line for line in text.split("\n") if line]
 
 
@@ -31,13 +31,13 @@ def first_words(text: str) -> list[str]:
 
 
 def pairs(text: str) -> Iterator[tuple[str, str]]:
-    """Split lines at their first blank."""
+    """Split each line at its first blank."""
     for line in split_lines(text):
         key, _, value = line.partition(" ")
         yield key, value.strip()
 
 
 def number(text: str) -> int:
-    """Return the number that a text begins with; 0 if there is none."""
+    """Return the number at the start of a text, or 0."""
     match = re.match(r"\s*(\d{1,18})\b", text, re.ASCII)
     return int(match[1]) if match else 0

@@ -1,4 +1,4 @@
-"""What lies on the disks: file systems, what they are members of, and where it is mounted."""
+"""What is on the disks: file systems and members of pools or volumes, and where they are mounted."""
 
 import json
 import re
@@ -8,7 +8,7 @@ from typing import Any, Final
 from holdfast.base.frozen import Frozen
 from holdfast.facts.bounded import MAX_ITEMS, clean, split_lines
 
-# What a file system's type says about a disk that belongs to something bigger.
+# File system types of disks that are part of something larger.
 _MEMBERS: Final = {
     "zfs_member": "ZFS",
     "LVM2_member": "LVM",
@@ -21,15 +21,15 @@ _MEMBERS: Final = {
 
 
 class Partition(Frozen):
-    """A partition, or a whole disk that has none.
+    """A partition, or a whole disk without partitions.
 
     Attributes:
-        name: the kernel's name, as `vda1`.
+        name: the kernel's name, such as `vda1`.
         size_bytes: its size.
-        fstype: type of its file system or of what it is a member of; empty if nothing was found.
+        fstype: type of its file system, or of the pool or volume it is part of; empty if unknown.
         label: the file system's label.
         uuid: the file system's UUID.
-        mountpoints: where it, or what lies on it (LVM, crypt, RAID), is mounted; `[swap]` for swap in use.
+        mountpoints: where it, or a device on top of it (LVM, crypt, RAID), is mounted; `[swap]` for swap in use.
 
     """
 
@@ -41,7 +41,7 @@ class Partition(Frozen):
     mountpoints: tuple[str, ...] = ()
 
     def describe(self) -> str:
-        """Return it in a few words."""
+        """Return a description of a few words."""
         member = _MEMBERS.get(self.fstype, self.fstype)
         words = [self.name, member or "unknown content", repr(self.label) if self.label else ""]
         if self.mountpoints:
@@ -50,7 +50,7 @@ class Partition(Frozen):
 
 
 def parse_contents(said: Mapping[str, str]) -> dict[str, Partition]:
-    """Return what lies on each block device, by its kernel name."""
+    """Return what is on each block device, by kernel name."""
     found = _blkid(said["blkid"])
     places = _places(said)
     try:
@@ -65,7 +65,7 @@ def parse_contents(said: Mapping[str, str]) -> dict[str, Partition]:
             fstype=_field(node, "fstype") or seen.fstype,
             label=_field(node, "label") or seen.label,
             uuid=_field(node, "uuid") or seen.uuid,
-            # What is mounted of an LVM volume counts for each disk below it.
+            # A mounted LVM volume counts for each disk below it.
             mountpoints=tuple(dict.fromkeys(place for below in _below(node) for place in places.get(below, ()))),
         )
     for name, mounted in places.items():
@@ -78,7 +78,7 @@ def parse_contents(said: Mapping[str, str]) -> dict[str, Partition]:
 
 
 def _pool(name: str) -> str:
-    """Return the key of a ZFS pool among the places; no block device has such a name."""
+    """Return the key of a ZFS pool in `places`; no block device has such a name."""
     return f"zfs pool {name}"
 
 
@@ -92,7 +92,7 @@ def _devices(nodes: Any, depth: int = 0) -> Iterator[tuple[str, Mapping[str, Any
 
 
 def _below(node: Mapping[str, Any]) -> list[str]:
-    """Return the names of a device and of all that is made of it, but its partitions."""
+    """Return the names of a device and of all devices on top of it, except its partitions."""
     names = [_field(node, "name")]
     children = node.get("children")
     for child in children if isinstance(children, list) else []:
@@ -107,7 +107,7 @@ def _field(node: Mapping[str, Any], key: str) -> str:
 
 
 def _blkid(text: str) -> dict[str, Partition]:
-    """Parse lines of blkid: /dev/vda1: LABEL="x" UUID="…" TYPE="ext4"."""
+    """Parse the lines of blkid: /dev/vda1: LABEL="x" UUID="…" TYPE="ext4"."""
     found = {}
     for line in split_lines(text):
         device, _, rest = line.partition(": ")
@@ -123,7 +123,7 @@ def _blkid(text: str) -> dict[str, Partition]:
 
 
 def _places(said: Mapping[str, str]) -> dict[str, list[str]]:
-    """Return where each block device is mounted, by its name (mappers by the name under /dev/mapper), and each pool."""
+    """Return where each block device and each pool is mounted, by name (a mapper's is the one under /dev/mapper)."""
     numbers = _numbers(said["disks"])
     places: dict[str, list[str]] = {}
     for line in split_lines(said["mountinfo"]):

@@ -1,4 +1,4 @@
-"""The disks of a target, as its kernel and udev know them."""
+"""The disks of a target, as its kernel and udev see them."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -17,15 +17,15 @@ class Disk(Frozen):
     """A disk.
 
     Attributes:
-        name: the kernel's name, as `vda`; another boot may give another one.
-        links: its links under /dev/disk/, whole paths.
-        serial: its serial number; empty if it tells none.
+        name: the kernel's name, such as `vda`; it may change at each boot.
+        links: its links under /dev/disk/, as full paths.
+        serial: its serial number; empty if it reports none.
         wwid: its world-wide ID; empty if it has none.
-        model: its maker's name for it.
+        model: the maker's name of its model.
         size_bytes: its size.
         readonly: whether the kernel refuses to write to it.
-        removable: whether it is a stick, a card or the like.
-        content: file system or membership of the disk itself, without its partitions.
+        removable: whether it is a USB stick, a card or similar.
+        content: file system or membership of the disk itself, not of its partitions.
         partitions: its partitions.
 
     """
@@ -43,29 +43,29 @@ class Disk(Frozen):
 
     @property
     def path(self) -> str:
-        """Its device file."""
+        """The device file."""
         return f"/dev/{self.name}"
 
     @property
     def by_id(self) -> tuple[str, ...]:
-        """Names of its links in /dev/disk/by-id."""
+        """The names of its links in /dev/disk/by-id."""
         start = "/dev/disk/by-id/"
         return tuple(link.removeprefix(start) for link in self.links if link.startswith(start))
 
     @property
     def stable_id(self) -> str:
-        """What stays the same whatever system runs: serial number, else world-wide ID; empty if it has neither."""
+        """The ID that every system sees: serial number, else world-wide ID; empty if it has neither."""
         return self.serial or self.wwid
 
     @property
     def mountpoints(self) -> tuple[str, ...]:
-        """Where anything on it is mounted."""
+        """Where its content and its partitions are mounted."""
         places = [place for part in (self.content, *self.partitions) for place in part.mountpoints]
         return tuple(dict.fromkeys(places))
 
     def describe_content(self) -> str:
-        """Return what is on it, in a few words."""
-        # A disk with partitions can be a member of something, too (RAID of the firmware).
+        """Return a short description of what is on it."""
+        # A disk with partitions can be a member too (firmware RAID).
         own = [self.content] if self.content.fstype or self.content.mountpoints else []
         return "; ".join(part.describe() for part in (*own, *self.partitions)) or "empty, or unknown content"
 
@@ -98,7 +98,7 @@ def parse_disks(said: Mapping[str, str]) -> Iterator[Disk]:
 
 
 def _sysfs(text: str) -> tuple[dict[str, dict[str, str]], dict[str, dict[str, int]]]:
-    """Return each disk's attributes, and the sizes of its partitions, in sectors."""
+    """Return the attributes of each disk, and the sizes of its partitions in sectors."""
     disks: dict[str, dict[str, str]] = {}
     parts: dict[str, dict[str, int]] = {}
     for name, rest in pairs(text):

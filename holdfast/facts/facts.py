@@ -1,6 +1,6 @@
-"""Facts: what a target is and does now, parsed from the one JSON object that nix/scripts/any/facts.sh prints.
+"""Facts: the present state of a target, parsed from the JSON object that nix/scripts/any/facts.sh prints.
 
-The target is not trusted: sizes are bounded, text is made printable, and what has an unexpected shape is absent.
+The target is not trusted: sizes are limited, text is made printable, and a value of an unexpected form is left out.
 """
 
 import json
@@ -26,35 +26,35 @@ FORMAT: Final = "1"
 
 
 class Facts(Frozen):
-    """All that is known about a target at one moment.
+    """Everything known about a target at one moment.
 
     Attributes:
-        root: whether the facts were read as root; without it some are missing.
+        root: whether the facts were read as root; otherwise some are missing.
         os_id: `debian`, `nixos`, …
         os_version: `12`, …
-        os_name: the system's name for people.
-        os_variant: `installer` in an installer of NixOS.
+        os_name: the system's name for people, such as `Debian GNU/Linux 12 (bookworm)`.
+        os_variant: `installer` in a NixOS installer.
         hostname: its host name.
-        arch: as `uname -m` says: `x86_64`, `aarch64`, …
-        kernel_release: as `uname -r` says.
-        boot_id: another one at each boot.
+        arch: from `uname -m`: `x86_64`, `aarch64`, …
+        kernel_release: from `uname -r`.
+        boot_id: the kernel's boot ID, new at each boot.
         init: `systemd`, or the name of process 1.
-        memory_bytes: all memory that the kernel has.
-        available_bytes: memory that new programs can have without swapping.
+        memory_bytes: all memory of the kernel (MemTotal).
+        available_bytes: memory that new programs can use without swapping (MemAvailable).
         swap_free_bytes: free swap.
-        container: what says that it is a container; empty if nothing does.
+        container: what shows that it is a container; empty if nothing does.
         virtualization: `kvm`, …; empty on bare metal, or if unknown.
         run_free_bytes: free space in /run.
         tmp_free_bytes: free space in /tmp.
-        upload_free_bytes: free space in /var/lib, where the image goes.
+        upload_free_bytes: free space in /var/lib, where the image is uploaded.
         host_keys: public SSH host keys, `TYPE BASE64`.
-        units: names of Holdfast's units that are active.
-        booted_system: store path of the NixOS system that booted; empty elsewhere.
+        units: names of Holdfast's active units.
+        booted_system: store path of the NixOS system that booted; empty on other systems.
         on_trial: whether the installer started it, for its trial (tasks/trial.py).
         installer_mark: the installer's mark.
-        partition_mark: the mark in the installer's RAM.
-        system_mark: the mark on the disk that runs.
-        broken_marks: names of the marks that are there but cannot be read.
+        partition_mark: the partition mark in the installer's RAM.
+        system_mark: the partition mark on the disk of the running system.
+        broken_marks: names of the marks that exist but cannot be read.
 
     """
 
@@ -91,7 +91,7 @@ class Facts(Frozen):
 
     @property
     def identity(self) -> Identity | None:
-        """Who the target is on the tailnet; None if it is not logged in and up, or its key has expired."""
+        """Who the target is on the tailnet; None if it is not logged in, not up, or its key has expired."""
         return self.tailscale.identity
 
 
@@ -99,11 +99,11 @@ def parse_facts(output: str, host: str) -> Facts:
     """Parse what nix/scripts/any/facts.sh printed.
 
     Args:
-        output: its whole standard output.
+        output: all of its standard output.
         host: the host's name, for the message.
 
     Raises:
-        UnexpectedState: it is not what the script prints.
+        UnexpectedState: the output is not from the script, or is incomplete.
 
     """
     try:
@@ -114,20 +114,20 @@ def parse_facts(output: str, host: str) -> Facts:
         why = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
         raise UnexpectedState(
             f"{host} did not answer with facts: {printable(why)[:200]}.",
-            hint="Does its login print something of its own? `ssh TARGET true` has to be silent.",
+            hint="Does its login print text of its own? `ssh TARGET true` must print nothing.",
         ) from None
 
 
 def _members(output: str) -> dict[str, str]:
     if len(output) > MAX_FACTS_BYTES:
         raise ValueError(f"more than {MAX_FACTS_BYTES} bytes")
-    # A line that the login printed may stand before it.
+    # The login may print a line before it.
     start = output.find('{\n"format"')
     said = json.loads(output[start:]) if start >= 0 else None
     if not isinstance(said, dict) or said.pop("end", None) != "1":
-        raise ValueError("no JSON object, or only a part of it")
+        raise ValueError("not a JSON object, or only part of one")
     if any(not isinstance(value, str) for value in said.values()):
-        raise ValueError("a fact is no string")
+        raise ValueError("a fact is not a string")
     if said["format"].strip() != FORMAT:
         raise ValueError(f"format {said['format'].strip()[:20]}, expected {FORMAT}")
     return {key: value.removesuffix("\n") for key, value in said.items()}

@@ -1,4 +1,4 @@
-"""Who a node is on its tailnet, as `tailscale status --json` says (tailscale's ipn/ipnstate/ipnstate.go)."""
+"""Who a node is on its tailnet, from `tailscale status --json` (tailscale's ipn/ipnstate/ipnstate.go)."""
 
 import ipaddress
 import re
@@ -18,13 +18,13 @@ _NO_KEY: Final = "nodekey:" + "0" * 64
 
 
 class Identity(Frozen):
-    """A node, as others see it; all of it is public.
+    """A node as others see it; all of this is public.
 
     Attributes:
         node_key: public node key, `nodekey:` and 64 hexadecimal digits.
         node_id: the stable node ID that the control server gave it.
-        addresses: its Tailscale addresses, IPv4 first as tailscaled gives them.
-        dns_name: its MagicDNS name without the last dot; empty without MagicDNS.
+        addresses: its Tailscale addresses, in tailscaled's order: IPv4 first.
+        dns_name: its MagicDNS name without the final dot; empty without MagicDNS.
 
     """
 
@@ -34,18 +34,18 @@ class Identity(Frozen):
     dns_name: str = ""
 
     def describe(self) -> str:
-        """Return it in a few words, for messages."""
+        """Return a short description for messages."""
         return f"{self.node_key[:20]}… ({', '.join(self.addresses) or 'no address'})"
 
 
 def is_of_tailnet(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
-    """Say whether an address is one that Tailscale gives to nodes."""
+    """Return whether Tailscale gives such an address to nodes; True for its IPv4 and IPv6 ranges."""
     plain = getattr(address, "ipv4_mapped", None) or address
     return any(plain in network for network in _TAILNET)
 
 
 def same_node(first: Identity, second: Identity) -> bool:
-    """Say whether two sightings are the same node: key, stable ID and addresses. The name may change."""
+    """Return whether both have the same key, stable ID and addresses. The name may differ."""
     return (first.node_key, first.node_id, set(first.addresses)) == (
         second.node_key,
         second.node_id,
@@ -54,13 +54,13 @@ def same_node(first: Identity, second: Identity) -> bool:
 
 
 def require_same_node(host: str, before: Identity | None, now: Identity | None, *, hint: str) -> None:
-    """See that a host is still the node that it was; a sighting that is missing proves nothing either way.
+    """Require that a host is still the same node. If either identity is unknown, nothing is checked.
 
     Args:
         host: the host's name, for the message.
-        before: who it was in the plan.
-        now: who it is.
-        hint: what the user can do about another node.
+        before: its identity in the plan.
+        now: its identity now.
+        hint: what the user can do if it is another node.
 
     Raises:
         NotTrusted: it is another node.
@@ -72,15 +72,15 @@ def require_same_node(host: str, before: Identity | None, now: Identity | None, 
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """A node as another one sees it.
+    """A node as another node sees it.
 
     Attributes:
         identity: who it is.
-        online: whether the control server believes so; it still does for minutes after a node is gone.
-        direct: the address and port that packets go to; empty if they go by a relay, or none went lately.
+        online: whether the control server thinks so; it still does for minutes after a node is gone.
+        direct: the address and port that packets go to; empty for a relay, or if none were sent lately.
         relay: code of its home relay; empty if unknown.
-        last_handshake: of WireGuard, or None.
-        last_seen: when the control server lost sight of it; None while it is online, or if unknown.
+        last_handshake: the last WireGuard handshake, or None.
+        last_seen: when the control server lost contact with it; None while it is online, or if unknown.
         expired: whether its key has expired.
 
     """
@@ -96,17 +96,17 @@ class Peer:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What tailscaled says about itself.
+    """What tailscaled reports about itself.
 
     Attributes:
         backend_state: `Running`, `NeedsLogin`, `NeedsMachineAuth`, `Stopped`, `Starting`, `NoState`, or another.
         version: tailscaled's long version.
         identity: who it is; None until it has logged in.
-        has_key: whether it has a node key, also while it is not up.
+        has_key: whether it has a node key, even while it is down.
         key_expiry: when the node key expires; None if never, or unknown.
         expired: whether it has expired already.
         host_name: the host name that it told the control server.
-        peers: the other nodes, if they were asked for.
+        peers: the other nodes, if they were requested.
 
     """
 
@@ -121,7 +121,7 @@ class Status:
 
 
 def parse_status(text: str) -> Status:
-    """Parse the output of `tailscale status --json`; what has an unexpected shape is taken as absent.
+    """Parse the output of `tailscale status --json`; values of an unexpected form are left out.
 
     Raises:
         ValueError: it is not a JSON object.
@@ -172,7 +172,7 @@ def _identity(node: Mapping[str, Any]) -> Identity | None:
 
 def _addresses(listed: list[Any]) -> Iterator[str]:
     for value in listed[:16]:
-        # A number would be taken as an address, and what follows a % may be any text.
+        # ip_address() would accept a number, and any text may follow a %.
         if not isinstance(value, str) or "%" in value:
             continue
         try:
@@ -190,11 +190,11 @@ def _text(value: Any) -> str:  # noqa: ANN401  parsed JSON
 
 
 def _time(value: Any) -> datetime | None:  # noqa: ANN401  parsed JSON
-    """Parse Go's RFC 3339 time, of which the year 1 means none."""
+    """Parse a time that Go wrote (RFC 3339); the year 1 means that there is none."""
     try:
-        # Go prints up to nine decimals, Python 3.11 reads any number of them.
+        # Go prints up to nine decimals; Python 3.11 reads any number of them.
         moment = datetime.fromisoformat(value)
-        # In UTC, as it is shown; the first and the last day of all have no other zone.
+        # It is shown in UTC. The first and last day of the calendar cannot be converted: OverflowError.
         moment = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
     except (TypeError, ValueError, OverflowError):
         return None

@@ -1,4 +1,4 @@
-"""Whether the running kernel starts another one."""
+"""Whether the running kernel can start another one."""
 
 import re
 from collections.abc import Mapping
@@ -8,11 +8,11 @@ from holdfast.facts.bounded import clean
 
 
 class Kexec(Frozen):
-    """Whether the running kernel starts another one.
+    """Whether the running kernel can start another one.
 
     Attributes:
         supported: whether it was built with kexec.
-        disabled: whether the administrator switched it off until the next boot.
+        disabled: whether the administrator disabled it until the next boot.
         locked_down: the kernel's lockdown: `integrity` or `confidentiality`; empty if it is not locked down.
         secure_boot: whether the firmware checks signatures; None without UEFI.
 
@@ -27,7 +27,7 @@ class Kexec(Frozen):
 def parse_kexec(said: Mapping[str, str]) -> Kexec:
     """Parse what facts.sh says about kexec."""
     config = said["kexec_config"]
-    # /sys/kernel/kexec_loaded is there exactly if the kernel has kexec (kernel/ksysfs.c).
+    # /sys/kernel/kexec_loaded exists if, and only if, the kernel has kexec (kernel/ksysfs.c).
     supported = "=y" in config if config.strip() else bool(said["kexec_loaded"].strip())
     locked = re.search(r"\[(\w+)\]", said["lockdown"])
     secure_boot = said["secure_boot"].strip()

@@ -1,4 +1,4 @@
-"""The marks that Holdfast leaves on a target: in the installer, and where the disks were formatted."""
+"""The marks that Holdfast writes on a target: in the installer, and on the new root."""
 
 from collections.abc import Mapping
 from typing import Annotated, TypeVar
@@ -13,26 +13,26 @@ M = TypeVar("M", bound=Frozen)
 
 def _shown(text: str) -> str:
     if not text.isprintable():
-        raise ValueError("it holds characters that cannot be shown")
+        raise ValueError("it contains characters that are not printable")
     return text
 
 
-# Up to the year 5138: what is beyond that, or no number, no clock can show.
+# Up to the year 5138: a larger number would be no time that can be shown.
 _Seconds = Annotated[float, Field(ge=0, le=1e11)]
 _MarkText = Annotated[str, Field(max_length=LONGEST_FACT), AfterValidator(_shown)]
 
 
 class InstallerMark(Frozen):
-    """What the installer's image wrote at boot; see nix/scripts/installer/installer-restore.sh.
+    """What the installer wrote when it booted; see nix/scripts/installer/installer-restore.sh.
 
     Attributes:
-        image_id: the image.
+        image_id: the image that booted.
         run_id: the run that started it; None if it was started by hand.
-        origin_boot_id: boot id of the system that was left.
+        origin_boot_id: boot ID of the system before it.
         state: `restored`, `none` or `refused: WHY`.
-        secrets: the same, of the secrets that the user brings for the installer.
-        dead_man_at: when it reboots by itself if nobody comes, in seconds since 1970 on its clock; None if never.
-        dead_man_s: the same from its boot, in seconds.
+        secrets: the same for the installer secrets of the user.
+        dead_man_at: when it reboots by itself if nobody comes, in seconds since 1970 by its clock; None if never.
+        dead_man_s: the same, in seconds since it booted.
 
     """
 
@@ -48,11 +48,11 @@ class InstallerMark(Frozen):
 
 
 class PartitionMark(Frozen):
-    """Written when the disks were formatted, to the installer's RAM and to the new root.
+    """Written after formatting, to the installer's RAM and to the new root.
 
     Attributes:
         run_id: the run that formatted them.
-        plan_digest: of the plan that it followed (Plan.digest).
+        plan_digest: digest of the plan that the run followed (Plan.digest).
 
     """
 
@@ -63,7 +63,7 @@ class PartitionMark(Frozen):
 
 
 def parse_mark(model: type[M], said: Mapping[str, str], name: str, broken: list[str]) -> M | None:
-    """Parse a mark; one that cannot be read is somebody else's, and its name goes to `broken`."""
+    """Return a mark, or None. An unreadable mark is not ours: its name is added to `broken`."""
     if not said[name].strip():
         return None
     try:

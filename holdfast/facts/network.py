@@ -11,8 +11,8 @@ class Network(Frozen):
     """How the target is connected.
 
     Attributes:
-        addresses: `INTERFACE ADDRESS/PREFIX` of all interfaces but `lo`.
-        default_routes: as `ip route` prints them.
+        addresses: `INTERFACE ADDRESS/PREFIX` of all interfaces except `lo`.
+        default_routes: the lines that `ip route` prints.
         resolvers: addresses of the name servers.
 
     """

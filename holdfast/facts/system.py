@@ -1,4 +1,4 @@
-"""The system that runs on a target: its name, its boot, and the keys that it shows to SSH clients."""
+"""The running system of a target: its name, its boot, and its SSH host keys."""
 
 import re
 from collections.abc import Iterator
@@ -7,14 +7,14 @@ from holdfast.facts.bounded import MAX_ITEMS, clean, split_lines
 
 
 def parse_boot_id(text: str) -> str:
-    """Return the boot id. Raises ValueError: it has not the form of one."""
+    """Return the boot ID. Raises ValueError if it is invalid."""
     if not re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", text.strip()):
-        raise ValueError("the boot id is none")
+        raise ValueError("the boot ID is invalid")
     return text.strip()
 
 
 def parse_store_path(text: str) -> str:
-    """Return the path if it is one of the Nix store, else an empty text."""
+    """Return the path if it is in the Nix store, else an empty text."""
     match = re.fullmatch(r"/nix/store/[0-9a-z]{32}-[A-Za-z0-9+._?=-]{1,211}", text.strip())
     return match[0] if match else ""
 

@@ -1,4 +1,4 @@
-"""The tailscaled of a target: whether it runs, where it keeps its state, and what it says of itself."""
+"""The tailscaled of a target: whether it runs, where it keeps its state, and what it reports."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -16,19 +16,19 @@ class Tailscale(Frozen):
     """The target's tailscaled.
 
     Attributes:
-        installed: whether there is a `tailscale` command.
+        installed: whether the `tailscale` command exists.
         running: whether tailscaled runs.
         version: tailscaled's version, or the command's; empty if unknown.
         backend_state: `Running`, `NeedsLogin`, `Stopped`, …; empty if tailscaled does not answer.
-        state_store: `file`, `memory`, `kubernetes`, `aws`, or the unknown store's prefix.
-        state_file: path of the state file; empty if the store is no file.
-        state_kind: what that file is; `sealed` if only this machine's TPM can open it.
-        identity: who the node is; None if it is not logged in and up, or its key has expired.
+        state_store: `file`, `memory`, `kubernetes`, `aws`, or the prefix of an unknown store.
+        state_file: path of the state file; empty if the state is not in a file.
+        state_kind: what that file contains; `sealed` if only this machine's TPM can open it.
+        identity: who the node is; None if it is not logged in, not up, or its key has expired.
         key_expiry: when the node key expires; None if never.
         expired: whether it has expired.
-        host_name: the name that it told the control server.
-        attested: whether it proves by a key in the machine's TPM which machine it is.
-        lock: whether tailnet lock is on, and has signed the node's key; `off` also if that is unknown.
+        host_name: the host name that it reports to the control server.
+        attested: whether it proves with a key in the TPM which machine it is.
+        lock: whether tailnet lock is on and has signed the node's key; `off` also if unknown.
 
     """
 
@@ -72,7 +72,7 @@ def parse_tailscale(said: Mapping[str, str]) -> Tailscale:
 
 
 def _store(state: str) -> str:
-    """Name the kind of store that tailscaled's --state asks for (tailscale's ipn/store)."""
+    """Return the kind of store that tailscaled's --state selects (tailscale's ipn/store)."""
     prefix, colon, _ = state.partition(":")
     if not colon or prefix == "tpmseal" or state.startswith("/"):
         return "file"
@@ -80,7 +80,7 @@ def _store(state: str) -> str:
 
 
 def _lock(text: str) -> Lock:
-    """Read the lines of `tailscale lock status --json` that facts.sh picks out; of two answers, the first counts."""
+    """Read the lines of `tailscale lock status --json` that facts.sh selects; the first of two equal names counts."""
     said: dict[str, bool] = {}
     for line in split_lines(text)[:MAX_ITEMS]:
         name, _, value = line.partition(":")

@@ -1,1 +1,1 @@
-"""The inventory: which hosts there are, how each is reached, what is installed on it, which secrets the user brings."""
+"""The inventory: the hosts, how to reach each, what to install on it, and which secrets the user provides."""

@@ -1,4 +1,4 @@
-"""A machine of the inventory: how it is reached, what is installed on it, and how long that may take."""
+"""A host of the inventory: how to reach it, what to install on it, and how long that may take."""
 
 import ipaddress
 import re
@@ -33,16 +33,16 @@ DAY_S: Final = 86400.0
 
 
 class Way(StrEnum):
-    """How the target goes through kexec: on its tailnet, or, the standard way, without it."""
+    """How the target goes through kexec: on its tailnet, or without it (the standard way)."""
 
     TAILSCALE = "tailscale"
     STANDARD = "standard"
 
 
 class Approve(StrEnum):
-    """Whether a person has to resume the run before the target is changed.
+    """Whether a person must resume the run before the target is changed.
 
-    `unpinned`: unless the inventory pins every disk that will be wiped (holdfast/plan/approval.py).
+    `unpinned`: only if the inventory does not pin every disk that will be wiped (holdfast/plan/approval.py).
     """
 
     ALWAYS = "always"
@@ -56,7 +56,7 @@ def _image_reference(reference: str) -> str:
 
 
 Allowance = Literal["no-tailscale", "no-sshd", "no-authorized-key", "no-boot-loader", "no-host-id"]
-"""A refusal of `build` that the user may answer with "I know"; see holdfast/plan/configuration.py."""
+"""A refusal of `build` that the user may override; see holdfast/plan/configuration.py."""
 
 Seconds = Annotated[float, Field(gt=0, le=7 * DAY_S)]
 
@@ -66,7 +66,7 @@ class Deadlines(Frozen):
 
     Attributes:
         connect_s: to open a connection.
-        answer_s: for a target that is out of reach when a phase begins, to answer.
+        answer_s: for an unreachable target to answer when a phase begins.
         upload_s: to upload the kexec image, or the extra files.
         build_s: to build the image, or the system.
         kexec_return_s: from kexec until the installer answers.
@@ -74,7 +74,7 @@ class Deadlines(Frozen):
         copy_s: to copy the closure.
         install_s: for nixos-install.
         reboot_return_s: from the reboot until the final system answers.
-        dead_man_s: after which the installer reboots into the origin if nobody comes; at least a minute.
+        dead_man_s: until the installer reboots into the origin if nobody comes; at least a minute.
         approval_s: for a person to approve the plan.
 
     """
@@ -93,10 +93,10 @@ class Deadlines(Frozen):
 
 
 class Keep(Frozen):
-    """What is carried from the old system into the new one, beside the SSH host keys.
+    """What is carried from the old system into the new one, in addition to the SSH host keys.
 
     Attributes:
-        tailscale_state: who the machine is on the tailnet.
+        tailscale_state: the Tailscale state, so that it stays the same node.
         machine_id: /etc/machine-id.
 
     """
@@ -106,12 +106,12 @@ class Keep(Frozen):
 
 
 class DiskPin(Frozen):
-    """A disk that the install may wipe, by what its maker wrote into it.
+    """A disk that the install may wipe, named by what its maker wrote into it.
 
     Attributes:
         serial: its serial number.
         by_id: the name of one of its links in /dev/disk/by-id.
-        size_bytes: its exact size, or None for any.
+        size_bytes: its exact size; None allows any.
 
     """
 
@@ -126,27 +126,27 @@ class DiskPin(Frozen):
         return self
 
 
-# As holdfast/ssh/endpoint.py: what may stand in a proxy's command line; a leading dash would be an option.
+# As in holdfast/ssh/endpoint.py: safe in a proxy's command line, where a leading dash would be an option.
 _Address = Annotated[str, Field(pattern=r"^(?:[A-Za-z0-9_][A-Za-z0-9_.:%-]*|::[A-Za-z0-9:.%]*)$", max_length=255)]
 
 
 def parse_local(text: str) -> tuple[str, int]:
-    """Read the inventory's `local`: `ADDRESS`, `ADDRESS:PORT` or `[IPV6]:PORT`; the port is 22 if none is said.
+    """Read the inventory's `local`: `ADDRESS`, `ADDRESS:PORT` or `[IPV6]:PORT`; without a port, 22.
 
     Raises:
-        ValueError: it is none of these, or an address of the tailnet.
+        ValueError: it has another form, or is an address of the tailnet.
 
     """
     bare = re.fullmatch(r"[0-9A-Fa-f.]*:[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*(?:%[A-Za-z0-9_.-]+)?", text)
     match = re.fullmatch(r"(?:\[([^][]+:[^][]*)\]|([A-Za-z0-9_][A-Za-z0-9_.-]*))(?::([0-9]{1,5}))?", text, re.ASCII)
     if not bare and not match:
-        raise ValueError("it is no ADDRESS, ADDRESS:PORT or [IPV6]:PORT")
+        raise ValueError("it is not ADDRESS, ADDRESS:PORT or [IPV6]:PORT")
     address = text if bare or not match else match[1] or match[2]
     port = int(match[3]) if match and match[3] else 22
     if not 0 < port < 65536:
-        raise ValueError(f"{port} is no TCP port")
+        raise ValueError(f"{port} is not a valid TCP port")
     if (":" in address or re.fullmatch(r"[0-9.]+", address)) and is_of_tailnet(ipaddress.ip_address(address)):
-        raise ValueError(f"{address} is an address of the tailnet, and local is for another one")
+        raise ValueError(f"{address} is an address of the tailnet; local needs one outside it")
     return address, port
 
 
@@ -159,35 +159,35 @@ _FlakeReference = Annotated[str, Field(pattern=r"^[^-\s#\x00-\x1f][^\s#\x00-\x1f
 
 
 class Host(Frozen):
-    """A machine of the inventory.
+    """A host of the inventory.
 
     Attributes:
-        name: the table's name in the inventory; also the deployment's and the vault folder's.
-        target: the address: a MagicDNS name, an IP address, or a name of the ssh config; the host's name by default.
-        flake: the flake that holds the system; a path starts at the inventory's folder.
-        attribute: the name in its `nixosConfigurations`; the host's name by default.
-        kexec: the kexec image: a tarball, a folder that holds one, a flake's output, or a URL with `#sha256=HEX`.
-        way: whether the machine stays on the tailnet on its way; in either its new system gets its identity back.
-        user: login on the origin.
+        name: the name of its table in the inventory, its deployment and its folder in the vault.
+        target: the address: a MagicDNS name, an IP address, or a name in the ssh config; by default the host's name.
+        flake: the flake with the system; a relative path starts at the inventory's folder.
+        attribute: the name in its `nixosConfigurations`; by default the host's name.
+        kexec: the kexec image: a tarball, a folder with one, a flake's output, or a URL with `#sha256=HEX`.
+        way: whether the machine stays on the tailnet meanwhile; either way, the new system has the same identity.
+        user: login name on the origin.
         port: TCP port of the origin's SSH server.
-        identity_file: private key to log in with; else those of the ssh config and the agent.
+        identity_file: private key to log in with; by default those of the ssh config and the agent.
         proxy: `tailscale-nc`, `socks5://HOST:PORT`, `command: …` (with %h, %p, %r), or None.
-        local: an address outside the tailnet, `ADDRESS`, `ADDRESS:PORT` or `[IPV6]:PORT`, to ask when it is away;
-            always directly, never through `proxy`.
-        go_on_over_local: whether a run may go on over `local` when the machine does not answer at `target`.
+        local: an address outside the tailnet: `ADDRESS`, `ADDRESS:PORT` or `[IPV6]:PORT`.
+            It is asked when the machine does not return: directly, never through `proxy`.
+        go_on_over_local: whether a run may continue over `local` when the machine does not answer at `target`.
         host_key: the pinned SSH host key, `TYPE BASE64`.
         elevation: how the login becomes root.
         deadlines: see there.
-        approve: whether a person has to resume the run first; `unpinned`: unless `disks` pins what is wiped.
-        disks: the disks that may be wiped; empty allows those that the disko configuration names.
-        extra_files: folder whose content is copied into the new root.
-        files: files of the new system, each with its owner and mode, from a file or a command of the operator.
-        encryption_keys: key files for the disko script, in the installer's RAM while it runs.
-        installer_secrets: secrets for the image's commands before Tailscale, in the installer's RAM as long as it runs.
+        approve: whether a person must resume the run first; `unpinned`: unless `disks` pins all that is wiped.
+        disks: the disks that may be wiped; if empty, those that the disko configuration names.
+        extra_files: folder to copy into the new root.
+        files: files of the new system with owner and mode, each from a file or a command on the operator.
+        encryption_keys: key files for the disko script; they are in the installer's RAM while the script runs.
+        installer_secrets: secrets for the image's commands before Tailscale; they stay in the installer's RAM.
         keep: what is carried over.
         standby: whether the new disk boots the installer until the new system's boot loader is in place.
-        allow: the refusals of `build` to which the user says "I know".
-        rehearsal_max_age_days: an install demands a rehearsal not older than so many days; None demands none.
+        allow: the refusals of `build` that the user overrides.
+        rehearsal_max_age_days: the greatest age of the rehearsal that an install requires; None requires none.
         schedule: cron expression of a maintenance window, or None.
 
     """
@@ -228,7 +228,7 @@ class Host(Frozen):
     @model_validator(mode="before")
     @classmethod
     def _completed(cls, values: Any, info: ValidationInfo) -> Any:  # noqa: ANN401  pydantic's own signature
-        """Fill in what follows from the name, and resolve the paths inside references."""
+        """Fill in the defaults that come from the name, and resolve relative paths in references."""
         if not isinstance(values, Mapping):
             return values
         made = dict(values)
@@ -251,10 +251,10 @@ class Host(Frozen):
 
     @property
     def kexec_is_path(self) -> bool:
-        """Whether `kexec` names a file or folder rather than a flake's output or a URL."""
+        """Whether `kexec` names a file or folder, not a flake's output or a URL."""
         return is_path(self.kexec)
 
     @property
     def kexec_download(self) -> Download | None:
-        """What `kexec` names if it is a URL."""
+        """The download that `kexec` names; None if it is not a URL."""
         return parse_download(self.kexec)

@@ -1,4 +1,4 @@
-"""The inventory's file: read, with its defaults, and with a hint for whatever is wrong in it."""
+"""Reads the inventory's file: applies its defaults, and says with a hint what is wrong in it."""
 
 import difflib
 import re
@@ -17,17 +17,17 @@ from holdfast.inventory.host import NAME, Deadlines, DiskPin, Host, Keep, Way
 from holdfast.inventory.reference import resolve_image
 from holdfast.inventory.secret import EncryptionKey, ExtraFile, InstallerSecret
 
-# Tables whose keys are merged one by one with those of [defaults].
+# The keys of these tables are merged one by one with those of [defaults].
 _MERGED: Final = ("deadlines", "keep")
 
 
 @dataclass(frozen=True, slots=True)
 class Inventory:
-    """All hosts of a file.
+    """All hosts of one file.
 
     Attributes:
         path: the file.
-        hosts: the hosts by name, in the file's order.
+        hosts: the hosts by name, in the order of the file.
 
     """
 
@@ -38,7 +38,7 @@ class Inventory:
         """Return a host.
 
         Raises:
-            ConfigError: the inventory does not have it; says which it has.
+            ConfigError: the inventory does not have it; the message names those that it has.
 
         """
         if name not in self.hosts:
@@ -54,8 +54,8 @@ def load_inventory(path: Path) -> Inventory:
     """Read the inventory.
 
     Raises:
-        ConfigError: it is not there, is no TOML, or holds a wrong or unknown key; names the file, the key and the
-            allowed ones.
+        ConfigError: it is missing, is not valid TOML, or has a wrong or unknown key; the message names the file, the
+            key and the allowed keys.
 
     """
     hint = "Write one (deployments/hosts.toml is an example) and point HOLDFAST_INVENTORY at it."
@@ -65,35 +65,35 @@ def load_inventory(path: Path) -> Inventory:
         raise ConfigError(f"there is no inventory {path}.", hint=hint) from None
     except OSError as error:
         raise ConfigError(f"the inventory {path} cannot be read: {error.strerror}.", hint=hint) from error
-    except (ValueError, RecursionError) as error:  # beside tomllib's own: bytes, a NUL in the path, a number too long
-        raise ConfigError(f"{path} is no TOML: {error}.", hint="Correct that line.") from error
+    except (ValueError, RecursionError) as error:  # also for invalid UTF-8, a NUL in the path, too long a number
+        raise ConfigError(f"{path} is not valid TOML: {error}.", hint="Correct that line.") from error
     defaults = tables.pop("defaults", {})
     for name, table in {"defaults": defaults, **tables}.items():
         if not isinstance(table, dict):
             raise ConfigError(
-                f"{path}: {name!r} stands outside any table.", hint="Put it under [defaults] or under a host."
+                f"{path}: {name!r} is outside any table.", hint="Put it under [defaults] or under a host."
             )
     hosts = {name: _parse_host(path, name, table, defaults) for name, table in tables.items()}
     if not hosts:
-        raise ConfigError(f"{path} names no host.", hint="Add a table: its name is the host's.")
+        raise ConfigError(f"{path} names no host.", hint="Add a table with the host's name.")
     return Inventory(path, hosts)
 
 
 def chosen_host(
     inventory: Path, name: str, *, target: str | None = None, image: str | None = None, way: str | None = None
 ) -> Host:
-    """Return a host of the inventory with what a run was told on top.
+    """Return a host of the inventory, changed by the parameters of a run.
 
     Args:
-        inventory: the inventory's file.
-        name: the host.
+        inventory: the file of the inventory.
+        name: the name of the host.
         target: another address.
-        image: another kexec image; a relative path starts at the working folder.
-        way: `tailscale` or `standard`. The standard way takes the settings' stock image, unless `image` is given, or
-            the inventory itself says `way = "standard"` and names an image.
+        image: another kexec image; a relative path starts at the working directory.
+        way: `tailscale` or `standard`. The standard way uses the stock image of the settings, unless `image` is given,
+            or the inventory itself says `way = "standard"` and names an image.
 
     Raises:
-        ConfigError: see load_inventory; or a value is not valid.
+        ConfigError: see load_inventory; or a value is invalid.
 
     """
     host = load_inventory(inventory).host(name)
@@ -136,7 +136,7 @@ def _parse_host(path: Path, name: str, table: Mapping[str, Any], defaults: Mappi
 
 
 def _explained(where: str, name: str, error: ValidationError) -> ConfigError:
-    """Turn the first thing that pydantic found into one line that names place, key and what is allowed."""
+    """Return the first of pydantic's errors as one line with the place, the key and what is allowed."""
     first = error.errors(include_url=False)[0]
     key = ".".join(str(part) for part in first["loc"] if not _is_branch(part))
     if first["type"] == "extra_forbidden":
@@ -155,12 +155,12 @@ def _explained(where: str, name: str, error: ValidationError) -> ConfigError:
 
 
 def _is_branch(part: int | str) -> bool:
-    """Say whether a part of pydantic's path names a branch of a union and no key."""
+    """Return whether a part of pydantic's path is a branch of a union; False for a key."""
     return isinstance(part, str) and ("[" in part or part == "str")
 
 
 def _keys_beside(first: ErrorDetails) -> list[str]:
-    """Return the keys that are allowed where an unknown one stands."""
+    """Return the keys that are allowed where the unknown key is."""
     nested: dict[str, type[BaseModel]] = {
         "deadlines": Deadlines,
         "keep": Keep,
@@ -176,7 +176,7 @@ def _keys_beside(first: ErrorDetails) -> list[str]:
 
 
 def _meaning(first: ErrorDetails) -> str:
-    """Return what the docstring of Host says about a key."""
+    """Return the meaning of a key, from the docstring of Host."""
     for line in (Host.__doc__ or "").splitlines():
         key, _, meaning = line.strip().partition(": ")
         if first["loc"] and key == str(first["loc"][0]):

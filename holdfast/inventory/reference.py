@@ -1,4 +1,4 @@
-"""How a user names a kexec image or a flake: a path, a flake reference, or a URL with its checksum."""
+"""How a user names a kexec image or a flake: a path, a flake reference, or a URL with a checksum."""
 
 import base64
 import re
@@ -16,7 +16,7 @@ _SRI: Final = re.compile(r"sha256-[A-Za-z0-9+/]{43}=")
 
 @dataclass(frozen=True, slots=True)
 class Download:
-    """A file behind a URL, whose content is known beforehand.
+    """A file at a URL whose checksum is known beforehand.
 
     Attributes:
         url: http or https, without the fragment.
@@ -29,23 +29,23 @@ class Download:
 
     @property
     def name(self) -> str:
-        """A name for it in the Nix store, made of the URL's last part (what may be in it: nix's libstore/path.cc)."""
+        """Its name in the Nix store, from the last part of the URL (allowed characters: nix's libstore/path.cc)."""
         last = PurePosixPath(urlsplit(self.url).path).name
         return re.sub(r"[^A-Za-z0-9+._?=-]", "-", last).lstrip(".")[-100:] or "kexec-image"
 
 
 def is_path(reference: str) -> bool:
-    """Say whether an image is named by a path; every other reference of an image has a `#` or a scheme."""
+    """Return whether the reference of an image is a path; False if it has a `#` or a scheme."""
     return "#" not in reference and not re.match(r"[a-z][a-z0-9+.-]*:", reference)
 
 
 def parse_download(reference: str) -> Download | None:
-    """Parse `https://…#sha256=HEX`, or `https://…#sha256-BASE64`; None if it is a path or a flake reference.
+    """Parse `https://…#sha256=HEX`, or `https://…#sha256-BASE64`; None for a path or a flake reference.
 
-    A flake may be behind a URL too: `https://…/x.tar.gz#ATTRIBUTE`.
+    A flake reference may be a URL too: `https://…/x.tar.gz#ATTRIBUTE`.
 
     Raises:
-        ValueError: it is a URL without a checksum, or with one of another form.
+        ValueError: it is a URL without a checksum, or its checksum has another form.
 
     """
     url, _, fragment = reference.partition("#")
@@ -57,16 +57,16 @@ def parse_download(reference: str) -> Download | None:
         return Download(url, f"sha256-{base64.b64encode(bytes.fromhex(match[1])).decode()}")
     if _SRI.fullmatch(fragment):
         return Download(url, fragment)
-    raise ValueError("its checksum has to be #sha256=, with 64 hexadecimal digits, or #sha256-, as Nix prints it")
+    raise ValueError("its checksum must be #sha256= with 64 hexadecimal digits, or #sha256- as Nix prints it")
 
 
 def resolve_reference(reference: str, folder: Path) -> str:
-    """Return a flake reference, or a path, with a relative path made to start at a folder.
+    """Return a flake reference or a path; a relative path in it now starts at the folder.
 
-    `./result`, `.#kexec`, `path:../flake` and `git+file:.` are such; `github:…` and names of the registry are left.
+    Relative are `./result`, `.#kexec`, `path:../flake` and `git+file:.`; not `github:…` and names in the registry.
 
     Raises:
-        ValueError: no path can be so.
+        ValueError: the path is invalid.
 
     """
     scheme = next((prefix for prefix in ("path:", "git+file:") if reference.startswith(prefix)), "")
@@ -77,10 +77,10 @@ def resolve_reference(reference: str, folder: Path) -> str:
 
 
 def resolve_image(reference: str, folder: Path) -> str:
-    """Return the reference of an image with a relative path made to start at a folder: `result` is one too.
+    """Return the reference of an image; a relative path in it, also `result`, now starts at the folder.
 
     Raises:
-        ValueError: no path can be so.
+        ValueError: the path is invalid.
 
     """
     if is_path(reference):
@@ -89,10 +89,10 @@ def resolve_image(reference: str, folder: Path) -> str:
 
 
 def at_home(path: Path) -> Path:
-    """Return a path with its `~` filled in.
+    """Return a path with its `~` expanded.
 
     Raises:
-        ValueError: it begins with the name of a user whom nobody knows.
+        ValueError: it begins with the name of an unknown user.
 
     """
     try:
@@ -105,13 +105,13 @@ def _resolved(folder: Path, path: str) -> Path:
     try:
         return (folder / at_home(Path(path))).resolve()
     except (RuntimeError, OSError) as error:
-        raise ValueError("its links go round in a circle, or it is too long") from error
+        raise ValueError("its links form a circle, or it is too long") from error
 
 
 def _from_inventory(path: Path, info: ValidationInfo) -> Path:
     base: Path = (info.context or {}).get("folder", Path())
     if "\0" in str(path):
-        raise ValueError("no path holds a NUL")
+        raise ValueError("a path cannot contain a NUL")
     return (base / at_home(path)).absolute()
 
 

@@ -1,6 +1,6 @@
-"""Secrets that the user brings: where each comes from on the operator, and where it has to lie.
+"""Secrets of the user: where each comes from on the operator, and where it goes on the target.
 
-What is in them is read when it is needed, and is in no result, no message and no argument.
+Their content is read when needed. It is never in a result, a message or an argument.
 """
 
 import os
@@ -23,7 +23,7 @@ MIB: Final = 1024 * 1024
 # See nix/scripts/installer/installer-restore.sh.
 MAX_INSTALLER_SECRETS: Final = 64
 MAX_INSTALLER_SECRETS_BYTES: Final = MIB
-# The kernel's: the largest number says "as it is" to chown.
+# The kernel's limit: the next number tells chown to change nothing.
 MAX_ID: Final = 2**32 - 2
 
 _NAME: Final = r"[A-Za-z_][A-Za-z0-9_.-]{0,31}"
@@ -31,10 +31,10 @@ _NAME: Final = r"[A-Za-z_][A-Za-z0-9_.-]{0,31}"
 
 def _absolute(path: str) -> str:
     if not path.isprintable():
-        raise ValueError("it holds a control character")
+        raise ValueError("it contains a control character")
     parts = path.split("/")
     if parts[0] or len(parts) < 2 or any(part in ("", ".", "..") for part in parts[1:]):
-        raise ValueError("it has to be an absolute path of a file, without `.`, `..` and empty parts")
+        raise ValueError("it must be the absolute path of a file, without `.`, `..` and empty parts")
     return path
 
 
@@ -47,13 +47,13 @@ def _outside_the_store(path: str) -> str:
 def _in_ram(path: str) -> str:
     places = ("/tmp/", "/run/")  # noqa: S108  of the installer
     if not path.startswith(places) or PurePosixPath(path).is_relative_to(HOLDFAST_RAM_DIR):
-        raise ValueError(f"it has to be below /tmp or /run, and not in {HOLDFAST_RAM_DIR}")
+        raise ValueError(f"it must be below /tmp or /run, and not in {HOLDFAST_RAM_DIR}")
     return path
 
 
 def _small(owner: str) -> str:
     if any(part.isdecimal() and int(part) > MAX_ID for part in owner.split(":")):
-        raise ValueError(f"no number of a user or group is larger than {MAX_ID}")
+        raise ValueError(f"the number of a user or group is at most {MAX_ID}")
     return owner
 
 
@@ -61,11 +61,11 @@ _Argument = Annotated[str, Field(pattern=r"^[^\x00]*$", max_length=4096)]
 
 
 class Secret(Frozen, ABC):
-    """A secret that the user brings: on the operator a file, or a command that prints it.
+    """A secret of the user: a file on the operator, or a command there that prints it.
 
     Attributes:
         from_: the file on the operator, `from` in the inventory.
-        command: the command on the operator, as a list; runs without a shell, in the inventory's folder.
+        command: the command on the operator, as a list; it runs without a shell, in the inventory's folder.
 
     """
 
@@ -85,13 +85,13 @@ class Secret(Frozen, ABC):
     @property
     @abstractmethod
     def place(self) -> str:
-        """Where it has to lie over there."""
+        """Its path on the target."""
 
     def read(self) -> bytes:
-        """Return what is in it; the command gets TIMEOUT_S seconds.
+        """Return its content; a command may take TIMEOUT_S seconds.
 
         Raises:
-            ConfigError: it cannot be read, is empty or too large, or the command failed or did not end in time.
+            ConfigError: it cannot be read, is empty or too large, or its command failed or did not end in time.
 
         """
         try:
@@ -105,10 +105,10 @@ class Secret(Frozen, ABC):
 
 
 class PlacedSecret(Secret):
-    """A secret whose place the user chooses.
+    """A secret whose path the user chooses.
 
     Attributes:
-        path: where it has to lie over there.
+        path: its path on the target.
 
     """
 
@@ -116,7 +116,7 @@ class PlacedSecret(Secret):
 
     @property
     def place(self) -> str:
-        """Where it has to lie over there."""
+        """Its path on the target."""
         return self.path
 
 
@@ -124,8 +124,8 @@ class ExtraFile(PlacedSecret):
     """A file of the new system.
 
     Attributes:
-        owner: `USER:GROUP`, names that the new system knows, or numbers.
-        mode: its permissions, in octal.
+        owner: `USER:GROUP`: names in the new system, or numbers.
+        mode: its permissions in octal.
 
     """
 
@@ -139,7 +139,7 @@ class ExtraFile(PlacedSecret):
 
     @property
     def owner_is_known(self) -> bool:
-        """Whether the owner is the same in every system: root, or numbers."""
+        """Whether user and group are the same in every system: each is root or a number."""
         return all(part == "root" or part.isdecimal() for part in self.owner.split(":"))
 
 
@@ -155,18 +155,18 @@ class InstallerSecret(Secret):
     """A secret for the installer's own commands before Tailscale (`beforeTailscaled` of the image).
 
     Attributes:
-        name: of its file in INSTALLER_SECRETS.
+        name: the name of its file in INSTALLER_SECRETS.
 
     """
 
     max_bytes = MIB
 
-    # As plain_name in nix/scripts/installer/installer-restore.sh.
+    # Like plain_name in nix/scripts/installer/installer-restore.sh.
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,63}$")]
 
     @property
     def place(self) -> str:
-        """Where it has to lie in the installer."""
+        """Its path in the installer."""
         return f"{INSTALLER_SECRETS}/{self.name}"
 
 
@@ -174,26 +174,27 @@ S = TypeVar("S", bound=Secret)
 
 
 def distinct(secrets: tuple[S, ...]) -> tuple[S, ...]:
-    """Return the secrets as they are. Raises ValueError: two of them have one place."""
+    """Return the secrets unchanged. Raises ValueError if two of them have the same path."""
     paths = [secret.place for secret in secrets]
     for path in paths:
         if paths.count(path) > 1:
-            raise ValueError(f"{path} is there twice")
+            raise ValueError(f"{path} is listed twice")
     return secrets
 
 
 def _content(path: Path, max_bytes: int) -> bytes:
-    """Read a regular file; anything else could make us wait for ever."""
+    """Read a regular file; anything else could block for ever."""
     try:
         with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
             regular = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
             content = file.read(max_bytes + 1) if regular else b""
     except OSError as error:
         raise ConfigError(
-            f"{path} cannot be read: {error.strerror}.", hint="Correct `from` in the inventory, or the file's rights."
+            f"{path} cannot be read: {error.strerror}.",
+            hint="Correct `from` in the inventory, or the file's permissions.",
         ) from None
     if not regular:
-        raise ConfigError(f"{path} is no regular file.", hint="Name a file; what has to be computed is a `command`.")
+        raise ConfigError(f"{path} is not a regular file.", hint="Name a file, or use `command`.")
     if not content:
         raise ConfigError(f"{path} is empty.", hint="Put the secret there.")
     if len(content) > max_bytes:

@@ -1,1 +1,1 @@
-"""The plan: what will happen to a machine, whether it may, and what each phase passes on to the next."""
+"""The plan: what will be done to a machine, whether that is allowed, and what each phase passes on to the next."""

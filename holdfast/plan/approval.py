@@ -1,4 +1,4 @@
-"""Whether a person has to approve a plan before the target is changed, and why."""
+"""Whether a person must approve a plan before the target is changed, and why."""
 
 import time
 
@@ -11,10 +11,10 @@ from holdfast.plan.stage import Stage, observe
 
 
 def why_ask(host: Host, plan: Plan) -> str:
-    """Say why a person is asked before the disks of the plan are wiped; an empty text if nobody is.
+    """Return why a person is asked before the disks of the plan are wiped; empty if nobody is asked.
 
-    With `unpinned` nobody is asked when each of them is pinned. Otherwise the reason names the disks whose device may
-    lead to another disk at the next boot: on a machine with more than one, all that are not named by /dev/disk/by-id.
+    With `unpinned`, nobody is asked if each of these disks is pinned. Otherwise the reason names those whose device may
+    be another disk at the next boot: on a machine with several disks, all that are not named by /dev/disk/by-id.
     """
     if host.approve is Approve.NEVER:
         return ""
@@ -24,7 +24,7 @@ def why_ask(host: Host, plan: Plan) -> str:
     if not loose:
         return ""
     reasons = [
-        f"a pin of the inventory fits {', '.join(disk.device for disk in loose)} and another disk, too"
+        f"a pin of the inventory fits {', '.join(disk.device for disk in loose)} and another disk"
         if host.disks
         else "the inventory pins no disks"
     ]
@@ -36,13 +36,13 @@ def why_ask(host: Host, plan: Plan) -> str:
 
 
 def nothing_to_approve(plan: Plan, facts: Facts, built: Built, *, begun: bool) -> str:
-    """Say why the disks of the plan will not be wiped by this run; an empty text if they will.
+    """Return why this run will not wipe the disks of the plan; empty if it will.
 
     Args:
         plan: the plan.
-        facts: what the target shows now; another run may have been there since the plan was made.
-        built: the system and the disko script, which tell whether an install of just this is under way, or done.
-        begun: whether the formatting for this plan was begun in the installer, by any run.
+        facts: the target now; another run may have worked there since the plan was made.
+        built: the system and the disko script; they show whether the same install was begun or is done.
+        begun: whether any run began formatting for this plan in the installer.
 
     """
     stage, why = observe(facts, built.toplevel)
@@ -51,11 +51,11 @@ def nothing_to_approve(plan: Plan, facts: Facts, built: Built, *, begun: bool) -
     mark = facts.partition_mark
     if stage is Stage.INSTALLER and mark and mark.plan_digest == plan.digest(built.disko_script):
         return f"run {mark.run_id} formatted this plan's disks already"
-    return "the formatting of this plan's disks was begun already" if begun else ""
+    return "formatting this plan's disks has begun already" if begun else ""
 
 
 def while_nobody_comes(host: Host, facts: Facts) -> str:
-    """Say what becomes of a target whose plan nobody approved."""
+    """Return what happens to a target if nobody approves its plan."""
     if observe(facts).stage is not Stage.INSTALLER:
         return f"nothing was changed on {host.name}, it is in its origin"
     if DEAD_MAN_TIMER not in facts.units:

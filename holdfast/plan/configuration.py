@@ -1,4 +1,4 @@
-"""What the user's configuration says about coming back, and what in it would strand the machine."""
+"""Whether a machine with the user's configuration can be reached again, and why not."""
 
 import json
 import re
@@ -14,33 +14,33 @@ from holdfast.plan.fitness import arch_family
 from holdfast.plan.plan import Login, Plan
 
 _Text = Annotated[str, Field(max_length=256)]
-# Of RSA with 16384 bits some 2,800 characters; files of keys may be longer.
+# An RSA key of 16384 bits has about 2,800 characters; a file of keys may be longer.
 _Keys = Annotated[str, Field(max_length=65536)]
 _Port = Annotated[int, Field(ge=0, le=65535)]
 
 # sshd(8), AUTHORIZED_KEYS FILE FORMAT: options may come before type and key, a comment after them.
 _KEY: Final = re.compile(r"(?:^|\s)((?:ssh|ecdsa|sk)-[a-z0-9@.-]+ [A-Za-z0-9+/]{16,}={0,2})(?=\s|$)")
-# sshd_config(5), PermitRootLogin: the values with which root gets no shell by a key.
+# sshd_config(5), PermitRootLogin: with these values, root gets no shell with a key.
 _ROOT_KEPT_OUT: Final = ("no", "forced-commands-only")
-# The value of services.tailscale.interfaceName that makes no interface: connections come from tailscaled itself.
+# With this services.tailscale.interfaceName there is no interface: connections come from tailscaled itself.
 _NO_INTERFACE: Final = "userspace-networking"
 
 
 class PortRange(Frozen):
-    """TCP ports, both ends included."""
+    """A range of TCP ports, including both ends."""
 
     from_: Annotated[_Port, Field(alias="from")]
     to: _Port
 
 
 class OpenPorts(Frozen):
-    """What a firewall lets in: single TCP ports, and ranges of them."""
+    """What a firewall lets in: single TCP ports, and ranges."""
 
     ports: Annotated[tuple[_Port, ...], Field(max_length=65536)] = ()
     ranges: Annotated[tuple[PortRange, ...], Field(max_length=1000)] = ()
 
     def lets_in(self, port: int) -> bool:
-        """Say whether a port is open."""
+        """Return whether a port is open."""
         return port in self.ports or any(open_.from_ <= port <= open_.to for open_ in self.ranges)
 
 
@@ -49,8 +49,8 @@ class Firewall(OpenPorts):
 
     Attributes:
         enable: whether there is one.
-        trusted: interfaces from which all is let in.
-        interfaces: what is open on single interfaces, beside what is open on all of them.
+        trusted: interfaces that let everything in.
+        interfaces: what is open on single interfaces, in addition to what is open on all.
 
     """
 
@@ -59,35 +59,35 @@ class Firewall(OpenPorts):
     interfaces: Annotated[dict[_Text, OpenPorts], Field(max_length=1000)] = Field(default_factory=dict)
 
     def opens(self, port: int, interface: str) -> bool:
-        """Say whether a port can be reached by way of an interface."""
+        """Return whether a port can be reached through an interface."""
         single = self.interfaces.get(interface, OpenPorts())
         return not self.enable or interface in self.trusted or self.lets_in(port) or single.lets_in(port)
 
     def opens_beside(self, port: int, interface: str) -> bool:
-        """Say whether a port can be reached by way of some other interface of the machine's own networks."""
+        """Return whether a port can be reached through any interface except this one and `lo`."""
         others = {"", *self.trusted, *self.interfaces} - {"lo", interface}
         return any(self.opens(port, other) for other in others)
 
 
 class Configuration(Frozen):
-    """What holdfast/nixcli/describe.nix answers about a NixOS configuration; the options are named there.
+    """What holdfast/nixcli/describe.nix answers about a NixOS configuration; it names the options.
 
     Attributes:
-        system: as Nix names it: `x86_64-linux`; empty if it does not say.
+        system: its platform as Nix names it, such as `x86_64-linux`; empty if it does not say.
         tailscale: whether tailscaled starts.
         tailscale_interface: its interface, or `userspace-networking`.
-        tailscale_ssh: whether Tailscale's own SSH server is switched on, which asks for no key.
+        tailscale_ssh: whether Tailscale's own SSH server is on, which needs no key.
         sshd: whether sshd starts.
         ssh_ports: the ports that it listens on.
         root_login: its PermitRootLogin.
-        keys_command: whether sshd asks a program for keys, so that they are not known here.
-        keys: lines of authorized keys by user.
+        keys_command: whether sshd asks a program for keys, which are then not known here.
+        keys: lines of authorized keys, by user.
         firewall: see there.
-        boot_loaders: names of those that are switched on.
-        grub_nowhere: whether GRUB is switched on, and is installed neither to a disk nor for UEFI.
+        boot_loaders: names of the enabled boot loaders.
+        grub_nowhere: whether GRUB is enabled but installed neither to a disk nor for UEFI.
         zfs: whether it uses ZFS.
         host_id: whether networking.hostId is set.
-        disko_script: whether there is a system.build.diskoScript.
+        disko_script: whether it has system.build.diskoScript.
 
     """
 
@@ -108,16 +108,16 @@ class Configuration(Frozen):
     disko_script: bool
 
     def public_keys(self, user: str) -> set[str]:
-        """Return the keys that let a user in, each as `TYPE BASE64`."""
+        """Return the authorized keys of a user, each as `TYPE BASE64`."""
         lines = "\n".join(self.keys.get(user, ())).splitlines()
         return {found[1] for line in lines if not line.lstrip().startswith("#") and (found := _KEY.search(line))}
 
 
 class Refusal(NamedTuple):
-    """A reason not to install a configuration.
+    """A reason to refuse a configuration.
 
     Attributes:
-        allowance: the word for the inventory's `allow` with which it is installed all the same; None if nothing helps.
+        allowance: the word for `allow` in the inventory that overrides it; None if nothing does.
         message: one line.
         hint: what the user can do.
 
@@ -132,7 +132,7 @@ def parse_configuration(output: str) -> Configuration:
     """Parse what describe.nix answered.
 
     Raises:
-        ValueError: it is something else; one line says what.
+        ValueError: it is something else; the message is one line.
 
     """
     try:
@@ -145,13 +145,13 @@ def parse_configuration(output: str) -> Configuration:
 
 
 def check_configuration(seen: Configuration, host: Host, plan: Plan) -> tuple[str, ...]:
-    """Refuse a configuration with which the machine would not come back.
+    """Refuse a configuration with which the machine could not be reached again.
 
     Returns:
-        What the inventory allows all the same, each as a line.
+        The refusals that the inventory overrides, one line each.
 
     Raises:
-        ConfigError: with the first reason, a hint, and the word for `allow` if there is one.
+        ConfigError: the first reason, with a hint and, if there is one, the word for `allow`.
 
     """
     allowed = []
@@ -191,7 +191,7 @@ def _refusals(seen: Configuration, host: Host, plan: Plan) -> Iterator[Refusal]:
 
 
 def _ssh(seen: Configuration, host: Host, plan: Plan, name: str) -> Iterator[Refusal]:
-    """Follow a login into the new system: sshd, its port, root, the firewall, the key. Only the first gap is told."""
+    """Follow a login into the new system: sshd, its port, root, the firewall, the key. Only the first gap counts."""
     if not seen.sshd:
         yield Refusal(
             "no-sshd",
@@ -199,7 +199,7 @@ def _ssh(seen: Configuration, host: Host, plan: Plan, name: str) -> Iterator[Ref
             "Set services.openssh.enable = true there.",
         )
         return
-    # As holdfast/ssh/reach.py: as the inventory says, else as root on port 22.
+    # Like holdfast/ssh/reach.py: as the inventory says, else as root on port 22.
     logins = [(host.user, host.port), (plan.origin.login.user, plan.origin.login.port), ("root", 22)]
     heard = [(user, port) for user, port in logins if port in seen.ssh_ports]
     if not heard:

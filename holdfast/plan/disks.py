@@ -1,4 +1,4 @@
-"""The disks of a plan: those that the disko configuration names, and those that are left alone."""
+"""The disks of a plan: those that the disko configuration names, and those that stay as they are."""
 
 from collections.abc import Iterable, Mapping
 from typing import Final
@@ -11,7 +11,7 @@ from holdfast.inventory.host import DiskPin, Host
 
 BY_ID: Final = "/dev/disk/by-id/"
 _BY_PATH: Final = "/dev/disk/by-path/"
-# udev's links that name a disk by a number alone; another one, with maker and serial number, says more to a person.
+# These links of udev have only a number. One with maker and serial number tells a person more.
 _NUMBERS: Final = ("wwn-", "nvme-eui.", "nvme-nvme.", "scsi-")
 
 
@@ -19,15 +19,15 @@ class PlannedDisk(Frozen):
     """A disk of the plan.
 
     Attributes:
-        device: as the disko configuration names it; for a disk that is kept, its device file.
-        name: the kernel's name when the plan was made.
-        by_id: its link in /dev/disk/by-id, a whole path; empty if it has none.
+        device: its name in the disko configuration; for a disk that is kept, its device file.
+        name: the kernel's name for it when the plan was made.
+        by_id: its link in /dev/disk/by-id, as a full path; empty if it has none.
         stable_id: serial number or world-wide ID.
         wwid: world-wide ID; empty if it has none.
         size_bytes: its size.
-        model: its maker's name.
+        model: the maker's name of its model.
         content: what is on it.
-        pinned: whether the inventory pins it, and by a pin that fits no other disk of the machine.
+        pinned: whether the inventory pins it with a pin that fits no other disk of the machine.
 
     """
 
@@ -43,26 +43,26 @@ class PlannedDisk(Frozen):
 
     @property
     def named_by_id(self) -> bool:
-        """Whether the configuration names the disk itself; by-path names a socket, by-label whatever has that label."""
+        """Whether the configuration names the disk itself; by-path names a slot, by-label any disk with that label."""
         return self.device.startswith(BY_ID)
 
 
 def plan_disks(
     devices: Mapping[str, str], facts: Facts, host: Host
 ) -> tuple[tuple[PlannedDisk, ...], tuple[PlannedDisk, ...]]:
-    """Find the disks that the disko configuration names, and say which are left alone.
+    """Find the disks that the disko configuration names, and the others.
 
     Args:
-        devices: the disko configuration's disks: its name for each, and the device file.
+        devices: the disks of the disko configuration: name and device file.
         facts: what was observed.
-        host: the host, whose pins each disk to be wiped has to match, if it has any.
+        host: the host; if it has pins, each disk to wipe must match one.
 
     Returns:
         The disks to wipe, in the configuration's order, and all others.
 
     Raises:
-        TargetRefused: a disk is missing, read-only, named twice, or none that the inventory pins; cannot be told from
-            another one; or a pinned disk is none of the configuration's.
+        TargetRefused: a disk is missing, read-only, named twice, not pinned by the inventory, or cannot be told from
+            another; or a pinned disk is not in the configuration.
 
     """
     wipe: dict[str, tuple[str, Disk]] = {}
@@ -88,7 +88,7 @@ def plan_disks(
     for pin in host.disks:
         if not any(_matches(pin, disk) for _, disk in wipe.values()):
             raise TargetRefused(
-                f"no disk of the flake's disko configuration is the one that the inventory names: {_pin(pin)}.",
+                f"no disk of the flake's disko configuration is the one that the inventory pins: {_pin(pin)}.",
                 hint=f"There are: {_there(facts)}. Correct disks in the inventory, or the device in the flake.",
             )
     kept = [disk for disk in facts.disks if disk.name not in wipe]
@@ -99,13 +99,13 @@ def plan_disks(
 
 
 def same_disks(wipe: Iterable[PlannedDisk], facts: Facts) -> None:
-    """Find the disks of the plan again, by what their makers wrote into them; names may change from boot to boot.
+    """Find the disks of the plan again, by their makers' IDs: names may change at each boot.
 
-    Each has to be behind the device that the disko script writes to.
+    Each must be the disk at the device that the disko script writes to.
 
     Raises:
-        UnexpectedState: a disk is missing, has another size, is read-only or cannot be told from another one; or its
-            device is another disk. Says which device it is now, where it is there.
+        UnexpectedState: a disk is missing, has another size, is read-only or cannot be told from another; or its
+            device is now another disk. The message says which device the disk is now.
 
     """
     for planned in wipe:
@@ -131,7 +131,7 @@ def kept_disks(wipe: Iterable[PlannedDisk], facts: Facts) -> tuple[str, ...]:
 def _found_again(planned: PlannedDisk, what: str, facts: Facts) -> Disk:
     """Return the one disk that is a disk of the plan."""
     if not planned.stable_id and not planned.wwid:
-        # Only its device and its size are known.
+        # Only its device and size are known.
         there = find_disk(facts, planned.device)
         like = [there] if there and not there.stable_id else []
     else:
@@ -160,21 +160,21 @@ def _found_again(planned: PlannedDisk, what: str, facts: Facts) -> Disk:
 
 
 def _same_id(stable_id: str, wwid: str, disk: Disk) -> bool:
-    """Say whether a disk has that serial number or world-wide ID; one system may see only one of the two."""
+    """Return whether a disk has that serial number or world-wide ID; one system may see only one of them."""
     return (bool(stable_id) and stable_id == disk.stable_id) or (bool(wwid) and wwid == disk.wwid)
 
 
 def _alike(device: str, disk: Disk, facts: Facts) -> list[Disk]:
-    """Return the disks that nothing tells from this one, itself among them."""
+    """Return all disks that look the same as this one, including itself."""
     sized = [other for other in facts.disks if other.size_bytes == disk.size_bytes]
     if disk.stable_id:
         return [other for other in sized if _same_id(disk.stable_id, disk.wwid, other)]
-    # Without a serial number, the socket that it sits in tells it still; the kernel's name does not.
+    # Without a serial number, its slot still identifies it; the kernel's name does not.
     return [disk] if device.startswith((BY_ID, _BY_PATH)) else [other for other in sized if not other.stable_id]
 
 
 def find_disk(facts: Facts, device: str) -> Disk | None:
-    """Return the disk behind a device file: /dev/NAME, or a link under /dev/disk."""
+    """Return the disk that a device file names: /dev/NAME, or a link under /dev/disk."""
     return next((disk for disk in facts.disks if device == disk.path or device in disk.links), None)
 
 
@@ -186,7 +186,7 @@ def _check_disk(disk: Disk, device: str, host: Host) -> None:
     if host.disks and not any(_matches(pin, disk) for pin in host.disks):
         pinned = "; ".join(_pin(pin) for pin in host.disks)
         raise TargetRefused(
-            f"{device} on {host.name} is {_named(disk)}, none that the inventory allows to wipe ({pinned}).",
+            f"{device} on {host.name} is {_named(disk)}, which the inventory does not allow to wipe ({pinned}).",
             hint="Correct disks in the inventory, or the device in the flake.",
         )
 

@@ -1,4 +1,4 @@
-"""What forbids an install: a target that cannot be installed as it is, or an image that it cannot run."""
+"""Why an install is refused: the target cannot be installed as it is, or cannot run the image."""
 
 import math
 import re
@@ -16,13 +16,13 @@ from holdfast.plan.verdict import judge
 
 
 class Capacity(Frozen):
-    """What an image has to fit.
+    """What a machine has to run an image.
 
     Attributes:
-        running: whether the origin runs now; else the installer does.
+        running: whether the origin runs; False if the installer does.
         arch: the machine's architecture.
         memory_bytes: its memory.
-        available_bytes: memory and swap that were free.
+        available_bytes: its free memory and swap.
         upload_free_bytes: free disk space for the image.
 
     """
@@ -35,7 +35,7 @@ class Capacity(Frozen):
 
 
 def capacity_of(facts: Facts) -> Capacity:
-    """Return what an image has to fit."""
+    """Return what the target has to run an image."""
     return Capacity(
         running=observe(facts).stage is not Stage.INSTALLER,
         arch=facts.arch,
@@ -48,18 +48,18 @@ def capacity_of(facts: Facts) -> Capacity:
 def check_target(facts: Facts, host: Host, image: Image | None, *, now: datetime | None = None) -> None:
     """Refuse a target that cannot be installed, before anything is changed on it.
 
-    What concerns kexec is asked of the origin only; a system that Holdfast installed counts as one, since it may be
-    installed anew.
+    Only an origin is checked for kexec. A system that Holdfast installed counts as an origin, since it may be
+    installed again.
 
     Args:
         facts: what was observed.
         host: the host.
-        image: the kexec image, or None if it is yet to be built (then check_image follows).
-        now: the time on the operator; by default read from its clock.
+        image: the kexec image, or None if it is not built yet (check_image follows then).
+        now: the operator's time; by default, its clock.
 
     Raises:
-        TargetRefused: with one line that says what is wrong, and a hint that says what to do.
-        UnexpectedState: the target is in nobody's plan.
+        TargetRefused: the target cannot be installed; the message says why, the hint what to do.
+        UnexpectedState: it is not known which system runs there.
 
     """
     if observe(facts).stage is Stage.OTHER:
@@ -68,7 +68,7 @@ def check_target(facts: Facts, host: Host, image: Image | None, *, now: datetime
         )
     if not facts.root:
         raise TargetRefused(
-            f"the login {host.user} on {host.name} has no root.", hint="Set elevation to sudo or doas in the inventory."
+            f"the login {host.user} on {host.name} is not root.", hint="Set elevation to sudo or doas in the inventory."
         )
     if observe(facts).stage is Stage.INSTALLER:
         return
@@ -95,8 +95,8 @@ def check_image(origin: Capacity, image: Image, host: Host) -> None:
     """Refuse an image that this target cannot run.
 
     Raises:
-        TargetRefused: it is for another architecture, takes no secrets though there are some, or needs more memory or
-            disk space than there is.
+        TargetRefused: it is for another architecture, accepts no secrets although there are some, or needs more
+            memory or disk space than there is.
 
     """
     if arch_family(image.arch) != arch_family(origin.arch):
@@ -110,7 +110,7 @@ def check_image(origin: Capacity, image: Image, host: Host) -> None:
         raise TargetRefused(
             f"{host.name} has installer_secrets, and the image {image.path.name} takes none: it is an older one of"
             " Holdfast, or somebody else's.",
-            hint="Build it anew with `nix build .#kexec-tailscale`, or remove them from the inventory.",
+            hint="Build it again with `nix build .#kexec-tailscale`, or remove them from the inventory.",
         )
     if origin.memory_bytes < image.needed_memory_bytes:
         raise TargetRefused(
@@ -169,7 +169,7 @@ def _check_tailscale(facts: Facts, host: Host, now: datetime) -> None:
 
 
 def _check_keepable(facts: Facts, host: Host, now: datetime) -> None:
-    """Refuse to lose a node in the standard way because its tailscaled happens to be down; none at all is fine."""
+    """Refuse to lose a node in the standard way only because its tailscaled is down; no node at all is fine."""
     tailscale = facts.tailscale
     there = tailscale.running or (tailscale.installed and tailscale.state_kind in ("plain", "sealed"))
     if tailscale.identity is not None or (there and tailscale.expired):
@@ -177,24 +177,24 @@ def _check_keepable(facts: Facts, host: Host, now: datetime) -> None:
     elif there and tailscale.backend_state not in ("NeedsLogin", "NoState"):
         raise TargetRefused(
             f"{host.name} has Tailscale, but it is not up (tailscaled says {tailscale.backend_state or 'nothing'}):"
-            " which node it is, and that its state keeps it, cannot be seen.",
+            " Holdfast cannot see which node it is, nor whether its state can be kept.",
             hint="Run `tailscale up` there, or give the node up with keep.tailscale_state = false.",
         )
 
 
 def _check_movable(facts: Facts, host: Host, now: datetime) -> None:
-    """Refuse a node that would be lost on the way."""
+    """Refuse a node that would be lost during the install."""
     for finding in judge(facts.tailscale, host.name, host.way, now):
         if finding.lost:
             raise TargetRefused(f"{finding.seen}: {finding.happens}.", hint=finding.hint)
 
 
 def arch_family(arch: str) -> str:
-    """Return what kexec tells architectures apart by, of what `uname -m` says: every 32-bit x86 is one."""
+    """Return an architecture of `uname -m` as kexec distinguishes them: all 32-bit x86 are the same."""
     return re.sub(r"^(i[3-6]86|x86)$", "i686", {"amd64": "x86_64", "arm64": "aarch64"}.get(arch, arch))
 
 
 def in_mib(size_bytes: int, *, up: bool = False) -> str:
-    """Return a size for people, rounded down, or up."""
+    """Return a size in MiB for people, rounded down or up."""
     to_integer: Callable[[float], int] = math.ceil if up else math.floor
     return f"{to_integer(size_bytes / MIB)} MiB"

@@ -30,11 +30,11 @@ class Image:
         path: the tarball.
         sha256: its digest, in hexadecimal.
         size_bytes: its size.
-        unpacked_bytes: what its files hold together.
-        arch: what it runs on, as `uname -m` says it.
+        unpacked_bytes: the size of all its files together.
+        arch: the architecture that it runs on, as in `uname -m`.
         kernel_bytes: size of its kernel.
-        initrd_bytes: size of its initrd, compressed as it is.
-        takes_secrets: whether its `kexec/run` takes secrets for the installer (`--secrets`).
+        initrd_bytes: compressed size of its initrd.
+        takes_secrets: whether its `kexec/run` accepts secrets for the installer (`--secrets`).
 
     """
 
@@ -72,13 +72,13 @@ class Image:
 
 
 def inspect_image(path: Path) -> Image:
-    """Read an image, without trusting it: nothing is unpacked to disk.
+    """Read an image without trusting it: nothing is unpacked to disk.
 
     Args:
-        path: the tarball, or a folder that holds exactly one (what `nix build` makes).
+        path: the tarball, or a folder with exactly one (such as `nix build` makes).
 
     Raises:
-        ConfigError: it is not there, is no tarball, lacks a part, or is for an architecture that nobody knows.
+        ConfigError: it is missing, is not a tarball, lacks a part, or is for an unknown architecture.
 
     """
     tarball = _tarball(path)
@@ -100,13 +100,15 @@ def inspect_image(path: Path) -> Image:
                     file = tar.extractfile(member)
                     runner = file.read(MAX_RUN_BYTES) if file else b""
     except (tarfile.TarError, EOFError, zlib.error, LZMAError, OSError, ValueError) as error:
-        raise ConfigError(f"{tarball} is no kexec image: it is no tarball ({_said(error)}).", hint=_HINT) from error
+        raise ConfigError(
+            f"{tarball} is not a kexec image: it is not a tarball ({_said(error)}).", hint=_HINT
+        ) from error
     missing = [name for name in MEMBERS if name not in sizes]
     if missing:
-        raise ConfigError(f"{tarball} is no kexec image: it has no {', no '.join(missing)}.", hint=_HINT)
+        raise ConfigError(f"{tarball} is not a kexec image: it has no {', no '.join(missing)}.", hint=_HINT)
     arch = kernel_arch(header)
     if not arch:
-        raise ConfigError(f"{tarball} is no kexec image: kexec/bzImage is no kernel that Holdfast knows.", hint=_HINT)
+        raise ConfigError(f"{tarball} is not a kexec image: kexec/bzImage is not a known kernel.", hint=_HINT)
     return Image(
         path=tarball,
         sha256=_sha256(tarball),
@@ -120,7 +122,7 @@ def inspect_image(path: Path) -> Image:
 
 
 def kernel_arch(header: bytes) -> str:
-    """Tell a kernel's architecture, as `uname -m` says it, from its first 576 bytes; empty if it is none that we know.
+    """Return a kernel's architecture, as in `uname -m`, from its first 576 bytes; empty if it is unknown.
 
     x86: the setup header `HdrS`, whose xloadflags say whether the kernel is 64-bit (Documentation/arch/x86/boot.rst).
     ARM and RISC-V: the magic numbers in their boot headers (Documentation/arch/{arm64,riscv}/).

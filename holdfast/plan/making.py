@@ -1,4 +1,4 @@
-"""How a plan is made, of what was observed and what the inventory and the flake say."""
+"""Makes a plan from what was observed, the inventory and the flake."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -35,21 +35,21 @@ def make_plan(
         host: the host.
         facts: what was observed.
         host_key: the SSH host key that answered.
-        login: how Holdfast logged in.
-        devices: the disko configuration's disks: its name for each, and the device file.
-        image: the kexec image, or None if it is yet to be built.
-        vault_identity: whose state the vault keeps, if it is needed because the installer that runs has none.
-        rehearsal: whether it is only rehearsed.
-        now: the time on the operator; by default read from its clock.
+        login: the login that Holdfast used.
+        devices: the disks of the disko configuration: name and device file.
+        image: the kexec image, or None if it is not built yet.
+        vault_identity: the node whose state in the vault is needed because the running installer has none.
+        rehearsal: whether the install is only rehearsed.
+        now: the operator's time; by default, its clock.
 
     Raises:
-        TargetRefused: a disk is missing, or is another than the inventory pins.
+        TargetRefused: a disk is missing, or is not one that the inventory pins.
 
     """
     resumes = observe(facts).stage is Stage.INSTALLER and facts.partition_mark is not None
     wipe, keep = plan_disks(devices, facts, host)
     origin = _origin(facts, host_key, login, vault_identity)
-    # The standard way needs no Tailscale; what there is none of is not carried.
+    # The standard way works without Tailscale; then there is no state to carry.
     there = host.way is Way.TAILSCALE or origin.identity is not None or has_live_state(facts)
     carries_state = host.keep.tailscale_state and there
     return Plan(
@@ -74,7 +74,7 @@ def make_plan(
 
 
 def _origin(facts: Facts, host_key: str, login: Login, vault_identity: Identity | None) -> Origin:
-    """Return what is known of the system before the install."""
+    """Return what is known about the system before the install."""
     machine = capacity_of(facts)
     mark = facts.installer_mark
     return Origin(
@@ -107,7 +107,7 @@ def _warnings(host: Host, facts: Facts, wipe: tuple[PlannedDisk, ...]) -> list[s
         (not host.disks, "the inventory pins no disks: an install wipes what the flake's disko configuration names"),
         (
             any(not disk.stable_id for disk in wipe),
-            "a disk to be wiped has no serial number: only its size and its name tell it from others",
+            "a disk to be wiped has no serial number: only its size and its name distinguish it from others",
         ),
         (
             any(not disk.device.startswith("/dev/disk/") for disk in wipe),
@@ -125,7 +125,7 @@ def _warnings(host: Host, facts: Facts, wipe: tuple[PlannedDisk, ...]) -> list[s
 
 
 def _warnings_of_the_way(host: Host, facts: Facts, vault_identity: Identity | None) -> list[str]:
-    """Return what only a machine that leaves its tailnet has to fear."""
+    """Return the risks of a machine that leaves its tailnet."""
     if host.way is not Way.STANDARD:
         return []
     runs = observe(facts).stage is not Stage.INSTALLER
@@ -138,11 +138,11 @@ def _warnings_of_the_way(host: Host, facts: Facts, vault_identity: Identity | No
         ),
         (
             runs and host.keep.tailscale_state and facts.identity is None,
-            f"it is on no tailnet ({why}): no Tailscale state is kept, the new system needs a login of its own",
+            f"it is not on a tailnet ({why}): no Tailscale state is kept, the new system needs a login of its own",
         ),
         (
             vault_identity is not None,
-            "the installer that runs has no Tailscale: the new system gets the newest state of this machine (it has"
+            "the running installer has no Tailscale: the new system gets the newest state of this machine (it has"
             f" the same SSH host key) in the vault: {vault_identity.describe() if vault_identity else ''}",
         ),
     ]

@@ -1,4 +1,4 @@
-"""A plan as a person reads it: Markdown, with text from the target escaped."""
+"""Shows a plan to a person: Markdown, with text from the target escaped."""
 
 from typing import Final
 
@@ -13,7 +13,7 @@ LONGEST_CONTENT: Final = 4000
 
 
 def to_markdown(plan: Plan) -> str:
-    """Return the plan as the artifact in Prefect's UI; text from the target is escaped."""
+    """Return the plan for the artifact in Prefect's UI; text from the target is escaped."""
     origin = plan.origin
     who = origin.identity.describe() if origin.identity else "not on a tailnet"
     facts = [
@@ -22,7 +22,7 @@ def to_markdown(plan: Plan) -> str:
         ("memory", f"{_gib(origin.memory_bytes)}, {_gib(origin.available_bytes)} free with swap"),
         ("tailnet", who),
         ("SSH host key", origin.host_key),
-        ("image", plan.image or "yet to be built"),
+        ("image", plan.image or "not built yet"),
         ("carried over", ", ".join(plan.carried) or "nothing"),
     ]
     verb = "Rehearse the install of" if plan.rehearsal else "Install"
@@ -35,7 +35,7 @@ def to_markdown(plan: Plan) -> str:
     elif plan.resumes:
         lines += ["## Formatted already", ""]
     elif plan.stage is Stage.FINAL:
-        lines += ["## Will be wiped", "", "Unless it is the system to be installed that runs already.", ""]
+        lines += ["## Will be wiped", "", "Unless the system to be installed runs already.", ""]
     else:
         lines += ["## Will be wiped", ""]
     lines += [*_table(plan.wipe), ""]
@@ -48,12 +48,12 @@ def to_markdown(plan: Plan) -> str:
 
 
 def _verdict(plan: Plan) -> list[str]:
-    """Return whether the node can move, as Markdown, with what cannot be seen on the node itself."""
-    unseen = "Whether the control server holds it for ephemeral cannot be seen on it."
+    """Return as Markdown whether the node can move, and what the node itself cannot show."""
+    unseen = "Whether the control server treats it as ephemeral cannot be seen on it."
     if plan.way is Way.STANDARD:
         unseen += " If it does, it may remove the node while the installer runs, and the state is worth nothing."
     if not plan.verdict:
-        return [f"Nothing that the node shows stands in its way. {unseen}"]
+        return [f"The node shows nothing that prevents its move. {unseen}"]
     head = ["| the node is | seen | what happens | what you can do |", "|---|---|---|---|"]
     rows = [
         (f"{finding.name} (refused)" if finding.lost else finding.name, finding.seen, finding.happens, finding.hint)
@@ -77,7 +77,7 @@ def _row(disk: PlannedDisk) -> list[str]:
     ids = ", ".join(dict.fromkeys(text for text in (disk.stable_id, disk.wwid) if text)) or "none"
     size = f"{_gib(disk.size_bytes)}, {disk.size_bytes} bytes"
     cells = [_cell(value) for value in (disk.device, disk.name, by_id, ids, size, disk.model)]
-    # All of what would be lost, and not only its first partitions.
+    # Everything that would be lost, not only the first partitions.
     return [*cells, _cell(disk.content, longest=LONGEST_CONTENT)]
 
 

@@ -13,12 +13,12 @@ from holdfast.plan.verdict import Finding
 
 
 class Login(Frozen):
-    """How Holdfast logged in; what the new system has to let in again.
+    """How Holdfast logged in; the new system must accept the same login.
 
     Attributes:
         user: the user.
         port: TCP port of the SSH server.
-        key: public key, `TYPE BASE64`; empty if it is not known.
+        key: public key, `TYPE BASE64`; empty if unknown.
 
     """
 
@@ -28,17 +28,17 @@ class Login(Frozen):
 
 
 class Origin(Capacity):
-    """The target before the install, as far as it is known: some of it is gone when the installer runs already.
+    """The target before the install, as far as known: once the installer runs, some of it is gone.
 
     Attributes:
-        boot_id: its boot id; if it does not run, from the installer's mark, else empty.
-        kernel: its kernel release; empty if it does not run.
-        os_name: its name for people; empty if it does not run.
+        boot_id: its boot ID; if it no longer runs, from the installer's mark, else empty.
+        kernel: its kernel release; empty if it no longer runs.
+        os_name: its name for people; empty if it no longer runs.
         host_key: the SSH host key that answered.
         login: how Holdfast logged in.
-        identity: who it is on the tailnet, or None; if it does not run, as the installer or the vault says.
-        tailscale_version: its tailscaled's version.
-        addresses: what its network interfaces had, `INTERFACE ADDRESS/PREFIX`.
+        identity: who it is on the tailnet, or None; if it no longer runs, from the installer or the vault.
+        tailscale_version: the version of its tailscaled.
+        addresses: the addresses of its network interfaces, `INTERFACE ADDRESS/PREFIX`.
 
     """
 
@@ -53,24 +53,24 @@ class Origin(Capacity):
 
 
 class Plan(Frozen):
-    """What will happen; holds no secret.
+    """What will happen; contains no secret.
 
     Attributes:
-        run_id: the run that made it.
+        run_id: the run that made the plan.
         host: the host's name.
         attribute: the flake and attribute that are installed.
         way: whether the machine stays on the tailnet.
-        stage: the stage that was seen.
-        rehearsal: whether it is made for a rehearsal, which touches no disk.
-        resumes: whether an installer runs in which the disks were formatted: nothing more is wiped. If it was for
-            another plan, which only the built disko script tells, the install stops.
+        stage: the stage of the target when the plan was made.
+        rehearsal: whether it is for a rehearsal, which touches no disk.
+        resumes: whether an installer runs that has already formatted the disks: nothing more is wiped. If it did so
+            for another plan, which only the built disko script shows, the install stops.
         origin: the target before the install.
         wipe: the disks that will be wiped.
         keep: the other disks.
         carries_state: whether the new system gets the node's Tailscale state.
         carried: what is carried over, in words.
-        verdict: what the node shows about whether it can move, see judge.
-        image: what the installer needs, in words; empty if the image is yet to be built.
+        verdict: what the node shows about whether it can move (see judge).
+        image: what the installer needs, in words; empty if the image is not built yet.
         warnings: what a person should know.
 
     """
@@ -92,17 +92,17 @@ class Plan(Frozen):
     warnings: tuple[str, ...]
 
     def digest(self, disko_script: str) -> str:
-        """Return what the partition mark names: the host, its disks and how they are formatted.
+        """Return the digest for the partition mark: of the host, its disks and how they are formatted.
 
-        It is the same whether the plan was made in the origin or in the installer, by this run or another.
+        It is the same for a plan made in the origin or in the installer, by this run or another.
 
         Args:
-            disko_script: store path of the script that formats.
+            disko_script: store path of the script that formats the disks.
 
         """
         disks = sorted((disk.stable_id or disk.device, disk.size_bytes) for disk in self.wipe)
         return hashlib.sha256(json.dumps([self.host, disks, disko_script]).encode()).hexdigest()
 
     def formatting(self, disko_script: str) -> str:
-        """Return what the detached unit that formats the disks says it does (see Plan.digest)."""
+        """Return the description of the detached unit that formats the disks (see Plan.digest)."""
         return f"holdfast partition {self.digest(disko_script)}"

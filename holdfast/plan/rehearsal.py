@@ -1,4 +1,4 @@
-"""The rules of a rehearsal: how it goes, where it starts, where it may turn back, and how long an install trusts it."""
+"""The rules of a rehearsal: how it runs, where it may start and go back, and how long an install trusts it."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,13 +15,13 @@ from holdfast.plan.stage import Stage, observe
 
 # A label of the rehearsal's flow run; the server shows it to every worker, unlike the files of another one.
 NODE_LABEL: Final = "holdfast.node-id"
-# The units of tasks/partition.py and tasks/install.py; their disks may not be mounted yet.
+# The units of tasks/partition.py and tasks/install.py; while they run, the disks may not be mounted yet.
 _AT_WORK: Final = (PARTITION_UNIT, INSTALL_UNIT)
 
 
 @dataclass(frozen=True, slots=True)
 class Rehearsal:
-    """A rehearsal that went well.
+    """A rehearsal that succeeded.
 
     Attributes:
         run_id: its flow run.
@@ -36,25 +36,25 @@ class Rehearsal:
 
 
 def rehearsal_host(host: Host) -> Host:
-    """Return the host as a rehearsal goes to it: over its tailnet, which is what it has to prove, and no other way.
+    """Return the host for a rehearsal: reached over its tailnet only, since that is what a rehearsal proves.
 
     Raises:
-        ConfigError: it goes the standard way.
+        ConfigError: it uses the standard way.
 
     """
     if host.way is Way.STANDARD:
         raise ConfigError(
-            f"{host.name} goes the standard way, which is not rehearsed: no dead-man would bring the machine back.",
+            f"{host.name} goes the standard way, which cannot be rehearsed: no dead-man would bring the machine back.",
             hint='Set way = "tailscale" in the inventory, or install it without a rehearsal.',
         )
     return host.model_copy(update={"go_on_over_local": False})
 
 
 def require_start(host: str, run_id: str, facts: Facts, toplevel: str) -> None:
-    """See that a rehearsal has an origin to leave; a run that left it already goes on from its own installer.
+    """Require that a rehearsal starts from an origin, or resumes in the installer that this run started.
 
     Raises:
-        TargetRefused: an installer of somebody else runs, or the final system.
+        TargetRefused: the final system runs, or an installer of another run.
 
     """
     stage, why = observe(facts, toplevel)
@@ -62,7 +62,7 @@ def require_start(host: str, run_id: str, facts: Facts, toplevel: str) -> None:
     if stage is Stage.ORIGIN or (stage is Stage.INSTALLER and mark is not None and mark.run_id == run_id):
         return
     hints = {
-        Stage.INSTALLER: f"A reboot brings its origin back, unless its disks are formatted; install/{host} goes on.",
+        Stage.INSTALLER: f"A reboot brings its origin back, unless its disks are formatted; or run install/{host}.",
         Stage.FINAL: "The system that the flake describes is installed already: there is no install to rehearse.",
     }
     raise TargetRefused(
@@ -72,17 +72,17 @@ def require_start(host: str, run_id: str, facts: Facts, toplevel: str) -> None:
 
 
 def require_untouched(host: str, run_id: str, facts: Facts) -> None:
-    """See that the installer is this run's, and that nobody has begun to use it: only then may it be left.
+    """Require that the installer is this run's, and that nobody uses it: only then may the rehearsal reboot it.
 
     Raises:
-        UnexpectedState: it is another run's, the disks are formatted or mounted, or an install is at work.
+        UnexpectedState: it is another run's, the disks are formatted or mounted, or an install is running.
 
     """
     mark = facts.installer_mark
     mounted = [f"{disk.path} at {place}" for disk in facts.disks for place in disk.mountpoints]
     at_work = [unit for unit in facts.units if unit.startswith(_AT_WORK)]
     if mark is None or mark.run_id != run_id:
-        seen = f"it was started by {(mark and mark.run_id) or 'nobody known'}, not by this run"
+        seen = f"it was started by {(mark and mark.run_id) or 'an unknown run'}, not by this run"
     elif facts.partition_mark:
         seen = f"run {facts.partition_mark.run_id} formatted its disks"
     elif at_work:
@@ -92,16 +92,16 @@ def require_untouched(host: str, run_id: str, facts: Facts) -> None:
     else:
         return
     raise UnexpectedState(
-        f"the installer on {host} is not left: {seen}.",
+        f"the installer on {host} is not rebooted: {seen}.",
         hint="Somebody else works on the machine. When they are done, or the disks are free, Retry this run.",
     )
 
 
 def require_home(host: str, plan: Plan, facts: Facts, host_key: str, toplevel: str) -> None:
-    """See that a system other than the installer, on another boot than before, is the origin and the same machine.
+    """Require that the running system is the origin, on a new boot, and the same machine.
 
     Raises:
-        UnexpectedState: it is no origin, or the boot that the rehearsal began on.
+        UnexpectedState: it is not an origin, or is still on the boot that the rehearsal began on.
         NotTrusted: it is another node, or has another SSH host key.
 
     """
@@ -124,23 +124,23 @@ def require_home(host: str, plan: Plan, facts: Facts, host_key: str, toplevel: s
 
 
 def require_rehearsal(host: Host, node_id: str, rehearsals: Iterable[Rehearsal], now: datetime) -> Rehearsal:
-    """Return the rehearsal that lets an install of a host begin.
+    """Return the rehearsal that allows an install of a host.
 
     Args:
-        host: the host, whose `rehearsal_max_age_days` is the limit.
-        node_id: stable node ID of the machine that would be installed; it outlives a renewed node key.
-        rehearsals: of hosts with this name, newest first; read no further than needed.
-        now: the time on the operator.
+        host: the host; its `rehearsal_max_age_days` is the limit.
+        node_id: stable node ID of the machine to install; it stays when the node key is renewed.
+        rehearsals: those of hosts with this name, newest first; only as many are read as needed.
+        now: the operator's time.
 
     Raises:
-        ConfigError: the standard way, which cannot be rehearsed.
-        TargetRefused: there is none, it is too old, or it was of another machine.
+        ConfigError: the host uses the standard way, which cannot be rehearsed.
+        TargetRefused: there is none, it is too old, or it was with another machine.
 
     """
     limit_days = host.rehearsal_max_age_days or 0
     if host.way is Way.STANDARD:
         raise ConfigError(
-            f"the inventory demands a rehearsal of {host.name}, and the standard way cannot be rehearsed;"
+            f"the inventory requires a rehearsal of {host.name}, and the standard way cannot be rehearsed;"
             " nothing was changed on it.",
             hint="Name an image of ours (the tailscale way), or remove rehearsal_max_age_days.",
         )

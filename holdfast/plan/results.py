@@ -1,4 +1,4 @@
-"""What each phase hands on: small, frozen, kept by Prefect as JSON and shown in its UI, never with a secret."""
+"""The result of each phase: small and frozen. Prefect keeps it as JSON and shows it; it never contains a secret."""
 
 from typing import Literal
 
@@ -12,7 +12,7 @@ class Result(Frozen):
     """The base of all results.
 
     Attributes:
-        skipped: why there was nothing to do; empty if the phase did its work.
+        skipped: why the phase had nothing to do; empty if it did its work.
 
     """
 
@@ -20,7 +20,7 @@ class Result(Frozen):
 
 
 class Built(Result):
-    """What `build` made, before the target is touched.
+    """What `build` made before the target is touched.
 
     Attributes:
         toplevel: store path of the system.
@@ -28,9 +28,9 @@ class Built(Result):
         mount_script: store path of the script that only mounts; empty if the flake has none.
         closure_bytes: size of the system's closure.
         image: path of the kexec tarball on the operator.
-        image_sha256: its digest, by which it is uploaded once.
+        image_sha256: its digest; the image is uploaded only once for each digest.
         tailscale: whether the system starts tailscaled.
-        nix_version: the operator's Nix.
+        nix_version: version of the operator's Nix.
 
     """
 
@@ -48,7 +48,7 @@ class Preserved(Result):
     """The state archive in the vault.
 
     Attributes:
-        vault_entry: its path on the operator; empty if nothing was preserved.
+        vault_entry: its path on the operator; empty if nothing was kept.
         sha256: digest of the archive.
         size_bytes: size of the archive.
 
@@ -63,8 +63,8 @@ class Started(Result):
     """The installer was started.
 
     Attributes:
-        kexec_at: when the origin ended, in seconds since 1970; 0 if this run did not end it.
-        origin_boot_id: the boot id of the system that was left.
+        kexec_at: when the origin ended, in seconds since 1970; 0 if this run did not start the installer.
+        origin_boot_id: the boot ID of the origin.
 
     """
 
@@ -76,14 +76,14 @@ class Returned(Result):
     """The target answers from the installer.
 
     Attributes:
-        boot_id: the installer's.
+        boot_id: the installer's boot ID.
         kernel: its kernel release.
         identity: who it is on the tailnet; None in the standard way.
-        away_s: from kexec to SSH; None if this run did not start the installer.
-        path: how the operator reaches it; unknown over its local address.
-        over_local: whether it answers at the inventory's `local`, and not over the tailnet.
+        away_s: seconds from kexec to SSH; None if this run did not start the installer.
+        path: how the operator reaches it; `unknown` over its local address.
+        over_local: whether it was reached at `local` of the inventory, not over the tailnet.
         dead_man_at: when the installer reboots into the origin by itself, in seconds since 1970 on the operator's
-            clock, counted from when it was fed; 0 if never.
+            clock, as of the last time it was fed; 0 if never.
 
     """
 
@@ -100,7 +100,7 @@ class Partitioned(Result):
     """The disks of the plan are formatted and mounted at /mnt.
 
     Attributes:
-        formatted: False if the mark of this plan was there and they were only mounted.
+        formatted: whether this attempt formatted them; False if they had this plan's mark and were only mounted.
 
     """
 
@@ -112,7 +112,7 @@ class Installed(Result):
 
     Attributes:
         toplevel: the system that nixos-install was given.
-        boot_loader: whether it has its boot loader; else its trial comes first.
+        boot_loader: whether the boot loader is installed; False if a trial comes first.
 
     """
 
@@ -124,8 +124,8 @@ class Restored(Result):
     """What was carried into the new root.
 
     Attributes:
-        carried: short names: `tailscale state`, `ssh host keys`, …
-        identity: who the state that was put there is; None in the standard way without state.
+        carried: what it was, as short names: `tailscale state`, `ssh host keys`, …
+        identity: the node of the state that was put there; None in the standard way without state.
 
     """
 
@@ -134,11 +134,11 @@ class Restored(Result):
 
 
 class Tried(Result):
-    """The final system came up on its trial, and has its boot loader.
+    """The final system came up in its trial, and its boot loader is installed.
 
     Attributes:
-        boot_id: of the trial.
-        away_s: from kexec to SSH; None if this attempt did not start it.
+        boot_id: the boot ID of the trial.
+        away_s: seconds from kexec to SSH; None if this attempt did not start the trial.
 
     """
 
@@ -147,11 +147,11 @@ class Tried(Result):
 
 
 class Rebooted(Result):
-    """The reboot was asked for.
+    """The reboot was requested.
 
     Attributes:
-        rebooted_at: in seconds since 1970; 0 if the final system ran already.
-        boot_id: of the system that was left.
+        rebooted_at: when, in seconds since 1970; 0 if the final system ran already.
+        boot_id: the boot ID of the system before the reboot.
 
     """
 
@@ -163,14 +163,14 @@ class Verified(Result):
     """The proof that the install worked.
 
     Attributes:
-        boot_id: the final system's.
+        boot_id: the final system's boot ID.
         kernel: its kernel release.
         booted: store path of the booted system.
         identity: who it is on the tailnet; None in the standard way without Tailscale.
         host_key: the SSH host key that answered.
-        away_s: from the reboot to SSH; None if this run did not reboot it.
+        away_s: seconds from the reboot to SSH; None if this run did not reboot it.
         path: how the operator reaches it.
-        over_local: whether it was reached at the inventory's `local`; only for a system without Tailscale.
+        over_local: whether it was reached at `local` of the inventory; only for a system without Tailscale.
 
     """
 
@@ -185,7 +185,7 @@ class Verified(Result):
 
 
 class Rehearsed(Result):
-    """The rehearsal that an install relies on.
+    """The rehearsal that this install relies on.
 
     Attributes:
         run_id: its flow run.
@@ -201,10 +201,10 @@ class WentBack(Result):
     """The proof that a rehearsal worked: the origin is back.
 
     Attributes:
-        boot_id: the origin's new one.
+        boot_id: the origin's new boot ID.
         identity: who it is on the tailnet.
         host_key: the SSH host key that answered.
-        away_s: from the reboot to SSH; None if this attempt did not see the installer.
+        away_s: seconds from the reboot to SSH; None if this attempt did not see the installer.
         path: how the operator reaches it.
 
     """

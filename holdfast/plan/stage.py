@@ -1,4 +1,4 @@
-"""Which of its systems a target runs now: observed, never remembered."""
+"""Which of its systems a target runs now. It is always observed, never remembered."""
 
 from enum import StrEnum
 from typing import NamedTuple
@@ -8,7 +8,7 @@ from holdfast.facts.facts import Facts
 
 
 class Stage(StrEnum):
-    """The systems that a target may be in, from its first to its last; OTHER is none of ours."""
+    """The systems that a target may run, from its first to its last; OTHER is somebody else's."""
 
     ORIGIN = "origin"
     INSTALLER = "installer"
@@ -17,19 +17,19 @@ class Stage(StrEnum):
 
 
 class Observed(NamedTuple):
-    """A stage, and in half a sentence what it was told by."""
+    """A stage, and the system that was seen, as part of a sentence."""
 
     stage: Stage
     why: str
 
 
 def observe(facts: Facts, toplevel: str = "") -> Observed:
-    """Say which stage the facts show.
+    """Return the stage that the facts show.
 
     Args:
-        facts: what the target answered.
-        toplevel: store path of the system that this run installs, once it is built. With it, any other system is
-            an origin, an older NixOS too; without it every system that Holdfast installed is final.
+        facts: the facts of the target.
+        toplevel: store path of the system that this run installs, once it is built. If given, any other system is
+            an origin, also an older NixOS; otherwise, every system that Holdfast installed is final.
 
     """
     if facts.broken_marks:
@@ -47,10 +47,10 @@ def observe(facts: Facts, toplevel: str = "") -> Observed:
 
 
 def nothing_to_do(facts: Facts, toplevel: str, host: str) -> str:
-    """Tell a phase of the installer why it has nothing to do; an empty text if it has.
+    """Return why a phase that works in the installer has nothing to do; empty if it has.
 
     Raises:
-        UnexpectedState: neither the installer nor the final system runs.
+        UnexpectedState: neither the installer nor the final system is running.
 
     """
     stage, why = observe(facts, toplevel)
@@ -60,14 +60,14 @@ def nothing_to_do(facts: Facts, toplevel: str, host: str) -> str:
         return f"{host} runs {why} already"
     raise UnexpectedState(
         f"{host} is not in the installer: it runs {why}, boot {facts.boot_id}.",
-        hint="The dead-man fired, or it was rebooted. Look at it, then retry the run: it goes by what it finds there.",
+        hint="The dead-man fired, or it was rebooted. Look at it, then retry the run: it continues from what it finds.",
     )
 
 
 def has_live_state(facts: Facts) -> bool:
-    """Say whether the installer has a Tailscale state of its own, which is newer than any in the vault.
+    """Return whether an installer runs that has a Tailscale state of its own, newer than any in the vault.
 
-    Whether tailscaled's file is there tells nothing: it is written before anybody has logged in.
+    That tailscaled's file exists proves nothing: it is written before anybody has logged in.
     """
     mark = facts.installer_mark
     restored = mark is not None and mark.state == "restored"

@@ -1,9 +1,9 @@
-"""Whether a node can move: what it shows of itself that forbids or endangers it, what would happen, what helps.
+"""Whether a node can move: what in it prevents or endangers that, what would happen, and what helps.
 
 The facts come from tailscale's sources, read at 1.103: cmd/tailscaled (--state, --encrypt-state,
 --hardware-attestation), ipn/ipnlocal (which drops an attestation key without that flag), feature/tpm, types/persist
-(AttestationKey), ipn/ipnstate (Expired, KeyExpiry, NodeKeySigned). Whether the control server holds a node for
-ephemeral is in none of them, unless its state is in memory.
+(AttestationKey), ipn/ipnstate (Expired, KeyExpiry, NodeKeySigned). None of them shows whether the control
+server treats a node as ephemeral, unless its state is in memory.
 """
 
 from datetime import datetime, timedelta
@@ -24,14 +24,14 @@ _STORES: Final = {
 
 
 class Finding(Frozen):
-    """One thing that a node shows about whether it can move.
+    """One observation about whether a node can move.
 
     Attributes:
-        name: a word or two, as `TPM-sealed`.
-        seen: what was seen, as a sentence without its full stop that names the host.
-        happens: what would become of the node, likewise.
-        hint: what the user can do, a sentence; may be empty.
-        lost: whether the node would be lost, or cut off: the install is refused.
+        name: a word or two, such as `TPM-sealed`.
+        seen: what was seen, as a sentence without full stop that names the host.
+        happens: what would happen to the node, also as a sentence without full stop.
+        hint: what the user can do, as a sentence; may be empty.
+        lost: whether the node would be lost or cut off, so that the install is refused.
 
     """
 
@@ -42,21 +42,21 @@ class Finding(Frozen):
     lost: bool = False
 
     def in_one_line(self) -> str:
-        """Return it for a log."""
+        """Return the finding as one line for a log."""
         return " ".join(part for part in (f"{self.name}: {self.seen}: {self.happens}.", self.hint) if part)
 
 
 def judge(tailscale: Tailscale, host: str, way: Way, now: datetime) -> tuple[Finding, ...]:
-    """Say what stands in the way of a node's move into the installer and the new system; nothing if all is well.
+    """Return what prevents or endangers a node's move into the installer and the new system.
 
     Args:
-        tailscale: what its tailscaled shows; it is installed there.
+        tailscale: the facts of its tailscaled, which is installed there.
         host: the host's name.
-        way: whether it has to stay on its tailnet meanwhile.
-        now: the time on the operator.
+        way: whether it must stay on its tailnet meanwhile.
+        now: the operator's time.
 
     Returns:
-        What would lose the node comes first.
+        The findings, those that would lose the node first; empty if nothing was found.
 
     """
     found = [
@@ -87,7 +87,7 @@ def _of_the_state(tailscale: Tailscale, host: str) -> list[Finding]:
                 name="TPM-sealed",
                 seen=f"the Tailscale state of {host} is sealed by its TPM",
                 happens="the installer could not open it",
-                hint="Start tailscaled there with --encrypt-state=false; it then writes the state in the clear.",
+                hint="Start tailscaled there with --encrypt-state=false; it then writes the state unencrypted.",
                 lost=True,
             )
         ]
@@ -117,8 +117,8 @@ def _of_the_state(tailscale: Tailscale, host: str) -> list[Finding]:
         Finding(
             name="bound to hardware",
             seen=f"tailscaled on {host} proves by a key in the machine's TPM that it is this machine",
-            happens="the node stays itself, but the installer makes no such proof, and the new system makes one with a"
-            " new key or none: a tailnet whose policy demands it shuts the node out meanwhile",
+            happens="the node keeps its identity, but the installer gives no such proof, and the new system gives one"
+            " with a new key or none: a tailnet whose policy requires the proof shuts the node out meanwhile",
             hint="If yours does, relax that for this node, or start tailscaled there with --hardware-attestation=false"
             " first; set the flag in the new system's configuration.",
         )
@@ -147,7 +147,7 @@ def _of_the_key(tailscale: Tailscale, host: str, way: Way, now: datetime) -> lis
             seen=f"the Tailscale key of {host} expires at {expires:%Y-%m-%d %H:%M} UTC" + (", within the hour" * soon),
             happens="from then on no other node talks to it, whichever of its systems runs",
             hint="Renew it first: `tailscale up --force-reauth`, or disable key expiry for this machine.",
-            # What does not need the tailnet on its way can be renewed when it is there.
+            # In the standard way, the key can still be renewed when the new system runs.
             lost=soon and way is Way.TAILSCALE,
         )
     ]
@@ -162,7 +162,7 @@ def _of_the_lock(tailscale: Tailscale, host: str, way: Way) -> list[Finding]:
             Finding(
                 name="locked out",
                 seen=f"tailnet lock is on, and the key of {host} is not signed",
-                happens="no other node talks to it, the operator neither",
+                happens="no other node talks to it, nor does the operator",
                 hint="Sign it on a signing node: `tailscale lock sign NODEKEY`; `tailscale lock` there shows the key.",
                 lost=way is Way.TAILSCALE,
             )
@@ -173,6 +173,6 @@ def _of_the_lock(tailscale: Tailscale, host: str, way: Way) -> list[Finding]:
             seen=f"tailnet lock is on, and the key of {host} is signed",
             happens="the key moves with its signature, and its own lock key with it: the archive in the vault can sign"
             " other nodes if this one is trusted to",
-            hint="Do not log in anew meanwhile: a new key would have to be signed. Encrypt the vault.",
+            hint="Do not log in again meanwhile: a new key would have to be signed. Encrypt the vault.",
         )
     ]

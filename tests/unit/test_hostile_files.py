@@ -131,12 +131,12 @@ class TestInventory:
     @pytest.mark.parametrize(
         ("text", "said"),
         [
-            ("a = " + "[" * 5000, "is no TOML"),
-            ("a = " + "9" * 5000, "is no TOML"),
+            ("a = " + "[" * 5000, "is not valid TOML"),
+            ("a = " + "9" * 5000, "is not valid TOML"),
             ('[a]\nkexec = "~nosuchuser/x"', "names no user"),
             ('[a]\nextra_files = "~nosuchuser/x"', "names no user"),
-            ('[a]\nextra_files = "a\\u0000b"', "holds a NUL"),
-            ('[a]\nidentity_file = "a\\u0000b"', "holds a NUL"),
+            ('[a]\nextra_files = "a\\u0000b"', "contain a NUL"),
+            ('[a]\nidentity_file = "a\\u0000b"', "contain a NUL"),
             ('[a]\nflake = "x\\ny"', "flake is"),
             ('[a]\nattribute = "../x"', "attribute is"),
             ('[a]\ntarget = "-oProxyCommand=x"', "target is"),

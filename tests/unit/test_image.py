@@ -78,7 +78,7 @@ def test_folder_that_holds_one(tmp_path: Path) -> None:
 def test_part_is_missing(tmp_path: Path, lacking: str) -> None:
     files = whole()
     del files[lacking]
-    with pytest.raises(ConfigError, match=f"no kexec image: it has no {lacking}"):
+    with pytest.raises(ConfigError, match=f"not a kexec image: it has no {lacking}"):
         inspect_image(write(tmp_path / "i.tar.gz", files))
 
 
@@ -86,7 +86,7 @@ def test_no_image(tmp_path: Path) -> None:
     for name, content in (("text", b"no tarball"), ("empty", b""), ("gzip", gzip.compress(b"x" * 9999))):
         path = tmp_path / f"{name}.tar.gz"
         path.write_bytes(content)
-        with pytest.raises(ConfigError, match=f"{name}.tar.gz is no kexec image"):
+        with pytest.raises(ConfigError, match=f"{name}.tar.gz is not a kexec image"):
             inspect_image(path)
     with pytest.raises(ConfigError, match=r"there is no kexec image .*absent"):
         inspect_image(tmp_path / "absent")
@@ -98,12 +98,12 @@ def test_no_image(tmp_path: Path) -> None:
 def test_cut_off_image(tmp_path: Path) -> None:
     path = write(tmp_path / "i.tar.gz", whole(initrd=bytes(range(256)) * 400))
     path.write_bytes(path.read_bytes()[:-200])
-    with pytest.raises(ConfigError, match="no kexec image"):
+    with pytest.raises(ConfigError, match="not a kexec image"):
         inspect_image(path)
 
 
 def test_kernel_that_is_none(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="bzImage is no kernel"):
+    with pytest.raises(ConfigError, match="bzImage is not a known kernel"):
         inspect_image(write(tmp_path / "i.tar.gz", whole(bzImage=b"#!/bin/sh\n")))
     assert kernel_arch(b"") == ""
     assert kernel_arch(kernel()[:0x230]) == ""

@@ -166,7 +166,7 @@ def test_unknown_host_names_the_known_ones(write: Path) -> None:
         ("[cottage.deadlines]\ncopy_s = inf\n", ["deadlines.copy_s is inf"]),
         (
             '[cottage]\nallow = ["no-ssh"]\n',
-            ["allow.0 is 'no-ssh'", "'no-authorized-key'", "I know", "Did you mean 'no-sshd'"],
+            ["allow.0 is 'no-ssh'", "'no-authorized-key'", "that the user overrides", "Did you mean 'no-sshd'"],
         ),
         (
             '[cottage]\nkexec = "https://x.example/i.tar"\n',
@@ -179,7 +179,7 @@ def test_unknown_host_names_the_known_ones(write: Path) -> None:
         ('[cottage]\nname = "x"\n', ["[cottage]", "name"]),
         ("cottage = 3\n", ["'cottage'", "outside any table"]),
         ("[defaults]\n", ["names no host"]),
-        ("[cottage\n", ["no TOML", "line 1"]),
+        ("[cottage\n", ["not valid TOML", "line 1"]),
         ('[defaults]\nusr = "x"\n[a]\n', ["'usr'", "Did you mean 'user'"]),
     ],
 )

@@ -59,7 +59,7 @@ def later(**delta: int) -> str:
         ({"memory": "MemTotal: 260000 kB\nMemAvailable: 250000 kB"}, ["has 253 MiB of memory", "needs about 322 MiB"]),
         ({"memory": "MemTotal: 900000 kB\nMemAvailable: 90000 kB\nSwapFree: 4096 kB"}, ["91 MiB", "free", "122 MiB"]),
         ({"upload_free_bytes": "1048576"}, ["has 1 MiB free in /var/lib", "182 MiB"]),
-        ({"uid": "1000"}, ["the login root on cottage has no root", "elevation"]),
+        ({"uid": "1000"}, ["the login root on cottage is not root", "elevation"]),
     ],
 )
 def test_refusal(changed: dict[str, str], parts: list[str]) -> None:
@@ -193,7 +193,7 @@ def test_disks_to_wipe_and_to_keep() -> None:
         ),
         ({"main": "/dev/vda2"}, {}, ["/dev/vda2", "not on cottage"]),
         ({"a": BY_ID, "b": "/dev/vda"}, {}, ["are the same disk"]),
-        (MAIN, {"disks": [{"serial": "X"}]}, ["none that the inventory allows", "serial X"]),
+        (MAIN, {"disks": [{"serial": "X"}]}, ["which the inventory does not allow", "serial X"]),
         (MAIN, {"disks": [{"by_id": "virtio-Y"}]}, ["by_id virtio-Y"]),
         (MAIN, {"disks": [{"serial": "COTTAGE0001", "size_bytes": 5}]}, ["size_bytes 5"]),
         (MAIN, {"disks": [{"serial": "COTTAGE0001"}, {"serial": "SECOND"}]}, ["serial SECOND", "Correct disks"]),
@@ -338,7 +338,7 @@ def test_heading_says_what_becomes_of_the_disks() -> None:
     assert "## Formatted already" in to_markdown(plan(facts("installer", partition_mark=mark)))
     final = plan(facts("nixos", system_mark=mark), host(disks=[]), devices={"main": "/dev/nvme0n1"})
     assert not final.resumes
-    assert "Unless it is the system to be installed that runs already" in to_markdown(final)
+    assert "Unless the system to be installed runs already" in to_markdown(final)
 
 
 def test_plan_survives_json_and_holds_no_state() -> None:

@@ -55,7 +55,7 @@ def other_mark(run_id: str | None) -> str:
 def test_rehearsal_goes_over_the_tailnet_and_no_other_way() -> None:
     chosen = host(local="192.168.1.5", go_on_over_local=True, target="100.64.0.1")
     assert rehearsal_host(chosen) == chosen.model_copy(update={"go_on_over_local": False})
-    with pytest.raises(ConfigError, match=r'standard way, which is not rehearsed.*Set way = "tailscale"'):
+    with pytest.raises(ConfigError, match=r'standard way, which cannot be rehearsed.*Set way = "tailscale"'):
         rehearsal_host(host(way="standard"))
 
 
@@ -88,7 +88,7 @@ def test_starts_from_nothing_else(seen: Facts, said: str) -> None:
     ("changed", "said"),
     [
         ({"installer_mark": other_mark("run-9")}, "started by run-9, not by this run"),
-        ({"installer_mark": ""}, "started by nobody known"),
+        ({"installer_mark": ""}, "started by an unknown run"),
         ({"partition_mark": MARK}, "run run-9 formatted its disks"),
         ({"mountinfo": MOUNTED}, "a disk is in use.*/dev/vda at /mnt"),
         (
@@ -170,7 +170,7 @@ def test_installer_in_use_is_not_rebooted(back: FakeMachine, server: Server) -> 
     for changed in ({"partition_mark": MARK}, {"mountinfo": MOUNTED}, {"installer_mark": other_mark("run-9")}):
         back.changed.clear()
         back.is_in("installer", **changed)
-        with pytest.raises(UnexpectedState, match="is not left"):
+        with pytest.raises(UnexpectedState, match="is not rebooted"):
             goes_back()
     back.changed.clear()
     back.is_in("installer")

@@ -116,7 +116,7 @@ from = "keys/x"
         ),
         *(("files", f'path = "/a{sign}", from = "x"', "control") for sign in ("\\n", "\\u0000", "\\u001b", "\\u202e")),
         ("files", 'path = "/nix/store/x", from = "x"', "can read the Nix store"),
-        ("files", 'path = "/x", from = "a\\u0000"', "holds a NUL"),
+        ("files", 'path = "/x", from = "a\\u0000"', "contain a NUL"),
         *(
             ("files", f'path = "/x", from = "x", owner = "{owner}"', "files.0.owner")
             for owner in ("root", "a:", ":a", "a:b:c", "-R:a", "a b:c", "4294967295:0", "0:99999999999", "a\\n:b")
@@ -132,7 +132,7 @@ from = "keys/x"
             "allowed are: command, from, mode, owner, path. Hint: Did you mean 'from'",
         ),
         ("files", 'path = "/x", from_ = "x"', "unknown key 'files.0.from_'"),
-        ("files", 'path = "/x", from = "x" }, { path = "/x", from = "y"', "/x is there twice"),
+        ("files", 'path = "/x", from = "x" }, { path = "/x", from = "y"', "/x is listed twice"),
         ("encryption_keys", 'path = "/run/x", from = "x", owner = "a:b"', "allowed are: command, from, path"),
         *(
             ("encryption_keys", f'path = "{path}", from = "x"', "below /tmp or /run")
@@ -142,7 +142,7 @@ from = "keys/x"
         ("installer_secrets", 'name = "x", from = "x", command = ["x"]', "either from or command"),
         ("installer_secrets", 'from = "x"', "installer_secrets.0.name"),
         ("installer_secrets", 'name = "x", path = "/x", from = "x"', "allowed are: command, from, name"),
-        ("installer_secrets", 'name = "x", from = "x" }, { name = "x", from = "y"', "secrets/x is there twice"),
+        ("installer_secrets", 'name = "x", from = "x" }, { name = "x", from = "y"', "secrets/x is listed twice"),
         ("installer_secrets", " }, { ".join(f'name = "n{n}", from = "x"' for n in range(65)), "at most 64 items"),
         *(
             ("installer_secrets", f'name = "{name}", from = "x"', "installer_secrets.0.name")
@@ -180,7 +180,7 @@ def test_file_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     (tmp_path / "folder").mkdir()
     assert "Is a directory" in of("folder")
     os.mkfifo(tmp_path / "pipe")
-    assert "no regular file" in of("pipe")
+    assert "not a regular file" in of("pipe")
     (tmp_path / "empty").touch()
     assert "is empty" in of("empty")
     monkeypatch.setattr(ExtraFile, "max_bytes", 2 * secret.MIB)
@@ -197,7 +197,7 @@ def test_command_that_gives_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "cannot be run" in of("/etc/passwd", POISON)
     failing = python(f"import sys; print('{POISON}'); sys.exit('locked\\nby \\x1b[31mgpg')")
     assert "ended with status 1: locked | by \\x1b[31mgpg" in of(*failing)
-    assert "status 1: (no words)" in of("sh", "-c", f"echo {POISON}; exit 1")
+    assert "status 1: (no output)" in of("sh", "-c", f"echo {POISON}; exit 1")
     assert "printed nothing" in of("true")
     monkeypatch.setattr(ExtraFile, "max_bytes", 1000)
     assert "printed more than 1000 bytes" in of("sh", "-c", "yes | head -c 1001")
@@ -253,7 +253,7 @@ def test_image_that_takes_no_secrets_is_refused_if_there_are_some() -> None:
     seen, wants = facts("debian-12"), {"installer_secrets": [{"name": "portal", "from": "/x"}]}
     check_target(seen, host(**wants), image(), now=NOW)
     check_target(seen, host(), image(takes_secrets=False), now=NOW)
-    with pytest.raises(TargetRefused, match=r"the image kexec.tar.gz takes none.*Build it anew"):
+    with pytest.raises(TargetRefused, match=r"the image kexec.tar.gz takes none.*Build it again"):
         check_target(seen, host(**wants), image(takes_secrets=False), now=NOW)
     # The standard way's image is built later, and is refused all the same before anything is built.
     with pytest.raises(TargetRefused, match=r"the standard way takes none.*Choose the other way"):

@@ -43,13 +43,13 @@ def test_node_that_can_move() -> None:
         ({"state_kind": "sealed"}, "TPM-sealed", ["could not open it", "--encrypt-state=false"], "both"),
         ({"state_kind": "missing"}, "state missing", ["nothing to carry"], "both"),
         ({"state_kind": "unreadable"}, "state unreadable", ["is unreadable"], "both"),
-        ({"attested": True}, "bound to hardware", ["stays itself", "policy", "--hardware-attestation"], "no"),
+        ({"attested": True}, "bound to hardware", ["keeps its identity", "policy", "--hardware-attestation"], "no"),
         ({"expired": True, "identity": None}, "expired", ["expired", "--force-reauth"], "both"),
         ({"key_expiry": NOW}, "expired", ["expired at 2026-06-01 12:00 UTC"], "both"),
         ({"key_expiry": NOW + timedelta(minutes=60)}, "expiring", ["within the hour", "Renew it"], "tailscale"),
         ({"key_expiry": NOW + timedelta(minutes=61)}, "expiring", ["at 2026-06-01 13:01 UTC", "disable"], "no"),
         ({"lock": "signed"}, "under tailnet lock", ["is signed", "moves with its signature", "Encrypt"], "no"),
-        ({"lock": "unsigned"}, "locked out", ["not signed", "the operator neither", "lock sign"], "tailscale"),
+        ({"lock": "unsigned"}, "locked out", ["not signed", "nor does the operator", "lock sign"], "tailscale"),
     ],
 )
 def test_what_a_node_shows(changed: dict[str, Any], name: str, parts: list[str], lost: str) -> None:
@@ -72,7 +72,7 @@ def test_node_that_is_not_up_is_not_called_locked_out() -> None:
 
 def test_plan_tells_it() -> None:
     text = to_markdown(plan(facts("debian-12"), now=NOW))
-    assert "Nothing that the node shows stands in its way. Whether the control server holds it for ephemeral" in text
+    assert "The node shows nothing that prevents its move. Whether the control server treats it as ephemeral" in text
     assert "worth nothing" not in text
     away = to_markdown(plan(facts("debian-12"), host(way="standard"), now=NOW))
     assert "it may remove the node while the installer runs" in away
