@@ -1,6 +1,7 @@
 import functools
 import json
 import os
+import random
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -92,6 +93,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeMac
     state.mkdir()
     (state / "known_hosts").write_text(f"cottage {facts('debian-12').host_keys[0]}\n")
     monkeypatch.setenv("HOLDFAST_STATE_DIR", str(state))
+    random.seed(0)  # the pauses of a wait: the same test is the same night each time
     with clock.using(made.clock):
         yield made
 

@@ -93,6 +93,7 @@ class FakeMachine:
         ways: the addresses where it answers, and how it refuses there; anywhere else nothing answers.
         toplevel: store path of the system that is installed.
         archive: its Tailscale state, as tar packs it.
+        failed_units: the units that its final system says have failed.
         lacks: programs that it does not have.
         dead_man_s: what its installer's dead-man waits; 0 if it has none, as the one that the standby starts.
         unit_s: how long a detached command takes, by the program's name; UNIT_S for others.
