@@ -6,10 +6,9 @@ unknown host key: only a run pins one.
 
 import sys
 
-from rich.console import Console
 from rich.markdown import Markdown
 
-from deployments.terminal import TerminalLog
+from deployments.terminal import TerminalLog, console
 from holdfast.base.errors import HoldfastError, TargetRefused
 from holdfast.base.settings import settings
 from holdfast.facts.facts import Facts
@@ -41,9 +40,9 @@ def main(host_name: str, target: str = "", kexec: str = "") -> int:
     except HoldfastError as error:
         print(f"plan: {error}", file=sys.stderr)
         return 2
-    console = Console(width=None if sys.stdout.isatty() else WIDTH_OF_A_FILE)
-    console.print(Markdown(to_markdown(plan), hyperlinks=False))
-    console.print(f"\n{asked(host, plan)}", markup=False, highlight=False, soft_wrap=True)
+    out = console(WIDTH_OF_A_FILE)
+    out.print(Markdown(to_markdown(plan), hyperlinks=False))
+    out.print(f"\n{asked(host, plan)}", markup=False, highlight=False, soft_wrap=True)
     return 0
 
 

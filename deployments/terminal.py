@@ -2,7 +2,14 @@
 
 import sys
 
+from rich.console import Console
+
 from holdfast.base.text import printable
+
+
+def console(width_of_a_file: int) -> Console:
+    """Return standard output as rich writes to it: as wide as the terminal, or as given where it is a file."""
+    return Console(width=None if sys.stdout.isatty() else width_of_a_file)
 
 
 class TerminalLog:

@@ -7,11 +7,10 @@ unknown host key.
 import sys
 from collections.abc import Sequence
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from deployments.terminal import TerminalLog
+from deployments.terminal import TerminalLog, console
 from holdfast.base.errors import HoldfastError
 from holdfast.base.settings import Settings, settings
 from holdfast.base.text import printable
@@ -58,7 +57,7 @@ def _list(chosen: Settings, host: str = "") -> None:
     for name, entries in kept:
         for entry in reversed(entries):
             table.add_row(*(Text(printable(cell)) for cell in _row(name, entry, newest=entry is entries[-1])))
-    Console(width=None if sys.stdout.isatty() else WIDTH_OF_A_FILE).print(table)
+    console(WIDTH_OF_A_FILE).print(table)
 
 
 def _row(host: str, entry: Kept, *, newest: bool) -> Sequence[str]:

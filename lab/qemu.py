@@ -37,7 +37,7 @@ class Kernel:
 
 
 @dataclass(frozen=True, slots=True)
-class Machine:
+class Guest:
     """What a machine is made of.
 
     Attributes:

@@ -16,10 +16,10 @@ from holdfast.base.frozen import Frozen
 from holdfast.base.places import HOLDFAST_RAM_DIR, INSTALLER_SECRETS
 from holdfast.base.process import read_local
 from holdfast.base.settings import settings
+from holdfast.base.size import MIB
 from holdfast.inventory.reference import InventoryPath
 
 TIMEOUT_S: Final = 60.0
-MIB: Final = 1024 * 1024
 # See nix/scripts/installer/installer-restore.sh.
 MAX_INSTALLER_SECRETS: Final = 64
 MAX_INSTALLER_SECRETS_BYTES: Final = MIB

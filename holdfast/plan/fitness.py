@@ -8,9 +8,10 @@ from datetime import datetime
 from holdfast.base import clock
 from holdfast.base.errors import TargetRefused, UnexpectedState
 from holdfast.base.frozen import Frozen
+from holdfast.base.size import MIB
 from holdfast.facts.facts import Facts
 from holdfast.inventory.host import Host, Way
-from holdfast.plan.image import MIB, Image
+from holdfast.plan.image import Image
 from holdfast.plan.stage import Stage, observe
 from holdfast.plan.verdict import judge
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Final
 
 from holdfast.base.errors import ConfigError
+from holdfast.base.size import MIB
 
-MIB: Final = 1024 * 1024
 MEMBERS: Final = ("kexec/run", "kexec/kexec", "kexec/bzImage", "kexec/initrd")
 MAX_UNPACKED_BYTES: Final = 8 * 1024 * MIB
 MAX_MEMBERS: Final = 10_000

@@ -39,7 +39,7 @@ COLLECT_S: Final = 25
 COMMAND_S: Final = 8
 MAX_BYTES: Final = 4096
 MAX_LINES: Final = 40
-LONGEST: Final = 300
+LONGEST_SHOWN: Final = 300
 
 _STATUS: Final = ("systemctl", "status", "tailscaled", "--no-pager", "--full", "-n", "5")
 _MARK: Final = ("cat", INSTALLER_MARK)
@@ -233,7 +233,7 @@ def _read(target: Connection, where: str) -> Answer:
             continue
         said[argv] = done.stdout
         block += [f"  {_shown(line)}" for line in (done.stdout + done.stderr).splitlines()[-MAX_LINES:]]
-    system = printable(said.get(_SYSTEM, "").partition("\n")[0])[:LONGEST]
+    system = printable(said.get(_SYSTEM, "").partition("\n")[0])[:LONGEST_SHOWN]
     system = system if system.startswith("/nix/store/") else ""
     says = f"the right host key answers, {_what_runs(said.get(_MARK, ''), system)}"
     if active := re.search(r"^ *Active: (\S+(?: \([^)\n]*\))?)", said.get(_STATUS, ""), re.MULTILINE):
@@ -249,4 +249,4 @@ def _what_runs(mark: str, system: str) -> str:
 
 def _shown(line: str) -> str:
     """Return a line from the target for the log: short, printable, and without secrets."""
-    return _SECRET.sub(r"\1…", printable(line))[:LONGEST]
+    return _SECRET.sub(r"\1…", printable(line))[:LONGEST_SHOWN]

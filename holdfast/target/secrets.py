@@ -9,8 +9,9 @@ from typing import Final
 from holdfast.base.errors import CommandFailed, ConfigError, HoldfastError, Restarted
 from holdfast.base.log import Log
 from holdfast.base.settings import script
+from holdfast.base.size import MIB
 from holdfast.inventory.host import Host
-from holdfast.inventory.secret import MAX_INSTALLER_SECRETS_BYTES, MIB, ExtraFile
+from holdfast.inventory.secret import MAX_INSTALLER_SECRETS_BYTES, ExtraFile
 from holdfast.ssh.connection import Connection
 
 KEYS_S: Final = 60

@@ -16,10 +16,11 @@ from holdfast.base.deadline import Deadline
 from holdfast.base.errors import CommandFailed, ConfigError, DeadlinePassed, HoldfastError
 from holdfast.base.places import STANDBY_IN_RAM
 from holdfast.base.settings import script
+from holdfast.base.size import MIB
 from holdfast.base.text import printable
 from holdfast.facts.facts import Facts
 from holdfast.inventory.host import Host, Way
-from holdfast.plan.image import MAX_RUN_BYTES, MIB
+from holdfast.plan.image import MAX_RUN_BYTES
 from holdfast.ssh.connection import Connection
 from holdfast.target import dead_man
 from holdfast.target.machine import Machine

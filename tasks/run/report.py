@@ -16,7 +16,7 @@ from holdfast.base.places import HOLDFAST_DIR
 from holdfast.base.text import in_markdown
 from tasks.run.journal import Attempt
 
-LONGEST: Final = 256
+LONGEST_CELL: Final = 256
 LONGEST_ERROR: Final = 4000
 # Boot ids, node keys, store paths.
 _PLAIN: Final = re.compile(r"[A-Za-z0-9:/+._?=-]{1,256}")
@@ -100,7 +100,7 @@ class Report(Frozen):
     def to_markdown(self) -> str:
         """Return the report as the artifact in Prefect's UI."""
         rows = "\n".join(
-            f"| {in_markdown(phase.name, LONGEST)} | {in_markdown(phase.outcome, LONGEST)} | {phase.seconds:.1f} "
+            f"| {in_markdown(phase.name, LONGEST_CELL)} | {in_markdown(phase.outcome, LONGEST_CELL)} | {phase.seconds:.1f} "
             f"| {phase.attempts} |"
             for phase in self.phases
         )
@@ -108,7 +108,7 @@ class Report(Frozen):
             f"| {stage} | {_shown(self.boot_id[stage])} | {_who(self.identity[stage])} |" for stage in self.boot_id
         )
         return (
-            f"# {self.flow} {in_markdown(self.host, LONGEST)}: {self.outcome} after {self.seconds:.0f} s\n\n"
+            f"# {self.flow} {in_markdown(self.host, LONGEST_CELL)}: {self.outcome} after {self.seconds:.0f} s\n\n"
             + (f"> {in_markdown(self.error, LONGEST_ERROR)}\n\n" if self.error else "")
             + f"| phase | outcome | seconds | attempts |\n|---|---|---:|---:|\n{rows}\n\n"
             f"| stage | boot id | identity |\n|---|---|---|\n{stages}\n\n"
@@ -117,27 +117,29 @@ class Report(Frozen):
             + f"- away: {_seconds(self.away_s.kexec)} for kexec, "
             + ("" if self.flow == REHEARSAL else f"{_seconds(self.away_s.trial)} for the trial, ")
             + f"{_seconds(self.away_s.reboot)} for the reboot; "
-            f"path: {in_markdown(self.path, LONGEST)}\n- outside any phase: {self.outside_phases_s:.1f} s; "
+            f"path: {in_markdown(self.path, LONGEST_CELL)}\n- outside any phase: {self.outside_phases_s:.1f} s; "
             f"memory of the flow: {self.peak_rss_bytes / 1e6:.0f} MB\n\n**Next:** {self._next()}\n"
         )
 
     def _next(self) -> str:
         """Return what the user does now."""
         if self.flow == REHEARSAL:
-            return REHEARSED.format(host=in_markdown(self.host, LONGEST)) if self.outcome == "done" else NOT_REHEARSED
+            return (
+                REHEARSED.format(host=in_markdown(self.host, LONGEST_CELL)) if self.outcome == "done" else NOT_REHEARSED
+            )
         return DONE if self.outcome == "done" else FAILED
 
 
 def _who(identity: NodeIdentity | None) -> str:
     if identity is None:
         return "none"
-    return f"{_shown(identity.node_key[:24])}… {in_markdown(', '.join(identity.addresses), LONGEST)}"
+    return f"{_shown(identity.node_key[:24])}… {in_markdown(', '.join(identity.addresses), LONGEST_CELL)}"
 
 
 def _shown(text: str | None) -> str:
     """Return text from the target: as code if it has the expected form, else escaped."""
     plain = text or "?"
-    return f"`{plain}`" if _PLAIN.fullmatch(plain) else in_markdown(plain, LONGEST)
+    return f"`{plain}`" if _PLAIN.fullmatch(plain) else in_markdown(plain, LONGEST_CELL)
 
 
 def _seconds(value: float | None) -> str:

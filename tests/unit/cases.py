@@ -5,10 +5,11 @@ from datetime import datetime
 from functools import cache
 from pathlib import Path
 
+from holdfast.base.size import MIB
 from holdfast.facts.facts import Facts, parse_facts
 from holdfast.facts.identity import Identity
 from holdfast.inventory.host import Host
-from holdfast.plan.image import MIB, Image
+from holdfast.plan.image import Image
 from holdfast.plan.making import make_plan
 from holdfast.plan.plan import Login, Plan
 from holdfast.plan.results import Built

@@ -5,10 +5,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from holdfast.base.errors import TargetRefused, UnexpectedState
+from holdfast.base.size import MIB
 from holdfast.facts.identity import Identity
 from holdfast.plan.disks import kept_disks, plan_disks, same_disks
 from holdfast.plan.fitness import check_target
-from holdfast.plan.image import MIB
 from holdfast.plan.markdown import to_markdown
 from holdfast.plan.plan import Plan
 from tests.unit.cases import BY_ID, facts, host, image, plan, status

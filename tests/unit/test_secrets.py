@@ -183,9 +183,9 @@ def test_file_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert "not a regular file" in of("pipe")
     (tmp_path / "empty").touch()
     assert "is empty" in of("empty")
-    monkeypatch.setattr(ExtraFile, "max_bytes", 2 * secret.MIB)
+    monkeypatch.setattr(ExtraFile, "max_bytes", 2 * MIB)
     with (tmp_path / "large").open("wb") as large:
-        large.truncate(2 * secret.MIB + 1)
+        large.truncate(2 * MIB + 1)
     assert "larger than 2 MiB" in of("large")
 
 
@@ -235,7 +235,7 @@ def test_secrets_for_the_installer_are_a_tar(tmp_path: Path) -> None:
 
 
 def test_secrets_for_the_installer_are_bounded_together(tmp_path: Path) -> None:
-    for name, size in (("a", secret.MIB - 1), ("b", 1), ("c", 1)):
+    for name, size in (("a", MIB - 1), ("b", 1), ("c", 1)):
         (tmp_path / name).write_bytes(b"x" * size)
     entries = [{"name": name, "from": tmp_path / name} for name in "abc"]
     # Far below what the scripts take.

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from holdfast.base.errors import ConnectionLost, DeadlinePassed
+from holdfast.base.size import MIB
 from holdfast.facts.marks import InstallerMark
-from holdfast.plan.image import MIB
 from holdfast.ssh.connection import Connection
 from holdfast.target import standby, trial
 from holdfast.target.machine import Machine
