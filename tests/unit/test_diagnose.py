@@ -242,4 +242,4 @@ class TestDiagnosis:
         for text in ("--authkey=POISON", "AuthKey: POISON", '"authkey":"POISON"', "privkey:POISON"):
             assert "POISON" not in diagnose._shown(text)
         assert "POISON" not in diagnose._shown("http://10.0.0.1:8080/register/POISON")
-        assert len(diagnose._shown("x" * 10_000)) == diagnose.LONGEST
+        assert len(diagnose._shown("x" * 10_000)) == diagnose.LONGEST_SHOWN

@@ -16,6 +16,7 @@ import pytest
 
 from holdfast.base.command import CommandResult
 from holdfast.base.errors import CommandFailed, ConfigError, ConnectionLost, Restarted, TargetRefused
+from holdfast.base.size import MIB
 from holdfast.inventory import secret
 from holdfast.inventory.host import Host
 from holdfast.inventory.loading import chosen_host, load_inventory
