@@ -100,8 +100,8 @@ class Report(Frozen):
     def to_markdown(self) -> str:
         """Return the report as the artifact in Prefect's UI."""
         rows = "\n".join(
-            f"| {in_markdown(phase.name, LONGEST_CELL)} | {in_markdown(phase.outcome, LONGEST_CELL)} | {phase.seconds:.1f} "
-            f"| {phase.attempts} |"
+            f"| {in_markdown(phase.name, LONGEST_CELL)} | {in_markdown(phase.outcome, LONGEST_CELL)} "
+            f"| {phase.seconds:.1f} | {phase.attempts} |"
             for phase in self.phases
         )
         stages = "\n".join(
