@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from lab.image import KERNEL_PARAMS, image_folder
-from lab.qemu import Disk, Kernel, Guest, make_disk
+from lab.qemu import Disk, Guest, Kernel, make_disk
 
 pytestmark = pytest.mark.lab
 
