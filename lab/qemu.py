@@ -37,7 +37,7 @@ class Kernel:
 
 
 @dataclass(frozen=True, slots=True)
-class Guest:
+class VirtualMachine:
     """What a machine is made of.
 
     Attributes:

@@ -98,7 +98,7 @@ class World:
 
     def start_machine(self, disks: tuple[qemu.Disk, ...], *, memory_mib: int = qemu.MEMORY_MIB) -> None:
         """Power the machine on, and wait until QEMU takes orders."""
-        machine = qemu.Guest(
+        machine = qemu.VirtualMachine(
             disks=disks,
             serial_log=self.run / "serial.log",
             qmp=self.qmp,

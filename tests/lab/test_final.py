@@ -79,7 +79,7 @@ def application_fails(operator: Operator) -> Iterator[None]:
 
 
 @contextmanager
-def running(machine: qemu.Guest) -> Iterator[None]:
+def running(machine: qemu.VirtualMachine) -> Iterator[None]:
     with subprocess.Popen(machine.command()) as process:
         try:
             yield
@@ -129,10 +129,10 @@ def installed(operator: Operator, toplevel: str) -> Iterator[None]:
     disks = (qemu.Disk(disk, "COTTAGE0001"),)
     log = operator.run_dir / "serial.log"
     qmp = operator.run_dir / "qmp"
-    with running(qemu.Guest(disks, log, qmp, operator.port, kernel=kernel)):
+    with running(qemu.VirtualMachine(disks, log, qmp, operator.port, kernel=kernel)):
         operator.wait(log)
         install(operator, toplevel)
-    with running(qemu.Guest(disks, log, qmp, operator.port)):
+    with running(qemu.VirtualMachine(disks, log, qmp, operator.port)):
         operator.wait(log)
         yield
 

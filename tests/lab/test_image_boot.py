@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from lab.image import KERNEL_PARAMS, image_folder
-from lab.qemu import Disk, Guest, Kernel, make_disk
+from lab.qemu import Disk, Kernel, VirtualMachine, make_disk
 
 pytestmark = pytest.mark.lab
 
@@ -137,7 +137,7 @@ def booted(folder: Path, forge: Callable[[Path], None] | None = None) -> Iterato
     initrd = _hand_over(folder, port)
     if forge:
         forge(initrd)
-    machine = Guest(
+    machine = VirtualMachine(
         disks=(Disk(folder / "disk.qcow2", "COTTAGE0001"),),
         serial_log=folder / "serial.log",
         qmp=folder / "qmp",
