@@ -46,8 +46,8 @@ class RunLog:
 
     Args:
         file: every line of a command is appended to it.
-        logger: takes what is said at once, and the commands' lines in batches: at most BATCH_LINES lines, about every
-            BATCH_S seconds.
+        logger: takes what is said at once, and the commands' lines in batches: at most BATCH_LINES lines, and no line
+            later than about BATCH_S seconds after it came.
 
     """
 
@@ -56,6 +56,7 @@ class RunLog:
         self._logger = logger
         self._waiting: list[str] = []
         self._shown_at = clock.monotonic()
+        self._later: threading.Timer | None = None
         self._lock = threading.RLock()
 
     def __enter__(self) -> Self:
@@ -88,8 +89,21 @@ class RunLog:
             self._waiting.append(text)
             if len(self._waiting) >= BATCH_LINES or clock.monotonic() - self._shown_at > BATCH_S:
                 self._flush()
+            elif self._later is None:
+                # A command, or the wait after it, may be silent for minutes from now on.
+                self._later = threading.Timer(BATCH_S, self._flush_later)
+                self._later.daemon = True
+                self._later.start()
+
+    def _flush_later(self) -> None:
+        with self._lock:
+            if not self._out.closed:
+                self._flush()
 
     def _flush(self) -> None:
+        if self._later is not None:
+            self._later.cancel()
+            self._later = None
         if self._waiting:
             self._logger.info("%s", "\n".join(self._waiting))
         self._out.flush()

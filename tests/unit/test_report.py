@@ -1,8 +1,12 @@
 """The journal and the report that is made from it."""
 
 import logging
+import time
 from pathlib import Path
 
+import pytest
+
+from tasks.run import log as run_log
 from tasks.run.journal import Attempt, Journal, Stopwatch
 from tasks.run.log import BATCH_LINES, RunLog
 from tasks.run.report import assemble
@@ -105,17 +109,40 @@ def test_skipped_phase_is_said_to_be_skipped() -> None:
     assert report.phases[0].outcome == "skipped"
 
 
-def test_lines_reach_the_file_singly_and_the_log_in_batches(tmp_path: Path) -> None:
+def shown_by(logger: logging.Logger) -> list[str]:
+    """Return the list that takes what a logger is given."""
     shown: list[str] = []
-    logger = logging.Logger("run")
 
     def show(record: logging.LogRecord) -> bool:
         shown.append(record.getMessage())
         return True
 
     logger.addFilter(show)
+    return shown
+
+
+def test_lines_reach_the_file_singly_and_the_log_in_batches(tmp_path: Path) -> None:
+    logger = logging.Logger("run")
+    shown = shown_by(logger)
     with RunLog(tmp_path / "log", logger) as log:
         for number in range(BATCH_LINES + 1):
             log.line(str(number))
     assert (tmp_path / "log").read_text().splitlines() == [str(number) for number in range(BATCH_LINES + 1)]
     assert [len(batch.splitlines()) for batch in shown] == [BATCH_LINES, 1]
+
+
+def test_last_lines_before_a_silence_are_shown_while_it_lasts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_log, "BATCH_S", 0.1)
+    logger = logging.Logger("run")
+    shown = shown_by(logger)
+    with RunLog(tmp_path / "log", logger) as log:
+        for batch in ("a", "b"):
+            log.line(f"first {batch}")
+            log.line(f"second {batch}")
+            ends = time.monotonic() + 10
+            while f"second {batch}" not in "\n".join(shown) and time.monotonic() < ends:
+                time.sleep(0.01)
+            assert "\n".join(shown) == f"first {batch}\nsecond {batch}"
+            assert (tmp_path / "log").read_text().endswith(f"second {batch}\n")
+            shown.clear()
+    assert shown == []

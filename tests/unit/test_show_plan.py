@@ -70,11 +70,11 @@ def test_run_that_works_there_is_told_of(machine: FakeMachine, capsys: pytest.Ca
 
 def test_refusal_is_one_line(machine: FakeMachine, capsys: pytest.CaptureFixture[str]) -> None:
     machine.ways["100.64.0.2"] = NotTrusted(
-        "cottage answered with a key which nothing vouches for.", hint="Compare it."
+        "cottage answered with the host key ssh-ed25519 SHA256:x, which is unknown here.", hint="Compare it."
     )
     assert show.main("cottage") == 2
     assert capsys.readouterr().err == (
-        "plan: cottage answered with a key which nothing vouches for. Hint: Compare it.\n"
+        "plan: cottage answered with the host key ssh-ed25519 SHA256:x, which is unknown here. Hint: Compare it.\n"
     )
     assert show.main("cotage") == 2
     assert "Did you mean 'cottage'" in capsys.readouterr().err
