@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Final
 
 from pydantic import AfterValidator, Field, ValidationError
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from holdfast.base.errors import ConfigError
@@ -104,11 +105,22 @@ def settings() -> Settings:
         first = error.errors(include_url=False)[0]
         name = f"HOLDFAST_{'_'.join(str(part) for part in first['loc'][:1])}".upper()
         raise ConfigError(
-            f"{name} is not valid: {first['msg']}.",
-            hint=f"It is: {_described(str(first['loc'][0]))}. Correct it in the environment or in .env.",
+            f"{name} is not valid: {plain(first)}.",
+            hint=f"It means: {_described(str(first['loc'][0]))}. Correct it in the environment or in .env.",
         ) from None
     except ValueError as error:  # pydantic-settings' SettingsError: a list that is not valid JSON
-        raise ConfigError(f"A HOLDFAST_ setting is not valid: {error}.", hint="Write lists as JSON.") from None
+        field = re.search(r'field "(\w+)"', str(error))
+        name = f"HOLDFAST_{field[1]}".upper() if field else "A HOLDFAST_ setting"
+        raise ConfigError(
+            f"{name} is not a list in JSON.", hint='Write it as ["nix", "--offline"], in the environment or in .env.'
+        ) from None
+
+
+def plain(error: ErrorDetails) -> str:
+    """Return what pydantic says of a wrong value, without its own words for types and patterns."""
+    if error["type"] == "string_pattern_mismatch":
+        return "it does not have the right form"
+    return error["msg"].removeprefix("Value error, ").replace("Input should", "it should").replace("tuple", "list")
 
 
 def _described(field: str) -> str:

@@ -167,28 +167,28 @@ class Host(Frozen):
         flake: the flake with the system; a relative path starts at the inventory's folder.
         attribute: the name in its `nixosConfigurations`; by default the host's name.
         kexec: the kexec image: a tarball, a folder with one, a flake's output, or a URL with `#sha256=HEX`.
-        way: whether the machine stays on the tailnet meanwhile; either way, the new system has the same identity.
+        way: `tailscale` keeps the machine on its tailnet; with `standard` it is away from kexec until the end.
         user: login name on the origin.
         port: TCP port of the origin's SSH server.
-        identity_file: private key to log in with; by default those of the ssh config and the agent.
-        proxy: `tailscale-nc`, `socks5://HOST:PORT`, `command: …` (with %h, %p, %r), or None.
+        identity_file: SSH private key to log in with; by default those of the ssh config and the agent.
+        proxy: `tailscale-nc`, `socks5://HOST:PORT`, or `command: ARGV` with %h, %p, %r; None connects directly.
         local: an address outside the tailnet: `ADDRESS`, `ADDRESS:PORT` or `[IPV6]:PORT`.
             It is asked when the machine does not return: directly, never through `proxy`.
         go_on_over_local: whether a run may continue over `local` when the machine does not answer at `target`.
-        host_key: the pinned SSH host key, `TYPE BASE64`.
-        elevation: how the login becomes root.
-        deadlines: see there.
-        approve: whether a person must resume the run first; `unpinned`: unless `disks` pins all that is wiped.
+        host_key: the pinned SSH host key, `TYPE BASE64`, as `ssh-ed25519 AAAA…`.
+        elevation: how the login becomes root, if it is another user.
+        deadlines: a table of seconds, how long each part may take.
+        approve: when a person must resume the run first; `unpinned`: unless `disks` pins every disk that is wiped.
         disks: the disks that may be wiped; if empty, those that the disko configuration names.
         extra_files: folder to copy into the new root.
         files: files of the new system with owner and mode, each from a file or a command on the operator.
         encryption_keys: key files for the disko script; they are in the installer's RAM while the script runs.
         installer_secrets: secrets for the image's commands before Tailscale; they stay in the installer's RAM.
-        keep: what is carried over.
+        keep: a table of what is carried over: `tailscale_state`, `machine_id`.
         standby: whether the new disk boots the installer until the new system's boot loader is in place.
         allow: the refusals of `build` that the user overrides.
-        rehearsal_max_age_days: the greatest age of the rehearsal that an install requires; None requires none.
-        schedule: cron expression of a maintenance window, or None.
+        rehearsal_max_age_days: how old the rehearsal may be that an install needs; None needs no rehearsal.
+        schedule: a cron line of five fields, as `0 3 * * 6`, for installs in a maintenance window.
 
     """
 

@@ -12,13 +12,22 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from holdfast.base.errors import ConfigError
-from holdfast.base.settings import settings
+from holdfast.base.settings import plain, settings
 from holdfast.inventory.host import NAME, Deadlines, DiskPin, Host, Keep, Way
 from holdfast.inventory.reference import resolve_image
 from holdfast.inventory.secret import EncryptionKey, ExtraFile, InstallerSecret
 
 # The keys of these tables are merged one by one with those of [defaults].
 _MERGED: Final = ("deadlines", "keep")
+# The keys whose value is a table, or a list of tables.
+_NESTED: Final[Mapping[str, type[BaseModel]]] = {
+    "deadlines": Deadlines,
+    "keep": Keep,
+    "disks": DiskPin,
+    "files": ExtraFile,
+    "encryption_keys": EncryptionKey,
+    "installer_secrets": InstallerSecret,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +141,9 @@ def _parse_host(path: Path, name: str, table: Mapping[str, Any], defaults: Mappi
     try:
         return Host.model_validate({"name": name, **merged}, context={"folder": path.absolute().parent})
     except ValidationError as error:
-        raise _explained(str(path), name, error) from None
+        wrong = error.errors(include_url=False)[0]["loc"][:1]
+        of_defaults = wrong and wrong[0] in defaults and wrong[0] not in table
+        raise _explained(str(path), "defaults" if of_defaults else name, error) from None
 
 
 def _explained(where: str, name: str, error: ValidationError) -> ConfigError:
@@ -149,9 +160,13 @@ def _explained(where: str, name: str, error: ValidationError) -> ConfigError:
     value = first["input"]
     # Pydantic lists the allowed words as 'a', 'b' or 'c'.
     words = re.findall(r"'([^']+)'", str(first.get("ctx", {}).get("expected", "")))
-    shown = f" is {value!r}"[:120] if isinstance(value, str | int | float | bool) else ""
+    shown = f" is {_as_toml(value)}"[:120] if isinstance(value, str | int | float | bool) else ""
     hint = f"{_meaning(first)}{_similar(str(value), words)}"
-    return ConfigError(f"{where}: [{name}] {key}{shown}: {first['msg']}.", hint=hint)
+    return ConfigError(f"{where}: [{name}] {key}{shown}: {plain(first)}.", hint=hint)
+
+
+def _as_toml(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else repr(value)
 
 
 def _is_branch(part: int | str) -> bool:
@@ -161,26 +176,23 @@ def _is_branch(part: int | str) -> bool:
 
 def _keys_beside(first: ErrorDetails) -> list[str]:
     """Return the keys that are allowed where the unknown key is."""
-    nested: dict[str, type[BaseModel]] = {
-        "deadlines": Deadlines,
-        "keep": Keep,
-        "disks": DiskPin,
-        "files": ExtraFile,
-        "encryption_keys": EncryptionKey,
-        "installer_secrets": InstallerSecret,
-    }
     table = str(first["loc"][0])
-    if len(first["loc"]) > 1 and table in nested:
-        return [field.alias or key for key, field in nested[table].model_fields.items()]
+    if len(first["loc"]) > 1 and table in _NESTED:
+        return [field.alias or key for key, field in _NESTED[table].model_fields.items()]
     return [key for key in Host.model_fields if key != "name"]
 
 
 def _meaning(first: ErrorDetails) -> str:
-    """Return the meaning of a key, from the docstring of Host."""
-    for line in (Host.__doc__ or "").splitlines():
-        key, _, meaning = line.strip().partition(": ")
-        if first["loc"] and key == str(first["loc"][0]):
-            return f"{key} is {meaning}"
+    """Return the meaning of a key, from the docstring of its table, else of the key of Host that holds the table."""
+    keys = [str(part) for part in first["loc"] if isinstance(part, str)]
+    looked_up: list[tuple[type[BaseModel], str]] = [(Host, key) for key in keys[:1]]
+    if len(keys) > 1 and keys[0] in _NESTED:
+        looked_up.insert(0, (_NESTED[keys[0]], keys[1]))
+    for model, wanted in looked_up:
+        for line in (model.__doc__ or "").splitlines():
+            key, _, meaning = line.strip().partition(": ")
+            if key == wanted:
+                return f"{key}: {meaning}"
     return "Correct it."
 
 

@@ -69,14 +69,14 @@ class TestInventory:
     def test_what_is_no_address_outside_the_tailnet(self, tmp_path: Path, text: str) -> None:
         file = tmp_path / "hosts.toml"
         file.write_text(f"[cottage]\nlocal = {json.dumps(text)}\n")
-        with pytest.raises(ConfigError, match=r"\[cottage\] local.*Hint: local is an address") as info:
+        with pytest.raises(ConfigError, match=r"\[cottage\] local.*Hint: local: an address") as info:
             load_inventory(file)
         assert "\n" not in str(info.value)
 
     def test_going_on_needs_an_address(self, tmp_path: Path) -> None:
         file = tmp_path / "hosts.toml"
         file.write_text("[cottage]\ngo_on_over_local = true\n")
-        with pytest.raises(ConfigError, match=r"\[cottage\] go_on_over_local is True: .*needs an address in local"):
+        with pytest.raises(ConfigError, match=r"\[cottage\] go_on_over_local is true: .*needs an address in local"):
             load_inventory(file)
         file.write_text(f'[cottage]\nlocal = "{LAN}"\ngo_on_over_local = true\n')
         assert load_inventory(file).host("cottage").go_on_over_local

@@ -180,13 +180,19 @@ def test_unknown_host_names_the_known_ones(write: Path) -> None:
         ("cottage = 3\n", ["'cottage'", "outside any table"]),
         ("[defaults]\n", ["names no host"]),
         ("[cottage\n", ["not valid TOML", "line 1"]),
-        ('[defaults]\nusr = "x"\n[a]\n', ["'usr'", "Did you mean 'user'"]),
+        ('[defaults]\nusr = "x"\n[a]\n', ["[defaults]", "'usr'", "Did you mean 'user'"]),
+        ("[cottage.deadlines]\ndead_man_s = 1\n", ["dead_man_s is 1", "60", "Hint: dead_man_s: until the installer"]),
+        ("[cottage.keep]\nmachine_id = 3\n", ["keep.machine_id is 3", "Hint: machine_id: /etc/machine-id"]),
+        ('[cottage]\ndisks = "x"\n', ["disks is 'x': it should be a valid list", "Hint: disks: the disks that may"]),
+        ("[cottage]\ngo_on_over_local = true\n", ["is true: it needs an address in local"]),
     ],
 )
 def test_mistake_is_named_in_one_line(write: Path, text: str, parts: list[str]) -> None:
     line = refusal(write, text)
     for part in [*parts, str(write)]:
         assert part in line
+    for word in ("Value error", "should match pattern", "Input should", "tuple"):
+        assert word not in line
 
 
 def test_missing_inventory(tmp_path: Path) -> None:

@@ -40,7 +40,8 @@ def test_environment_wins_over_dotenv(monkeypatch: pytest.MonkeyPatch, tmp_path:
         ("HOLDFAST_VAULT_KEEP", "none", "HOLDFAST_VAULT_KEEP"),
         ("HOLDFAST_VAULT_KEEP", "0", "HOLDFAST_VAULT_KEEP"),
         ("HOLDFAST_AGE_RECIPIENT", "me", "HOLDFAST_AGE_RECIPIENT"),
-        ("HOLDFAST_NIX", "nix --option", "JSON"),
+        ("HOLDFAST_NIX", "nix --option", "HOLDFAST_NIX is not a list in JSON"),
+        ("HOLDFAST_TAILSCALE", "[]", "HOLDFAST_TAILSCALE"),
     ],
 )
 def test_wrong_value_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str) -> None:
@@ -48,6 +49,7 @@ def test_wrong_value_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value:
     with pytest.raises(ConfigError) as error:
         settings()
     assert said in str(error.value)
+    assert "should match pattern" not in str(error.value)
     assert "\n" not in str(error.value)
 
 
