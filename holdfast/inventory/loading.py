@@ -185,15 +185,18 @@ def _keys_beside(first: ErrorDetails) -> list[str]:
 def _meaning(first: ErrorDetails) -> str:
     """Return the meaning of a key, from the docstring of its table, else of the key of Host that holds the table."""
     keys = [str(part) for part in first["loc"] if isinstance(part, str)]
-    looked_up: list[tuple[type[BaseModel], str]] = [(Host, key) for key in keys[:1]]
-    if len(keys) > 1 and keys[0] in _NESTED:
-        looked_up.insert(0, (_NESTED[keys[0]], keys[1]))
-    for model, wanted in looked_up:
+    meaning = meaning_of(_NESTED[keys[0]], keys[1]) if len(keys) > 1 and keys[0] in _NESTED else ""
+    return meaning or (keys and meaning_of(Host, keys[0])) or "Correct it."
+
+
+def meaning_of(table: type[BaseModel], key: str) -> str:
+    """Return a key and its meaning, from the docstring of its table; empty if it is not there."""
+    for model in table.__mro__:
         for line in (model.__doc__ or "").splitlines():
-            key, _, meaning = line.strip().partition(": ")
-            if key == wanted:
+            name, _, meaning = line.strip().partition(": ")
+            if meaning and name.rstrip("_") == key:  # `from_` is `from` in the inventory
                 return f"{key}: {meaning}"
-    return "Correct it."
+    return ""
 
 
 def _similar(wrong: str, known: Mapping[str, object] | list[str]) -> str:

@@ -108,7 +108,7 @@ class PlacedSecret(Secret):
     """A secret whose path the user chooses.
 
     Attributes:
-        path: its path on the target.
+        path: its absolute path on the target; of an encryption key, below /tmp or /run.
 
     """
 
@@ -125,7 +125,7 @@ class ExtraFile(PlacedSecret):
 
     Attributes:
         owner: `USER:GROUP`: names in the new system, or numbers.
-        mode: its permissions in octal.
+        mode: its permissions in octal, without setuid, setgid and sticky, as `0600`.
 
     """
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from holdfast.base.errors import ConfigError
 from holdfast.base.settings import PROJECT
 from holdfast.inventory.host import Approve, Host, Way
-from holdfast.inventory.loading import Inventory, chosen_host, load_inventory
+from holdfast.inventory.loading import Inventory, chosen_host, load_inventory, meaning_of
 
 
 @pytest.fixture
@@ -73,6 +73,12 @@ def test_reference_names_every_key() -> None:
     models: list[type[BaseModel]] = [Host, *tables_of_host().values()]
     for key in {key for model in models for key in keys_of(model)} - {"name"}:
         assert re.search(rf"[`, ]{key}[`, ]", reference), key
+
+
+def test_every_key_has_a_meaning_that_errors_show() -> None:
+    for model in (Host, *tables_of_host().values()):
+        for key in keys_of(model):
+            assert meaning_of(model, key), (model.__name__, key)
 
 
 def test_example_shows_every_key(write: Path) -> None:

@@ -57,6 +57,11 @@ def test_every_setting_is_described() -> None:
     assert [name for name, field in Settings.model_fields.items() if not field.description] == []
 
 
+def test_reference_names_every_setting() -> None:
+    reference = (PROJECT / "docs" / "reference.md").read_text()
+    assert [name for name in Settings.model_fields if f"`{name.upper()}`" not in reference] == []
+
+
 def test_scripts_are_found_by_name() -> None:
     assert script("any/facts.sh").startswith("#!/bin/sh\n")
     with pytest.raises(FileNotFoundError):
