@@ -17,11 +17,11 @@ demo *flags: _debian
 test *args: _debian
     {{python}} -m pytest "$@"
 
-# the campaign: faults thrown into real installs, phase by phase, with a table at the end (about an hour)
+# cause faults in real installs in the lab, phase by phase, with a table at the end (about an hour)
 faults: _debian
     {{python}} -m tests.lab.faults
 
-# formatters, linters, types, shellcheck and Nix syntax; changes nothing
+# check layout, style, types, imports, shell scripts and Nix syntax; changes nothing
 check: (_check "--check")
 
 # the same, and formats what can be formatted
@@ -33,11 +33,11 @@ build-kexec:
     nix --extra-experimental-features "nix-command flakes" build .#kexec-tailscale
     @echo "the image is $(readlink -f result)"
 
-# install HOST over TARGET (an address): with KEXEC keeping Tailscale, without it the standard way
+# install HOST at TARGET (an address): with KEXEC (an image) on its tailnet all the way, without it the standard way
 install host target kexec="":
     @{{python}} -m deployments.start install "$@"
 
-# take HOST into the installer and back to its own system, to prove that it returns; no disk is touched
+# start the installer on HOST, then return to its own system, to prove that it comes back; no disk is touched
 rehearse host target="" kexec="":
     @{{python}} -m deployments.start rehearse "$@"
 
@@ -45,11 +45,11 @@ rehearse host target="" kexec="":
 plan host target="" kexec="":
     @{{python}} -m deployments.plan "$@"
 
-# the state archives: list [HOST], or restore HOST [ARCHIVE] onto a machine that has lost its state
+# copies of Tailscale states: list [HOST], or restore HOST [ARCHIVE] to a machine that has lost its own
 vault *args:
     @{{python}} -m deployments.vault "$@"
 
-# serve a deployment for each host of the inventory to the Prefect server
+# offer each host of the inventory to the Prefect server, as install/HOST and rehearse/HOST; has to keep running
 serve:
     {{python}} -m deployments.serve
 

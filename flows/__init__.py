@@ -1,1 +1,1 @@
-"""The flows: each body is its phases in their order, and nothing else states that order."""
+"""The flows. Each body calls its phases in order; no other place states that order."""

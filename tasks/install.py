@@ -25,7 +25,7 @@ ENVIRONMENT: Final = {"HOLDFAST_CARRY_OVER": "no"}
 
 @phase("install", retries=2)
 def install(host: Host, plan: Plan, built: Built, preserved: Preserved) -> Installed:
-    """Copy what is missing of the closure, carry the identity over, then run nixos-install. Can be repeated.
+    """Copy what the new root lacks of the closure, carry the identity over, then run nixos-install. Can be repeated.
 
     If the disk boots a standby, the phase `trial` installs the boot loader. Else it is installed here, after the
     identity: so a disk that boots always has the machine's identity, even after a power cut.

@@ -1,1 +1,1 @@
-"""Makes functions phases, and flows runs of phases: the only code that connects the work to Prefect."""
+"""What phases and flows need of Prefect: makes a function a phase, and a flow a run with a journal and a report."""
