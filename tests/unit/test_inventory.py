@@ -76,7 +76,8 @@ def test_reference_names_every_key() -> None:
 
 
 def test_every_key_has_a_meaning_that_errors_show() -> None:
-    for model in (Host, *tables_of_host().values()):
+    models: list[type[BaseModel]] = [Host, *tables_of_host().values()]
+    for model in models:
         for key in keys_of(model):
             assert meaning_of(model, key), (model.__name__, key)
 
