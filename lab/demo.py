@@ -52,7 +52,7 @@ def print_report(report: dict[str, object]) -> None:
 
 def stay_up(operator: Operator) -> None:
     """Keep everything up until Ctrl-C."""
-    print(f"\nThe Prefect UI: {operator.ui}\nThe new system: ./just lab ssh\nCtrl-C ends everything.")
+    print(f"\nThe Prefect UI: {operator.ui}\nThe final system: ./just lab ssh\nCtrl-C ends everything.")
     while True:
         time.sleep(60)
 

@@ -39,5 +39,5 @@ def reboot(host: Host, built: Built) -> Rebooted:
         else:
             hold_target(target, facts)
             leave_installer(target, "reboot", machine.log)
-    say(f"{host.name} reboots into its new system")
+    say(f"{host.name} reboots into its final system")
     return Rebooted(rebooted_at=clock.now(), boot_id=facts.boot_id)

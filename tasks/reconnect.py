@@ -147,7 +147,7 @@ def _check_installer(host: Host, plan: Plan, started: Started, facts: Facts, *, 
         if plan.carries_state and mark.state != "restored":
             # After formatting, restore would have no state to carry.
             raise NotYet(
-                f"the installer answers at {host.local}, without the Tailscale state that the new system is to keep"
+                f"the installer answers at {host.local}, without the Tailscale state that the final system is to keep"
                 f" ({mark.state})"
             )
         return

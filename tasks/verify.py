@@ -47,7 +47,7 @@ def verify(host: Host, plan: Plan, built: Built, rebooted: Rebooted) -> Verified
         warn(f"{host.name} does not answer at {host.target}: it was verified over {host.local} (go_on_over_local)")
     if failed:
         raise TargetRefused(
-            f"{host.name} runs its new system, with failed units: {', '.join(failed)}.",
+            f"{host.name} runs its final system, with failed units: {', '.join(failed)}.",
             hint="Look at `systemctl status` there; a retry of the run checks again.",
         )
     if rebooted.skipped and standby.wanted(host):

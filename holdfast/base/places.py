@@ -6,14 +6,14 @@ Nix files to this list (tests/unit/test_places.py).
 
 from typing import Final
 
-# Where the new system is mounted in the installer.
+# Where the final system is mounted in the installer.
 NEW_ROOT: Final = "/mnt"
 
 # tailscaled's own, in every system.
 STATE_DIR: Final = "/var/lib/tailscale"
 TAILSCALED_STATE: Final = f"{STATE_DIR}/tailscaled.state"
 
-# Holdfast's own on a disk: the image in the origin, the marks in the new system.
+# Holdfast's own on a disk: the image in the origin, the marks in the final system.
 HOLDFAST_DIR: Final = "/var/lib/holdfast"
 MARK_ON_DISK: Final = f"{NEW_ROOT}{HOLDFAST_DIR}/partition.json"
 
@@ -25,7 +25,7 @@ INSTALLER_SECRETS: Final = f"{HOLDFAST_RAM_DIR}/secrets"
 MARK_IN_RAM: Final = f"{HOLDFAST_RAM_DIR}/partition.json"
 STANDBY_IN_RAM: Final = f"{HOLDFAST_RAM_DIR}/standby"
 
-# The image's timer that starts the origin again, and the unit that watches over the trial start of the new system.
+# The image's timer that starts the origin again, and the unit that watches over the trial start of the final system.
 DEAD_MAN_TIMER: Final = "holdfast-deadman.timer"
 TRIAL_WATCH: Final = "holdfast-trial.service"
 # Long work, as transient units; the run's id follows.

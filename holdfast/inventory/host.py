@@ -181,11 +181,11 @@ class Host(Frozen):
         approve: when a person must resume the run first; `unpinned`: unless `disks` pins every disk that is wiped.
         disks: the disks that may be wiped; if empty, those that the disko configuration names.
         extra_files: folder to copy into the new root.
-        files: files of the new system with owner and mode, each from a file or a command on the operator.
+        files: files of the final system with owner and mode, each from a file or a command on the operator.
         encryption_keys: key files for the disko script; they are in the installer's RAM while the script runs.
         installer_secrets: secrets for the image's commands before Tailscale; they stay in the installer's RAM.
         keep: a table of what is carried over: `tailscale_state`, `machine_id`.
-        standby: whether the new disk boots the installer until the new system's boot loader is in place.
+        standby: whether the new disk boots the installer until the final system's boot loader is in place.
         allow: the refusals of `build` that the user overrides.
         rehearsal_max_age_days: how old the rehearsal may be that an install needs; None needs no rehearsal.
         schedule: a cron line of five fields, as `0 3 * * 6`, for installs in a maintenance window.

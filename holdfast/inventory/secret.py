@@ -121,10 +121,10 @@ class PlacedSecret(Secret):
 
 
 class ExtraFile(PlacedSecret):
-    """A file of the new system.
+    """A file of the final system.
 
     Attributes:
-        owner: `USER:GROUP`: names in the new system, or numbers.
+        owner: `USER:GROUP`: names in the final system, or numbers.
         mode: its permissions in octal, without setuid, setgid and sticky, as `0600`.
 
     """

@@ -191,7 +191,7 @@ def _refusals(seen: Configuration, host: Host, plan: Plan) -> Iterator[Refusal]:
 
 
 def _ssh(seen: Configuration, host: Host, plan: Plan, name: str) -> Iterator[Refusal]:
-    """Follow a login into the new system: sshd, its port, root, the firewall, the key. Only the first gap counts."""
+    """Follow a login into the final system: sshd, its port, root, the firewall, the key. Only the first gap counts."""
     if not seen.sshd:
         yield Refusal(
             "no-sshd",
@@ -206,7 +206,7 @@ def _ssh(seen: Configuration, host: Host, plan: Plan, name: str) -> Iterator[Ref
         yield Refusal(
             "no-sshd",
             f"sshd of {name} listens on {', '.join(map(str, seen.ssh_ports)) or 'no port'}, and Holdfast logs in to the"
-            f" new system on port {' or '.join(dict.fromkeys(str(port) for _, port in logins))}.",
+            f" final system on port {' or '.join(dict.fromkeys(str(port) for _, port in logins))}.",
             "Set services.openssh.ports = [ 22 ] there.",
         )
         return

@@ -113,12 +113,12 @@ def _warnings(host: Host, facts: Facts, wipe: tuple[PlannedDisk, ...]) -> list[s
             any(not disk.device.startswith("/dev/disk/") for disk in wipe),
             "a disk is named by the kernel's name, which may change from boot to boot; by-id is safer",
         ),
-        (bool(facts.kexec.secure_boot), "Secure Boot is on: the firmware may refuse to boot the new system"),
+        (bool(facts.kexec.secure_boot), "Secure Boot is on: the firmware may refuse to boot the final system"),
         (
             observe(facts).stage is not Stage.INSTALLER
             and not host.keep.tailscale_state
             and facts.identity is not None,
-            "the new system does not keep this node's Tailscale state",
+            "the final system does not keep this node's Tailscale state",
         ),
     ]
     return [text for applies, text in found if applies]
@@ -138,11 +138,11 @@ def _warnings_of_the_way(host: Host, facts: Facts, vault_identity: Identity | No
         ),
         (
             runs and host.keep.tailscale_state and facts.identity is None,
-            f"it is not on a tailnet ({why}): no Tailscale state is kept, the new system needs a login of its own",
+            f"it is not on a tailnet ({why}): no Tailscale state is kept, the final system needs a login of its own",
         ),
         (
             vault_identity is not None,
-            "the running installer has no Tailscale: the new system gets the newest state of this machine (it has"
+            "the running installer has no Tailscale: the final system gets the newest state of this machine (it has"
             f" the same SSH host key) in the vault: {vault_identity.describe() if vault_identity else ''}",
         ),
     ]

@@ -13,7 +13,7 @@ from holdfast.plan.verdict import Finding
 
 
 class Login(Frozen):
-    """How Holdfast logged in; the new system must accept the same login.
+    """How Holdfast logged in; the final system must accept the same login.
 
     Attributes:
         user: the user.
@@ -67,7 +67,7 @@ class Plan(Frozen):
         origin: the target before the install.
         wipe: the disks that will be wiped.
         keep: the other disks.
-        carries_state: whether the new system gets the node's Tailscale state.
+        carries_state: whether the final system gets the node's Tailscale state.
         carried: what is carried over, in words.
         verdict: what the node shows about whether it can move (see judge).
         image: what the installer needs, in words; empty if the image is not built yet.

@@ -47,7 +47,7 @@ class Finding(Frozen):
 
 
 def judge(tailscale: Tailscale, host: str, way: Way, now: datetime) -> tuple[Finding, ...]:
-    """Return what prevents or endangers a node's move into the installer and the new system.
+    """Return what prevents or endangers a node's move into the installer and the final system.
 
     Args:
         tailscale: the facts of its tailscaled, which is installed there.
@@ -117,10 +117,10 @@ def _of_the_state(tailscale: Tailscale, host: str) -> list[Finding]:
         Finding(
             name="bound to hardware",
             seen=f"tailscaled on {host} proves by a key in the machine's TPM that it is this machine",
-            happens="the node keeps its identity, but the installer gives no such proof, and the new system gives one"
+            happens="the node keeps its identity, but the installer gives no such proof, and the final system gives one"
             " with a new key or none: a tailnet whose policy requires the proof shuts the node out meanwhile",
             hint="If yours does, relax that for this node, or start tailscaled there with --hardware-attestation=false"
-            " first; set the flag in the new system's configuration.",
+            " first; set the flag in the final system's configuration.",
         )
     ]
 
@@ -147,7 +147,7 @@ def _of_the_key(tailscale: Tailscale, host: str, way: Way, now: datetime) -> lis
             seen=f"the Tailscale key of {host} expires at {expires:%Y-%m-%d %H:%M} UTC" + (", within the hour" * soon),
             happens="from then on no other node talks to it, whichever of its systems runs",
             hint="Renew it first: `tailscale up --force-reauth`, or disable key expiry for this machine.",
-            # In the standard way, the key can still be renewed when the new system runs.
+            # In the standard way, the key can still be renewed when the final system runs.
             lost=soon and way is Way.TAILSCALE,
         )
     ]

@@ -59,7 +59,7 @@ def put_extra_files(target: Connection, folder: Path, root: str, *, timeout_s: f
     names = b"\0".join(os.fsencode(parent) for parent in sorted(parents))
     if links := target.run(look, stdin=names, timeout_s=LOOK_S).stdout.splitlines():
         raise ConfigError(
-            f"extra_files: {printable(links[0])} is a link in the new system, and nothing is written through it.",
+            f"extra_files: {printable(links[0])} is a link in the final system, and nothing is written through it.",
             hint="Put the files where the link leads, or let the NixOS configuration write them.",
         )
     target.run(["tar", "-C", root, "-xpf", "-"], stdin=archive.getvalue(), timeout_s=timeout_s)

@@ -93,7 +93,7 @@ def wait_for_final(
             if facts.booted_system != built.toplevel:
                 raise UnexpectedState(
                     f"{host.name} booted {facts.booted_system or facts.os_id}, not {built.toplevel}.",
-                    hint="Look at the boot loader's entries; the new system is on the disk.",
+                    hint="Look at the boot loader's entries; the final system is on the disk.",
                 )
             if facts.on_trial and not trial:
                 raise NotYet("its trial still runs")
@@ -101,7 +101,7 @@ def wait_for_final(
             if node_expected:
                 require_same_node(plan.host, node, facts.identity, hint="Its state is in the vault.")
                 if over_local:
-                    raise NotYet(f"the new system runs and answers at {host.local}, not over the tailnet")
+                    raise NotYet(f"the final system runs and answers at {host.local}, not over the tailnet")
                 if facts.identity is None:
                     raise NotYet("the final system answers, its tailscaled is not up yet")
             state, failed = ("", ()) if trial else system_state(target)
@@ -109,14 +109,14 @@ def wait_for_final(
                 raise NotYet("the final system is still starting")
             return Arrived(facts, target.host_key, failed, over_local)
 
-    what = f"{host.name} to start its new system" if trial else f"{host.name} to boot its new system"
+    what = f"{host.name} to start its final system" if trial else f"{host.name} to boot its final system"
     log.say(f"waiting for {what}, at most {deadline_s:.0f} s")
     try:
         return wait_for(what, diagnosis.watch(probe), deadline_s=deadline_s, on_change=log.say)
     except NeverCame as error:
         diagnosis.look()
         runs_at = diagnosis.answers_at(built.toplevel)
-        runs = f" The new system runs and is reachable at {runs_at}, not at {host.target}." if runs_at else ""
+        runs = f" The final system runs and is reachable at {runs_at}, not at {host.target}." if runs_at else ""
         raise NeverCame(
             f"{error.message} {diagnosis.summary()}{runs} {then}",
             hint=f"{diagnosis.hint() or HINT} A retry of the run waits again.",

@@ -61,15 +61,15 @@ def put_file(target: Connection, file: ExtraFile, root: str, *, names_known: boo
     """Put a file into the new root and replace an existing one. Its content travels on standard input.
 
     Args:
-        target: a connection to the installer, or to the new system.
+        target: a connection to the installer, or to the final system.
         file: the file.
-        root: where the new root is mounted; `/` in the new system.
-        names_known: whether the new system has its users. Until then, a file whose owner is unknown belongs to root
+        root: where the new root is mounted; `/` in the final system.
+        names_known: whether the final system has its users. Until then, a file whose owner is unknown belongs to root
             alone (0600).
         timeout_s: seconds until it has to be there.
 
     Raises:
-        ConfigError: the file cannot be read, or the new system does not know its owner.
+        ConfigError: the file cannot be read, or the final system does not know its owner.
         CommandFailed: the file cannot be written, or a folder above it is a link.
 
     """
@@ -80,14 +80,14 @@ def put_file(target: Connection, file: ExtraFile, root: str, *, names_known: boo
     except CommandFailed as error:
         if error.result.exit_status == UNKNOWN_OWNER:
             raise ConfigError(
-                f"the owner of {file.path} is {file.owner}, and the new system does not know that user or group.",
+                f"the owner of {file.path} is {file.owner}, and the final system does not know that user or group.",
                 hint="Correct `owner`, or name numbers: some systems make their users only when they boot. Then retry.",
             ) from None
         raise _plainly(error, file.path) from None
 
 
 def give_files_their_owners(target: Connection, host: Host) -> None:
-    """Put the files whose owners are names into the running new system, which knows them. Raises as put_file."""
+    """Put the files whose owners are names into the running final system, which knows them. Raises as put_file."""
     for file in host.files:
         if not file.owner_is_known:
             put_file(target, file, "/", names_known=True, timeout_s=host.deadlines.upload_s)

@@ -38,7 +38,7 @@ class TestVerify:
         machine.ways = {LAN: None}
         with pytest.raises(DeadlinePassed) as info:
             verify(host(local=LAN))
-        assert f"The new system runs and is reachable at {LAN}, not at cottage." in info.value.message
+        assert f"The final system runs and is reachable at {LAN}, not at cottage." in info.value.message
         assert info.value.message.endswith("Nothing more happens without you: the system stays as it is.")
         assert f"Log in at {LAN}" in info.value.hint
 
@@ -51,7 +51,7 @@ class TestVerify:
 
     def test_node_is_proved_over_the_tailnet_only(self, machine: FakeMachine) -> None:
         machine.ways = {LAN: None}
-        with pytest.raises(DeadlinePassed, match=f"the new system runs and answers at {LAN}, not over the tailnet"):
+        with pytest.raises(DeadlinePassed, match=f"the final system runs and answers at {LAN}, not over the tailnet"):
             verify(host(local=LAN, go_on_over_local=True))
         machine.ways = {"cottage": None}
         assert not verify(host(local=LAN, go_on_over_local=True)).over_local

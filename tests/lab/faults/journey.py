@@ -278,7 +278,7 @@ class Journey:
         return report
 
     def proved(self) -> None:
-        """Check that the machine runs its new system as the same node, and that its other disk is untouched."""
+        """Check that the machine runs its final system as the same node, and that its other disk is untouched."""
         assert self.where() == FINAL
         assert self._seen_by_operator() == self._node, "another node than before"
         key = self.on_machine("cat /etc/ssh/ssh_host_ed25519_key.pub").split()[1]
