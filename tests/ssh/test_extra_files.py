@@ -55,7 +55,7 @@ def test_no_link_of_the_new_root_leads_out(target: Connection, folder: Path, roo
     (root / link).symlink_to(outside)
     with pytest.raises(ConfigError, match=f"extra_files: {link} is a link in the final system") as refused:
         put_extra_files(target, folder, str(root), timeout_s=60)
-    assert "where that leads" in refused.value.hint
+    assert "where the link leads" in refused.value.hint
     assert list(outside.iterdir()) == []
     assert not (root / "motd").exists()
 
