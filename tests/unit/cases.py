@@ -4,6 +4,7 @@ import json
 from datetime import datetime
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from holdfast.base.size import MIB
 from holdfast.facts.facts import Facts, parse_facts
@@ -18,6 +19,24 @@ CASES = Path(__file__).parent / "facts"
 NODE_KEY = "nodekey:" + "ab" * 32
 BY_ID = "/dev/disk/by-id/virtio-COTTAGE0001"
 LOGIN_KEY = "ssh-ed25519 " + "A" * 64
+# What describe.nix says of a configuration that comes back.
+CONFIGURATION: dict[str, Any] = {
+    "system": "x86_64-linux",
+    "tailscale": True,
+    "tailscale_interface": "tailscale0",
+    "tailscale_ssh": False,
+    "sshd": True,
+    "ssh_ports": [22],
+    "root_login": "prohibit-password",
+    "keys_command": False,
+    "keys": {"root": [f"{LOGIN_KEY} you@laptop"]},
+    "firewall": {"enable": True, "ports": [22], "ranges": [], "trusted": ["lo"], "interfaces": {}},
+    "boot_loaders": ["systemd-boot"],
+    "grub_nowhere": False,
+    "zfs": False,
+    "host_id": False,
+    "disko_script": True,
+}
 
 # What a standby needs of an image's `kexec/run`.
 KEXEC_RUN = (

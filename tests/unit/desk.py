@@ -2,32 +2,14 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 from urllib.parse import unquote
 
 from holdfast.base.command import CommandResult
 from holdfast.base.errors import CommandFailed
-from tests.unit.cases import BY_ID, LOGIN_KEY, built
+from tests.unit.cases import BY_ID, CONFIGURATION, built
 from tests.unit.target import FakeMachine
 
 COPY_S = 5.0
-CONFIGURATION: dict[str, Any] = {
-    "system": "x86_64-linux",
-    "tailscale": True,
-    "tailscale_interface": "tailscale0",
-    "tailscale_ssh": False,
-    "sshd": True,
-    "ssh_ports": [22],
-    "root_login": "prohibit-password",
-    "keys_command": False,
-    "keys": {"root": [f"{LOGIN_KEY} you@laptop"]},
-    "firewall": {"enable": True, "ports": [22], "ranges": [], "trusted": ["lo"], "interfaces": {}},
-    "boot_loaders": ["systemd-boot"],
-    "grub_nowhere": False,
-    "zfs": False,
-    "host_id": False,
-    "disko_script": True,
-}
 
 
 class Desk:

@@ -1,7 +1,6 @@
 """Every configuration that would strand a machine is refused, with a hint, and with the word that allows it."""
 
 import json
-from typing import Any
 
 import pytest
 
@@ -9,25 +8,8 @@ from holdfast.base.errors import ConfigError
 from holdfast.inventory.host import Host
 from holdfast.plan.configuration import Configuration, check_configuration, parse_configuration
 from holdfast.plan.plan import Login
-from tests.unit.cases import LOGIN_KEY, facts, host, plan
+from tests.unit.cases import CONFIGURATION, LOGIN_KEY, facts, host, plan
 
-GOOD: dict[str, Any] = {
-    "system": "x86_64-linux",
-    "tailscale": True,
-    "tailscale_interface": "tailscale0",
-    "tailscale_ssh": False,
-    "sshd": True,
-    "ssh_ports": [22],
-    "root_login": "prohibit-password",
-    "keys_command": False,
-    "keys": {"root": [f"{LOGIN_KEY} you@laptop"]},
-    "firewall": {"enable": True, "ports": [22], "ranges": [], "trusted": ["lo"], "interfaces": {}},
-    "boot_loaders": ["systemd-boot"],
-    "grub_nowhere": False,
-    "zfs": False,
-    "host_id": False,
-    "disko_script": True,
-}
 CLOSED = {"enable": True, "ports": [80], "ranges": [], "trusted": ["lo"], "interfaces": {}}
 ONLY_TAILNET = CLOSED | {"interfaces": {"tailscale0": {"ports": [22], "ranges": []}}}
 STANDARD = {"way": "standard", "target": "192.0.2.7"}
@@ -35,9 +17,9 @@ ADMIN = {"user": "admin", "elevation": "sudo"}
 
 
 def seen(**changed: object) -> Configuration:
-    unknown = changed.keys() - GOOD.keys()
+    unknown = changed.keys() - CONFIGURATION.keys()
     assert not unknown
-    return parse_configuration(json.dumps(GOOD | changed))
+    return parse_configuration(json.dumps(CONFIGURATION | changed))
 
 
 def check(configuration: Configuration, inventory: Host, *, key: str = LOGIN_KEY, arch: str = "") -> tuple[str, ...]:
@@ -162,11 +144,11 @@ def test_no_tailscale_is_missed_where_there_is_none() -> None:
     [
         ("oops", "Expecting value"),
         ("[]", "valid dictionary"),
-        (json.dumps(GOOD | {"more": 1}), "more: "),
-        (json.dumps(GOOD | {"ssh_ports": [70000]}), "ssh_ports.0: "),
-        (json.dumps(GOOD | {"root_login": "x" * 300}), "root_login: "),
-        (json.dumps(GOOD | {"keys": {"root": ["x" * 70000]}}), "keys.root.0: "),
-        (json.dumps({key: value for key, value in GOOD.items() if key != "zfs"}), "zfs: "),
+        (json.dumps(CONFIGURATION | {"more": 1}), "more: "),
+        (json.dumps(CONFIGURATION | {"ssh_ports": [70000]}), "ssh_ports.0: "),
+        (json.dumps(CONFIGURATION | {"root_login": "x" * 300}), "root_login: "),
+        (json.dumps(CONFIGURATION | {"keys": {"root": ["x" * 70000]}}), "keys.root.0: "),
+        (json.dumps({key: value for key, value in CONFIGURATION.items() if key != "zfs"}), "zfs: "),
     ],
 )
 def test_answer_that_is_none(answer: str, said: str) -> None:

@@ -1,7 +1,6 @@
 """A whole install, a whole rehearsal and a wait in vain on the fake machine: what happens there, in milliseconds."""
 
 import importlib
-import time
 from pathlib import Path
 
 import pytest
@@ -48,7 +47,6 @@ def run_flow(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("server")
 def test_install(machine: FakeMachine, log: Remembered, monkeypatch: pytest.MonkeyPatch) -> None:
-    began = time.monotonic()
     run_flow("install", monkeypatch)
     assert machine.story == [
         "state read",
@@ -87,7 +85,6 @@ def test_install(machine: FakeMachine, log: Remembered, monkeypatch: pytest.Monk
     assert machine.story[2].endswith(".tar uploaded")
     assert (machine.disk, machine.standby, log.warned) == ("final", False, [])
     assert machine.clock.passed_s > 100
-    assert time.monotonic() - began < 10
 
 
 def test_rehearsal(machine: FakeMachine, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,11 +110,9 @@ def test_ten_minutes_in_vain(machine: FakeMachine) -> None:
     machine.leave_for("installer")
     chosen = host()
     started = Started(kexec_at=machine.clock.now(), origin_boot_id=facts("debian-12").boot_id)
-    began = time.monotonic()
     with pytest.raises(DeadlinePassed, match=r"of 600 s for cottage to return from kexec; last seen: .* no answer\."):
         body(reconnect)(chosen, plan(facts("debian-12"), chosen, run_id=RUN), built(), started)
     assert machine.clock.passed_s > 550
-    assert time.monotonic() - began < 5
 
 
 @pytest.mark.usefixtures("server")
