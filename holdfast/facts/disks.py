@@ -27,6 +27,7 @@ class Disk(Frozen):
         removable: whether it is a USB stick, a card or similar.
         content: file system or membership of the disk itself, not of its partitions.
         partitions: its partitions.
+        health: what the disk says of itself: `passed`, or `failing: ` and why; empty if unknown.
 
     """
 
@@ -40,6 +41,7 @@ class Disk(Frozen):
     removable: bool = False
     content: Partition
     partitions: tuple[Partition, ...] = ()
+    health: str = ""
 
     @property
     def path(self) -> str:

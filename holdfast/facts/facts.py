@@ -18,6 +18,7 @@ from holdfast.facts.identity import Identity
 from holdfast.facts.kexec import Kexec, parse_kexec
 from holdfast.facts.marks import InstallerMark, PartitionMark, parse_mark
 from holdfast.facts.network import Network, parse_network
+from holdfast.facts.storage import Group
 from holdfast.facts.system import parse_boot_id, parse_host_keys, parse_os_release, parse_store_path
 from holdfast.facts.tailscale import Tailscale, parse_tailscale
 
@@ -44,6 +45,7 @@ class Facts(Frozen):
         swap_free_bytes: free swap.
         container: what shows that it is a container; empty if nothing does.
         virtualization: `kvm`, …; empty on bare metal, or if unknown.
+        groups: what may lie on several disks; all of them, also those on one disk.
         run_free_bytes: free space in /run.
         tmp_free_bytes: free space in /tmp.
         upload_free_bytes: free space in /var/lib, where the image is uploaded.
@@ -75,6 +77,7 @@ class Facts(Frozen):
     virtualization: str = ""
     kexec: Kexec
     disks: tuple[Disk, ...] = ()
+    groups: tuple[Group, ...] = ()
     network: Network = Network()
     tailscale: Tailscale = Tailscale()
     run_free_bytes: int = 0
