@@ -19,7 +19,14 @@ from holdfast.facts.kexec import Kexec, parse_kexec
 from holdfast.facts.marks import InstallerMark, PartitionMark, parse_mark
 from holdfast.facts.network import Network, parse_network
 from holdfast.facts.storage import Group
-from holdfast.facts.system import parse_boot_id, parse_host_keys, parse_os_release, parse_store_path
+from holdfast.facts.system import (
+    Firmware,
+    parse_boot_id,
+    parse_firmware,
+    parse_host_keys,
+    parse_os_release,
+    parse_store_path,
+)
 from holdfast.facts.tailscale import Tailscale, parse_tailscale
 
 MAX_FACTS_BYTES: Final = 4 * 1024 * 1024
@@ -39,6 +46,7 @@ class Facts(Frozen):
         arch: from `uname -m`: `x86_64`, `aarch64`, …
         kernel_release: from `uname -r`.
         boot_id: the kernel's boot ID, new at each boot.
+        firmware: how the machine starts systems; `other` also if unknown.
         init: `systemd`, or the name of process 1.
         memory_bytes: all memory of the kernel (MemTotal).
         available_bytes: memory that new programs can use without swapping (MemAvailable).
@@ -69,6 +77,7 @@ class Facts(Frozen):
     arch: str
     kernel_release: str
     boot_id: str
+    firmware: Firmware = "other"
     init: str = ""
     memory_bytes: int
     available_bytes: int
@@ -153,6 +162,7 @@ def _facts(said: Mapping[str, str]) -> Facts:
         arch=first_word(said["arch"]),
         kernel_release=first_word(said["kernel_release"]),
         boot_id=parse_boot_id(said["boot_id"]),
+        firmware=parse_firmware(said["firmware"]),
         init=first_word(said["init"]),
         memory_bytes=memory["MemTotal:"],
         available_bytes=memory.get("MemAvailable:", memory["MemTotal:"]),

@@ -2,8 +2,12 @@
 
 import re
 from collections.abc import Iterator
+from typing import Literal
 
 from holdfast.facts.bounded import MAX_ITEMS, clean, split_lines
+
+# `efi32` is a UEFI that starts 32-bit programs only, whatever its processor can; `other` is a board without BIOS or UEFI.
+Firmware = Literal["efi", "efi32", "bios", "other"]
 
 
 def parse_boot_id(text: str) -> str:
@@ -11,6 +15,18 @@ def parse_boot_id(text: str) -> str:
     if not re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", text.strip()):
         raise ValueError("the boot ID is invalid")
     return text.strip()
+
+
+def parse_firmware(text: str) -> Firmware:
+    """Return how the machine starts systems, from what facts.sh says: `efi 64`, `efi 32`, `efi`, `bios` or `other`."""
+    match text.split():
+        case ["efi", "32"]:
+            return "efi32"
+        case ["efi", *_]:
+            return "efi"
+        case ["bios"]:
+            return "bios"
+    return "other"
 
 
 def parse_store_path(text: str) -> str:

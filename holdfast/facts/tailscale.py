@@ -29,6 +29,9 @@ class Tailscale(Frozen):
         host_name: the host name that it reports to the control server.
         attested: whether it proves with a key in the TPM which machine it is.
         lock: whether tailnet lock is on and has signed the node's key; `off` also if unknown.
+        pinned_host_name: the host name of its preferences (`tailscale set --hostname`), which wins over the system's;
+            empty if there is none.
+        ssh: whether its preferences switch on Tailscale's own SSH server; in the installer, those of the origin.
 
     """
 
@@ -45,6 +48,8 @@ class Tailscale(Frozen):
     host_name: str = ""
     attested: bool = False
     lock: Lock = "off"
+    pinned_host_name: str = ""
+    ssh: bool = False
 
 
 def parse_tailscale(said: Mapping[str, str]) -> Tailscale:
@@ -53,6 +58,7 @@ def parse_tailscale(said: Mapping[str, str]) -> Tailscale:
     kind = said["tailscale_state_kind"].strip()
     store = _store(flags.get("state", ""))
     status = _status(said["tailscale_status"])
+    preferences = _members(said["tailscale_prefs"])
     up = status is not None and status.backend_state == "Running" and not status.expired
     return Tailscale(
         installed=bool(said["tailscale_installed"].strip()),
@@ -68,6 +74,8 @@ def parse_tailscale(said: Mapping[str, str]) -> Tailscale:
         host_name=status.host_name if status else "",
         attested=bool(said["tailscale_attested"].strip()),
         lock=_lock(said["tailscale_lock"]),
+        pinned_host_name=clean(preferences.get("Hostname", "").strip('"')),
+        ssh=preferences.get("RunSSH") == "true",
     )
 
 
@@ -80,14 +88,20 @@ def _store(state: str) -> str:
 
 
 def _lock(text: str) -> Lock:
-    """Read the lines of `tailscale lock status --json` that facts.sh selects; the first of two equal names counts."""
-    said: dict[str, bool] = {}
+    """Read the lines of `tailscale lock status --json` that facts.sh selects."""
+    said = _members(text)
+    if said.get("Enabled") != "true":
+        return "off"
+    return "signed" if said.get("NodeKeySigned") == "true" else "unsigned"
+
+
+def _members(text: str) -> dict[str, str]:
+    """Return members of a JSON object, one a line; the first of two equal names counts."""
+    said: dict[str, str] = {}
     for line in split_lines(text)[:MAX_ITEMS]:
         name, _, value = line.partition(":")
-        said.setdefault(name.strip().strip('"'), value.strip() == "true")
-    if not said.get("Enabled"):
-        return "off"
-    return "signed" if said.get("NodeKeySigned") else "unsigned"
+        said.setdefault(name.strip().strip('"'), value.strip())
+    return said
 
 
 def _status(text: str) -> Status | None:

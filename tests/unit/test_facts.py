@@ -172,6 +172,50 @@ def test_key_of_the_tpm_is_told_by_the_flag_or_the_current_profile(
 
 @pytest.mark.parametrize("layout", LAID_OUT)
 @pytest.mark.parametrize(
+    ("preferences", "saved", "ssh", "host_name"),
+    [
+        ({"RunSSH": True, "Hostname": "barn"}, None, True, "barn"),
+        ({"RunSSH": False, "Hostname": ""}, None, False, ""),
+        ({}, None, False, ""),
+        # The installer switched it off; the final system gets it back (tailscale-prefs.sh).
+        ({"RunSSH": False}, {"profile-7": {"ShieldsUp": False, "RunSSH": True, "AdvertiseRoutes": None}}, True, ""),
+        ({"RunSSH": False}, {"profile-0": {"RunSSH": True}, "profile-7": {"RunSSH": False}}, False, ""),
+        ({"Config": {"UserProfile": {"DisplayName": 'x","RunSSH":true,"Hostname":"evil'}}}, None, False, ""),
+    ],
+)
+def test_preferences_that_the_final_system_gets(
+    tmp_path: Path, preferences: object, saved: object, ssh: bool, host_name: str, layout: dict[str, Any]
+) -> None:
+    profiles = {"_current-profile": "profile-7", "profile-7": json.dumps(preferences), "profile-0": '{"RunSSH": true}'}
+    state = {key: base64.b64encode(text.encode()).decode() for key, text in profiles.items()}
+    files = {"var/lib/tailscale/tailscaled.state": json.dumps(state, **layout)}
+    if saved:
+        files["run/holdfast/prefs.json"] = json.dumps(saved, **layout)
+    tailscale = parse_facts(run_script(fake_root(tmp_path, files)), "x").tailscale
+    assert (tailscale.ssh, tailscale.pinned_host_name) == (ssh, host_name)
+
+
+@pytest.mark.parametrize(
+    ("files", "machine", "firmware"),
+    [
+        ({"sys/firmware/efi/fw_platform_size": "64\n"}, "x86_64", "efi"),
+        ({"sys/firmware/efi/fw_platform_size": "32\n"}, "x86_64", "efi32"),
+        ({"sys/firmware/efi/systab": ""}, "aarch64", "efi"),
+        ({}, "x86_64", "bios"),
+        ({}, "i686", "bios"),
+        ({}, "aarch64", "other"),
+    ],
+)
+def test_firmware(tmp_path: Path, files: dict[str, str], machine: str, firmware: str) -> None:
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    (tools / "uname").write_text(f"#!/bin/sh\necho {machine}\n")
+    (tools / "uname").chmod(0o755)
+    assert parse_facts(run_script(fake_root(tmp_path / "root", files), str(tools)), "x").firmware == firmware
+
+
+@pytest.mark.parametrize("layout", LAID_OUT)
+@pytest.mark.parametrize(
     ("said", "lock"),
     [
         ({"Enabled": True, "NodeKey": "nodekey:0", "NodeKeySigned": True, "VisiblePeers": [{"Name": "x"}]}, "signed"),

@@ -85,6 +85,15 @@ secure_boot() {
 	od -An -tu1 "$root/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c" | tr -d ' \n' | tail -c 1
 }
 
+# How the machine starts systems: `efi` and the word size of its firmware, `bios`, or `other` (a board that has neither).
+firmware() {
+	if [ -d "$root/sys/firmware/efi" ]; then
+		printf 'efi %s\n' "$(line "$root/sys/firmware/efi/fw_platform_size")"
+	else
+		case $(uname -m) in i?86 | x86_64 | amd64) echo bios ;; *) echo other ;; esac
+	fi
+}
+
 # attribute DISK NAME FILE...: prints a line `DISK NAME VALUE`, with the value of the first file that has one
 attribute() {
 	disk=$1
@@ -242,17 +251,41 @@ state_kind() {
 # shellcheck disable=SC2020 # each of the three becomes a line break
 members() { tr -d ' \t\n' | tr ',{}' '\n\n\n'; }
 
+# The key of tailscaled's current profile in its state file; empty if it has none.
+profile_key() {
+	file=$root$(state_file)
+	if [ "$file" = "$root" ] || [ ! -f "$file" ] || [ ! -r "$file" ]; then return; fi
+	key=$(value_of _current-profile "$file" | base64 -d | tr -d '\000')
+	case $key in '' | *[!A-Za-z0-9_-]*) return ;; esac
+	printf %s "$key"
+}
+
+# That profile: its preferences and its keys, as JSON without blanks (tailscale's ipn/prefs.go). Not to be printed whole.
+profile() {
+	key=$(profile_key)
+	[ -z "$key" ] || value_of "$key" "$root$(state_file)" | base64 -d | tr -d ' \t\n'
+}
+
+# Two preferences of it: lines `"RunSSH":true` and `"Hostname":"cottage"`. The installer has switched some off; what
+# they were, which the final system gets back, is in a file beside (tailscale-prefs.sh) and comes first.
+preferences() {
+	key=$(profile_key)
+	[ -n "$key" ] || return 0
+	{
+		if [ -r "$root/run/holdfast/prefs.json" ]; then
+			tr -d ' \t\n' <"$root/run/holdfast/prefs.json" | sed -n "s/.*\"$key\":{\([^{}]*\)}.*/{\1}/p"
+		fi
+		profile
+	} | members | grep -e '^"RunSSH":' -e '^"Hostname":'
+}
+
 # Prints yes if tailscaled uses a key in the TPM to prove which machine this is (tailscale's types/persist/persist.go).
 # Its flag tells that, or else the current profile, whose value is base64. No value is printed.
 attested() {
 	case $(tailscaled_flags | sed -n 's/^hardware-attestation=//p' | tail -n 1) in
 	true | 1 | t | T | TRUE | True) echo yes && return ;;
 	esac
-	file=$root$(state_file)
-	if [ "$file" = "$root" ] || [ ! -f "$file" ] || [ ! -r "$file" ]; then return; fi
-	profile=$(value_of _current-profile "$file" | base64 -d | tr -d '\000')
-	case $profile in '' | *[!A-Za-z0-9_-]*) return ;; esac
-	if value_of "$profile" "$file" | base64 -d | tr -d ' \t\n' | grep -q '"AttestationKey":{'; then echo yes; fi
+	if profile | grep -q '"AttestationKey":{'; then echo yes; fi
 }
 
 # value_of KEY FILE: prints a base64 value of a state file, however its JSON is laid out
@@ -294,6 +327,7 @@ fact kexec_load_disabled line "$root/proc/sys/kernel/kexec_load_disabled"
 fact kexec_load_limit line "$root/proc/sys/kernel/kexec_load_limit_reboot"
 fact lockdown line "$root/sys/kernel/security/lockdown"
 fact secure_boot secure_boot
+fact firmware firmware
 fact udev_serials udev_serials
 fact mountinfo grep -e ' - [^ ]* /dev/' -e ' - zfs ' "$root/proc/self/mountinfo"
 fact swaps cat "$root/proc/swaps"
@@ -317,6 +351,7 @@ fact tailscaled_flags tailscaled_flags
 fact tailscale_state_file state_file
 fact tailscale_state_kind state_kind
 fact tailscale_attested attested
+fact tailscale_prefs preferences
 fact tailscale_lock tailscale_lock
 default_limit=$long_limit
 fact disks disks
