@@ -6,7 +6,7 @@ from typing import Literal
 
 from holdfast.facts.bounded import MAX_ITEMS, clean, split_lines
 
-# `efi32` is a UEFI that starts 32-bit programs only, whatever its processor can; `other` is a board without BIOS or UEFI.
+# `efi32` is a UEFI that starts 32-bit programs only, whatever the processor; `other` is a board with neither.
 Firmware = Literal["efi", "efi32", "bios", "other"]
 
 

@@ -195,7 +195,7 @@ class Host(Frozen):
     name: Annotated[str, Field(pattern=rf"^{NAME.pattern}$")]
     target: _Address = ""
     flake: _FlakeReference = "."
-    attribute: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_-]*$", max_length=100)] = ""
+    attribute: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", max_length=100)] = ""
     kexec: Annotated[
         str, Field(pattern=r"^[^-\x00-\x1f][^\x00-\x1f]*$", max_length=4096), AfterValidator(_image_reference)
     ] = f"{PROJECT}#kexec-tailscale"

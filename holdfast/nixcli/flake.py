@@ -172,7 +172,8 @@ def _ask(command: list[str], host: Host, what: str, on_line: OnLine | None) -> s
 
 def _explained(error: CommandFailed, asked: str, message: str, hint: str) -> ConfigError | CommandFailed:
     """Return one clear line for a missing attribute, and any other failure as it is, with a hint."""
-    parts = {None, *re.split(r'[."#]+', asked)}
+    # A quoted name may have dots in it.
+    parts = {None, *(quoted or bare for quoted, bare in re.findall(r'"([^"]*)"|([^."#]+)', asked))}
     if not any(said["name"] in parts for said in _MISSING.finditer(error.result.stderr)):
         return CommandFailed(error.result, hint="Run the same command by hand; nix's whole output is in the run's log.")
     return ConfigError(f"{message}.", hint=hint)

@@ -137,6 +137,14 @@ def test_answer(flake: Path, config: str, answer: dict[str, object]) -> None:
     assert {key: seen[key] for key in answer} == answer
 
 
+def test_attribute_with_dots(flake: Path) -> None:
+    named = '{ nixosConfigurations."web.example.org" = { config.networking.hostId = "deadbeef"; }; }'
+    (flake / "flake.nix").write_text(f"{{ outputs = _: {named}; }}")
+    assert describe(host(flake=f"path:{flake}", attribute="web.example.org")).host_id
+    with pytest.raises(ConfigError, match=r'has no nixosConfigurations."mail\.example\.org"'):
+        describe(host(flake=f"path:{flake}", attribute="mail.example.org"))
+
+
 def test_flake_without_the_host(flake: Path) -> None:
     (flake / "flake.nix").write_text("{ outputs = _: { nixosConfigurations.barn = { }; }; }")
     with pytest.raises(ConfigError, match=r'has no nixosConfigurations."cottage"'):

@@ -107,6 +107,12 @@ def test_name_gives_target_and_attribute(write: Path) -> None:
     assert "user" not in host.model_fields_set  # so that the ssh config may say it
 
 
+@pytest.mark.parametrize("name", ["web.example.org", "web.example.org.", "a..b", "_a.b-c", "9.x"])
+def test_attribute_may_have_dots(write: Path, name: str) -> None:
+    host = load(write, f'[web]\nattribute = "{name}"\n').host("web")
+    assert (host.name, host.attribute, host.target) == ("web", name, "web")
+
+
 def test_defaults_are_merged_key_by_key(write: Path) -> None:
     text = """
 [defaults]

@@ -121,6 +121,23 @@ def test_kexec_image(nix: Nix) -> None:
         flake.kexec_image(host(kexec="github:o/r#image"))
 
 
+def test_name_with_dots_is_one_attribute(nix: Nix) -> None:
+    dotted = host(flake="/f", attribute="web.example.org")
+    nix.answers(eval='{"main": "/dev/vda"}')
+    assert flake.disko_devices(dotted) == {"main": "/dev/vda"}
+    assert '/f#nixosConfigurations."web.example.org".config.disko.devices.disk' in nix.asked[0]
+    nix.answers(eval=("", "error: attribute 'web.example.org' missing", 1))
+    with pytest.raises(ConfigError, match=r'the flake /f has no nixosConfigurations."web\.example\.org"'):
+        flake.disko_devices(dotted)
+
+
+@pytest.mark.parametrize("missing", ["web", "example", "nginxx"])
+def test_part_of_a_name_with_dots_is_another_attribute(nix: Nix, missing: str) -> None:
+    nix.answers(eval=("", f"error: attribute '{missing}' missing", 1))
+    with pytest.raises(CommandFailed):
+        flake.disko_devices(host(flake="/f", attribute="web.example.org"))
+
+
 def test_missing_attribute_of_a_module_is_not_a_missing_host(nix: Nix) -> None:
     nix.answers(eval=("", "error: attribute 'nginxx' missing\n at configuration.nix:3", 1))
     with pytest.raises(CommandFailed, match="nginxx"):
