@@ -22,7 +22,8 @@ class PlannedDisk(Frozen):
         device: its name in the disko configuration; for a disk that is kept, its device file.
         name: the kernel's name for it when the plan was made.
         by_id: its link in /dev/disk/by-id, as a full path; empty if it has none.
-        stable_id: serial number or world-wide ID.
+        stable_id: the ID that every system sees (see Disk); empty if it has none.
+        serial: serial number, from the kernel or from udev; empty if neither knows one.
         wwid: world-wide ID; empty if it has none.
         size_bytes: its size.
         model: the maker's name of its model.
@@ -39,6 +40,7 @@ class PlannedDisk(Frozen):
     size_bytes: int
     model: str
     content: str
+    serial: str = ""
     pinned: bool = False
 
     @property
@@ -130,12 +132,12 @@ def kept_disks(wipe: Iterable[PlannedDisk], facts: Facts) -> tuple[str, ...]:
 
 def _found_again(planned: PlannedDisk, what: str, facts: Facts) -> Disk:
     """Return the one disk that is a disk of the plan."""
-    if not planned.stable_id and not planned.wwid:
-        # Only its device and size are known.
+    if not planned.serial and not planned.wwid:
+        # Only its device and size are known. A system with udev may see a serial number that one without does not.
         there = find_disk(facts, planned.device)
         like = [there] if there and not there.stable_id else []
     else:
-        like = [disk for disk in facts.disks if _same_id(planned.stable_id, planned.wwid, disk)]
+        like = [disk for disk in facts.disks if _same_id(planned, disk)]
     if not like:
         raise UnexpectedState(
             f"{what}, is not in the installer; nothing was formatted. There are: {_there(facts)}.",
@@ -149,7 +151,7 @@ def _found_again(planned: PlannedDisk, what: str, facts: Facts) -> Disk:
             f" the plan says {planned.size_bytes}; nothing was formatted.",
             hint="Find out which disk that is; a new run makes a new plan.",
         )
-    alike = _alike(planned.device, sized[0], facts)
+    alike = [*sized, *(disk for disk in _alike(planned.device, sized[0], facts) if disk not in sized)]
     if len(alike) > 1:
         raise UnexpectedState(
             f"{what}, cannot be told from others in the installer: {', '.join(disk.path for disk in alike)} have the"
@@ -159,18 +161,34 @@ def _found_again(planned: PlannedDisk, what: str, facts: Facts) -> Disk:
     return sized[0]
 
 
-def _same_id(stable_id: str, wwid: str, disk: Disk) -> bool:
-    """Return whether a disk has that serial number or world-wide ID; one system may see only one of them."""
-    return (bool(stable_id) and stable_id == disk.stable_id) or (bool(wwid) and wwid == disk.wwid)
+def _same_id(disk: PlannedDisk | Disk, other: Disk) -> bool:
+    """Return whether two disks have the same ID; one system may see only one of a disk's IDs.
+
+    The world-wide ID decides: namespaces of an NVMe disk, and LUNs, may share a serial number. Two of other forms
+    (`eui.`, `naa.`, `nvme.`, …) decide nothing: another kernel may take another of a disk's names.
+    """
+    if disk.wwid and other.wwid and _form(disk.wwid) == _form(other.wwid):
+        return disk.wwid == other.wwid
+    return bool(disk.serial) and disk.serial == other.serial
+
+
+def _form(wwid: str) -> tuple[str, int]:
+    """Return what kind of world-wide ID it is: `eui.` has 16 digits or 32."""
+    kind, _, number = wwid.partition(".")
+    return kind, len(number) if kind == "eui" else 0
 
 
 def _alike(device: str, disk: Disk, facts: Facts) -> list[Disk]:
     """Return all disks that look the same as this one, including itself."""
     sized = [other for other in facts.disks if other.size_bytes == disk.size_bytes]
-    if disk.stable_id:
-        return [other for other in sized if _same_id(disk.stable_id, disk.wwid, other)]
+    if disk.serial or disk.wwid:
+        return [other for other in sized if other == disk or _same_id(disk, other)]
     # Without a serial number, its slot still identifies it; the kernel's name does not.
-    return [disk] if device.startswith((BY_ID, _BY_PATH)) else [other for other in sized if not other.stable_id]
+    return (
+        [disk]
+        if device.startswith((BY_ID, _BY_PATH))
+        else [other for other in sized if not other.serial and not other.wwid]
+    )
 
 
 def find_disk(facts: Facts, device: str) -> Disk | None:
@@ -213,7 +231,7 @@ def _there(facts: Facts) -> str:
 
 
 def _said(planned: PlannedDisk) -> str:
-    return f"the disk {planned.stable_id or 'without a serial number'} ({planned.size_bytes} bytes)"
+    return f"the disk {planned.serial or planned.wwid or 'without a serial number'} ({planned.size_bytes} bytes)"
 
 
 def _is_pinned(disk: Disk, facts: Facts, host: Host) -> bool:
@@ -228,6 +246,7 @@ def _planned(device: str, disk: Disk, *, pinned: bool = False) -> PlannedDisk:
         name=disk.name,
         by_id=own or (f"{BY_ID}{links[0]}" if links else ""),
         stable_id=disk.stable_id,
+        serial=disk.serial,
         wwid=disk.wwid,
         size_bytes=disk.size_bytes,
         model=disk.model,

@@ -106,7 +106,7 @@ def _warnings(host: Host, facts: Facts, wipe: tuple[PlannedDisk, ...]) -> list[s
     found = [
         (not host.disks, "the inventory pins no disks: an install wipes what the flake's disko configuration names"),
         (
-            any(not disk.stable_id for disk in wipe),
+            any(not disk.serial and not disk.wwid for disk in wipe),
             "a disk to be wiped has no serial number: only its size and its name distinguish it from others",
         ),
         (

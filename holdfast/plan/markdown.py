@@ -74,7 +74,7 @@ def _table(disks: tuple[PlannedDisk, ...]) -> list[str]:
 
 def _row(disk: PlannedDisk) -> list[str]:
     by_id = "as configured" if disk.by_id == disk.device else disk.by_id or "none"
-    ids = ", ".join(dict.fromkeys(text for text in (disk.stable_id, disk.wwid) if text)) or "none"
+    ids = ", ".join(dict.fromkeys(text for text in (disk.serial, disk.wwid) if text)) or "none"
     size = f"{_gib(disk.size_bytes)}, {disk.size_bytes} bytes"
     cells = [_cell(value) for value in (disk.device, disk.name, by_id, ids, size, disk.model)]
     # Everything that would be lost, not only the first partitions.
