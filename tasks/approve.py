@@ -46,7 +46,7 @@ def approve(host: Host, plan: Plan, built: Built) -> None:
             return
         with machine_of(host).wait_and_connect() as target:
             facts = look(target)
-            begun = observe(facts).stage is Stage.INSTALLER and has_begun(target, plan.formatting(built.disko_script))
+            begun = observe(facts).stage is Stage.INSTALLER and has_begun(target, plan.formatting)
         if nothing := nothing_to_approve(plan, facts, built, begun=begun):
             done(Result(skipped=nothing))
             return

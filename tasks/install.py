@@ -38,7 +38,7 @@ def install(host: Host, plan: Plan, built: Built, preserved: Preserved) -> Insta
         ConfigError, NotTrusted: see carry_over.
 
     """
-    work = f"holdfast install {plan.digest(built.disko_script)} {built.toplevel}"
+    work = f"holdfast install {plan.layout_digest} {built.toplevel}"
     machine = machine_of(host)
     with machine.wait_and_connect() as target:
         facts = look(target)

@@ -42,13 +42,13 @@ def partition(host: Host, plan: Plan, built: Built) -> Partitioned:
         ConfigError: an encryption key cannot be read.
 
     """
-    work = plan.formatting(built.disko_script)
+    work = plan.formatting
     machine = machine_of(host)
     with machine.wait_and_connect() as target:
         facts = look(target)
         if skipped := nothing_to_do(facts, built.toplevel, host.name):
             return Partitioned(skipped=skipped)
-        _require_no_other_plan(host, facts, plan.digest(built.disko_script))
+        _require_no_other_plan(host, facts, plan.layout_digest)
         hold_target(target, facts)
         machine = machine.on_boot(facts.boot_id)
         if facts.partition_mark:
@@ -130,7 +130,7 @@ def _format_and_prove(
         machine.run_detached(
             f"{PARTITION_UNIT}{plan.run_id[:8]}",
             [built.disko_script],
-            work=plan.formatting(built.disko_script),
+            work=plan.formatting,
             timeout_s=host.deadlines.partition_s,
             begun=begun,
         )
@@ -138,7 +138,7 @@ def _format_and_prove(
         with machine.wait_and_connect() as target:
             after = digests.take(target, kept)  # before anything is mounted
             mount_again(machine, target, built)
-            _mark(target, PartitionMark(run_id=plan.run_id, plan_digest=plan.digest(built.disko_script)))
+            _mark(target, PartitionMark(run_id=plan.run_id, plan_digest=plan.layout_digest))
             if standby.wanted(host):
                 _arm_standby(target, host, no_standby)
     digests.require_same(host.name, before, after)

@@ -52,7 +52,7 @@ class PartitionMark(Frozen):
 
     Attributes:
         run_id: the run that formatted them.
-        plan_digest: digest of the plan that the run followed (Plan.digest).
+        plan_digest: digest of the plan that the run followed (Plan.layout_digest).
 
     """
 

@@ -5,22 +5,22 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote
 
 from holdfast.base.settings import settings
 from holdfast.base.text import LONGEST_LINE, parse_object, printable
 from holdfast.inventory.reference import Download
+from holdfast.plan.disks import DiskoDisk
+from holdfast.plan.system import Lock
 
 # The operator's nix may not have them enabled.
 _FEATURES: Final = ("--extra-experimental-features", "nix-command flakes")
 
-# The parts of a system that are asked for. Each is a store path, or null if the flake does not have it.
-PARTS: Final = ("toplevel", "diskoScript", "mountScript")
-_PARTS_OF: Final = (
-    "build: builtins.mapAttrs (name: _: if build ? ${name} then build.${name}.outPath else null) "
-    f"{{ {' '.join(f'{name} = 0;' for name in PARTS)} }}"
-)
-_DEVICES_OF: Final = "disks: builtins.mapAttrs (_: disk: disk.device) disks"
-_DESCRIBE: Final = Path(__file__).with_name("describe.nix")
+# What is built of a system, in `system.build`, and what evaluate.nix calls it.
+PARTS: Final = {"toplevel": "toplevel", "diskoScript": "disko_script", "mountScript": "mount_script"}
+_EVALUATE, _DESCRIBE = (Path(__file__).with_name(name) for name in ("evaluate.nix", "describe.nix"))
+# Flakes of these types with a revision can be fetched again from wherever they are (nix's src/libfetchers).
+_OF_REVISIONS: Final = ("git", "github", "gitlab", "hg", "sourcehut")
 _COLOUR: Final = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -29,29 +29,22 @@ def nixos(flake: str, attribute: str) -> str:
     return f'{flake}#nixosConfigurations."{attribute}"'
 
 
-def configuration(flake: str, attribute: str) -> str:
-    """Return the flake reference of a NixOS configuration's `config`."""
-    return f"{nixos(flake, attribute)}.config"
+def metadata(flake: str) -> list[str]:
+    """Return the command that locks a flake, copies its source into the store and prints what it is as JSON."""
+    return _nix("flake", "metadata", "--json", flake)
 
 
-def describe(flake: str, attribute: str) -> list[str]:
-    """Return the command that prints what describe.nix says of a configuration, as JSON; it builds nothing."""
-    return _nix("eval", "--json", nixos(flake, attribute), "--apply", _DESCRIBE.read_text(encoding="utf-8"))
-
-
-def eval_parts(flake: str, attribute: str) -> list[str]:
-    """Return the command that prints the store paths of PARTS as JSON; it evaluates, and builds nothing."""
-    return _nix("eval", "--json", f"{configuration(flake, attribute)}.system.build", "--apply", _PARTS_OF)
-
-
-def eval_devices(flake: str, attribute: str) -> list[str]:
-    """Return the command that prints the device of each disk of the disko configuration as JSON."""
-    return _nix("eval", "--json", f"{configuration(flake, attribute)}.disko.devices.disk", "--apply", _DEVICES_OF)
+def evaluate(flake: str, attribute: str) -> list[str]:
+    """Return the command that prints what evaluate.nix says of a configuration as JSON; it builds nothing."""
+    function = f"({_EVALUATE.read_text(encoding='utf-8')}) ({_DESCRIBE.read_text(encoding='utf-8')})"
+    # The locked flake must stay as it is: without this, nix as root would write a flake.lock into the store.
+    return _nix("eval", "--no-write-lock-file", "--json", nixos(flake, attribute), "--apply", function)
 
 
 def build(installables: Sequence[str]) -> list[str]:
     """Return the command that builds, with the builders' logs on standard error, and prints the store paths."""
-    return _nix("build", "--no-link", "--print-out-paths", "--print-build-logs", *installables)
+    options = ["--no-link", "--no-write-lock-file", "--print-out-paths", "--print-build-logs"]
+    return _nix("build", *options, *installables)
 
 
 def prefetch(download: Download) -> list[str]:
@@ -92,32 +85,53 @@ def _nix(command: str, *arguments: str) -> list[str]:
     return [*settings().nix, *_FEATURES, command, *arguments]
 
 
-def parse_parts(output: str) -> dict[str, str | None]:
-    """Parse what eval_parts prints.
+def parse_metadata(output: str, flake: str) -> Lock:
+    """Parse what metadata prints (nix's src/nix/flake.cc).
+
+    A revision stays what it is. A dirty tree, a folder or a tarball does not: of those the copy in the store is named,
+    with what the flake can read of itself (nix's src/libfetchers/path.cc takes it from the reference).
+
+    Args:
+        output: what was printed.
+        flake: the reference that was asked for.
 
     Raises:
         ValueError: the output is invalid.
 
     """
-    parts = parse_object(output)
-    wrong = [name for name in PARTS if not isinstance(parts.get(name), str | None)]
-    if wrong:
-        raise ValueError(f"{wrong[0]} is not a store path")
-    return {name: parts.get(name) for name in PARTS}
+    said = parse_object(output)
+    locked, url, source = (said.get(key) for key in ("locked", "url", "path"))
+    if not isinstance(locked, dict) or not isinstance(url, str) or not isinstance(source, str):
+        raise ValueError("it names no locked flake")
+    nar_hash = locked.get("narHash")
+    if not isinstance(nar_hash, str) or not source.startswith("/"):
+        raise ValueError("it names no hash, or no store path")
+    revision = str(locked.get("rev") or locked.get("dirtyRev") or "")
+    if locked.get("rev") and locked.get("type") in _OF_REVISIONS:
+        return Lock(flake=flake, reference=url, nar_hash=nar_hash, revision=revision)
+    kept = [(key, str(locked[key])) for key in ("dir", "lastModified", "rev", "revCount") if locked.get(key)]
+    query = "&".join(f"{key}={quote(value, safe='/')}" for key, value in [*kept, ("narHash", nar_hash)])
+    return Lock(flake=flake, reference=f"path:{source}?{query}", nar_hash=nar_hash, revision=revision, source=source)
 
 
-def parse_devices(output: str) -> dict[str, str]:
-    """Parse what eval_devices prints.
+def parse_disks(said: object) -> dict[str, DiskoDisk]:
+    """Parse the disks in the answer of evaluate.nix.
 
     Raises:
-        ValueError: the output is invalid.
+        ValueError: they are invalid.
 
     """
-    devices = parse_object(output)
-    for name, device in devices.items():
+    if not isinstance(said, dict):
+        raise ValueError("it is not an attribute set")
+    disks = {}
+    for name, disk in said.items():
+        device, destroy = (disk.get(key) for key in ("device", "destroy")) if isinstance(disk, dict) else (None, None)
         if not isinstance(device, str) or not device.startswith("/dev/"):
             raise ValueError(f"the device of the disk {name!r} is {device!r}")
-    return devices
+        if not isinstance(destroy, bool):
+            raise ValueError(f"destroy of the disk {name!r} is {destroy!r}")
+        disks[name] = DiskoDisk(device=device, destroy=destroy)
+    return disks
 
 
 def parse_prefetched(output: str) -> Path:

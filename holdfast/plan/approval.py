@@ -49,7 +49,7 @@ def nothing_to_approve(plan: Plan, facts: Facts, built: Built, *, begun: bool) -
     if stage is Stage.FINAL:
         return f"it runs {why} already"
     mark = facts.partition_mark
-    if stage is Stage.INSTALLER and mark and mark.plan_digest == plan.digest(built.disko_script):
+    if stage is Stage.INSTALLER and mark and mark.plan_digest == plan.layout_digest:
         return f"run {mark.run_id} formatted this plan's disks already"
     return "formatting this plan's disks has begun already" if begun else ""
 

@@ -15,6 +15,19 @@ _BY_PATH: Final = "/dev/disk/by-path/"
 _NUMBERS: Final = ("wwn-", "nvme-eui.", "nvme-nvme.", "scsi-")
 
 
+class DiskoDisk(Frozen):
+    """A disk of the flake's disko configuration.
+
+    Attributes:
+        device: its device file.
+        destroy: whether the disko script wipes it before it formats; disko's `destroy`.
+
+    """
+
+    device: str
+    destroy: bool = True
+
+
 class PlannedDisk(Frozen):
     """A disk of the plan.
 
@@ -29,6 +42,7 @@ class PlannedDisk(Frozen):
         model: the maker's name of its model.
         content: what is on it.
         pinned: whether the inventory pins it with a pin that fits no other disk of the machine.
+        destroy: whether the disko script wipes it before it formats (see DiskoDisk).
 
     """
 
@@ -42,6 +56,7 @@ class PlannedDisk(Frozen):
     content: str
     serial: str = ""
     pinned: bool = False
+    destroy: bool = True
 
     @property
     def named_by_id(self) -> bool:
@@ -50,12 +65,12 @@ class PlannedDisk(Frozen):
 
 
 def plan_disks(
-    devices: Mapping[str, str], facts: Facts, host: Host
+    devices: Mapping[str, DiskoDisk], facts: Facts, host: Host
 ) -> tuple[tuple[PlannedDisk, ...], tuple[PlannedDisk, ...]]:
     """Find the disks that the disko configuration names, and the others.
 
     Args:
-        devices: the disks of the disko configuration: name and device file.
+        devices: the disks of the disko configuration, by its own name for each.
         facts: what was observed.
         host: the host; if it has pins, each disk to wipe must match one.
 
@@ -68,7 +83,8 @@ def plan_disks(
 
     """
     wipe: dict[str, tuple[str, Disk]] = {}
-    for label, device in devices.items():
+    for label, disko in devices.items():
+        device = disko.device
         disk = find_disk(facts, device)
         if disk is None:
             raise TargetRefused(

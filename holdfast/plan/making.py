@@ -7,11 +7,12 @@ from holdfast.base import clock
 from holdfast.facts.facts import Facts
 from holdfast.facts.identity import Identity
 from holdfast.inventory.host import Host, Way
-from holdfast.plan.disks import PlannedDisk, plan_disks
+from holdfast.plan.disks import DiskoDisk, PlannedDisk, plan_disks
 from holdfast.plan.fitness import capacity_of, in_mib
 from holdfast.plan.image import Image
 from holdfast.plan.plan import Login, Origin, Plan
 from holdfast.plan.stage import Stage, has_live_state, observe
+from holdfast.plan.system import PlannedSystem
 from holdfast.plan.verdict import judge
 
 
@@ -22,7 +23,8 @@ def make_plan(
     facts: Facts,
     host_key: str,
     login: Login,
-    devices: Mapping[str, str],
+    devices: Mapping[str, DiskoDisk],
+    system: PlannedSystem,
     image: Image | None,
     vault_identity: Identity | None = None,
     rehearsal: bool = False,
@@ -36,7 +38,8 @@ def make_plan(
         facts: what was observed.
         host_key: the SSH host key that answered.
         login: the login that Holdfast used.
-        devices: the disks of the disko configuration: name and device file.
+        devices: the disks of the disko configuration, by its own name for each.
+        system: the system that the evaluation of the locked flake gave.
         image: the kexec image, or None if it is not built yet.
         vault_identity: the node whose state in the vault is needed because the running installer has none.
         rehearsal: whether the install is only rehearsed.
@@ -60,6 +63,7 @@ def make_plan(
         stage=observe(facts).stage,
         rehearsal=rehearsal,
         resumes=resumes,
+        system=system,
         origin=origin,
         wipe=wipe,
         keep=keep,

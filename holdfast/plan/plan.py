@@ -9,6 +9,7 @@ from holdfast.inventory.host import Way
 from holdfast.plan.disks import PlannedDisk
 from holdfast.plan.fitness import Capacity
 from holdfast.plan.stage import Stage
+from holdfast.plan.system import PlannedSystem
 from holdfast.plan.verdict import Finding
 
 
@@ -64,6 +65,7 @@ class Plan(Frozen):
         rehearsal: whether it is for a rehearsal, which touches no disk.
         resumes: whether an installer runs that has already formatted the disks: nothing more is wiped. If it did so
             for another plan, which only the built disko script shows, the install stops.
+        system: what will be installed, and the locked flake that it was evaluated from.
         origin: the target before the install.
         wipe: the disks that will be wiped.
         keep: the other disks.
@@ -82,6 +84,7 @@ class Plan(Frozen):
     stage: Stage
     rehearsal: bool = False
     resumes: bool
+    system: PlannedSystem
     origin: Origin
     wipe: tuple[PlannedDisk, ...]
     keep: tuple[PlannedDisk, ...]
@@ -91,18 +94,31 @@ class Plan(Frozen):
     image: str
     warnings: tuple[str, ...]
 
-    def digest(self, disko_script: str) -> str:
-        """Return the digest for the partition mark: of the host, its disks and how they are formatted.
+    @property
+    def layout_digest(self) -> str:
+        """The digest for the partition mark: of the host, its disks and how they are formatted.
 
-        It is the same for a plan made in the origin or in the installer, by this run or another.
-
-        Args:
-            disko_script: store path of the script that formats the disks.
-
+        It is the same for a plan made in the origin or in the installer, by this run or another, and for every
+        configuration that formats these disks in the same way.
         """
-        disks = sorted((disk.stable_id or disk.device, disk.size_bytes) for disk in self.wipe)
-        return hashlib.sha256(json.dumps([self.host, disks, disko_script]).encode()).hexdigest()
+        return _digest([self.host, self._disks(), self.system.disko_script.out])
 
-    def formatting(self, disko_script: str) -> str:
-        """Return the description of the detached unit that formats the disks (see Plan.digest)."""
-        return f"holdfast partition {self.digest(disko_script)}"
+    @property
+    def digest(self) -> str:
+        """The digest of what a person approves: the host, its disks, the locked flake and all that is built from it."""
+        lock = [self.system.lock.reference, self.system.lock.nar_hash]
+        parts = [self.system.toplevel, self.system.disko_script, self.system.mount_script]
+        built = [[part.out, part.drv] if part else None for part in parts]
+        return _digest([self.host, self._disks(), lock, built])
+
+    @property
+    def formatting(self) -> str:
+        """The description of the detached unit that formats the disks (see layout_digest)."""
+        return f"holdfast partition {self.layout_digest}"
+
+    def _disks(self) -> list[tuple[str, bool, int]]:
+        return sorted((disk.device, disk.destroy, disk.size_bytes) for disk in self.wipe)
+
+
+def _digest(what: object) -> str:
+    return hashlib.sha256(json.dumps(what).encode()).hexdigest()

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from holdfast.base.settings import settings
 from holdfast.facts.facts import Facts
-from holdfast.nixcli.flake import disko_devices
+from holdfast.nixcli.evaluation import evaluate, lock_flake, read
+from holdfast.plan.configuration import check_configuration
 from holdfast.plan.fitness import check_target
 from holdfast.plan.image import inspect_image
 from holdfast.plan.making import make_plan
@@ -36,12 +37,15 @@ def plan_install(
 
     Raises:
         TargetRefused: the target cannot be installed as it is.
-        ConfigError: the flake or the image is invalid, or archives in the vault could not be opened again.
+        ConfigError: the flake or the image is invalid, the configuration would make the machine unreachable
+            (holdfast/plan/configuration.py), or archives in the vault could not be opened again.
+        CommandFailed: the flake cannot be evaluated.
         Unreachable, LoginRefused, NotTrusted: see Machine.connect.
 
     """
     host = machine.host
-    devices = disko_devices(host, on_line=machine.log.line)
+    lock = lock_flake(host.flake, on_line=machine.log.line)
+    evaluation = read(host, lock, evaluate(host, lock, on_line=machine.log.line))
     # An image that is not built yet is checked by the phase `build`, also before the target is touched.
     image = inspect_image(Path(host.kexec)) if host.kexec_is_path else None
     with machine.connect(first_use=first_use) as target:
@@ -49,14 +53,17 @@ def plan_install(
         check_lock(target, facts)
         host_key, login = target.host_key, login_of(target, host)
     check_target(facts, host, image)
-    return make_plan(
+    plan = make_plan(
         run_id=run_id,
         host=host,
         facts=facts,
         host_key=host_key,
         login=login,
-        devices=devices,
+        devices=evaluation.disks,
+        system=evaluation.system,
         image=image,
         vault_identity=check_giving_back(host, facts, host_key, settings()),
         rehearsal=rehearsal,
     )
+    allowed = check_configuration(evaluation.configuration, host, plan)
+    return plan.model_copy(update={"warnings": (*plan.warnings, *allowed)})

@@ -10,10 +10,12 @@ from holdfast.base.size import MIB
 from holdfast.facts.facts import Facts, parse_facts
 from holdfast.facts.identity import Identity
 from holdfast.inventory.host import Host
+from holdfast.plan.disks import DiskoDisk
 from holdfast.plan.image import Image
 from holdfast.plan.making import make_plan
 from holdfast.plan.plan import Login, Plan
 from holdfast.plan.results import Built
+from holdfast.plan.system import Derivation, Lock, PlannedSystem
 
 CASES = Path(__file__).parent / "facts"
 NODE_KEY = "nodekey:" + "ab" * 32
@@ -113,11 +115,36 @@ def built(**changed: object) -> Built:
     return Built.model_validate(values | changed)
 
 
+def derivation(name: str) -> Derivation:
+    return Derivation(out=f"/nix/store/abc-{name}", drv=f"/nix/store/drv-{name}.drv")
+
+
+LOCK = Lock(
+    flake="/flake",
+    reference=f"git+file:///flake?rev={'ab' * 20}",
+    nar_hash=f"sha256-{'A' * 43}=",
+    revision="ab" * 20,
+)
+
+
+def system(**changed: object) -> PlannedSystem:
+    """Return the system whose parts `built` names."""
+    values: dict[str, object] = {
+        "lock": LOCK,
+        "toplevel": derivation("nixos-system"),
+        "disko_script": derivation("disko"),
+        "mount_script": derivation("disko-mount"),
+        "tailscale": True,
+    }
+    return PlannedSystem.model_validate(values | changed)
+
+
 def plan(
     seen: Facts,
     inventory: Host | None = None,
     *,
     devices: dict[str, str] | None = None,
+    planned: PlannedSystem | None = None,
     login: Login | None = None,
     vault_identity: Identity | None = None,
     rehearsal: bool = False,
@@ -130,7 +157,8 @@ def plan(
         facts=seen,
         host_key="ssh-ed25519 AAAA",
         login=login or Login(user="root", port=22, key=LOGIN_KEY),
-        devices=devices or {"main": BY_ID},
+        devices={name: DiskoDisk(device=device) for name, device in (devices or {"main": BY_ID}).items()},
+        system=planned or system(),
         image=image(),
         vault_identity=vault_identity,
         rehearsal=rehearsal,

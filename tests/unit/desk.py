@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 from urllib.parse import unquote
 
 from holdfast.base.command import CommandResult
 from holdfast.base.errors import CommandFailed
-from tests.unit.cases import BY_ID, CONFIGURATION, built
+from tests.unit.cases import BY_ID, CONFIGURATION, LOCK, built, system
 from tests.unit.target import FakeMachine
 
 COPY_S = 5.0
@@ -17,6 +18,9 @@ class Desk:
 
     Attributes:
         built: what the flake builds.
+        configuration: what describe.nix says of it.
+        metadata: what nix says of the flake when it locks it.
+        locked, evaluated: how often nix did so.
         copies: what nix says of each copy that fails, first to last; further ones succeed.
         while_copying: called in the middle of each copy.
         status: what tailscale says; None for what it sees of the machine, empty if it does not answer.
@@ -26,6 +30,13 @@ class Desk:
     def __init__(self, machine: FakeMachine) -> None:
         self.machine = machine
         self.built = built(toplevel=machine.toplevel)
+        self.configuration = CONFIGURATION
+        self.metadata: dict[str, Any] = {
+            "locked": {"type": "git", "rev": LOCK.revision, "narHash": LOCK.nar_hash},
+            "url": LOCK.reference,
+            "path": "/nix/store/abc-source",
+        }
+        self.locked = self.evaluated = 0
         self.copies: list[str] = []
         self.while_copying: Callable[[], object] = lambda: None
         self.status: str | None = None
@@ -47,8 +58,13 @@ class Desk:
                 stdout = self._sees() if self.status is None else self.status
             case ["nix", "--version"]:
                 stdout = "nix (Nix) 2.26.3\n"
-            case ["nix", _, _, "eval", "--json", what, "--apply", _]:
-                stdout = json.dumps(self._evaluates(what))
+            case ["nix", _, _, "flake", "metadata", "--json", _]:
+                self.locked += 1
+                stdout = json.dumps(self.metadata)
+            case ["nix", _, _, "eval", "--no-write-lock-file", "--json", what, "--apply", _]:
+                assert what == f'{LOCK.reference}#nixosConfigurations."cottage"'
+                self.evaluated += 1
+                stdout = json.dumps(self.answer())
             case ["nix", _, _, "build", *_]:
                 pass
             case ["nix", _, _, "path-info", _, path]:
@@ -69,13 +85,11 @@ class Desk:
         peer = node | {"Online": self.machine.up, "Relay": "fra", "CurAddr": ""}
         return json.dumps({"BackendState": "Running", "Self": {}, "Peer": {"x": peer}})
 
-    def _evaluates(self, what: str) -> object:
-        if what.endswith(".disko.devices.disk"):
-            return {"main": BY_ID}
-        if what.endswith(".system.build"):
-            made = self.built
-            return {"toplevel": made.toplevel, "diskoScript": made.disko_script, "mountScript": made.mount_script}
-        return CONFIGURATION
+    def answer(self) -> dict[str, Any]:
+        """What evaluate.nix says of the flake."""
+        made = system(toplevel={"out": self.built.toplevel, "drv": "/nix/store/drv-nixos-system.drv"})
+        parts = made.model_dump(include={"toplevel", "disko_script", "mount_script"})
+        return {"disks": {"main": {"device": BY_ID, "destroy": True}}, "configuration": self.configuration, **parts}
 
     def _copies(self, words: Sequence[str], on_line: Callable[[str], None]) -> str:
         """Copy three paths, of which one is there in part if it fails; return how it failed."""

@@ -12,7 +12,7 @@ from holdfast.plan.approval import nothing_to_approve, while_nobody_comes, why_a
 from holdfast.plan.plan import Plan
 from tasks.approve import approve
 from tasks.run.this_run import journal
-from tests.unit.cases import BY_ID, built, facts, host, plan
+from tests.unit.cases import BY_ID, built, derivation, facts, host, plan, system
 from tests.unit.server import Server
 from tests.unit.target import FakeMachine
 
@@ -62,9 +62,10 @@ def test_installed_system_with_a_changed_configuration_is_wiped_with_approval_on
 
 def test_installer_that_formatted_for_another_plan_is_asked_about() -> None:
     made = planned(facts("installer"), BY_ID)
-    mine = facts("installer", partition_mark=MARK % made.digest(built().disko_script))
+    mine = facts("installer", partition_mark=MARK % made.layout_digest)
     assert "run run-9 formatted" in nothing_to_approve(made, mine, built(), begun=False)
-    assert nothing_to_approve(made, mine, built(disko_script=f"{STORE}-newer"), begun=False) == ""
+    newer = plan(facts("installer"), UNPINNED, planned=system(disko_script=derivation("newer")))
+    assert nothing_to_approve(newer, mine, built(), begun=False) == ""
     assert nothing_to_approve(made, facts("installer"), built(), begun=False) == ""
     assert "begun" in nothing_to_approve(made, facts("installer"), built(), begun=True)
 

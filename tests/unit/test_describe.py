@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.base.errors import CommandFailed, ConfigError
-from holdfast.nixcli.flake import describe
-from holdfast.plan.configuration import Configuration, Firewall, OpenPorts, PortRange
-from tests.unit.cases import host
+from holdfast.base import process
+from holdfast.base.errors import CommandFailed
+from holdfast.base.settings import settings
+from holdfast.nixcli import evaluation
+from holdfast.plan.configuration import Configuration, Firewall, OpenPorts, PortRange, parse_configuration
 
 KEY = "ssh-ed25519 " + "A" * 64
 
@@ -24,7 +25,10 @@ def flake(tmp_path: Path) -> Path:
 def asked(flake: Path, nixos: str) -> Configuration:
     """Describe `nixosConfigurations.cottage`, of which `nixos` is the Nix."""
     (flake / "flake.nix").write_text(f"{{ outputs = _: {{ nixosConfigurations.cottage = {nixos}; }}; }}")
-    return describe(host(flake=f"path:{flake}"))
+    function = (Path(evaluation.__file__).with_name("describe.nix")).read_text()
+    reference = f"path:{flake}#nixosConfigurations.cottage"
+    command = [*settings().nix, "eval", "--json", reference, "--apply", function]
+    return parse_configuration(process.run_local(command, timeout_s=60).stdout)
 
 
 def test_nothing_but_what_nixos_has_by_default(flake: Path) -> None:
@@ -135,20 +139,6 @@ def test_every_answer(flake: Path) -> None:
 def test_answer(flake: Path, config: str, answer: dict[str, object]) -> None:
     seen = asked(flake, f"{{ config = {{ {config} }}; }}").model_dump()
     assert {key: seen[key] for key in answer} == answer
-
-
-def test_attribute_with_dots(flake: Path) -> None:
-    named = '{ nixosConfigurations."web.example.org" = { config.networking.hostId = "deadbeef"; }; }'
-    (flake / "flake.nix").write_text(f"{{ outputs = _: {named}; }}")
-    assert describe(host(flake=f"path:{flake}", attribute="web.example.org")).host_id
-    with pytest.raises(ConfigError, match=r'has no nixosConfigurations."mail\.example\.org"'):
-        describe(host(flake=f"path:{flake}", attribute="mail.example.org"))
-
-
-def test_flake_without_the_host(flake: Path) -> None:
-    (flake / "flake.nix").write_text("{ outputs = _: { nixosConfigurations.barn = { }; }; }")
-    with pytest.raises(ConfigError, match=r'has no nixosConfigurations."cottage"'):
-        describe(host(flake=f"path:{flake}"))
 
 
 @pytest.mark.parametrize(

@@ -15,14 +15,15 @@ from holdfast.base.text import LineSplitter, Tail, in_markdown, printable
 from holdfast.nixcli.commands import (
     CopyProgress,
     parse_closure_size,
-    parse_devices,
-    parse_parts,
+    parse_metadata,
     parse_prefetched,
     parse_version,
 )
+from holdfast.nixcli.evaluation import read
 from holdfast.plan.configuration import parse_configuration
 from tasks.run.journal import Attempt, Journal
 from tasks.run.report import assemble
+from tests.unit.cases import LOCK, host
 from tests.unit.hostile import answered, mixed, quick, safe, safe_markdown, values
 
 
@@ -74,8 +75,10 @@ class TestNix:
     @quick
     @given(st.one_of(mixed, values.map(json.dumps), st.just("[" * 100_000)))
     def test_answers(self, output: str) -> None:
-        for parse in (parse_parts, parse_devices, parse_prefetched, parse_closure_size, parse_configuration):
+        for parse in (parse_prefetched, parse_closure_size, parse_configuration):
             answered(partial(parse, output), also=ValueError)
+        answered(partial(parse_metadata, output, "/flake"), also=ValueError)
+        answered(partial(read, host(), LOCK, output))
         parse_version(output)
 
 

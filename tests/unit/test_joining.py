@@ -86,14 +86,14 @@ def test_partition_of_an_untouched_machine(installer: FakeMachine, made: Built) 
         "standby armed",
     ]
     unit = installer.units[f"holdfast-partition-{UNIT}"]
-    assert unit.work == f"holdfast partition {PLAN.digest(made.disko_script)}"
+    assert unit.work == f"holdfast partition {PLAN.layout_digest}"
     [started] = installer.told("unit-start.sh")
     assert started[started.index("--") + 1 :] == [made.disko_script]
 
 
 def begins_formatting(machine: FakeMachine, made: Built) -> None:
     """Let another run have begun it."""
-    work = f"holdfast partition {PLAN.digest(made.disko_script)}"
+    work = f"holdfast partition {PLAN.layout_digest}"
     machine.start_unit("holdfast-partition-0ther.service", work, [made.disko_script])
 
 
@@ -104,7 +104,7 @@ def test_partition_that_has_begun_is_only_followed_and_marked(installer: FakeMac
     marks = [f"{MARK_ON_DISK} written", f"{MARK_IN_RAM} written"]
     assert installer.story == ["locked", "dead-man stopped", "disks formatted", *marks]
     assert installer.told("unit-start.sh") == []
-    digest = PLAN.digest(made.disko_script)
+    digest = PLAN.layout_digest
     assert [json.loads(installer.files[place])["plan_digest"] for place in (MARK_ON_DISK, MARK_IN_RAM)] == [digest] * 2
 
 
@@ -197,7 +197,7 @@ def test_install_that_has_begun_is_only_followed(formatted: FakeMachine, made: B
     assert not body(install)(HOST, PLAN, made, Preserved()).boot_loader
     # The standby stays: the boot loader comes when the system has proved that it comes up.
     assert formatted.story == ["locked", "copied to /mnt: system", CARRIED, "nixos-install, no boot loader"]
-    work = f"holdfast install {PLAN.digest(made.disko_script)} {made.toplevel}, no boot loader"
+    work = f"holdfast install {PLAN.layout_digest} {made.toplevel}, no boot loader"
     assert formatted.units[f"holdfast-install-{UNIT}"].work == work
     [started] = formatted.told("unit-start.sh")
     assert started[-2:] == [made.toplevel, "--no-bootloader"]
@@ -219,7 +219,7 @@ def test_install_without_a_trial_puts_the_boot_loader_last(
     # A disk that boots holds a machine that is itself.
     assert formatted.story[-3:] == [CARRIED, "nixos-install", "standby remove"]
     assert log.warned == [f"{made.toplevel} has its boot loader, and no trial comes before it: the root is encrypted"]
-    work = f"holdfast install {PLAN.digest(made.disko_script)} {made.toplevel}"
+    work = f"holdfast install {PLAN.layout_digest} {made.toplevel}"
     assert formatted.units[f"holdfast-install-{UNIT}"].work == work
     assert formatted.told("unit-start.sh")[0][-1] == made.toplevel
     formatted.units.clear()

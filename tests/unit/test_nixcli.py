@@ -11,7 +11,7 @@ import pytest
 from holdfast.base.errors import CommandFailed, ConfigError, DeadlinePassed
 from holdfast.base.process import run_local
 from holdfast.nixcli import commands, flake
-from tests.unit.cases import host
+from tests.unit.cases import host, system
 
 FAKE_NIX = """\
 import json, os, sys
@@ -52,64 +52,16 @@ def nix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Nix:
     return Nix(tmp_path, monkeypatch)
 
 
-def test_devices(nix: Nix) -> None:
-    nix.answers(eval='{"main": "/dev/vda", "data": "/dev/disk/by-id/x"}')
-    assert flake.disko_devices(host(flake="/f")) == {"main": "/dev/vda", "data": "/dev/disk/by-id/x"}
-    (asked,) = nix.asked
-    assert asked[:3] == ["--extra-experimental-features", "nix-command flakes", "eval"]
-    assert '/f#nixosConfigurations."cottage".config.disko.devices.disk' in asked
-
-
-@pytest.mark.parametrize(
-    ("answer", "said"),
-    [
-        ("{}", "names no disk"),
-        ('{"main": "vda"}', "the device of the disk 'main' is 'vda'"),
-        ('{"main": null}', "is None"),
-        ("[]", "not a JSON object"),
-        ("oops", "is invalid"),
-        (
-            ("", "error: flake 'path:/f' does not provide attribute 'x' or 'y'", 1),
-            'has no nixosConfigurations."cottage"',
-        ),
-        (("", "error: attribute 'disko' missing", 1), "disko.devices.disk"),
-    ],
-)
-def test_flake_without_disks(nix: Nix, answer: tuple[str, str, int] | str, said: str) -> None:
-    nix.answers(eval=answer)
-    with pytest.raises(ConfigError) as error:
-        flake.disko_devices(host(flake="/f"))
-    assert said in error.value.message
-    assert "\n" not in str(error.value)
-
-
-def test_flake_that_does_not_evaluate_keeps_nixs_words(nix: Nix) -> None:
-    nix.answers(eval=("", "error: syntax error, unexpected '}'\n at flake.nix:3", 1))
-    lines: list[str] = []
-    with pytest.raises(CommandFailed) as error:
-        flake.disko_devices(host(flake="/f"), on_line=lines.append)
-    assert "syntax error" in error.value.message
-    assert lines == ["error: syntax error, unexpected '}'", " at flake.nix:3"]
-
-
-def test_system_is_built_once_with_what_the_flake_has(nix: Nix) -> None:
-    parts = {"toplevel": f"{STORE}-system", "diskoScript": f"{STORE}-disko", "mountScript": None}
+def test_system_is_built_from_its_derivations(nix: Nix) -> None:
     nix.answers(
-        eval=json.dumps(parts),
         build=f"{STORE}-system\n{STORE}-disko\n",
         **{"path-info": f"{STORE}-system\t  123456\n", "--version": "nix (Nix) 2.26.3\n"},
     )
-    built = flake.build_system(host(flake="/f"))
-    assert built == flake.System(f"{STORE}-system", f"{STORE}-disko", "", 123456, "2.26.3")
+    planned = system(mount_script=None)
+    assert flake.build_system(planned, host()) == flake.System(123456, "2.26.3")
     (build,) = [asked for asked in nix.asked if "build" in asked]
-    assert [word.rpartition(".")[2] for word in build if word.startswith("/f#")] == ["toplevel", "diskoScript"]
-    assert "--no-link" in build
-
-
-def test_flake_without_disko_script(nix: Nix) -> None:
-    nix.answers(eval=json.dumps({"toplevel": f"{STORE}-system", "diskoScript": None, "mountScript": None}))
-    with pytest.raises(ConfigError, match=r"has no .*system\.build\.diskoScript"):
-        flake.build_system(host(flake="/f"))
+    assert build[-2:] == [f"{planned.toplevel.drv}^*", f"{planned.disko_script.drv}^*"]
+    assert not [word for word in build if "#" in word]
 
 
 def test_kexec_image(nix: Nix) -> None:
@@ -119,38 +71,6 @@ def test_kexec_image(nix: Nix) -> None:
     nix.answers(build=("", "error: flake 'x' does not provide attribute 'image'", 1))
     with pytest.raises(ConfigError, match=r"no kexec image github:o/r#image.*kexec in the inventory"):
         flake.kexec_image(host(kexec="github:o/r#image"))
-
-
-def test_name_with_dots_is_one_attribute(nix: Nix) -> None:
-    dotted = host(flake="/f", attribute="web.example.org")
-    nix.answers(eval='{"main": "/dev/vda"}')
-    assert flake.disko_devices(dotted) == {"main": "/dev/vda"}
-    assert '/f#nixosConfigurations."web.example.org".config.disko.devices.disk' in nix.asked[0]
-    nix.answers(eval=("", "error: attribute 'web.example.org' missing", 1))
-    with pytest.raises(ConfigError, match=r'the flake /f has no nixosConfigurations."web\.example\.org"'):
-        flake.disko_devices(dotted)
-
-
-@pytest.mark.parametrize("missing", ["web", "example", "nginxx"])
-def test_part_of_a_name_with_dots_is_another_attribute(nix: Nix, missing: str) -> None:
-    nix.answers(eval=("", f"error: attribute '{missing}' missing", 1))
-    with pytest.raises(CommandFailed):
-        flake.disko_devices(host(flake="/f", attribute="web.example.org"))
-
-
-def test_missing_attribute_of_a_module_is_not_a_missing_host(nix: Nix) -> None:
-    nix.answers(eval=("", "error: attribute 'nginxx' missing\n at configuration.nix:3", 1))
-    with pytest.raises(CommandFailed, match="nginxx"):
-        flake.disko_devices(host(flake="/f"))
-
-
-def test_what_the_configuration_is_asked(nix: Nix) -> None:
-    nix.answers(eval="{}")
-    with pytest.raises(ConfigError, match=r'/f: nixosConfigurations."cottage" has an unexpected value: system: '):
-        flake.describe(host(flake="/f"))
-    (asked,) = nix.asked
-    assert asked[2:5] == ["eval", "--json", '/f#nixosConfigurations."cottage"']
-    assert "nixos/modules/services/networking/tailscale.nix" in asked[-1]
 
 
 @pytest.mark.parametrize("answer", ["oops", "[]", "{}", '{"storePath": 3}', '{"storePath": "x"}'])

@@ -7,14 +7,14 @@ import pytest
 from holdfast.base.errors import TargetRefused, UnexpectedState
 from holdfast.base.size import MIB
 from holdfast.facts.identity import Identity
-from holdfast.plan.disks import kept_disks, plan_disks, same_disks
+from holdfast.plan.disks import DiskoDisk, kept_disks, plan_disks, same_disks
 from holdfast.plan.fitness import check_target
 from holdfast.plan.markdown import to_markdown
 from holdfast.plan.plan import Plan
-from tests.unit.cases import BY_ID, facts, host, image, plan, status
+from tests.unit.cases import BY_ID, LOCK, derivation, facts, host, image, plan, status, system
 
 NOW = datetime(2026, 6, 1, 12, 0, tzinfo=UTC)
-MAIN = {"main": BY_ID}
+MAIN = {"main": DiskoDisk(device=BY_ID)}
 
 
 def test_fit_target_is_accepted() -> None:
@@ -187,19 +187,19 @@ def test_disks_to_wipe_and_to_keep() -> None:
     ("devices", "inventory", "parts"),
     [
         (
-            {"main": "/dev/disk/by-id/virtio-OTHER"},
+            {"main": DiskoDisk(device="/dev/disk/by-id/virtio-OTHER")},
             {},
             ["virtio-OTHER", "not on cottage", "/dev/vda (serial COTTAGE0001"],
         ),
-        ({"main": "/dev/vda2"}, {}, ["/dev/vda2", "not on cottage"]),
-        ({"a": BY_ID, "b": "/dev/vda"}, {}, ["are the same disk"]),
+        ({"main": DiskoDisk(device="/dev/vda2")}, {}, ["/dev/vda2", "not on cottage"]),
+        ({"a": DiskoDisk(device=BY_ID), "b": DiskoDisk(device="/dev/vda")}, {}, ["are the same disk"]),
         (MAIN, {"disks": [{"serial": "X"}]}, ["which the inventory does not allow", "serial X"]),
         (MAIN, {"disks": [{"by_id": "virtio-Y"}]}, ["by_id virtio-Y"]),
         (MAIN, {"disks": [{"serial": "COTTAGE0001", "size_bytes": 5}]}, ["size_bytes 5"]),
         (MAIN, {"disks": [{"serial": "COTTAGE0001"}, {"serial": "SECOND"}]}, ["serial SECOND", "Correct disks"]),
     ],
 )
-def test_wrong_disk_is_refused(devices: dict[str, str], inventory: dict[str, object], parts: list[str]) -> None:
+def test_wrong_disk_is_refused(devices: dict[str, DiskoDisk], inventory: dict[str, object], parts: list[str]) -> None:
     with pytest.raises(TargetRefused) as error:
         plan_disks(devices, facts("debian-12"), host(**inventory))
     for part in parts:
@@ -208,16 +208,38 @@ def test_wrong_disk_is_refused(devices: dict[str, str], inventory: dict[str, obj
 
 def test_read_only_disk_is_refused() -> None:
     with pytest.raises(TargetRefused, match="read-only"):
-        plan_disks({"cd": "/dev/sdb"}, facts("ubuntu-lvm"), host(disks=[]))
+        plan_disks({"cd": DiskoDisk(device="/dev/sdb")}, facts("ubuntu-lvm"), host(disks=[]))
 
 
-def test_digest_is_the_same_from_origin_and_installer() -> None:
+SIZED = "vda size 6291457\nvda serial COTTAGE0001"
+OTHER_LOCK = LOCK.model_copy(update={"reference": "path:/nix/store/x-source?narHash=sha256-x"})
+
+
+def test_digests_are_the_same_from_origin_and_installer() -> None:
     origin, installer = plan(facts("debian-12")), plan(facts("installer"))
-    script = "/nix/store/x-disko"
-    assert origin.digest(script) == installer.digest(script)
-    assert origin.digest(script) != origin.digest("/nix/store/y-disko")
-    other = facts("debian-12", disks="vda size 6291457\nvda serial COTTAGE0001")
-    assert plan(other).digest(script) != origin.digest(script)
+    assert origin.layout_digest == installer.layout_digest
+    assert origin.digest == installer.digest
+    assert origin.digest != origin.layout_digest
+
+
+@pytest.mark.parametrize(
+    ("changed", "layout"),
+    [
+        # A system without a udev database shows no serial number.
+        (plan(facts("debian-12", disks="vda size 6291456", udev_serials=""), host(disks=[])), "same"),
+        (plan(facts("debian-12", disks=SIZED)), "other"),
+        (plan(facts("debian-12"), devices={"main": "/dev/vda"}), "other"),
+        (plan(facts("debian-12"), planned=system(disko_script=derivation("other"))), "other"),
+        (plan(facts("debian-12"), planned=system(toplevel=derivation("other"))), "same"),
+        (plan(facts("debian-12"), planned=system(mount_script=None)), "same"),
+        (plan(facts("debian-12"), planned=system(lock=OTHER_LOCK)), "same"),
+    ],
+)
+def test_digests(changed: Plan, layout: str) -> None:
+    usual = plan(facts("debian-12"))
+    assert (changed.layout_digest == usual.layout_digest) is (layout == "same")
+    no_udev = changed.wipe[0].stable_id == ""
+    assert (changed.digest == usual.digest) is no_udev
 
 
 def test_plan_made_in_the_installer_knows_the_origin_by_its_mark() -> None:
@@ -282,9 +304,11 @@ def test_disks_without_a_serial_number() -> None:
     socket = "/dev/disk/by-path/pci-0000:00:04.0"
     links = f"{socket} vdb"
     with pytest.raises(TargetRefused, match="/dev/vdb on cottage cannot be told from /dev/vda"):
-        plan_disks({"main": "/dev/vdb"}, facts("debian-12", **bare), host(disks=[]))
+        plan_disks({"main": DiskoDisk(device="/dev/vdb")}, facts("debian-12", **bare), host(disks=[]))
     for device in ("/dev/vdc", socket):
-        wipe, _ = plan_disks({"main": device}, facts("debian-12", **bare, disk_links=links), host(disks=[]))
+        wipe, _ = plan_disks(
+            {"main": DiskoDisk(device=device)}, facts("debian-12", **bare, disk_links=links), host(disks=[])
+        )
         same_disks(wipe, facts("installer", **bare, disk_links=links))
         with pytest.raises(UnexpectedState, match="the disk without a serial number"):
             same_disks(wipe, facts("installer", disks="vda size 2048", udev_serials="", disk_links=""))

@@ -1,0 +1,30 @@
+# All that a run needs to know of a NixOS configuration, in one evaluation; holdfast/nixcli/evaluation.py reads the answer.
+# The first argument is the function in describe.nix, the second what lib.nixosSystem returns. What is missing is null.
+describe: nixos:
+let
+  build = nixos.config.system.build or { };
+  part =
+    name:
+    if build ? ${name} then
+      {
+        out = build.${name}.outPath;
+        drv = build.${name}.drvPath;
+      }
+    else
+      null;
+in
+{
+  configuration = describe nixos;
+  # disko's lib/types/disk.nix
+  disks =
+    if nixos ? config.disko.devices.disk then
+      builtins.mapAttrs (_: disk: {
+        device = disk.device or null;
+        destroy = disk.destroy or true;
+      }) nixos.config.disko.devices.disk
+    else
+      null;
+  toplevel = part "toplevel";
+  disko_script = part "diskoScript";
+  mount_script = part "mountScript";
+}

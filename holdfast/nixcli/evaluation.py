@@ -1,0 +1,164 @@
+"""The user's flake, locked and evaluated: once for a whole run, which plans and builds from that alone."""
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from pydantic import JsonValue, ValidationError
+
+from holdfast.base import process
+from holdfast.base.errors import CommandFailed, ConfigError
+from holdfast.base.text import parse_object
+from holdfast.inventory.host import Host
+from holdfast.nixcli import commands
+from holdfast.plan.configuration import Configuration, parse_configuration
+from holdfast.plan.disks import DiskoDisk
+from holdfast.plan.system import Derivation, Lock, PlannedSystem
+
+EVALUATE_WITHIN_S: Final = 900
+
+OnLine = Callable[[str], None]
+
+# What nix prints if a flake does not have what was asked for. It prints the third form also for an attribute that some
+# module misses, so the name must be one of those that were asked for.
+_MISSING: Final = re.compile(
+    r"does not provide attribute|attribute '[^']*' in selection path|attribute '(?P<name>[^']*)' missing"
+)
+_DIRTY: Final = re.compile(r"attribute 'dirty(?:Short)?Rev' missing")
+
+_ATTRIBUTES: Final = "It needs nixosConfigurations.NAME.config.system.build with toplevel and diskoScript (of disko)."
+_DISKO: Final = "Each disk of disko.devices.disk needs a device, best a /dev/disk/by-id/… link."
+_OPTIONS: Final = "The options are those of NixOS 23.05 or newer; holdfast/nixcli/describe.nix names them."
+_NEW_NIX: Final = "Use nix 2.18 or newer."
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What one evaluation of a locked flake says of a host.
+
+    Attributes:
+        disks: the disks of the disko configuration, by its own name for each.
+        configuration: whether the machine can be reached again.
+        system: what will be built.
+
+    """
+
+    disks: Mapping[str, DiskoDisk]
+    configuration: Configuration
+    system: PlannedSystem
+
+
+def lock_flake(flake: str, *, on_line: OnLine | None = None) -> Lock:
+    """Lock a flake: from now on the lock's reference names what is there at this moment.
+
+    Nix writes its flake.lock first if that lacks an input, as with each of its own commands.
+
+    Raises:
+        ConfigError: nix gave an unexpected answer.
+        CommandFailed: there is no such flake, or it cannot be fetched.
+
+    """
+    try:
+        said = process.run_local(commands.metadata(flake), timeout_s=EVALUATE_WITHIN_S, on_line=on_line).stdout
+    except CommandFailed as error:
+        raise explained(error, flake, f"there is no flake {flake}", _ATTRIBUTES) from error
+    try:
+        return commands.parse_metadata(said, flake)
+    except ValueError as error:
+        raise ConfigError(f"nix gave an unexpected answer about {flake}: {error}.", hint=_NEW_NIX) from error
+
+
+def evaluate(host: Host, lock: Lock, *, on_line: OnLine | None = None) -> str:
+    """Evaluate a host of a locked flake. Return the answer as JSON, which `read` understands.
+
+    Raises:
+        ConfigError: the flake has no such host.
+        CommandFailed: it cannot be evaluated.
+
+    """
+    command = commands.evaluate(lock.reference, host.attribute)
+    what = commands.nixos("", host.attribute).removeprefix("#")
+    try:
+        return process.run_local(command, timeout_s=EVALUATE_WITHIN_S, on_line=on_line).stdout
+    except CommandFailed as error:
+        if lock.source and _DIRTY.search(error.result.stderr):
+            raise CommandFailed(
+                error.result, hint="It is evaluated as a copy, without dirtyRev: commit it, or add `or null` there."
+            ) from error
+        raise explained(error, what, f"the flake {host.flake} has no {what}", _ATTRIBUTES) from error
+
+
+def read(host: Host, lock: Lock, answer: str) -> Evaluation:
+    """Read what `evaluate` returned.
+
+    Raises:
+        ConfigError: the flake lacks an attribute, or has an invalid value.
+
+    """
+    what = f"{commands.nixos('', host.attribute).removeprefix('#')}"
+    try:
+        said = parse_object(answer)
+    except ValueError as error:
+        raise ConfigError(f"nix gave an unexpected answer about {host.flake}: {error}.", hint=_NEW_NIX) from error
+    disks = _disks(host, f"{what}.config.disko.devices.disk", said.get("disks"))
+    try:
+        configuration = parse_configuration(json.dumps(said.get("configuration")))
+    except ValueError as error:
+        raise ConfigError(f"{host.flake}: {what} has an unexpected value: {error}.", hint=_OPTIONS) from error
+    toplevel, disko_script, mount_script = (
+        _derivation(host, f"{what}.config.system.build.{name}", said.get(key), optional=name == "mountScript")
+        for name, key in commands.PARTS.items()
+    )
+    assert toplevel and disko_script  # only mountScript is optional
+    return Evaluation(
+        disks=disks,
+        configuration=configuration,
+        system=PlannedSystem(
+            lock=lock,
+            toplevel=toplevel,
+            disko_script=disko_script,
+            mount_script=mount_script,
+            tailscale=configuration.tailscale,
+        ),
+    )
+
+
+def _disks(host: Host, what: str, said: JsonValue) -> dict[str, DiskoDisk]:
+    if said is None:
+        raise ConfigError(f"the flake {host.flake} has no {what}.", hint=_ATTRIBUTES)
+    if not said:
+        raise ConfigError(f"{host.flake}: {what} names no disk.", hint=_DISKO)
+    try:
+        return commands.parse_disks(said)
+    except ValueError as error:
+        raise ConfigError(f"{host.flake}: {what} is invalid: {error}.", hint=_DISKO) from error
+
+
+def _derivation(host: Host, what: str, said: JsonValue, *, optional: bool) -> Derivation | None:
+    if said is None:
+        if optional:
+            return None
+        raise ConfigError(f"the flake {host.flake} has no {what}.", hint=_ATTRIBUTES)
+    try:
+        return Derivation.model_validate(said)
+    except ValidationError:
+        raise ConfigError(f"{host.flake}: {what} is not a derivation.", hint=_ATTRIBUTES) from None
+
+
+def explained(error: CommandFailed, asked: str, message: str, hint: str) -> ConfigError | CommandFailed:
+    """Return one clear line for a missing attribute, and any other failure as it is, with a hint.
+
+    Args:
+        error: what nix ended with.
+        asked: what it was asked for.
+        message: what to say if it is missing, without a full stop.
+        hint: what to do then.
+
+    """
+    # A quoted name may have dots in it.
+    parts = {None, *(quoted or bare for quoted, bare in re.findall(r'"([^"]*)"|([^."#]+)', asked))}
+    if not any(said["name"] in parts for said in _MISSING.finditer(error.result.stderr)):
+        return CommandFailed(error.result, hint="Run the same command by hand; nix's whole output is in the run's log.")
+    return ConfigError(f"{message}.", hint=hint)

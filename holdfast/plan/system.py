@@ -1,0 +1,67 @@
+"""The system of a plan: the locked flake, and what one evaluation of it gives."""
+
+from typing import Final
+
+from holdfast.base.frozen import Frozen
+
+SHORT: Final = 12
+
+
+class Lock(Frozen):
+    """A flake as one run uses it: whatever becomes of its folder, the reference names the same content.
+
+    Attributes:
+        flake: the reference that was locked, as the inventory has it.
+        reference: the locked reference: with a revision, or the store path of the copied source.
+        nar_hash: hash of the whole source as Nix writes it: `sha256-` and base64.
+        revision: the revision; for a dirty tree the one that it is based on, with `-dirty`; empty if it has none.
+        source: store path of the source, if the reference names it; empty for a revision, which can be fetched again.
+
+    """
+
+    flake: str
+    reference: str
+    nar_hash: str
+    revision: str = ""
+    source: str = ""
+
+    @property
+    def short(self) -> str:
+        """The lock for people: the start of its revision, or of its hash; a dirty tree shows both."""
+        revision, _, dirty = self.revision.partition("-")
+        if revision and not dirty:
+            return f"revision {revision[:SHORT]}"
+        content = f"content {self.nar_hash.removeprefix('sha256-')[:SHORT]}"
+        return f"revision {revision[:SHORT]}, not clean, {content}" if revision else content
+
+
+class Derivation(Frozen):
+    """Something that can be built without evaluating anything again.
+
+    Attributes:
+        out: store path of what it builds.
+        drv: store path of the derivation.
+
+    """
+
+    out: str
+    drv: str
+
+
+class PlannedSystem(Frozen):
+    """The system that a run installs.
+
+    Attributes:
+        lock: the flake that it was evaluated from.
+        toplevel: the system.
+        disko_script: the script that formats and mounts.
+        mount_script: the script that only mounts; None if the flake has none.
+        tailscale: whether the system starts tailscaled.
+
+    """
+
+    lock: Lock
+    toplevel: Derivation
+    disko_script: Derivation
+    mount_script: Derivation | None = None
+    tailscale: bool
