@@ -54,5 +54,5 @@ def install(
     installed = install_system(chosen, plan, built, preserved)
     restore(chosen, plan, built, preserved, installed)
     trial(chosen, plan, built, installed)
-    rebooted = reboot(chosen, built)
+    rebooted = reboot(chosen, plan, built)
     verify(chosen, plan, built, rebooted)

@@ -44,7 +44,7 @@ def approve(host: Host, plan: Plan, built: Built) -> None:
         if not why:
             done(Result(skipped="no approval is asked for"))
             return
-        with machine_of(host).wait_and_connect() as target:
+        with machine_of(host, plan).wait_and_connect() as target:
             facts = look(target)
             begun = observe(facts).stage is Stage.INSTALLER and has_begun(target, plan.formatting)
         if nothing := nothing_to_approve(plan, facts, built, begun=begun):

@@ -20,7 +20,7 @@ def at_origin(host: Host, plan: Plan, built: Built) -> Result:
         TargetRefused: another run's installer runs, or the final system.
 
     """
-    with machine_of(host).connect() as target:
+    with machine_of(host, plan).connect() as target:
         require_start(host.name, plan.run_id, look(target), built.toplevel)
     say(f"this is a rehearsal: {host.name} starts the installer and returns to its origin; no disk is touched")
     return Result()

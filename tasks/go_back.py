@@ -40,7 +40,7 @@ def go_back(host: Host, plan: Plan, built: Built, returned: Returned) -> WentBac
         CommandFailed: the installer does not reboot.
 
     """
-    machine = machine_of(host)
+    machine = machine_of(host, plan)
     diagnosis = Diagnosis(host, plan.origin.identity, addresses=plan.origin.addresses, log=machine.log)
     asked_at = 0.0
     asked = False

@@ -39,7 +39,7 @@ def install(host: Host, plan: Plan, built: Built, preserved: Preserved) -> Insta
 
     """
     work = f"holdfast install {plan.layout_digest} {built.toplevel}"
-    machine = machine_of(host)
+    machine = machine_of(host, plan)
     with machine.wait_and_connect() as target:
         facts = look(target)
         if skipped := nothing_to_do(facts, built.toplevel, host.name):

@@ -50,7 +50,7 @@ def kexec(host: Host, plan: Plan, built: Built) -> Started:
     """
     # On the origin's disk: RAM may be too small for a second copy. For root only: kexec/run appends secrets in place.
     folder = f"{HOLDFAST_DIR}/{built.image_sha256[:16]}"
-    machine = machine_of(host)
+    machine = machine_of(host, plan)
     before = wait_for(
         f"{host.name} to answer",
         lambda: _prepare(machine, plan, built, folder),

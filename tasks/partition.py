@@ -43,7 +43,7 @@ def partition(host: Host, plan: Plan, built: Built) -> Partitioned:
 
     """
     work = plan.formatting
-    machine = machine_of(host)
+    machine = machine_of(host, plan)
     with machine.wait_and_connect() as target:
         facts = look(target)
         if skipped := nothing_to_do(facts, built.toplevel, host.name):

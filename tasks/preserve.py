@@ -35,7 +35,7 @@ def preserve(host: Host, plan: Plan, built: Built) -> Preserved:
     """
     if host.way is Way.STANDARD and not plan.carries_state:
         return Preserved(skipped="there is no Tailscale state to keep, or the inventory does not want it kept")
-    with machine_of(host).wait_and_connect() as target:
+    with machine_of(host, plan).wait_and_connect() as target:
         stage = observe(look(target), built.toplevel).stage
         if stage is not Stage.ORIGIN:
             return Preserved(skipped=f"the {stage} system runs, so its state is preserved already, or live")

@@ -4,6 +4,7 @@ from typing import Final
 
 from holdfast.base import clock
 from holdfast.inventory.host import Host
+from holdfast.plan.plan import Plan
 from holdfast.plan.results import Built, Rebooted
 from holdfast.plan.stage import Stage, nothing_to_do, observe
 from holdfast.target.look import look
@@ -16,7 +17,7 @@ ASK_S: Final = 60
 
 
 @phase("reboot", retries=2)
-def reboot(host: Host, built: Built) -> Rebooted:
+def reboot(host: Host, plan: Plan, built: Built) -> Rebooted:
     """Reboot the final system in its trial, or the installer if there was no trial, after a few seconds.
 
     The delay lets this command finish first. Before it reboots, the installer unmounts the new root and exports ZFS
@@ -28,7 +29,7 @@ def reboot(host: Host, built: Built) -> Rebooted:
         CommandFailed: the new root is busy.
 
     """
-    machine = machine_of(host)
+    machine = machine_of(host, plan)
     with machine.wait_and_connect() as target:
         facts = look(target)
         if observe(facts, built.toplevel).stage is Stage.FINAL and facts.on_trial:

@@ -48,7 +48,7 @@ def reconnect(host: Host, plan: Plan, built: Built, started: Started) -> Returne
 
     """
     node = plan.origin.identity if host.way is Way.TAILSCALE else None
-    machine = machine_of(host)
+    machine = machine_of(host, plan)
     diagnosis = Diagnosis(host, node, addresses=plan.origin.addresses, log=machine.log)
     local_from = clock.monotonic() + min(TAILNET_FIRST_S, host.deadlines.kexec_return_s / 2)
 

@@ -40,7 +40,7 @@ def rehearsed(host: Host, plan: Plan, built: Built) -> Rehearsed:
         ConfigError: the host uses the standard way, which cannot be rehearsed.
 
     """
-    with machine_of(host).connect() as target:
+    with machine_of(host, plan).connect() as target:
         stage = observe(look(target), built.toplevel).stage
     if stage is not Stage.ORIGIN:
         return Rehearsed(skipped=f"the {stage} system runs, so the machine has left its origin already")

@@ -22,7 +22,7 @@ def restore(host: Host, plan: Plan, built: Built, preserved: Preserved, installe
         CommandFailed, ConfigError, NotTrusted: see carry_over.
 
     """
-    machine = machine_of(host)
+    machine = machine_of(host, plan)
     with machine.wait_and_connect() as target:
         facts = look(target)
         if skipped := nothing_to_do(facts, built.toplevel, host.name):

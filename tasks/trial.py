@@ -50,7 +50,7 @@ def trial(host: Host, plan: Plan, built: Built, installed: Installed) -> Tried:
 
     """
     left, began_at = "", None
-    machine = machine_of(host)
+    machine = machine_of(host, plan)
     with machine.wait_and_connect() as target:
         facts = look(target)
         stage, why = observe(facts, built.toplevel)

@@ -5,6 +5,7 @@ from typing import Final
 
 from holdfast.base import clock
 from holdfast.base.errors import TargetRefused
+from holdfast.facts.identity import Identity
 from holdfast.inventory.host import Host
 from holdfast.plan.plan import Plan
 from holdfast.plan.results import Built, Rebooted, Verified
@@ -31,7 +32,7 @@ def verify(host: Host, plan: Plan, built: Built, rebooted: Rebooted) -> Verified
         TargetRefused: it runs, with failed units.
 
     """
-    machine = machine_of(host)
+    machine = machine_of(host, plan)
     came = wait_for_final(
         machine,
         plan,
@@ -56,6 +57,7 @@ def verify(host: Host, plan: Plan, built: Built, rebooted: Rebooted) -> Verified
             standby.remove(target, "/")
     node = "as the same node, " if expects_node(plan, built) and plan.origin.identity else ""
     say(f"{host.name} runs {built.toplevel}, {node}with no failed unit")
+    _tell_new_name(host, plan.origin.identity, facts.identity)
     return Verified(
         boot_id=facts.boot_id,
         kernel=facts.kernel_release,
@@ -66,3 +68,13 @@ def verify(host: Host, plan: Plan, built: Built, rebooted: Rebooted) -> Verified
         path="unknown" if over_local else path_to(facts.identity),
         over_local=over_local,
     )
+
+
+def _tell_new_name(host: Host, before: Identity | None, now: Identity | None) -> None:
+    """Warn if the node has another name on its tailnet: its name there follows the machine's host name."""
+    if not before or not now or not before.dns_name or now.dns_name in ("", before.dns_name):
+        return
+    again = ""
+    if before.is_called(host.target):
+        again = f' Set target = "{now.dns_name}" in the inventory: {host.target} does not lead to it any more.'
+    warn(f"{host.name} is {now.dns_name} on its tailnet now, and was {before.dns_name}.{again}")

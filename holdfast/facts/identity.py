@@ -33,6 +33,15 @@ class Identity(Frozen):
     addresses: tuple[str, ...]
     dns_name: str = ""
 
+    def reached_at(self) -> str:
+        """Return the address at which others of its tailnet reach it, whatever it is called; empty if it has none."""
+        return next((address for address in self.addresses if is_of_tailnet(ipaddress.ip_address(address))), "")
+
+    def is_called(self, name: str) -> bool:
+        """Return whether this is its MagicDNS name, whole or without the tailnet's domain."""
+        wanted, own = name.rstrip(".").lower(), self.dns_name.lower()
+        return bool(own) and wanted in (own, own.partition(".")[0])
+
     def describe(self) -> str:
         """Return a short description for messages."""
         return f"{self.node_key[:20]}… ({', '.join(self.addresses) or 'no address'})"

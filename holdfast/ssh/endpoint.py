@@ -90,6 +90,7 @@ class Endpoint:
         ssh_config: the user's ssh config, in which OpenSSH looks up jump hosts.
         known_hosts: the user's files; read, never written.
         host_key_alias: the name to look for in them instead of the address, or None.
+        known_as: the names to look for in them if the address is not the one that the user's files know; else empty.
         pins: Holdfast's own known_hosts file, where keys are pinned on first use.
         pinned_key: `TYPE BASE64`, the key that the inventory pins, or None.
         allow_first_use: True pins an unknown host key, only in the preflight at the origin; False refuses it.
@@ -110,6 +111,7 @@ class Endpoint:
     ssh_config: Path | None = None
     known_hosts: tuple[Path, ...] = ()
     host_key_alias: str | None = None
+    known_as: tuple[str, ...] = ()
     pinned_key: str | None = None
     allow_first_use: bool = False
     elevation: Elevation = field(default_factory=Elevation)
@@ -121,6 +123,16 @@ class Endpoint:
             raise ConfigError(f"{self.host}: invalid user {self.user!r}.", hint="Correct the host's user.")
         if not 0 < self.port < 65536:
             raise ConfigError(f"{self.host}: invalid TCP port {self.port}.", hint="Use 1 to 65535.")
+
+    def names_in_known_hosts(self) -> tuple[str, ...]:
+        """Return the names to look for in the user's files, as OpenSSH does; the first that is known counts."""
+        if self.known_as:
+            return self.known_as
+        if self.host_key_alias:
+            return (self.host_key_alias,)
+        address = self.address.lower()
+        # With a port other than 22 the bare name counts only if the name with the port is unknown.
+        return (address,) if self.port == 22 else (f"[{address}]:{self.port}", address)
 
     def __str__(self) -> str:
         """Name host, user and address, as messages do."""

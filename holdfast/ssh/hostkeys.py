@@ -98,7 +98,7 @@ def trust_of(endpoint: Endpoint) -> Trust:
         ConfigError: the key pinned in the inventory is invalid, or a file cannot be read.
 
     """
-    wanted = [endpoint.host_key_alias] if endpoint.host_key_alias else _names(endpoint)
+    wanted = endpoint.names_in_known_hosts()
     users = [item for file in endpoint.known_hosts for item in _look_up(file, wanted)]
     revoked = tuple(item for item in users if item.revoked)
     believed = tuple(item for item in users if not item.revoked)
@@ -142,12 +142,6 @@ def check(endpoint: Endpoint, trust: Trust, seen: HostKey) -> None:
             hint=f'Compare it with the key on the target, then set in the inventory: host_key = "{seen}"',
         )
     _pin(endpoint, seen)
-
-
-def _names(endpoint: Endpoint) -> list[str]:
-    # As OpenSSH does: with a port other than 22 the bare name counts only if the name with the port is unknown.
-    address = endpoint.address.lower()
-    return [address] if endpoint.port == 22 else [f"[{address}]:{endpoint.port}", address]
 
 
 def _look_up(file: Path, names: Sequence[str]) -> list[Expected]:

@@ -6,6 +6,7 @@ from typing import Final
 from holdfast.base import clock
 from holdfast.base.errors import LoginRefused, NotTrusted, Unreachable
 from holdfast.base.settings import settings
+from holdfast.facts.identity import Identity
 from holdfast.inventory.host import Host, parse_local
 from holdfast.plan.plan import Login
 from holdfast.ssh import connection
@@ -20,15 +21,19 @@ LOCAL_CONNECT_S: Final = 10
 SILENT_FOR_S: Final = 600
 # By host name: when it last answered only at its local address, on the monotonic clock.
 _silent_at: dict[str, float] = {}
+# By host name: the address that answered last, of the inventory's target and the node's own on its tailnet.
+_answered_at: dict[str, str] = {}
 
 
-def connect(host: Host, *, first_use: bool = False) -> Connection:
+def connect(host: Host, *, node: Identity | None = None, first_use: bool = False) -> Connection:
     """Connect as the inventory says, else as root on port 22, which is how installer and final system are reached.
 
     If nothing answers there and the inventory allows it, connect to its `local`, as root.
 
     Args:
         host: the host.
+        node: who it is on its tailnet, once that is known: then its own address is tried as well. The name in `target`
+            may follow the machine's host name, and lead nowhere, or to another machine, once the new system runs.
         first_use: True pins an unknown host key, only in the preflight and never over `local`; False refuses it.
 
     Raises:
@@ -38,7 +43,9 @@ def connect(host: Host, *, first_use: bool = False) -> Connection:
 
     """
     try:
-        return _connect_to_target(host, first_use=first_use)
+        if node is None:
+            return _connect_to_target(host, first_use=first_use)
+        return _connect_to_node(host, node)
     except Unreachable as error:
         local = _local_endpoint(host)
         if local is None:
@@ -52,7 +59,7 @@ def connect(host: Host, *, first_use: bool = False) -> Connection:
         return found
 
 
-def connect_over_last_way(host: Host) -> Connection:
+def connect_over_last_way(host: Host, *, node: Identity | None = None) -> Connection:
     """Connect as `connect`, but first to `local` if that worked a moment ago: waiting for a silent tailnet costs time.
 
     For work that may use either way. What must be proved over the tailnet uses `connect`.
@@ -65,21 +72,54 @@ def connect_over_last_way(host: Host) -> Connection:
     if local is not None and clock.monotonic() - _silent_at.get(host.name, -SILENT_FOR_S) < SILENT_FOR_S:
         with contextlib.suppress(LoginRefused, NotTrusted, Unreachable):
             return connection.open_connection(local, timeout_s=LOCAL_CONNECT_S)
-    return connect(host)
+    return connect(host, node=node)
 
 
-def _connect_to_target(host: Host, *, first_use: bool) -> Connection:
+def _connect_to_node(host: Host, node: Identity) -> Connection:
+    """Connect to the inventory's target and to the node's own address, whichever answers as the expected machine.
+
+    A name that MagicDNS gave the node leads to the node's address, or astray: the address comes first. Any other target
+    comes first itself, for the operator may not be on the tailnet.
+    """
+    target, own = endpoint_for(host, settings()).address, node.reached_at()
+    if not own or target in node.addresses:
+        return _connect_to_target(host, first_use=False)
+    is_name_of_node = node.is_called(target)
+    ways = [own, target] if is_name_of_node else [target, own]
+    ways.sort(key=lambda way: way != _answered_at.get(host.name))
+    errors: dict[str, LoginRefused | NotTrusted | Unreachable] = {}
+    for way in ways:
+        try:
+            found = _connect_to_target(host, first_use=False, at=own if way == own else "")
+        except (LoginRefused, NotTrusted, Unreachable) as error:
+            errors[way] = error
+        else:
+            _answered_at[host.name] = way
+            return found
+    at_target, at_own = errors[target], errors[own]
+    if isinstance(at_target, LoginRefused):
+        raise at_target
+    if not isinstance(at_own, Unreachable) and (is_name_of_node or isinstance(at_target, NotTrusted)):
+        raise at_own
+    # Another machine may have the target's name by now, which is no reason to stop waiting for this one.
+    raise Unreachable(
+        f"{at_target.message} And at its tailnet address: {at_own.message}", hint=errors[ways[0]].hint
+    ) from at_target
+
+
+def _connect_to_target(host: Host, *, first_use: bool, at: str = "") -> Connection:
+    """Connect with the inventory's login, else as root on port 22; `at` as for endpoint_for."""
     timeout_s = host.deadlines.connect_s
     ours = as_root(host)
     try:
         return connection.open_connection(
-            endpoint_for(host, settings(), allow_first_use=first_use), timeout_s=timeout_s
+            endpoint_for(host, settings(), allow_first_use=first_use, at=at), timeout_s=timeout_s
         )
     except (LoginRefused, Unreachable) as error:
         if (host.user, host.port) == (ours.user, ours.port):
             raise
         try:
-            return connection.open_connection(endpoint_for(ours, settings()), timeout_s=timeout_s)
+            return connection.open_connection(endpoint_for(ours, settings(), at=at), timeout_s=timeout_s)
         except (LoginRefused, Unreachable):
             raise error from None
 

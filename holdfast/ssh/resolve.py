@@ -20,13 +20,15 @@ from holdfast.ssh.sshconfig import SshSettings, look_up
 MOST_JUMPS: Final = 8
 
 
-def endpoint_for(host: Host, settings: Settings, *, allow_first_use: bool = False) -> Endpoint:
+def endpoint_for(host: Host, settings: Settings, *, allow_first_use: bool = False, at: str = "") -> Endpoint:
     """Return how to reach a host of the inventory.
 
     Args:
         host: the host; its explicit fields win over the ssh config.
         settings: where the ssh config, the pins and the password are, and the operator's `tailscale`.
         allow_first_use: see Endpoint.
+        at: another address of the machine to go to, the same way and with the same login; empty for its target. The
+            host key to believe is that of its target, whatever is known of the other address.
 
     Raises:
         ConfigError: a proxy, a file or the ssh config is invalid.
@@ -36,7 +38,7 @@ def endpoint_for(host: Host, settings: Settings, *, allow_first_use: bool = Fals
     configured = look_up(config, host.target, user=host.user, port=host.port)
     said = host.model_fields_set
     base = Endpoint(host=host.name, address=host.target, pins=settings.pins)
-    return dataclasses.replace(
+    made = dataclasses.replace(
         base,
         address=configured.address,
         port=host.port if "port" in said else configured.port,
@@ -50,6 +52,7 @@ def endpoint_for(host: Host, settings: Settings, *, allow_first_use: bool = Fals
         allow_first_use=allow_first_use,
         elevation=Elevation(host.elevation, _password(settings)),
     )
+    return dataclasses.replace(made, address=at, known_as=made.names_in_known_hosts()) if at else made
 
 
 def as_root(host: Host) -> Host:
@@ -73,9 +76,7 @@ def endpoint_beside(host: Host, settings: Settings, address: str, port: int) -> 
 
     """
     own = endpoint_for(as_root(host), settings)
-    return dataclasses.replace(
-        own, address=address, port=port, proxy=None, host_key_alias=own.host_key_alias or own.address
-    )
+    return dataclasses.replace(own, address=address, port=port, proxy=None, known_as=own.names_in_known_hosts())
 
 
 def parse_proxy(host: Host, settings: Settings) -> Proxy:

@@ -11,6 +11,7 @@ from holdfast.base.errors import Restarted
 from holdfast.base.log import Log
 from holdfast.base.text import printable
 from holdfast.base.waiting import wait_for
+from holdfast.facts.identity import Identity
 from holdfast.inventory.host import Host
 from holdfast.nixcli.copying import copy_closure
 from holdfast.ssh.connection import Connection
@@ -33,12 +34,14 @@ class Machine:
         host: which machine, as the inventory describes it.
         log: where the work reports to.
         boot_id: the boot that has to answer; empty for any.
+        node: who it is on its tailnet, once a plan says so: then its own address is tried too (see reach.connect).
 
     """
 
     host: Host
     log: Log
     boot_id: str = ""
+    node: Identity | None = None
 
     def on_boot(self, boot_id: str) -> "Machine":
         """Return the machine for work that must not continue on another boot."""
@@ -55,11 +58,11 @@ class Machine:
             LoginRefused, NotTrusted, Unreachable: see reach.connect.
 
         """
-        return self._on_this_boot(connect(self.host, first_use=first_use))
+        return self._on_this_boot(connect(self.host, node=self.node, first_use=first_use))
 
     def connect_over_last_way(self) -> Connection:
         """Connect once, over the way that worked last. Raises as `connect`."""
-        return self._on_this_boot(connect_over_last_way(self.host))
+        return self._on_this_boot(connect_over_last_way(self.host, node=self.node))
 
     def wait_and_connect(self) -> Connection:
         """Connect over the way that worked last. While the machine boots or the link is down, wait.

@@ -9,7 +9,8 @@ from prefect.runtime import flow_run
 
 from holdfast.base.settings import settings
 from holdfast.facts.facts import Facts
-from holdfast.inventory.host import Host
+from holdfast.inventory.host import Host, Way
+from holdfast.plan.plan import Plan
 from holdfast.ssh.connection import Connection
 from holdfast.target import lock
 from holdfast.target.machine import Machine
@@ -27,9 +28,17 @@ def journal() -> Journal:
     return Journal.of_run(settings().runs_dir, run_id())
 
 
-def machine_of(host: Host) -> Machine:
-    """Return a host's machine, which reports to the log of the current phase."""
-    return Machine(host, current())
+def machine_of(host: Host, plan: Plan | None = None) -> Machine:
+    """Return a host's machine, which reports to the log of the current phase.
+
+    Args:
+        host: the host.
+        plan: its plan, once there is one. On the way that keeps the tailnet the machine is then reached by its own
+            address too, whatever it is called.
+
+    """
+    node = plan.origin.identity if plan and host.way is Way.TAILSCALE else None
+    return Machine(host, current(), node=node)
 
 
 def hold_target(target: Connection, facts: Facts) -> None:

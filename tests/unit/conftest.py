@@ -84,6 +84,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeMac
     made = FakeMachine(FakeClock())
     monkeypatch.setattr(connection, "open_connection", made.open_connection)
     monkeypatch.setattr(reach, "_silent_at", {})
+    monkeypatch.setattr(reach, "_answered_at", {})
     monkeypatch.setattr(reach, "settings", functools.cache(settings))
     # What `ssh -G` says when the user's config says nothing; to start it for each connection takes long.
     monkeypatch.setattr(

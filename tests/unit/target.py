@@ -35,6 +35,8 @@ from tests.unit.programs import CASES, INSTALLER_MARK, PROGRAMS, Command, Done, 
 RUN = "0d2b3c4d-aaaa-4bbb-8ccc-444455556666"
 TOPLEVEL = f"/nix/store/{'a' * 32}-nixos-system"
 HOST_KEY = "ssh-ed25519 AAAA"
+# Where it answers: a name that is also its name on its tailnet, its address there, and another address.
+NAMES = ("cottage", "100.64.0.1", "100.64.0.2")
 BOOTS_S = 20.0
 COMMAND_S = 0.1
 UNIT_S = 5.0
@@ -105,7 +107,7 @@ class FakeMachine:
     up: bool = True
     disk: str = "origin"
     instead: dict[str, str] = field(default_factory=dict)
-    ways: dict[str, HoldfastError | None] = field(default_factory=lambda: {"cottage": None, "100.64.0.2": None})
+    ways: dict[str, HoldfastError | None] = field(default_factory=lambda: dict.fromkeys(NAMES))
     host_key: str = HOST_KEY
     toplevel: str = TOPLEVEL
     archive: bytes = b""

@@ -5,7 +5,7 @@ import pytest
 from holdfast.base.errors import UnexpectedState
 from holdfast.plan.results import Rebooted
 from tasks import reboot as file
-from tests.unit.cases import built, host
+from tests.unit.cases import built, facts, host, plan
 from tests.unit.server import body
 from tests.unit.target import FakeMachine
 
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.usefixtures("server")
 
 
 def reboot(machine: FakeMachine) -> Rebooted:
-    done = body(file.reboot)(host(), built(toplevel=machine.toplevel))
+    done = body(file.reboot)(host(), plan(facts("debian-12")), built(toplevel=machine.toplevel))
     assert isinstance(done, Rebooted)
     return done
 
