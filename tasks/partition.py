@@ -9,15 +9,18 @@ from holdfast.base.places import MARK_IN_RAM, MARK_ON_DISK, NEW_ROOT, PARTITION_
 from holdfast.facts.facts import Facts
 from holdfast.facts.marks import PartitionMark
 from holdfast.inventory.host import Host
-from holdfast.plan.disks import kept_disks, same_disks
+from holdfast.plan.groups import check_groups
 from holdfast.plan.plan import Plan
 from holdfast.plan.results import Built, Partitioned
+from holdfast.plan.same import found_disks, kept_disks, require_no_new_failure, same_disks
 from holdfast.plan.stage import nothing_to_do
 from holdfast.ssh.connection import Connection
-from holdfast.target import dead_man, digests, standby
+from holdfast.target import dead_man, standby
+from holdfast.target.digests import Proof, take
 from holdfast.target.look import look
 from holdfast.target.machine import Machine
 from holdfast.target.mounting import mount_again
+from holdfast.target.opened import check_opened
 from holdfast.target.secrets import keys_in_ram
 from holdfast.target.units import has_begun
 from tasks.run.log import say, warn
@@ -34,10 +37,10 @@ def partition(host: Host, plan: Plan, built: Built) -> Partitioned:
     """Format and mount the disks of the plan, or only mount them if this plan's mark is there.
 
     Raises:
-        UnexpectedState: the installer does not run, the disks have another plan's mark, or they are not those of the
-            plan; or, after formatting, a disk that the plan keeps has changed.
+        UnexpectedState: the installer does not run, the disks have another plan's mark, they are not those of the
+            plan, or the disko script opens others; or, after formatting, a disk that is not to be wiped has changed.
         Restarted: the machine was rebooted meanwhile.
-        TargetRefused: another run works on the target.
+        TargetRefused: another run works on the target, or what is on a wiped disk is also on one that is not wiped.
         CommandFailed: the disko script failed; its log is in the run. Or an encryption key could not be written.
         ConfigError: an encryption key cannot be read.
 
@@ -57,9 +60,9 @@ def partition(host: Host, plan: Plan, built: Built) -> Partitioned:
         # Another run, or this one before its worker died, may have begun: then the disks are formatted, maybe in part.
         begun = has_begun(target, work)
         if not begun:
-            same_disks(plan.wipe, facts)
+            _require_disks_of(plan, host, facts)
     no_standby = "" if begun else _prepare(machine, built, facts)
-    _format_and_prove(machine, plan, built, facts, begun=begun, no_standby=no_standby)
+    _format_and_prove(machine, plan, built, begun=begun, no_standby=no_standby)
     return Partitioned(formatted=True)
 
 
@@ -70,6 +73,14 @@ def _require_no_other_plan(host: Host, facts: Facts, digest: str) -> None:
             f"the disks of {host.name} were formatted by run {mark.run_id} for another plan.",
             hint=f"To format them again for this plan, remove {MARK_IN_RAM} there, then retry.",
         )
+
+
+def _require_disks_of(plan: Plan, host: Host, facts: Facts) -> None:
+    """Check that the installer sees the disks as the plan does."""
+    same_disks((*plan.wipe, *plan.reuse), facts)
+    # The origin may have lacked the tools that show what lies on its disks.
+    check_groups(host, facts, frozenset(disk.name for disk in found_disks(plan.wipe, facts)))
+    require_no_new_failure(host, plan.disks, facts)
 
 
 def _remount(machine: Machine, target: Connection, built: Built) -> None:
@@ -101,31 +112,25 @@ def _prepare(machine: Machine, built: Built, facts: Facts) -> str:
     return ""
 
 
-def _format_and_prove(
-    machine: Machine, plan: Plan, built: Built, facts: Facts, *, begun: bool, no_standby: str
-) -> None:
-    """Run the disko script, mark the disks as this plan's, and check that the disks to be kept did not change.
+def _format_and_prove(machine: Machine, plan: Plan, built: Built, *, begun: bool, no_standby: str) -> None:
+    """Run the disko script, mark the disks as this plan's, and check that it left alone what is not to be wiped.
 
     Args:
         machine: the machine, on this boot of the installer.
         plan: the plan.
         built: what was built for it.
-        facts: what the installer answered.
         begun: whether formatting was begun before: then it is only followed, and no disk can be compared.
         no_standby: why a standby is not possible; empty if it is.
 
     """
     host = machine.host
-    kept = () if begun else kept_disks(plan.wipe, facts)
     with ExitStack() as while_formatting:
         with machine.wait_and_connect() as target:
-            before = digests.take(target, kept)
-            for disk in (disk for disk, digest in before.items() if not digest):
-                warn(f"{disk} cannot be read, so it cannot be checked that formatting leaves it alone")
+            before = Proof() if begun else _before_formatting(target, host, plan, built)
             while_formatting.enter_context(keys_in_ram(host, machine.connect_over_last_way, machine.log))
             dead_man.disarm(target)
         doing = "following the formatting, begun before, of" if begun else "formatting"
-        disks = ", ".join(disk.device for disk in plan.wipe)
+        disks = ", ".join(disk.device for disk in (*plan.wipe, *plan.reuse))
         say(f"{doing} {disks}, at most {host.deadlines.partition_s:.0f} s")
         machine.run_detached(
             f"{PARTITION_UNIT}{plan.run_id[:8]}",
@@ -136,14 +141,26 @@ def _format_and_prove(
         )
         while_formatting.close()
         with machine.wait_and_connect() as target:
-            after = digests.take(target, kept)  # before anything is mounted
+            after = before.again(target)  # before anything is mounted
             mount_again(machine, target, built)
             _mark(target, PartitionMark(run_id=plan.run_id, plan_digest=plan.layout_digest))
             if standby.wanted(host):
                 _arm_standby(target, host, no_standby)
-    digests.require_same(host.name, before, after)
-    if any(before.values()):
-        say(f"unchanged, by their first and last MiB: {', '.join(disk for disk, digest in before.items() if digest)}")
+    for proved in before.require_same(host.name, after):
+        say(proved)
+
+
+def _before_formatting(target: Connection, host: Host, plan: Plan, built: Built) -> Proof:
+    """Compare what the disko script will open with the plan, and take the proof of the disks that it must not wipe."""
+    facts = look(target)
+    _require_disks_of(plan, host, facts)
+    opened = check_opened(target, host, plan, built, facts)
+    used = [disk for disk in found_disks(plan.reuse, facts) if disk.name in opened]
+    kept = kept_disks([*found_disks(plan.wipe, facts), *used], facts)
+    before = take(target, kept=kept, used=[disk.path for disk in used])
+    for disk in before.unread:
+        warn(f"{disk} cannot be read, so it cannot be checked that formatting leaves it alone")
+    return before
 
 
 def _mark(target: Connection, mark: PartitionMark) -> None:

@@ -31,7 +31,8 @@ def preflight(host: Host, *, rehearsal: bool = False) -> Plan:
     check_secrets(host)
     for warning in (*plan.warnings, *(finding.in_one_line() for finding in plan.verdict)):
         warn(warning)
-    does = "touches no disk" if rehearsal else f"wipes {', '.join(disk.device for disk in plan.wipe)}"
+    wipes = ", ".join(disk.device for disk in plan.wipe) or "no disk"
+    does = "touches no disk" if rehearsal else f"wipes {wipes}"
     say(f"{host.name} is in stage {plan.stage}; {does}")
     create_markdown_artifact(to_markdown(plan), key=f"plan-{host.name}", description="What will happen")
     return plan

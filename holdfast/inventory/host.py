@@ -55,8 +55,10 @@ def _image_reference(reference: str) -> str:
     return reference
 
 
-Allowance = Literal["no-tailscale", "no-sshd", "no-authorized-key", "no-boot-loader", "no-host-id"]
-"""A refusal of `build` that the user may override; see holdfast/plan/configuration.py."""
+Allowance = Literal[
+    "no-tailscale", "no-sshd", "no-authorized-key", "no-boot-loader", "no-host-id", "breaks-group", "failing-disk"
+]
+"""A refusal that the user may override; see holdfast/plan/configuration.py, holdfast/plan/disks.py and groups.py."""
 
 Seconds = Annotated[float, Field(gt=0, le=7 * DAY_S)]
 
@@ -186,7 +188,7 @@ class Host(Frozen):
         installer_secrets: secrets for the image's commands before Tailscale; they stay in the installer's RAM.
         keep: a table of what is carried over: `tailscale_state`, `machine_id`.
         standby: whether the new disk boots the installer until the final system's boot loader is in place.
-        allow: the refusals of `build` that the user overrides.
+        allow: the refusals that the user overrides.
         rehearsal_max_age_days: how old the rehearsal may be that an install needs; None needs no rehearsal.
         schedule: a cron line of five fields, as `0 3 * * 6`, for installs in a maintenance window.
 

@@ -58,6 +58,11 @@ def closure_size(path: str) -> list[str]:
     return _nix("path-info", "--closure-size", path)
 
 
+def store_cat(path: str) -> list[str]:
+    """Return the command that prints a file of the store; the store may be elsewhere than in /nix."""
+    return _nix("store", "cat", path)
+
+
 def copy(paths: Sequence[str], host: str, root: str | None) -> list[str]:
     """Return the command that copies closures to a host; it reports progress as lines of JSON on standard error.
 

@@ -5,6 +5,7 @@ import time
 from holdfast.base.places import DEAD_MAN_TIMER
 from holdfast.facts.facts import Facts
 from holdfast.inventory.host import Approve, Host
+from holdfast.plan.disks import FAILING_DISK
 from holdfast.plan.plan import Plan
 from holdfast.plan.results import Built
 from holdfast.plan.stage import Stage, observe
@@ -15,12 +16,16 @@ def why_ask(host: Host, plan: Plan) -> str:
 
     With `unpinned`, nobody is asked if each of these disks is pinned. Otherwise the reason names those whose device may
     be another disk at the next boot: on a machine with several disks, all that are not named by /dev/disk/by-id.
+    If none is wiped, this goes for those that are used. A failing disk always needs a person, unless `allow` names it.
     """
+    failing = [f"{disk.device} is {disk.health}" for disk in plan.disks if disk.failing]
+    if failing and FAILING_DISK not in host.allow:
+        return " and ".join(failing)
     if host.approve is Approve.NEVER:
         return ""
     if host.approve is Approve.ALWAYS:
         return "the inventory says approve = always"
-    loose = [disk for disk in plan.wipe if not disk.pinned]
+    loose = [disk for disk in plan.wipe or plan.reuse if not disk.pinned]
     if not loose:
         return ""
     reasons = [
@@ -28,7 +33,7 @@ def why_ask(host: Host, plan: Plan) -> str:
         if host.disks
         else "the inventory pins no disks"
     ]
-    count = len(plan.wipe) + len(plan.keep)
+    count = len(plan.disks)
     unstable = [disk.device for disk in loose if not disk.named_by_id]
     if unstable and count > 1:
         reasons.append(f"{', '.join(unstable)} may be another of its {count} disks at the next boot")

@@ -7,7 +7,7 @@ from holdfast.base import clock
 from holdfast.facts.facts import Facts
 from holdfast.facts.identity import Identity
 from holdfast.inventory.host import Host, Way
-from holdfast.plan.disks import DiskoDisk, PlannedDisk, plan_disks
+from holdfast.plan.disks import DiskoDisk, Disks, plan_disks
 from holdfast.plan.fitness import capacity_of, in_mib
 from holdfast.plan.image import Image
 from holdfast.plan.plan import Login, Origin, Plan
@@ -46,11 +46,11 @@ def make_plan(
         now: the operator's time; by default, its clock.
 
     Raises:
-        TargetRefused: a disk is missing, or is not one that the inventory pins.
+        TargetRefused: see plan_disks.
 
     """
     resumes = observe(facts).stage is Stage.INSTALLER and facts.partition_mark is not None
-    wipe, keep = plan_disks(devices, facts, host)
+    disks = plan_disks(devices, facts, host, formatted=resumes)
     origin = _origin(facts, host_key, login, vault_identity)
     # The standard way works without Tailscale; then there is no state to carry.
     there = host.way is Way.TAILSCALE or origin.identity is not None or has_live_state(facts)
@@ -65,15 +65,16 @@ def make_plan(
         resumes=resumes,
         system=system,
         origin=origin,
-        wipe=wipe,
-        keep=keep,
+        wipe=disks.wipe,
+        reuse=disks.reuse,
+        keep=disks.keep,
         carries_state=carries_state,
         carried=_carried(host, facts, carries_state=carries_state),
         verdict=judge(facts.tailscale, host.name, host.way, now or clock.utc())
         if carries_state and facts.tailscale.running
         else (),
         image=f"{image.path.name}: {_needs(image)}" if image else "",
-        warnings=(*_warnings(host, facts, wipe), *_warnings_of_the_way(host, facts, vault_identity)),
+        warnings=(*_warnings(host, facts, disks), *_warnings_of_the_way(host, facts, vault_identity)),
     )
 
 
@@ -106,15 +107,15 @@ def _carried(host: Host, facts: Facts, *, carries_state: bool) -> tuple[str, ...
     return tuple(name for name, wanted in chosen if wanted)
 
 
-def _warnings(host: Host, facts: Facts, wipe: tuple[PlannedDisk, ...]) -> list[str]:
+def _warnings(host: Host, facts: Facts, disks: Disks) -> list[str]:
     found = [
         (not host.disks, "the inventory pins no disks: an install wipes what the flake's disko configuration names"),
         (
-            any(not disk.serial and not disk.wwid for disk in wipe),
+            any(not disk.serial and not disk.wwid for disk in disks.wipe),
             "a disk to be wiped has no serial number: only its size and its name distinguish it from others",
         ),
         (
-            any(not disk.device.startswith("/dev/disk/") for disk in wipe),
+            any(not disk.device.startswith("/dev/disk/") for disk in (*disks.wipe, *disks.reuse)),
             "a disk is named by the kernel's name, which may change from boot to boot; by-id is safer",
         ),
         (bool(facts.kexec.secure_boot), "Secure Boot is on: the firmware may refuse to boot the final system"),
@@ -125,7 +126,12 @@ def _warnings(host: Host, facts: Facts, wipe: tuple[PlannedDisk, ...]) -> list[s
             "the final system does not keep this node's Tailscale state",
         ),
     ]
-    return [text for applies, text in found if applies]
+    failing = [
+        f"{disk.device} ({disk.serial or disk.wwid or 'no serial number'}) is {disk.health}"
+        for disk in (*disks.wipe, *disks.reuse, *disks.keep)
+        if disk.failing
+    ]
+    return [*disks.losses, *failing, *(text for applies, text in found if applies)]
 
 
 def _warnings_of_the_way(host: Host, facts: Facts, vault_identity: Identity | None) -> list[str]:

@@ -10,6 +10,10 @@ from holdfast.plan.stage import Stage
 
 LONGEST_CELL: Final = 160
 LONGEST_CONTENT: Final = 4000
+_REUSE: Final = (
+    "The flake says `destroy = false`: disko may write the partition table anew, makes partitions and file systems that"
+    " are missing, and mounts. All partitions and file systems of now must still be there afterwards."
+)
 
 
 def to_markdown(plan: Plan) -> str:
@@ -39,6 +43,9 @@ def to_markdown(plan: Plan) -> str:
     else:
         lines += ["## Will be wiped", ""]
     lines += [*_table(plan.wipe), ""]
+    if plan.reuse:
+        used = "An install would use, and not wipe" if plan.rehearsal else "Used, not wiped"
+        lines += [f"## {used}", "", _REUSE, "", *_table(plan.reuse), ""]
     if plan.keep:
         kept = "An install would keep" if plan.rehearsal else "Will not be touched"
         lines += [f"## {kept}", "", *_table(plan.keep), ""]
@@ -68,7 +75,14 @@ def _gib(size_bytes: int) -> str:
 
 
 def _table(disks: tuple[PlannedDisk, ...]) -> list[str]:
-    head = ["| device | now | by-id | serial, WWN | size | model | content |", "|---|---|---|---|---|---|---|"]
+    if not disks:
+        return ["None."]
+    if not disks:
+        return ["None."]
+    head = [
+        "| device | now | by-id | serial, WWN | size | model | health | content |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
     return head + [f"| {' | '.join(_row(disk))} |" for disk in disks]
 
 
@@ -76,7 +90,7 @@ def _row(disk: PlannedDisk) -> list[str]:
     by_id = "as configured" if disk.by_id == disk.device else disk.by_id or "none"
     ids = ", ".join(dict.fromkeys(text for text in (disk.serial, disk.wwid) if text)) or "none"
     size = f"{_gib(disk.size_bytes)}, {disk.size_bytes} bytes"
-    cells = [_cell(value) for value in (disk.device, disk.name, by_id, ids, size, disk.model)]
+    cells = [_cell(value) for value in (disk.device, disk.name, by_id, ids, size, disk.model, disk.health or "unknown")]
     # Everything that would be lost, not only the first partitions.
     return [*cells, _cell(disk.content, longest=LONGEST_CONTENT)]
 

@@ -68,6 +68,7 @@ class Plan(Frozen):
         system: what will be installed, and the locked flake that it was evaluated from.
         origin: the target before the install.
         wipe: the disks that will be wiped.
+        reuse: the disks that are used and not wiped: disko makes what is missing there, and mounts.
         keep: the other disks.
         carries_state: whether the final system gets the node's Tailscale state.
         carried: what is carried over, in words.
@@ -87,12 +88,18 @@ class Plan(Frozen):
     system: PlannedSystem
     origin: Origin
     wipe: tuple[PlannedDisk, ...]
+    reuse: tuple[PlannedDisk, ...] = ()
     keep: tuple[PlannedDisk, ...]
     carries_state: bool
     carried: tuple[str, ...]
     verdict: tuple[Finding, ...] = ()
     image: str
     warnings: tuple[str, ...]
+
+    @property
+    def disks(self) -> tuple[PlannedDisk, ...]:
+        """All disks of the machine."""
+        return (*self.wipe, *self.reuse, *self.keep)
 
     @property
     def layout_digest(self) -> str:
@@ -117,7 +124,8 @@ class Plan(Frozen):
         return f"holdfast partition {self.layout_digest}"
 
     def _disks(self) -> list[tuple[str, bool, int]]:
-        return sorted((disk.device, disk.destroy, disk.size_bytes) for disk in self.wipe)
+        named = [(disk, True) for disk in self.wipe] + [(disk, False) for disk in self.reuse]
+        return sorted((disk.device, destroy, disk.size_bytes) for disk, destroy in named)
 
 
 def _digest(what: object) -> str:

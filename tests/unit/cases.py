@@ -1,6 +1,7 @@
 """Recorded answers of nix/scripts/any/facts.sh, and hosts and images to go with them."""
 
 import json
+from collections.abc import Mapping
 from datetime import datetime
 from functools import cache
 from pathlib import Path
@@ -139,11 +140,16 @@ def system(**changed: object) -> PlannedSystem:
     return PlannedSystem.model_validate(values | changed)
 
 
+def disko(devices: Mapping[str, str | DiskoDisk]) -> dict[str, DiskoDisk]:
+    """Return the disks of a disko configuration; those that are only named are wiped."""
+    return {name: DiskoDisk(device=disk) if isinstance(disk, str) else disk for name, disk in devices.items()}
+
+
 def plan(
     seen: Facts,
     inventory: Host | None = None,
     *,
-    devices: dict[str, str] | None = None,
+    devices: Mapping[str, str | DiskoDisk] | None = None,
     planned: PlannedSystem | None = None,
     login: Login | None = None,
     vault_identity: Identity | None = None,
@@ -157,7 +163,7 @@ def plan(
         facts=seen,
         host_key="ssh-ed25519 AAAA",
         login=login or Login(user="root", port=22, key=LOGIN_KEY),
-        devices={name: DiskoDisk(device=device) for name, device in (devices or {"main": BY_ID}).items()},
+        devices=disko(devices or {"main": BY_ID}),
         system=planned or system(),
         image=image(),
         vault_identity=vault_identity,

@@ -23,6 +23,9 @@ class Desk:
         locked, evaluated: how often nix did so.
         copies: what nix says of each copy that fails, first to last; further ones succeed.
         while_copying: called in the middle of each copy.
+        scripts: the text of the scripts in the store, by path; the disko script formats one disk.
+        missing: paths that are not in the store.
+        disks: the disks of the disko configuration.
         status: what tailscale says; None for what it sees of the machine, empty if it does not answer.
 
     """
@@ -39,6 +42,9 @@ class Desk:
         self.locked = self.evaluated = 0
         self.copies: list[str] = []
         self.while_copying: Callable[[], object] = lambda: None
+        self.scripts: dict[str, str] = {}
+        self.missing: set[str] = set()
+        self.disks: dict[str, dict[str, object]] = {"main": {"device": BY_ID, "destroy": True}}
         self.status: str | None = None
 
     def run_local(
@@ -69,6 +75,9 @@ class Desk:
                 pass
             case ["nix", _, _, "path-info", _, path]:
                 stdout = f"{path} {self.built.closure_bytes}\n"
+            case ["nix", _, _, "store", "cat", path]:
+                stdout = self.scripts.get(path, f"#!/bin/sh\nwipefs {BY_ID}\n")
+                stderr = f"error: path '{path}' does not exist" if path in self.missing else ""
             case ["nix", _, _, "copy", *words]:
                 assert env
                 assert env["NIX_SSHOPTS"].startswith("-F /")
@@ -89,7 +98,7 @@ class Desk:
         """What evaluate.nix says of the flake."""
         made = system(toplevel={"out": self.built.toplevel, "drv": "/nix/store/drv-nixos-system.drv"})
         parts = made.model_dump(include={"toplevel", "disko_script", "mount_script"})
-        return {"disks": {"main": {"device": BY_ID, "destroy": True}}, "configuration": self.configuration, **parts}
+        return {"disks": self.disks, "configuration": self.configuration, **parts}
 
     def _copies(self, words: Sequence[str], on_line: Callable[[str], None]) -> str:
         """Copy three paths, of which one is there in part if it fails; return how it failed."""

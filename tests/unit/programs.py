@@ -261,6 +261,20 @@ def _disk_digests(machine: "FakeMachine", command: Command) -> str:
     return "".join(f"{disk} {'a' * 64} {'b' * 64}\n" for disk in command.args)
 
 
+def _disk_paths(machine: "FakeMachine", command: Command) -> str:
+    """Say where paths lead, by the facts: a link or a kernel name, of a disk or of a partition."""
+    shown = [line.split() for line in machine.fact("disks").splitlines()]
+    links = dict(line.split() for line in machine.fact("disk_links").splitlines())
+    on = {words[0]: words[0] for words in shown} | {words[2]: words[0] for words in shown if words[1] == "partition"}
+    found = [(number, links.get(path, path.removeprefix("/dev/"))) for number, path in enumerate(command.args, 1)]
+    return "".join(f"{number} {name} {on[name]}\n" for number, name in found if name in on)
+
+
+def _disk_layout(machine: "FakeMachine", command: Command) -> str:
+    machine.tell(f"layout of {' '.join(command.args)}")
+    return "".join(f"{disk} - 0 2048 - -\n{disk} {disk[5:]}1 8 1024 ext4 U-1\n" for disk in command.args)
+
+
 def _nixos_install(machine: "FakeMachine", command: Command) -> None:
     no_boot_loader = "--no-bootloader" in command.args
     machine.tell(f"nixos-install{', no boot loader' * no_boot_loader}")
@@ -344,6 +358,8 @@ PROGRAMS: dict[str, Callable[["FakeMachine", Command], Done | str | None]] = {
     "cat": _cat,
     "command": _command,
     "disk-digests.sh": _disk_digests,
+    "disk-layout.sh": _disk_layout,
+    "disk-paths.sh": _disk_paths,
     "disko": _disko,
     "disko-mount": _mount,
     "end-old-copies.sh": _tells("old copies ended"),

@@ -3,7 +3,8 @@
 import pytest
 
 from holdfast.base.errors import TargetRefused, UnexpectedState
-from holdfast.plan.disks import DiskoDisk, plan_disks, same_disks
+from holdfast.plan.disks import DiskoDisk, plan_disks
+from holdfast.plan.same import same_disks
 from tests.unit.cases import facts, host, plan
 
 LINK = "/dev/disk/by-id/the-disk"
@@ -62,7 +63,7 @@ def test_a_disk_is_the_same_whatever_system_looks(
 def test_disks_of_one_size_are_told_apart(first: dict[str, str], second: dict[str, str]) -> None:
     there = disk("xa", **first) + "\n" + disk("xb", **second)
     seen = facts("debian-12", disks=there, udev_serials="", disk_links=f"{LINK} xb")
-    wipe, keep = plan_disks(MAIN, seen, host(disks=[]))
+    wipe, _, keep, _ = plan_disks(MAIN, seen, host(disks=[]))
     assert [(planned.name, planned.wwid) for planned in wipe] == [("xb", second.get("wwid", ""))]
     assert [planned.name for planned in keep] == ["xa"]
     # In the installer the kernel counts them the other way round.
@@ -91,7 +92,7 @@ def test_disks_that_nothing_tells_apart_are_refused(first: dict[str, str], secon
 def test_serial_number_that_two_disks_have_in_the_installer_finds_none_of_them() -> None:
     """The origin's kernel told no world-wide ID: which of the namespaces it was is not known."""
     alone = facts("debian-12", disks=disk("nvme0n1", serial="S5"), disk_links=f"{LINK} nvme0n1")
-    wipe, _ = plan_disks(MAIN, alone, host(disks=[]))
+    wipe, *_ = plan_disks(MAIN, alone, host(disks=[]))
     both = [disk(f"nvme0n{number}", serial="S5", wwid=f"{EUI}0000{number}") for number in (1, 2)]
     with pytest.raises(
         UnexpectedState, match="cannot be told from others in the installer: /dev/nvme0n1, /dev/nvme0n2"

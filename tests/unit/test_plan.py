@@ -7,10 +7,11 @@ import pytest
 from holdfast.base.errors import TargetRefused, UnexpectedState
 from holdfast.base.size import MIB
 from holdfast.facts.identity import Identity
-from holdfast.plan.disks import DiskoDisk, kept_disks, plan_disks, same_disks
+from holdfast.plan.disks import DiskoDisk, plan_disks
 from holdfast.plan.fitness import check_target
 from holdfast.plan.markdown import to_markdown
 from holdfast.plan.plan import Plan
+from holdfast.plan.same import found_disks, kept_disks, same_disks
 from tests.unit.cases import BY_ID, LOCK, derivation, facts, host, image, plan, status, system
 
 NOW = datetime(2026, 6, 1, 12, 0, tzinfo=UTC)
@@ -178,7 +179,7 @@ def test_disks_to_wipe_and_to_keep() -> None:
         disks="vda size 6291456\nvda serial COTTAGE0001\nvdb size 2048\nvdb serial DATA",
         disk_links="/dev/disk/by-id/virtio-COTTAGE0001 vda",
     )
-    wipe, keep = plan_disks(MAIN, both, host())
+    wipe, _, keep, _ = plan_disks(MAIN, both, host())
     assert [(disk.device, disk.name, disk.stable_id) for disk in wipe] == [(BY_ID, "vda", "COTTAGE0001")]
     assert [(disk.device, disk.size_bytes) for disk in keep] == [("/dev/vdb", 2048 * 512)]
 
@@ -285,7 +286,7 @@ def test_device_that_is_another_disk_now_is_noticed() -> None:
     by_id = plan(facts("debian-12", disks=TWO))
     swapped = facts("installer", disks=SWAPPED, disk_links=f"{LINK} vdb")
     same_disks(by_id.wipe, swapped)
-    assert kept_disks(by_id.wipe, swapped) == ("/dev/vda",)
+    assert kept_disks(found_disks(by_id.wipe, swapped), swapped) == ("/dev/vda",)
 
 
 def test_other_size_beside_the_same_serial_number_is_no_doubt() -> None:
@@ -306,9 +307,9 @@ def test_disks_without_a_serial_number() -> None:
     with pytest.raises(TargetRefused, match="/dev/vdb on cottage cannot be told from /dev/vda"):
         plan_disks({"main": DiskoDisk(device="/dev/vdb")}, facts("debian-12", **bare), host(disks=[]))
     for device in ("/dev/vdc", socket):
-        wipe, _ = plan_disks(
+        wipe = plan_disks(
             {"main": DiskoDisk(device=device)}, facts("debian-12", **bare, disk_links=links), host(disks=[])
-        )
+        ).wipe
         same_disks(wipe, facts("installer", **bare, disk_links=links))
         with pytest.raises(UnexpectedState, match="the disk without a serial number"):
             same_disks(wipe, facts("installer", disks="vda size 2048", udev_serials="", disk_links=""))

@@ -1,0 +1,114 @@
+"""What lies on several disks: what is lost if one of them is wiped, and where it is mounted."""
+
+import pytest
+
+from holdfast.base.errors import TargetRefused
+from holdfast.facts.facts import Facts
+from holdfast.facts.storage import Group
+from holdfast.plan.disks import DiskoDisk, plan_disks
+from holdfast.plan.markdown import to_markdown
+from tests.unit.cases import facts, host, plan
+
+DEVICES = {"main": DiskoDisk(device="/dev/sda")}
+BOTH = {**DEVICES, "data": DiskoDisk(device="/dev/sdb")}
+USED = {**DEVICES, "data": DiskoDisk(device="/dev/sdb", destroy=False)}
+
+
+def machine(*groups: Group) -> Facts:
+    """A machine with the disks sda, sdb and sdc."""
+    disks = "\n".join(
+        f"{name} size {size}\n{name} serial {name.upper()}" for name, size in zip(NAMES, (8, 9, 10), strict=True)
+    )
+    seen = facts("debian-12", disks=disks, udev_serials="", disk_links="")
+    return seen.model_copy(update={"groups": groups})
+
+
+NAMES = ("sda", "sdb", "sdc")
+ANY = host(disks=[])
+ALLOWED = host(disks=[], allow=["breaks-group"])
+
+
+def group(kind: str, *disks: str, name: str = "data", at: tuple[str, ...] = ()) -> Group:
+    return Group(kind=kind, name=name, disks=disks, mountpoints=at)
+
+
+@pytest.mark.parametrize(
+    ("there", "devices", "said"),
+    [
+        (
+            group("LVM volume group", "sda", "sdb", at=("/", "/srv")),
+            DEVICES,
+            "the LVM volume group data, mounted at /, /srv, lies on /dev/sda, to be wiped, and on /dev/sdb, not to be"
+            " wiped: it is removed with all that it holds, also what is on /dev/sdb",
+        ),
+        (group("ZFS pool", "sda", "sdc"), BOTH, "the ZFS pool data lies on /dev/sda.*removed.*on /dev/sdc"),
+        (group("RAID array", "sda", "sdb", "sdc"), BOTH, "on /dev/sda, /dev/sdb, to be wiped, and on /dev/sdc.*breaks"),
+        (group("btrfs", "sdb", "sda", name=""), DEVICES, "the btrfs without a name lies on /dev/sda.*may be lost"),
+        (group("bcachefs", "sdb", "sda"), DEVICES, "the bcachefs data .*breaks"),
+        (group("bcache", "sda", "sdb"), DEVICES, "the bcache data .*breaks"),
+        (group("LUKS", "sda", "sdb"), DEVICES, "the LUKS data .*breaks"),
+        # A disk that is used and not wiped loses it as well.
+        (group("LVM volume group", "sda", "sdb"), USED, "on /dev/sdb, not to be wiped"),
+    ],
+)
+def test_group_over_a_wiped_and_another_disk_is_refused(there: Group, devices: dict[str, DiskoDisk], said: str) -> None:
+    with pytest.raises(TargetRefused, match=said) as error:
+        plan_disks(devices, machine(there), ANY)
+    assert '"breaks-group" to allow' in error.value.hint
+    assert "\n" not in str(error.value)
+    made = plan(machine(there), ALLOWED, devices=devices)
+    [lost] = [warning for warning in made.warnings if there.kind in warning]
+    assert lost.endswith("The inventory allows it (breaks-group)")
+    assert "## Warnings" in to_markdown(made)
+
+
+def test_two_pools_of_one_name_are_not_told_apart_by_disko() -> None:
+    seen = machine(group("ZFS pool", "sda", name="tank"), group("ZFS pool", "sdb", name="tank"))
+    with pytest.raises(TargetRefused, match="ZFS pool tank lies on /dev/sda, to be wiped, and on /dev/sdb"):
+        plan_disks(DEVICES, seen, ANY)
+    plan_disks(DEVICES, machine(seen.groups[0], group("RAID array", "sdb", name="tank")), ANY)
+
+
+@pytest.mark.parametrize(
+    ("there", "devices"),
+    [
+        (group("LVM volume group", "sda", "sdb"), BOTH),
+        (group("LVM volume group", "sdb", "sdc"), DEVICES),
+        (group("ZFS pool", "sda"), DEVICES),
+        (group("RAID array", "sdb", "sdc"), USED),
+    ],
+)
+def test_group_on_wiped_disks_alone_or_on_others_alone_is_no_reason(
+    there: Group, devices: dict[str, DiskoDisk]
+) -> None:
+    assert plan_disks(devices, machine(there), ANY).losses == ()
+
+
+def test_other_paths_to_a_disk_are_neither_broken_nor_kept() -> None:
+    paths = machine(group("multipath", "sda", "sdb", name="mpatha"))
+    disks = plan_disks(DEVICES, paths, ANY)
+    assert [disk.name for disk in disks.wipe] == ["sda"]
+    assert [disk.name for disk in disks.keep] == ["sdc"]
+    # What lies on the one path lies on the other.
+    both = machine(*paths.groups, group("LVM volume group", "sdb", "sda"))
+    assert plan_disks(DEVICES, both, ANY).losses == ()
+    with pytest.raises(TargetRefused, match="on /dev/sdc"):
+        plan_disks(DEVICES, machine(*paths.groups, group("btrfs", "sdb", "sdc")), ANY)
+
+
+def test_each_member_says_what_it_is_a_part_of_and_where_that_is_mounted() -> None:
+    """The kernel shows btrfs as mounted from one of its devices; the flake may name the other (util-linux#4145)."""
+    seen = machine(group("btrfs", "sda", "sdb", name="LIVE", at=("/", "/home")), group("LUKS", "sdc", name="c"))
+    disks = plan_disks(BOTH, seen, ANY)
+    first, second = (disk.content for disk in disks.wipe)
+    assert first.endswith("part of btrfs LIVE with /dev/sdb at /, /home")
+    assert second.endswith("part of btrfs LIVE with /dev/sda at /, /home")
+    assert "part of" not in disks.keep[0].content
+
+
+def test_disks_that_are_formatted_already_lose_nothing_more() -> None:
+    mark = '{"run_id": "r", "plan_digest": "d"}'
+    there = group("LVM volume group", "vda", "vdb")
+    seen = facts("installer", disks="vda size 8\nvda serial A\nvdb size 9\nvdb serial B", partition_mark=mark)
+    made = plan(seen.model_copy(update={"groups": (there,)}), ANY, devices={"main": "/dev/vda"})
+    assert made.resumes
