@@ -5,6 +5,8 @@ unknown host key: only a run pins one.
 """
 
 import sys
+import tempfile
+from pathlib import Path
 
 from rich.markdown import Markdown
 
@@ -30,13 +32,15 @@ def main(host_name: str, target: str = "", kexec: str = "") -> int:
     """Print the plan, and whether a person will be asked. Return 2 if an install would be refused."""
     try:
         host = chosen_host(settings().inventory, host_name, target=target, image=kexec)
-        plan = plan_install(
-            Machine(host, TerminalLog("plan")),
-            run_id="",
-            rehearsal=False,
-            first_use=False,
-            check_lock=_tell_of_lock,
-        )
+        with tempfile.TemporaryDirectory(prefix="holdfast-plan-") as folder:
+            plan = plan_install(
+                Machine(host, TerminalLog("plan")),
+                run_id="",
+                folder=Path(folder),
+                rehearsal=False,
+                first_use=False,
+                check_lock=_tell_of_lock,
+            )
     except HoldfastError as error:
         print(f"plan: {error}", file=sys.stderr)
         return 2

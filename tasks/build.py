@@ -1,13 +1,16 @@
 """Builds everything that the install needs, before the target is touched."""
 
+from holdfast.base.errors import hinting
 from holdfast.inventory.host import Host
 from holdfast.nixcli import flake
 from holdfast.plan.fitness import check_image
 from holdfast.plan.image import inspect_image
 from holdfast.plan.plan import Plan
 from holdfast.plan.results import Built
+from holdfast.target.planning import SAME_LOCK
 from tasks.run.log import current, say
 from tasks.run.phase import phase
+from tasks.run.this_run import journal
 
 
 @phase("build")
@@ -21,10 +24,12 @@ def build(host: Host, plan: Plan) -> Built:
         TargetRefused: the image is for another architecture, or needs more memory than the target has.
 
     """
-    on_line = current().line
-    image = inspect_image(flake.kexec_image(host, on_line=on_line))
+    on_line, folder = current().line, journal().folder
+    with hinting(SAME_LOCK if plan.image_lock else ""):
+        image = inspect_image(flake.kexec_image(host, plan.image_lock, folder, on_line=on_line))
     check_image(plan.origin, image, host)
-    made = flake.build_system(plan.system, host, on_line=on_line)
+    with hinting(SAME_LOCK):
+        made = flake.build_system(plan.system, host, folder, on_line=on_line)
     toplevel, mount_script = plan.system.toplevel.out, plan.system.mount_script
     say(f"built {toplevel} ({made.closure_bytes / 1e6:.0f} MB with its closure); image {image.path.name}")
     return Built(

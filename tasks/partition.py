@@ -55,6 +55,7 @@ def partition(host: Host, plan: Plan, built: Built) -> Partitioned:
         hold_target(target, facts)
         machine = machine.on_boot(facts.boot_id)
         if facts.partition_mark:
+            _say_other_lock(plan, facts.partition_mark)
             _remount(machine, target, built)
             return Partitioned(formatted=False, skipped="this plan's disks are formatted already")
         # Another run, or this one before its worker died, may have begun: then the disks are formatted, maybe in part.
@@ -81,6 +82,11 @@ def _require_disks_of(plan: Plan, host: Host, facts: Facts) -> None:
     # The origin may have lacked the tools that show what lies on its disks.
     check_groups(host, facts, frozenset(disk.name for disk in found_disks(plan.wipe, facts)))
     require_no_new_failure(host, plan.disks, facts)
+
+
+def _say_other_lock(plan: Plan, mark: PartitionMark) -> None:
+    if mark.lock and mark.lock != plan.system.lock.short:
+        say(f"run {mark.run_id} formatted the disks from another state of the flake ({mark.lock}): the same layout")
 
 
 def _remount(machine: Machine, target: Connection, built: Built) -> None:
@@ -143,7 +149,8 @@ def _format_and_prove(machine: Machine, plan: Plan, built: Built, *, begun: bool
         with machine.wait_and_connect() as target:
             after = before.again(target)  # before anything is mounted
             mount_again(machine, target, built)
-            _mark(target, PartitionMark(run_id=plan.run_id, plan_digest=plan.layout_digest))
+            mark = PartitionMark(run_id=plan.run_id, plan_digest=plan.layout_digest, lock=plan.system.lock.short)
+            _mark(target, mark)
             if standby.wanted(host):
                 _arm_standby(target, host, no_standby)
     for proved in before.require_same(host.name, after):

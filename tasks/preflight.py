@@ -5,11 +5,12 @@ from prefect.artifacts import create_markdown_artifact
 from holdfast.inventory.host import Host
 from holdfast.plan.markdown import to_markdown
 from holdfast.plan.plan import Plan
+from holdfast.plan.system import SHORT
 from holdfast.target.planning import plan_install
 from holdfast.target.secrets import check_secrets
 from tasks.run.log import say, warn
 from tasks.run.phase import phase
-from tasks.run.this_run import check_lock, machine_of, run_id
+from tasks.run.this_run import check_lock, journal, machine_of, run_id
 
 
 @phase("preflight", retries=2)
@@ -23,16 +24,26 @@ def preflight(host: Host, *, rehearsal: bool = False) -> Plan:
     Raises:
         TargetRefused: the target cannot be installed as it is, or another run works on it.
         UnexpectedState: the lock on the target is invalid.
-        ConfigError: the flake or the image is invalid, archives in the vault could not be opened again, or one of the
-            user's secrets cannot be read.
+        ConfigError: the flake or the image is invalid, the configuration would make the machine unreachable
+            (holdfast/plan/configuration.py), archives in the vault could not be opened again, or one of the user's
+            secrets cannot be read.
+        CommandFailed: the flake cannot be evaluated.
 
     """
-    plan = plan_install(machine_of(host), run_id=run_id(), rehearsal=rehearsal, first_use=True, check_lock=check_lock)
+    plan = plan_install(
+        machine_of(host),
+        run_id=run_id(),
+        folder=journal().folder,
+        rehearsal=rehearsal,
+        first_use=True,
+        check_lock=check_lock,
+    )
     check_secrets(host)
     for warning in (*plan.warnings, *(finding.in_one_line() for finding in plan.verdict)):
         warn(warning)
     wipes = ", ".join(disk.device for disk in plan.wipe) or "no disk"
     does = "touches no disk" if rehearsal else f"wipes {wipes}"
     say(f"{host.name} is in stage {plan.stage}; {does}")
+    say(f"plan {plan.digest[:SHORT]}: {plan.system.toplevel.out}, from {plan.system.lock.short}")
     create_markdown_artifact(to_markdown(plan), key=f"plan-{host.name}", description="What will happen")
     return plan

@@ -17,6 +17,8 @@ Every error is one line with a hint. If a command failed, the error also carries
 may quote the target or the network, so this file makes message and hint printable and limits their length.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from holdfast.base.command import CommandResult
@@ -102,3 +104,13 @@ class CommandFailed(HoldfastError):
     def __init__(self, result: CommandResult, *, message: str = "", hint: str = "") -> None:
         super().__init__(message or result.summary(), hint=hint)
         self.result = result
+
+
+@contextmanager
+def hinting(more: str) -> Iterator[None]:
+    """Add a sentence to the hint of what the body raises: of errors that a correction of the user's input mends."""
+    try:
+        yield
+    except (ConfigError, CommandFailed) as error:
+        error.hint = f"{error.hint} {more}".strip()
+        raise

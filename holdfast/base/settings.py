@@ -74,6 +74,13 @@ class Settings(BaseSettings):
         description="File with the age identity (AGE-SECRET-KEY-…) that opens what is encrypted to age_recipient;"
         " the standard way needs it to give the state back",
     )
+    runs_keep: int = Field(
+        default=100,
+        ge=1,
+        le=100_000,
+        description="Runs whose folder is kept: journal, report, and what protects a system from Nix's garbage"
+        " collection (number)",
+    )
     vault_keep: int = Field(default=5, ge=1, le=1000, description="State archives to keep for each host (number)")
 
     @property
@@ -88,7 +95,7 @@ class Settings(BaseSettings):
 
     @property
     def runs_dir(self) -> Path:
-        """Folder of the runs' journals and reports."""
+        """Folder of the runs, with a folder for each: journal, report, lock, evaluation, garbage collection roots."""
         return self.state_dir / "runs"
 
 

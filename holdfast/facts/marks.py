@@ -52,7 +52,8 @@ class PartitionMark(Frozen):
 
     Attributes:
         run_id: the run that formatted them.
-        plan_digest: digest of the plan that the run followed (Plan.layout_digest).
+        plan_digest: digest of the layout that the run's plan gave the disks (Plan.layout_digest).
+        lock: the locked flake of that plan, for people (Lock.short).
 
     """
 
@@ -60,6 +61,7 @@ class PartitionMark(Frozen):
 
     run_id: _MarkText
     plan_digest: _MarkText
+    lock: _MarkText = ""
 
 
 def parse_mark(model: type[M], said: Mapping[str, str], name: str, broken: list[str]) -> M | None:

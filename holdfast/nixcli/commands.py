@@ -31,7 +31,8 @@ def nixos(flake: str, attribute: str) -> str:
 
 def metadata(flake: str) -> list[str]:
     """Return the command that locks a flake, copies its source into the store and prints what it is as JSON."""
-    return _nix("flake", "metadata", "--json", flake)
+    # Otherwise nix believes for an hour that a flake on a server is as it was.
+    return _nix("flake", "metadata", "--refresh", "--json", flake)
 
 
 def evaluate(flake: str, attribute: str) -> list[str]:
@@ -41,9 +42,15 @@ def evaluate(flake: str, attribute: str) -> list[str]:
     return _nix("eval", "--no-write-lock-file", "--json", nixos(flake, attribute), "--apply", function)
 
 
-def build(installables: Sequence[str]) -> list[str]:
-    """Return the command that builds, with the builders' logs on standard error, and prints the store paths."""
-    options = ["--no-link", "--no-write-lock-file", "--print-out-paths", "--print-build-logs"]
+def build(installables: Sequence[str], link: Path) -> list[str]:
+    """Return the command that builds, with the builders' logs on standard error, and prints the store paths.
+
+    Args:
+        installables: what to build: `DRV^*` a derivation's outputs, `FLAKE#OUTPUT`. A store path is only protected.
+        link: a link to the first path, and with a number behind it to each other one: roots against garbage collection.
+
+    """
+    options = ["--out-link", str(link), "--no-write-lock-file", "--print-out-paths", "--print-build-logs"]
     return _nix("build", *options, *installables)
 
 

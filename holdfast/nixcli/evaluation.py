@@ -50,10 +50,15 @@ class Evaluation:
     system: PlannedSystem
 
 
-def lock_flake(flake: str, *, on_line: OnLine | None = None) -> Lock:
+def lock_flake(flake: str, *, timeout_s: float = EVALUATE_WITHIN_S, on_line: OnLine | None = None) -> Lock:
     """Lock a flake: from now on the lock's reference names what is there at this moment.
 
     Nix writes its flake.lock first if that lacks an input, as with each of its own commands.
+
+    Args:
+        flake: the reference.
+        timeout_s: seconds that it may take.
+        on_line: called with each line that nix writes.
 
     Raises:
         ConfigError: nix gave an unexpected answer.
@@ -61,7 +66,7 @@ def lock_flake(flake: str, *, on_line: OnLine | None = None) -> Lock:
 
     """
     try:
-        said = process.run_local(commands.metadata(flake), timeout_s=EVALUATE_WITHIN_S, on_line=on_line).stdout
+        said = process.run_local(commands.metadata(flake), timeout_s=timeout_s, on_line=on_line).stdout
     except CommandFailed as error:
         raise explained(error, flake, f"there is no flake {flake}", _ATTRIBUTES) from error
     try:

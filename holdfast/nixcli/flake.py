@@ -1,6 +1,7 @@
 """What Holdfast builds or downloads before the target is touched: the system, and the kexec image."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -11,7 +12,8 @@ from holdfast.inventory.host import Host
 from holdfast.inventory.reference import Download
 from holdfast.nixcli import commands
 from holdfast.nixcli.evaluation import explained
-from holdfast.plan.system import PlannedSystem
+from holdfast.nixcli.kept import keep, root
+from holdfast.plan.system import Lock, PlannedSystem
 
 NIX_ANSWERS_WITHIN_S: Final = 60
 
@@ -34,8 +36,14 @@ class System:
     nix_version: str
 
 
-def build_system(system: PlannedSystem, host: Host, *, on_line: OnLine | None = None) -> System:
+def build_system(system: PlannedSystem, host: Host, folder: Path, *, on_line: OnLine | None = None) -> System:
     """Build the system, its disko script and its mount script. It evaluates nothing.
+
+    Args:
+        system: what the plan says.
+        host: the host, for its deadline.
+        folder: the run's folder, which protects what was built from garbage collection.
+        on_line: called with each line that nix writes.
 
     Raises:
         CommandFailed: it does not build.
@@ -44,7 +52,7 @@ def build_system(system: PlannedSystem, host: Host, *, on_line: OnLine | None = 
     """
     parts = (system.toplevel, system.disko_script, system.mount_script)
     wanted = [f"{part.drv}^*" for part in parts if part is not None]
-    process.run_local(commands.build(wanted), timeout_s=host.deadlines.build_s, on_line=on_line)
+    process.run_local(commands.build(wanted, root(folder, "system")), timeout_s=host.deadlines.build_s, on_line=on_line)
     size = process.run_local(commands.closure_size(system.toplevel.out), timeout_s=NIX_ANSWERS_WITHIN_S)
     return System(
         closure_bytes=commands.parse_closure_size(size.stdout),
@@ -54,8 +62,19 @@ def build_system(system: PlannedSystem, host: Host, *, on_line: OnLine | None = 
     )
 
 
-def kexec_image(host: Host, *, on_line: OnLine | None = None) -> Path:
+def image_flake(host: Host) -> str:
+    """Return the flake that the kexec image is an output of; empty if it is a path or a URL."""
+    return "" if host.kexec_is_path or host.kexec_download else host.kexec.partition("#")[0]
+
+
+def kexec_image(host: Host, lock: Lock | None, folder: Path, *, on_line: OnLine | None = None) -> Path:
     """Return the path of the kexec image: the inventory's, or that of what nix downloads or builds.
+
+    Args:
+        host: the host.
+        lock: the lock of image_flake, if there is one.
+        folder: the run's folder, which protects an image in the store from garbage collection.
+        on_line: called with each line that nix writes.
 
     Raises:
         ConfigError: the flake does not have it.
@@ -64,18 +83,33 @@ def kexec_image(host: Host, *, on_line: OnLine | None = None) -> Path:
         DeadlinePassed: see Deadlines.build_s.
 
     """
+    link = root(folder, "image")
     if host.kexec_is_path:
-        return Path(host.kexec)
+        path = Path(host.kexec)
+        if stored := _in_store(path):
+            # The image is there all the same if it is the store of another nix.
+            with suppress(CommandFailed):
+                keep([stored], link)
+        return path
     if download := host.kexec_download:
-        return _downloaded(download, timeout_s=host.deadlines.build_s, on_line=on_line)
+        path = _downloaded(download, timeout_s=host.deadlines.build_s, on_line=on_line)
+        keep([str(path)], link)
+        return path
+    output = f"{lock.reference if lock else image_flake(host)}#{host.kexec.partition('#')[2]}"
     try:
-        done = process.run_local(commands.build([host.kexec]), timeout_s=host.deadlines.build_s, on_line=on_line)
+        done = process.run_local(commands.build([output], link), timeout_s=host.deadlines.build_s, on_line=on_line)
     except CommandFailed as error:
         raise explained(error, host.kexec, f"there is no kexec image {host.kexec}", _IMAGE) from error
     built = done.stdout.split()
     if len(built) != 1:
         raise ConfigError(f"{host.kexec} builds {len(built)} store paths, not one.", hint="Name one output of a flake.")
     return Path(built[0])
+
+
+def _in_store(path: Path) -> str:
+    """Return the store path that a path leads into, such as `result`; empty if it leads elsewhere."""
+    parts = path.resolve().parts
+    return str(Path(*parts[:4])) if parts[:3] == ("/", "nix", "store") and len(parts) > 3 else ""
 
 
 def _downloaded(download: Download, *, timeout_s: float, on_line: OnLine | None) -> Path:

@@ -12,7 +12,7 @@ from holdfast.plan.fitness import capacity_of, in_mib
 from holdfast.plan.image import Image
 from holdfast.plan.plan import Login, Origin, Plan
 from holdfast.plan.stage import Stage, has_live_state, observe
-from holdfast.plan.system import PlannedSystem
+from holdfast.plan.system import Lock, PlannedSystem
 from holdfast.plan.verdict import judge
 
 
@@ -26,6 +26,7 @@ def make_plan(
     devices: Mapping[str, DiskoDisk],
     system: PlannedSystem,
     image: Image | None,
+    image_lock: Lock | None = None,
     vault_identity: Identity | None = None,
     rehearsal: bool = False,
     now: datetime | None = None,
@@ -41,6 +42,7 @@ def make_plan(
         devices: the disks of the disko configuration, by its own name for each.
         system: the system that the evaluation of the locked flake gave.
         image: the kexec image, or None if it is not built yet.
+        image_lock: the lock of the flake that the image is an output of, if it is one.
         vault_identity: the node whose state in the vault is needed because the running installer has none.
         rehearsal: whether the install is only rehearsed.
         now: the operator's time; by default, its clock.
@@ -74,6 +76,7 @@ def make_plan(
         if carries_state and facts.tailscale.running
         else (),
         image=f"{image.path.name}: {_needs(image)}" if image else "",
+        image_lock=image_lock,
         warnings=(*_warnings(host, facts, disks), *_warnings_of_the_way(host, facts, vault_identity)),
     )
 

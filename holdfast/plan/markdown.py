@@ -7,6 +7,7 @@ from holdfast.inventory.host import Way
 from holdfast.plan.disks import PlannedDisk
 from holdfast.plan.plan import Plan
 from holdfast.plan.stage import Stage
+from holdfast.plan.system import SHORT
 
 LONGEST_CELL: Final = 160
 LONGEST_CONTENT: Final = 4000
@@ -26,8 +27,11 @@ def to_markdown(plan: Plan) -> str:
         ("memory", f"{_gib(origin.memory_bytes)}, {_gib(origin.available_bytes)} free with swap"),
         ("tailnet", who),
         ("SSH host key", origin.host_key),
-        ("image", plan.image or "not built yet"),
+        ("image", plan.image or f"not built yet{f', {plan.image_lock.short}' if plan.image_lock else ''}"),
+        ("flake", plan.system.lock.short),
+        ("installs", plan.system.toplevel.out),
         ("carried over", ", ".join(plan.carried) or "nothing"),
+        ("this plan", plan.digest[:SHORT]),
     ]
     verb = "Rehearse the install of" if plan.rehearsal else "Install"
     lines = [f"# {verb} {_cell(plan.host)}", "", f"From {_cell(plan.attribute)}, the {plan.way} way.", ""]

@@ -9,7 +9,7 @@ from holdfast.inventory.host import Way
 from holdfast.plan.disks import PlannedDisk
 from holdfast.plan.fitness import Capacity
 from holdfast.plan.stage import Stage
-from holdfast.plan.system import PlannedSystem
+from holdfast.plan.system import Lock, PlannedSystem
 from holdfast.plan.verdict import Finding
 
 
@@ -74,6 +74,7 @@ class Plan(Frozen):
         carried: what is carried over, in words.
         verdict: what the node shows about whether it can move (see judge).
         image: what the installer needs, in words; empty if the image is not built yet.
+        image_lock: the lock of the flake that the image is an output of; None if it is a file.
         warnings: what a person should know.
 
     """
@@ -94,6 +95,7 @@ class Plan(Frozen):
     carried: tuple[str, ...]
     verdict: tuple[Finding, ...] = ()
     image: str
+    image_lock: Lock | None = None
     warnings: tuple[str, ...]
 
     @property
@@ -113,10 +115,10 @@ class Plan(Frozen):
     @property
     def digest(self) -> str:
         """The digest of what a person approves: the host, its disks, the locked flake and all that is built from it."""
-        lock = [self.system.lock.reference, self.system.lock.nar_hash]
+        locks = [[lock.reference, lock.nar_hash] if lock else None for lock in (self.system.lock, self.image_lock)]
         parts = [self.system.toplevel, self.system.disko_script, self.system.mount_script]
         built = [[part.out, part.drv] if part else None for part in parts]
-        return _digest([self.host, self._disks(), lock, built])
+        return _digest([self.host, self._disks(), locks, built])
 
     @property
     def formatting(self) -> str:

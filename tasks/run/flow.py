@@ -12,7 +12,10 @@ from prefect.runtime import flow_run
 from prefect.states import Failed
 
 from holdfast.base.errors import HoldfastError
+from holdfast.base.settings import settings
 from holdfast.inventory.host import NAME
+from holdfast.nixcli.kept import changed_since
+from tasks.run.folders import prune
 from tasks.run.journal import Stopwatch
 from tasks.run.report import assemble
 from tasks.run.this_run import journal, run_id
@@ -28,6 +31,7 @@ def reported(body: Callable[P, T]) -> Callable[P, "T | State[T]"]:
     def run(*args: P.args, **kwargs: P.kwargs) -> "T | State[T]":
         watch = Stopwatch("run", flow_run.get_run_count())
         try:
+            _begin()
             value = body(*args, **kwargs)
         except HoldfastError as error:
             journal().add(watch.entry("failed", error=str(error)))
@@ -45,6 +49,20 @@ def reported(body: Callable[P, T]) -> Callable[P, "T | State[T]"]:
             _write_report()
 
     return run
+
+
+def _begin() -> None:
+    """Remove the folders of old runs; if this run starts again, say which flakes have changed since it locked them."""
+    mine = journal()
+    mine.report.unlink(missing_ok=True)  # it has not ended
+    prune(mine.folder.parent, keep=settings().runs_keep, mine=run_id())
+    for lock in changed_since(mine.folder) if flow_run.get_run_count() > 1 else ():
+        get_run_logger().warning(
+            "the flake %s has changed since this run locked it (%s): a Retry uses what was locked, a fresh run what is"
+            " there now",
+            lock.flake,
+            lock.short,
+        )
 
 
 def _write_report() -> None:

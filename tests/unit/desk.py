@@ -18,6 +18,7 @@ class Desk:
 
     Attributes:
         built: what the flake builds.
+        disks: the disks of its disko configuration.
         configuration: what describe.nix says of it.
         metadata: what nix says of the flake when it locks it.
         locked, evaluated: how often nix did so.
@@ -33,6 +34,7 @@ class Desk:
     def __init__(self, machine: FakeMachine) -> None:
         self.machine = machine
         self.built = built(toplevel=machine.toplevel)
+        self.disks = {"main": {"device": BY_ID, "destroy": True}}
         self.configuration = CONFIGURATION
         self.metadata: dict[str, Any] = {
             "locked": {"type": "git", "rev": LOCK.revision, "narHash": LOCK.nar_hash},
@@ -64,7 +66,7 @@ class Desk:
                 stdout = self._sees() if self.status is None else self.status
             case ["nix", "--version"]:
                 stdout = "nix (Nix) 2.26.3\n"
-            case ["nix", _, _, "flake", "metadata", "--json", _]:
+            case ["nix", _, _, "flake", "metadata", "--refresh", "--json", _]:
                 self.locked += 1
                 stdout = json.dumps(self.metadata)
             case ["nix", _, _, "eval", "--no-write-lock-file", "--json", what, "--apply", _]:

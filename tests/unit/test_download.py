@@ -51,23 +51,24 @@ def url(server: Server, path: str) -> str:
     return f"http://127.0.0.1:{server.server_port}{path}"
 
 
-def test_download_is_kept_in_the_store(server: Server, real_nix: Path) -> None:
-    path = kexec_image(host(kexec=f"{url(server, '/kexec.tar?token=1')}#sha256={DIGEST.hexdigest()}"))
+def test_download_is_kept_in_the_store(server: Server, real_nix: Path, tmp_path: Path) -> None:
+    path = kexec_image(host(kexec=f"{url(server, '/kexec.tar?token=1')}#sha256={DIGEST.hexdigest()}"), None, tmp_path)
     assert path.name.endswith("-kexec.tar")
     assert (real_nix / path.name).read_bytes() == CONTENT
+    assert (tmp_path / "roots" / "image").readlink() == path
     sri = f"sha256-{base64.b64encode(DIGEST.digest()).decode()}"
-    assert kexec_image(host(kexec=f"{url(server, '/kexec.tar')}#{sri}")) == path
+    assert kexec_image(host(kexec=f"{url(server, '/kexec.tar')}#{sri}"), None, tmp_path) == path
     assert server.asked == ["/kexec.tar?token=1"]  # the second time there is nothing to fetch
 
 
 @pytest.mark.usefixtures("real_nix")
-def test_another_file_is_not_taken(server: Server) -> None:
+def test_another_file_is_not_taken(server: Server, tmp_path: Path) -> None:
     with pytest.raises(NotTrusted, match="does not have the checksum sha256-") as error:
-        kexec_image(host(kexec=f"{url(server, '/kexec.tar')}#sha256={'ab' * 32}"))
+        kexec_image(host(kexec=f"{url(server, '/kexec.tar')}#sha256={'ab' * 32}"), None, tmp_path)
     assert "\n" not in str(error.value)
 
 
 @pytest.mark.usefixtures("real_nix")
-def test_url_that_leads_to_nothing(server: Server) -> None:
+def test_url_that_leads_to_nothing(server: Server, tmp_path: Path) -> None:
     with pytest.raises(CommandFailed, match="404"):
-        kexec_image(host(kexec=f"{url(server, '/none.tar')}#sha256={'ab' * 32}"))
+        kexec_image(host(kexec=f"{url(server, '/none.tar')}#sha256={'ab' * 32}"), None, tmp_path)

@@ -11,7 +11,8 @@ import pytest
 from holdfast.base.errors import CommandFailed, ConfigError, DeadlinePassed
 from holdfast.base.process import run_local
 from holdfast.nixcli import commands, flake
-from tests.unit.cases import host, system
+from holdfast.plan.system import Lock
+from tests.unit.cases import LOCK, host, system
 
 FAKE_NIX = """\
 import json, os, sys
@@ -52,32 +53,69 @@ def nix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Nix:
     return Nix(tmp_path, monkeypatch)
 
 
-def test_system_is_built_from_its_derivations(nix: Nix) -> None:
+def test_system_is_built_from_its_derivations(nix: Nix, tmp_path: Path) -> None:
     nix.answers(
         build=f"{STORE}-system\n{STORE}-disko\n",
         **{"path-info": f"{STORE}-system\t  123456\n", "--version": "nix (Nix) 2.26.3\n"},
     )
     planned = system(mount_script=None)
-    assert flake.build_system(planned, host()) == flake.System(123456, "2.26.3")
+    assert flake.build_system(planned, host(), tmp_path) == flake.System(123456, "2.26.3")
     (build,) = [asked for asked in nix.asked if "build" in asked]
     assert build[-2:] == [f"{planned.toplevel.drv}^*", f"{planned.disko_script.drv}^*"]
+    assert build[build.index("--out-link") + 1] == str(tmp_path / "roots" / "system")
     assert not [word for word in build if "#" in word]
 
 
-def test_kexec_image(nix: Nix) -> None:
-    assert flake.kexec_image(host(kexec="/images/x.tar.gz")) == Path("/images/x.tar.gz")
+@pytest.mark.parametrize(
+    ("reference", "lock", "asked"),
+    [
+        ("github:o/r#image", LOCK, f"{LOCK.reference}#image"),
+        ("github:o/r?dir=x#packages.x86_64-linux.image^out", LOCK, f"{LOCK.reference}#packages.x86_64-linux.image^out"),
+        ("github:o/r", LOCK, f"{LOCK.reference}#"),
+    ],
+)
+def test_kexec_image_is_built_from_the_locked_flake(
+    nix: Nix, tmp_path: Path, reference: str, lock: Lock, asked: str
+) -> None:
     nix.answers(build=f"{STORE}-image\n")
-    assert flake.kexec_image(host(kexec="github:o/r#image")) == Path(f"{STORE}-image")
+    assert flake.kexec_image(host(kexec=reference), lock, tmp_path) == Path(f"{STORE}-image")
+    assert nix.asked[0][-1] == asked
     nix.answers(build=("", "error: flake 'x' does not provide attribute 'image'", 1))
-    with pytest.raises(ConfigError, match=r"no kexec image github:o/r#image.*kexec in the inventory"):
-        flake.kexec_image(host(kexec="github:o/r#image"))
+    with pytest.raises(ConfigError, match=r"no kexec image github:o/r.*kexec in the inventory"):
+        flake.kexec_image(host(kexec=reference), lock, tmp_path)
+
+
+def test_kexec_image_that_is_a_file(nix: Nix, tmp_path: Path) -> None:
+    nix.answers(build="")
+    assert flake.kexec_image(host(kexec="/images/x.tar.gz"), None, tmp_path) == Path("/images/x.tar.gz")
+    result = tmp_path / "result"
+    result.symlink_to(f"{STORE}-image")
+    path = result / "kexec.tar"
+    assert flake.kexec_image(host(kexec=str(path)), None, tmp_path) == path
+    (kept,) = nix.asked
+    assert kept[-1] == f"{STORE}-image"
+    nix.answers(build=("", "error: path is not valid", 1))
+    assert flake.kexec_image(host(kexec=str(path)), None, tmp_path) == path
+
+
+@pytest.mark.parametrize(
+    ("kexec", "of"),
+    [
+        ("/images/x.tar", ""),
+        (f"https://x.example/i.tar#sha256={'ab' * 32}", ""),
+        ("github:o/r?dir=x#image", "github:o/r?dir=x"),
+        ("https://x.example/flake.tar.gz#image", "https://x.example/flake.tar.gz"),
+    ],
+)
+def test_flake_of_an_image(kexec: str, of: str) -> None:
+    assert flake.image_flake(host(kexec=kexec)) == of
 
 
 @pytest.mark.parametrize("answer", ["oops", "[]", "{}", '{"storePath": 3}', '{"storePath": "x"}'])
-def test_download_that_nix_says_nothing_about(nix: Nix, answer: str) -> None:
+def test_download_that_nix_says_nothing_about(nix: Nix, tmp_path: Path, answer: str) -> None:
     nix.answers(**{"prefetch-file": answer})
     with pytest.raises(ConfigError, match=r"unexpected answer about .*nix 2\.18"):
-        flake.kexec_image(host(kexec=f"https://x.example/i.tar#sha256={'ab' * 32}"))
+        flake.kexec_image(host(kexec=f"https://x.example/i.tar#sha256={'ab' * 32}"), None, tmp_path)
 
 
 def test_copy_names_the_root_below_the_hosts_folder(nix: Nix) -> None:

@@ -6,11 +6,20 @@ from pathlib import Path
 import pytest
 from prefect import Task
 
-from holdfast.base.errors import DeadlinePassed
+from deployments import plan as show
+from holdfast.base.errors import ConfigError, DeadlinePassed
+from holdfast.base.settings import settings
+from holdfast.inventory.loading import chosen_host
+from holdfast.plan.markdown import to_markdown
 from holdfast.plan.results import Started
+from holdfast.target.machine import Machine
+from holdfast.target.planning import plan_install
+from tasks.build import build
+from tasks.preflight import preflight
 from tasks.reconnect import reconnect
 from tests.log import Remembered
 from tests.unit.cases import KEXEC_RUN, built, facts, host, plan, status
+from tests.unit.desk import Desk
 from tests.unit.programs import CASES
 from tests.unit.server import Server, body
 from tests.unit.target import RUN, FakeMachine
@@ -46,8 +55,9 @@ def run_flow(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("server")
-def test_install(machine: FakeMachine, log: Remembered, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_install(machine: FakeMachine, desk: Desk, log: Remembered, monkeypatch: pytest.MonkeyPatch) -> None:
     run_flow("install", monkeypatch)
+    assert (desk.locked, desk.evaluated) == (1, 1)
     assert machine.story == [
         "state read",
         "locked",
@@ -102,6 +112,60 @@ def test_rehearsal(machine: FakeMachine, server: Server, monkeypatch: pytest.Mon
     ]
     assert (machine.disk, machine.up) == ("origin", True)
     assert list(server.labels.values()) == [NODE.node_id]
+
+
+def change(desk: Desk) -> None:
+    """Correct the flake: another revision, with another system for another disk."""
+    desk.metadata["locked"]["rev"] = "cd" * 20
+    desk.metadata["url"] = f"git+file:///flake?rev={'cd' * 20}"
+    desk.built = built(toplevel="/nix/store/new-nixos-system")
+    desk.disks = {"main": {"device": "/dev/vdz", "destroy": True}}
+
+
+@pytest.mark.usefixtures("server")
+def test_nothing_is_used_of_a_flake_that_changes_after_preflight(desk: Desk) -> None:
+    chosen = chosen_host(settings().inventory, "cottage")
+    plan = body(preflight)(chosen)
+    change(desk)
+    made = body(build)(chosen, plan)
+    assert made.toplevel == plan.system.toplevel.out != desk.built.toplevel
+    # So does a Retry on a worker that has the run's folder, but not the phases' results.
+    assert body(preflight)(chosen) == plan
+    assert body(build)(chosen, plan) == made
+    assert (desk.locked, desk.evaluated) == (1, 1)
+
+
+def test_plan_of_a_run_is_what_the_verb_shows(server: Server, tmp_path: Path) -> None:
+    chosen = chosen_host(settings().inventory, "cottage")
+    ran = body(preflight)(chosen)
+    shown = plan_install(
+        Machine(chosen, Remembered()),
+        run_id="",
+        folder=tmp_path,
+        rehearsal=False,
+        first_use=False,
+        check_lock=lambda *_seen: None,
+    )
+    assert shown.model_copy(update={"run_id": RUN}) == ran
+    assert to_markdown(shown) == server.artifacts["plan-cottage"]
+    assert ran.digest[:12] in to_markdown(shown)
+
+
+def test_configuration_is_refused_before_anything_is_built(
+    machine: FakeMachine, desk: Desk, server: Server, capsys: pytest.CaptureFixture[str]
+) -> None:
+    desk.configuration = desk.configuration | {"sshd": False}
+    chosen = chosen_host(settings().inventory, "cottage")
+    with pytest.raises(ConfigError, match="starts no sshd") as error:
+        body(preflight)(chosen)
+    assert error.value.hint.endswith("if you correct the flake, start a fresh run.")
+    assert show.main("cottage") == 2
+    said = capsys.readouterr().err
+    assert "starts no sshd" in said
+    assert "fresh run" not in said
+    assert (machine.story, server.artifacts) == ([], {})
+    allowed = chosen.model_copy(update={"allow": ("no-sshd",)})
+    assert any("starts no sshd" in warning for warning in body(preflight)(allowed).warnings)
 
 
 @pytest.mark.usefixtures("server")

@@ -1,0 +1,134 @@
+"""What a run keeps of its flakes in its folder: their locks, the evaluation, and roots against garbage collection.
+
+Every later attempt of the run finds them there, *Retry* included, and nix is not asked again.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Final, TypeVar
+
+from pydantic import ConfigDict, Field, ValidationError
+
+from holdfast.base import process
+from holdfast.base.errors import HoldfastError
+from holdfast.base.frozen import Frozen
+from holdfast.inventory.host import Host
+from holdfast.nixcli import commands
+from holdfast.nixcli.evaluation import Evaluation, OnLine, evaluate, lock_flake, read
+from holdfast.plan.system import Lock
+
+LOOK_S: Final = 60
+ROOT_S: Final = 60
+
+M = TypeVar("M", bound=Frozen)
+
+
+class _Locks(Frozen):
+    """The locks of a run, by the reference that was locked."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    locks: dict[str, Lock] = Field(default_factory=dict)
+
+
+class _Answer(Frozen):
+    """What nix answered about one attribute of a locked flake."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    reference: str
+    attribute: str
+    answer: str
+
+
+def lock_of(folder: Path, flake: str, *, on_line: OnLine | None = None) -> Lock:
+    """Return the lock of a flake that this run made, or make it now.
+
+    Args:
+        folder: the run's folder.
+        flake: the reference, as the inventory has it.
+        on_line: called with each line that nix writes.
+
+    Raises:
+        ConfigError, CommandFailed: see lock_flake.
+
+    """
+    kept = (_read(folder / "locks.json", _Locks) or _Locks()).locks
+    if flake in kept:
+        return kept[flake]
+    lock = lock_flake(flake, on_line=on_line)
+    if lock.source:
+        keep([lock.source], root(folder, f"source-{len(kept)}"))
+    _write(folder / "locks.json", _Locks(locks=kept | {flake: lock}))
+    return lock
+
+
+def evaluation_of(folder: Path, host: Host, *, on_line: OnLine | None = None) -> Evaluation:
+    """Return what this run evaluated for a host, or evaluate it now. Its derivations are kept with the folder.
+
+    Args:
+        folder: the run's folder.
+        host: the host.
+        on_line: called with each line that nix writes.
+
+    Raises:
+        ConfigError, CommandFailed: see lock_flake, evaluate and read.
+
+    """
+    lock = lock_of(folder, host.flake, on_line=on_line)
+    path = folder / "evaluation.json"
+    kept = _read(path, _Answer)
+    if kept and (kept.reference, kept.attribute) == (lock.reference, host.attribute):
+        return read(host, lock, kept.answer)
+    answer = evaluate(host, lock, on_line=on_line)
+    made = read(host, lock, answer)
+    parts = (made.system.toplevel, made.system.disko_script, made.system.mount_script)
+    keep([part.drv for part in parts if part is not None], root(folder, "derivation"))
+    _write(path, _Answer(reference=lock.reference, attribute=host.attribute, answer=answer))
+    return made
+
+
+def changed_since(folder: Path) -> list[Lock]:
+    """Return the locks of this run whose flakes have another content by now; one that cannot be asked has not."""
+    changed = []
+    for flake, lock in (_read(folder / "locks.json", _Locks) or _Locks()).locks.items():
+        try:
+            if lock_flake(flake, timeout_s=LOOK_S).nar_hash != lock.nar_hash:
+                changed.append(lock)
+        except HoldfastError:
+            continue
+    return changed
+
+
+def root(folder: Path, name: str) -> Path:
+    """Return the path of a root in a run's folder; nix adds `-1`, `-2`, … if it keeps several paths."""
+    roots = folder / "roots"
+    roots.mkdir(mode=0o700, exist_ok=True)
+    return roots / name
+
+
+def keep(paths: list[str], link: Path) -> None:
+    """Protect store paths from garbage collection for as long as a link to them is there; derivations are not built.
+
+    Raises:
+        CommandFailed: a path is not in the store.
+
+    """
+    process.run_local(commands.build(paths, link), timeout_s=ROOT_S)
+
+
+def _read(path: Path, model: type[M]) -> M | None:
+    """Read what _write wrote; None if it is not there, or another version of Holdfast wrote something else."""
+    try:
+        return model.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError):
+        return None
+
+
+def _write(path: Path, value: Frozen) -> None:
+    """Replace a file (0600) at once, whatever happens meanwhile."""
+    fresh = path.with_suffix(".new")
+    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+        json.dump(value.model_dump(mode="json"), file)
+    fresh.replace(path)
