@@ -18,7 +18,6 @@ class Desk:
 
     Attributes:
         built: what the flake builds.
-        disks: the disks of its disko configuration.
         configuration: what describe.nix says of it.
         metadata: what nix says of the flake when it locks it.
         locked, evaluated: how often nix did so.
@@ -34,7 +33,6 @@ class Desk:
     def __init__(self, machine: FakeMachine) -> None:
         self.machine = machine
         self.built = built(toplevel=machine.toplevel)
-        self.disks = {"main": {"device": BY_ID, "destroy": True}}
         self.configuration = CONFIGURATION
         self.metadata: dict[str, Any] = {
             "locked": {"type": "git", "rev": LOCK.revision, "narHash": LOCK.nar_hash},
