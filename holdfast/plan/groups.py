@@ -12,8 +12,8 @@ from holdfast.inventory.host import Allowance, Host
 BREAKS_GROUP: Final[Allowance] = "breaks-group"
 # One disk that is seen several times; with no other disk there is nothing to break.
 _PATHS: Final = "multipath"
-# Disko removes them as a whole (its disk-deactivate.jq: vgremove, zpool destroy).
-_REMOVED: Final = ("LVM volume group", "ZFS pool")
+# Disko removes them as a whole, and by their names (its disk-deactivate.jq: vgremove, zpool destroy).
+BY_NAME: Final = ("LVM volume group", "ZFS pool")
 
 
 def with_other_paths(facts: Facts, names: frozenset[str]) -> frozenset[str]:
@@ -40,7 +40,7 @@ def check_groups(host: Host, facts: Facts, wiped: frozenset[str]) -> tuple[str, 
     losses = tuple(_losses(facts, with_other_paths(facts, wiped)))
     if losses and BREAKS_GROUP not in host.allow:
         raise TargetRefused(
-            f"on {host.name}, {losses[0]}.",
+            f"on {host.name}, {'; '.join(losses)}.",
             hint="Put the other disk into the flake's disko configuration, take one of them out of it, or add"
             f' "{BREAKS_GROUP}" to allow in the inventory if all of that may be lost.',
         )
@@ -48,20 +48,20 @@ def check_groups(host: Host, facts: Facts, wiped: frozenset[str]) -> tuple[str, 
 
 
 def _losses(facts: Facts, wiped: frozenset[str]) -> Iterator[str]:
-    # Two of one name: disko goes by the name, and may take the wrong one.
-    groups: dict[tuple[str, str], list[Group]] = {}
-    for group in facts.groups:
+    # Of two with one name, disko may take the wrong one; two file systems may have one label.
+    same: dict[tuple[str, str, int], list[Group]] = {}
+    for number, group in enumerate(facts.groups):
         if group.kind != _PATHS:
-            groups.setdefault((group.kind, group.name), []).append(group)
-    for (kind, name), same in groups.items():
-        disks = dict.fromkeys(disk for group in same for disk in group.disks)
+            same.setdefault((group.kind, group.name, 0 if group.kind in BY_NAME else number), []).append(group)
+    for (kind, name, _), groups in same.items():
+        disks = dict.fromkeys(disk for group in groups for disk in group.disks)
         gone = [disk for disk in disks if disk in wiped]
         left = [disk for disk in disks if disk not in wiped]
         if not gone or not left:
             continue
-        mounted = ", ".join(dict.fromkeys(place for group in same for place in group.mountpoints))
+        mounted = ", ".join(dict.fromkeys(place for group in groups for place in group.mountpoints))
         lost = (
-            "is removed with all that it holds" if kind in _REMOVED else "breaks: without its other part it may be lost"
+            "is removed with all that it holds" if kind in BY_NAME else "breaks: without its other part it may be lost"
         )
         yield (
             f"the {kind} {name or 'without a name'}{f', mounted at {mounted},' if mounted else ''} lies on"

@@ -52,7 +52,8 @@ def make_plan(
 
     """
     resumes = observe(facts).stage is Stage.INSTALLER and facts.partition_mark is not None
-    disks = plan_disks(devices, facts, host, formatted=resumes)
+    installed = observe(facts, system.toplevel.out).stage is Stage.FINAL
+    disks = plan_disks(devices, facts, host, formatted=resumes or installed)
     origin = _origin(facts, host_key, login, vault_identity)
     # The standard way works without Tailscale; then there is no state to carry.
     there = host.way is Way.TAILSCALE or origin.identity is not None or has_live_state(facts)

@@ -13,7 +13,7 @@ from holdfast.base.frozen import Frozen
 from holdfast.facts.facts import Facts
 from holdfast.inventory.host import Host
 from holdfast.plan.disks import PlannedDisk
-from holdfast.plan.groups import BREAKS_GROUP, with_other_paths
+from holdfast.plan.groups import BREAKS_GROUP, BY_NAME, with_other_paths
 from holdfast.plan.which_disk import find_disk
 
 MAX_PATHS: Final = 1000
@@ -203,14 +203,13 @@ def _require_no_kept_group(
     """
     for group in facts.groups:
         disks = frozenset(group.disks)
-        if not group.name or disks <= wiped | reused or disks & wiped:
+        # An array's name may have its host's before it: `cottage:root`.
+        name = re.escape(group.name.rpartition(":")[2])
+        if not name or disks <= wiped | reused or disks & wiped:
             continue
-        name = re.escape(group.name)
-        used = re.search(
-            rf"/dev/(?:mapper/|md/|zvol/)?{name}(?![\w.])"
-            rf"|\b(?:vg|lv|zpool|zfs)[a-z]*\b[^\n]*(?<![\w./-]){name}(?![\w.-])",
-            script.text,
-        )
+        used = re.search(rf"/dev/(?:mapper/|md/|zvol/)?{name}(?![\w.])", script.text)
+        if group.kind in BY_NAME:
+            used = used or re.search(rf"\b(?:vg|lv|zpool|zfs)[a-z]*\b[^\n]*(?<![\w./-]){name}(?![\w.-])", script.text)
         if used:
             raise UnexpectedState(
                 f"the disko script of {host.name} uses {group.name}, and there is a {group.kind} of that name on"

@@ -7,7 +7,7 @@ from holdfast.facts.facts import Facts
 from holdfast.facts.storage import Group
 from holdfast.plan.disks import DiskoDisk, plan_disks
 from holdfast.plan.markdown import to_markdown
-from tests.unit.cases import facts, host, plan
+from tests.unit.cases import facts, host, plan, system
 
 DEVICES = {"main": DiskoDisk(device="/dev/sda")}
 BOTH = {**DEVICES, "data": DiskoDisk(device="/dev/sdb")}
@@ -67,6 +67,14 @@ def test_two_pools_of_one_name_are_not_told_apart_by_disko() -> None:
     with pytest.raises(TargetRefused, match="ZFS pool tank lies on /dev/sda, to be wiped, and on /dev/sdb"):
         plan_disks(DEVICES, seen, ANY)
     plan_disks(DEVICES, machine(seen.groups[0], group("RAID array", "sdb", name="tank")), ANY)
+    # File systems go by their devices: many have the same label.
+    plan_disks(DEVICES, machine(group("btrfs", "sda", name="root"), group("btrfs", "sdb", name="root")), ANY)
+
+
+def test_all_that_breaks_is_named() -> None:
+    layers = [group("RAID array", "sda", "sdb", name="md0"), group("LVM volume group", "sda", "sdb", name="pool")]
+    with pytest.raises(TargetRefused, match=r"the RAID array md0 lies .*; the LVM volume group pool lies"):
+        plan_disks(DEVICES, machine(*layers), ANY)
 
 
 @pytest.mark.parametrize(
@@ -112,3 +120,13 @@ def test_disks_that_are_formatted_already_lose_nothing_more() -> None:
     seen = facts("installer", disks="vda size 8\nvda serial A\nvdb size 9\nvdb serial B", partition_mark=mark)
     made = plan(seen.model_copy(update={"groups": (there,)}), ANY, devices={"main": "/dev/vda"})
     assert made.resumes
+
+
+def test_installed_system_loses_nothing_more() -> None:
+    seen = facts("nixos", system_mark='{"run_id": "r", "plan_digest": "d"}')
+    there = group("LVM volume group", "nvme0n1", "nvme1n1")
+    seen = seen.model_copy(update={"groups": (there,)})
+    runs = system(toplevel={"out": seen.booted_system, "drv": "/nix/store/x.drv"})
+    assert plan(seen, ANY, devices={"main": "/dev/nvme0n1"}, planned=runs).warnings
+    with pytest.raises(TargetRefused, match="LVM volume group data"):
+        plan(seen, ANY, devices={"main": "/dev/nvme0n1"})

@@ -192,6 +192,8 @@ def test_script_for_other_disks(text: str, leads_to: dict[str, tuple[Node, ...]]
         ("ZFS pool", "tank", "mkswap /dev/zvol/tank/swap", True),
         ("RAID array", "root", "mkfs.ext4 /dev/md/root", True),
         ("RAID array", "root", "mkfs.ext4 /dev/vda", False),
+        ("RAID array", "cottage:root", "mkfs.ext4 /dev/md/root", True),
+        ("btrfs", "root", 'lvcreate -n "root" "pool2"; mkfs.btrfs -L root /dev/vda1', False),
         ("LUKS", "crypt", "mkfs.ext4 /dev/mapper/crypt", True),
     ],
 )
