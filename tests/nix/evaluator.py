@@ -24,12 +24,12 @@ class Nix:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._program = nix_wrapper(folder) / "nix"
+        self.program = str(nix_wrapper(folder) / "nix")
         self.evaluate = functools.cache(self._evaluate)
         self.packages = functools.cache(self._packages)
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [str(self._program), *arguments]
+        command = [self.program, *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=False, timeout=COMMAND_S)
 
     def _expression(self, expression: str) -> subprocess.CompletedProcess[str]:
