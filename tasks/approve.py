@@ -3,7 +3,6 @@
 from typing import Final
 
 from prefect.exceptions import FlowPauseTimeout
-from prefect.flow_runs import pause_flow_run
 from prefect.input import RunInput
 from prefect.runtime import flow_run
 from pydantic import Field
@@ -18,6 +17,7 @@ from holdfast.plan.stage import Stage, observe
 from holdfast.target.look import look
 from holdfast.target.units import has_begun
 from tasks.run.log import say
+from tasks.run.pausing import pause_flow_run
 from tasks.run.phase import journaled
 from tasks.run.this_run import machine_of
 
@@ -39,7 +39,7 @@ def approve(host: Host, plan: Plan, built: Built) -> None:
         TargetRefused: nobody approved in time, or the typed name was wrong; nothing was changed on the target.
 
     """
-    with journaled("approve") as done:
+    with journaled("approve", host) as done:
         why = why_ask(host, plan)
         if not why:
             done(Result(skipped="no approval is asked for"))

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from holdfast.base import clock
+from holdfast.base import brake, clock
 from holdfast.base.errors import CommandFailed, Restarted, TargetRefused, UnexpectedState
 from holdfast.base.places import HOLDFAST_DIR
 from holdfast.base.settings import script
@@ -60,6 +60,7 @@ def kexec(host: Host, plan: Plan, built: Built) -> Started:
     if before.skipped:
         return Started(skipped=before.skipped, origin_boot_id=plan.origin.boot_id)
     _upload(machine, built, f"{folder}.tar")
+    brake.check(fresh=True)
     kexec_at = _start(machine.on_boot(before.boot_id), plan, built, folder)
     return Started(kexec_at=kexec_at, origin_boot_id=before.boot_id)
 

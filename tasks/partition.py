@@ -4,6 +4,7 @@ from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
 from typing import Final
 
+from holdfast.base import brake
 from holdfast.base.errors import UnexpectedState
 from holdfast.base.places import MARK_IN_RAM, MARK_ON_DISK, NEW_ROOT, PARTITION_UNIT
 from holdfast.facts.facts import Facts
@@ -29,6 +30,10 @@ from tasks.run.progress import progress
 from tasks.run.this_run import hold_target, machine_of
 
 MARK_S: Final = 60
+UNSTOPPED: Final = (
+    "this run is cancelled. The formatting has begun and is not stopped half-way: the run ends once the disks are"
+    " formatted and, if that is possible, boot the standby"
+)
 ARMED: Final = "if the power fails from now on, the new disk boots the installer again"
 
 
@@ -63,7 +68,9 @@ def partition(host: Host, plan: Plan, built: Built) -> Partitioned:
         if not begun:
             _require_disks_of(plan, host, facts)
     no_standby = "" if begun else _prepare(machine, built, facts)
-    _format_and_prove(machine, plan, built, begun=begun, no_standby=no_standby)
+    # Half formatted, without dead-man and standby, is the worst place to leave it in.
+    with brake.held(lambda: warn(UNSTOPPED)):
+        _format_and_prove(machine, plan, built, begun=begun, no_standby=no_standby)
     return Partitioned(formatted=True)
 
 

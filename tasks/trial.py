@@ -4,7 +4,7 @@ import functools
 import re
 from typing import Final
 
-from holdfast.base import clock
+from holdfast.base import brake, clock
 from holdfast.base.errors import CommandFailed, UnexpectedState
 from holdfast.base.places import BOOT_LOADER_UNIT
 from holdfast.facts.facts import Facts
@@ -85,6 +85,7 @@ def trial(host: Host, plan: Plan, built: Built, installed: Installed) -> Tried:
     say(
         f"{host.name} came up in {built.toplevel}; installing its boot loader, at most {host.deadlines.install_s:.0f} s"
     )
+    brake.check(fresh=True)  # after the watch, nothing takes it back
     machine = machine.on_boot(came.facts.boot_id)
     with machine.wait_and_connect() as target:
         first_start.end_watch(target)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
 
-from holdfast.base import clock
+from holdfast.base import brake, clock
 from holdfast.base.command import CommandResult
 from holdfast.base.errors import CommandFailed, ConfigError, DeadlinePassed
 from holdfast.base.text import LineSplitter, Tail
@@ -20,6 +20,8 @@ MAX_OUTPUT_BYTES: Final = 16 * 1024 * 1024
 # From SIGTERM to SIGKILL.
 GRACE_S: Final = 5.0
 CHUNK_BYTES: Final = 65536
+# How often the brake is looked at while a command runs; it limits by itself how often it asks.
+CHECK_S: Final = 1.0
 
 
 def run_local(
@@ -43,6 +45,7 @@ def run_local(
         ConfigError: the command does not exist or cannot be run.
         CommandFailed: it ended with a status other than 0.
         DeadlinePassed: it did not end in time.
+        Stopped: the run is cancelled; the command was ended.
 
     """
     try:
@@ -151,8 +154,7 @@ def _run(
         for reader in readers:
             reader.start()
         try:
-            with suppress(subprocess.TimeoutExpired):
-                status = process.wait(timeout=timeout_s)
+            status = _wait(process, timeout_s)
         finally:
             # After success too: a process that it left in the background would keep its output open.
             _end(process)
@@ -161,6 +163,17 @@ def _run(
     if status is not None and status < 0:
         status = 128 - status
     return _Ended(status, output, errors, clock.monotonic() - began)
+
+
+def _wait(process: subprocess.Popen[bytes], timeout_s: float) -> int | None:
+    """Return how it ended; None if it did not end in time. Raises Stopped: the run is cancelled."""
+    left_s = timeout_s
+    while left_s > 0:
+        with suppress(subprocess.TimeoutExpired):
+            return process.wait(timeout=min(CHECK_S, left_s))
+        left_s -= CHECK_S
+        brake.check()
+    return None
 
 
 def _drain(stream: IO[bytes], into: Tail, on_line: Callable[[str], None] | None) -> None:

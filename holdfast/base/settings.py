@@ -82,6 +82,13 @@ class Settings(BaseSettings):
         " collection (number)",
     )
     vault_keep: int = Field(default=5, ge=1, le=1000, description="State archives to keep for each host (number)")
+    late_s: float = Field(
+        default=900,
+        gt=0,
+        le=7 * 86400,
+        allow_inf_nan=False,
+        description="How long after it was due a run may still begin (seconds); a later one ends at once",
+    )
 
     @property
     def vault_dir(self) -> Path:

@@ -25,6 +25,17 @@ def _escaped(char: str) -> str:
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 
+def duration(seconds: float) -> str:
+    """Return a duration for people, in one or two units: `45 s`, `15 min`, `3 h 20 min`, `2 d 4 h`."""
+    total = max(0, round(seconds))
+    if total < 120:
+        return f"{total} s"
+    minutes, hours, days = total // 60 % 60, total // 3600 % 24, total // 86400
+    parts = [(days, "d"), (hours, "h"), (minutes, "min")]
+    first = next(place for place, (count, _) in enumerate(parts) if count)
+    return " ".join(f"{count} {unit}" for count, unit in parts[first : first + 2] if count)
+
+
 def in_markdown(text: str, longest: int) -> str:
     """Make text harmless in Markdown and its tables: no markup, no HTML, no control characters, one line.
 

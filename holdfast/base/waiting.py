@@ -5,7 +5,7 @@ from typing import TypeVar
 
 import tenacity
 
-from holdfast.base import clock
+from holdfast.base import brake, clock
 from holdfast.base.errors import NeverCame, Unreachable
 
 T = TypeVar("T")
@@ -36,6 +36,7 @@ def wait_for(
 
     Raises:
         NeverCame: the deadline passed; the message says what was awaited, for how long, and what was seen last.
+        Stopped: the run is cancelled.
 
     """
     began = clock.monotonic()
@@ -49,11 +50,15 @@ def wait_for(
             on_change(now)
         seen = now
 
+    def pause(seconds: float) -> None:
+        brake.check()
+        clock.sleep(seconds)
+
     retrying = tenacity.Retrying(
         retry=tenacity.retry_if_exception_type((NotYet, Unreachable)),
         wait=tenacity.wait_fixed(pause_s) + tenacity.wait_random(0, pause_s / 2),
         stop=lambda state: clock.monotonic() - began + state.upcoming_sleep >= deadline_s,
-        sleep=clock.sleep,
+        sleep=pause,
         after=look,
     )
     try:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from holdfast.base import clock
+from holdfast.base import brake, clock
 from holdfast.base.deadline import Deadline
 from holdfast.base.errors import NotTrusted, Unreachable
 from holdfast.base.settings import script
@@ -40,6 +40,7 @@ def upload_over_links(
     Raises:
         DeadlinePassed: it took too long, or the link did not come back.
         NotTrusted, CommandFailed, LoginRefused: see upload.
+        Stopped: the run is cancelled; what arrived is kept.
 
     """
     deadline = Deadline.after(timeout_s)
@@ -126,6 +127,7 @@ def _usable(there: Sequence[str], file: BinaryIO, size: int) -> int:
 def _pieces(file: BinaryIO, done: int, size: int, report: Callable[[int, int], None]) -> Iterator[bytes]:
     told_at = 0.0
     while piece := file.read(PIECE_BYTES):
+        brake.check()
         if clock.monotonic() - told_at > REPORT_EVERY_S:
             report(done, size)
             told_at = clock.monotonic()

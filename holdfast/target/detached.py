@@ -10,7 +10,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
 
-from holdfast.base import clock
+from holdfast.base import brake, clock
 from holdfast.base.command import CommandResult
 from holdfast.base.deadline import Deadline
 from holdfast.base.errors import CommandFailed, DeadlinePassed, UnexpectedState, Unreachable
@@ -109,6 +109,7 @@ def run_detached(
         CommandFailed: it ended with a status other than 0.
         DeadlinePassed: it, or other work, did not end in time, or the link did not return. Both are left running.
         UnexpectedState: the unit vanished.
+        Stopped: the run is cancelled. What was started continues there, by itself.
 
     """
     followed = _Work(unit_name(name), tuple(argv), work, on_line, dict(env), begun=begun)
@@ -163,6 +164,7 @@ class _Work:
         while True:
             state, more = self._look(target)
             if more:
+                brake.check()
                 continue
             if state.condition is Condition.ABSENT:
                 next_step(state, ours=True, failed_before=None)
@@ -174,6 +176,7 @@ class _Work:
                     f"last line: {self._lines[-1] if self._lines else '(none)'}.",
                     hint="It still runs there. A retry of the run joins it.",
                 )
+            brake.check()
             clock.sleep(min(POLL_S, deadline.left_s()))
 
     def _find(self, target: Connection, deadline: Deadline) -> None:
@@ -197,6 +200,7 @@ class _Work:
                     f"{other.name} on {target.endpoint} did not end within {deadline.allowed_s:g} s.",
                     hint=f"There, `journalctl -u {other.name}` shows what it does. Retry the run when it has ended.",
                 )
+            brake.check()
             clock.sleep(min(POLL_S, deadline.left_s()))
         if same and (self._begun or same.state.condition is not Condition.FAILED):
             if same.name != self._unit:

@@ -1,4 +1,4 @@
-"""Makes a flow a run of phases: it ends with a report, and an expected failure is one line."""
+"""Makes a flow a run of phases: it begins in time, it ends with a report, and an expected failure is one line."""
 
 import functools
 import resource
@@ -8,16 +8,20 @@ from typing import ParamSpec, TypeVar
 from prefect import get_run_logger
 from prefect.artifacts import create_markdown_artifact
 from prefect.client.schemas.objects import State
+from prefect.exceptions import TerminationSignal
 from prefect.runtime import flow_run
-from prefect.states import Failed
+from prefect.states import Cancelled, Failed
 
+from holdfast.base.brake import Stopped
 from holdfast.base.errors import HoldfastError
 from holdfast.base.settings import settings
 from holdfast.inventory.host import NAME
 from holdfast.nixcli.kept import changed_since
 from tasks.run.folders import prune
 from tasks.run.journal import Stopwatch
+from tasks.run.lateness import too_late
 from tasks.run.report import assemble
+from tasks.run.stopping import WAY_ON
 from tasks.run.this_run import journal, run_id
 
 P = ParamSpec("P")
@@ -25,20 +29,33 @@ T = TypeVar("T")
 
 
 def reported(body: Callable[P, T]) -> Callable[P, "T | State[T]"]:
-    """Write a report when the flow ends, and log an expected failure as one line instead of a traceback."""
+    """Write a report when the flow ends, and log an expected failure as one line instead of a traceback.
+
+    A run that begins too late, or that is cancelled, ends as Cancelled: no success, and nothing to mend.
+    """
 
     @functools.wraps(body)
     def run(*args: P.args, **kwargs: P.kwargs) -> "T | State[T]":
         watch = Stopwatch("run", flow_run.get_run_count())
         try:
+            if late := too_late():
+                raise Stopped(late)
             _begin()
             value = body(*args, **kwargs)
+        except Stopped as stopped:
+            journal().add(watch.entry("cancelled", error=str(stopped)))
+            get_run_logger().warning("%s", stopped)
+            return Cancelled(message=str(stopped))
         except HoldfastError as error:
             journal().add(watch.entry("failed", error=str(error)))
             get_run_logger().error("%s", error.message)
             if error.hint:
                 get_run_logger().error("Hint: %s", error.hint)
             return Failed(message=str(error))
+        except TerminationSignal:
+            journal().add(watch.entry("cancelled", error=_last_words()))
+            get_run_logger().warning("%s", _last_words())
+            raise
         except BaseException as error:
             journal().add(watch.entry("failed", error=type(error).__name__))
             raise
@@ -63,6 +80,12 @@ def _begin() -> None:
             lock.flake,
             lock.short,
         )
+
+
+def _last_words() -> str:
+    """Return what the phase said that was stopped by a signal to this process; less, if no phase was running."""
+    told = [entry.error for entry in journal().entries() if entry.outcome == "cancelled" and entry.phase != "run"]
+    return f"the run's process was told to end: {told[-1] if told else WAY_ON}"
 
 
 def _write_report() -> None:

@@ -13,7 +13,7 @@ from pydantic import ConfigDict, JsonValue, ValidationError
 from holdfast.base import clock
 from holdfast.base.frozen import Frozen
 
-Outcome = Literal["done", "failed"]
+Outcome = Literal["done", "failed", "cancelled"]
 
 
 class Attempt(Frozen):
@@ -21,12 +21,12 @@ class Attempt(Frozen):
 
     Attributes:
         phase: the phase's name.
-        outcome: `done` or `failed`.
+        outcome: `done`, `failed`, or `cancelled` if it was stopped on its way.
         started_at: seconds since 1970.
         seconds: how long the attempt took.
         start: in which start of the run it was: 1 for the first, and one more for each Retry.
         result: the phase's result as JSON; never holds a secret.
-        error: one line, if it failed.
+        error: one line, if it is not done.
 
     """
 

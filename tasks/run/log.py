@@ -13,9 +13,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-from prefect.exceptions import FailedRun
+from prefect.exceptions import CancelledRun, FailedRun
 
 from holdfast.base import clock
+from holdfast.base.brake import Stopped
 from holdfast.base.errors import HoldfastError
 from holdfast.base.log import Log
 
@@ -24,11 +25,13 @@ BATCH_S: Final = 1.0
 
 
 class _OneLine(logging.Filter):
-    """Drops the traceback of errors that Holdfast raises on purpose: their message says everything."""
+    """Drops the traceback of what Holdfast raises on purpose: its message says everything."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Keep every record, some without their traceback."""
-        if record.exc_info and isinstance(record.exc_info[1], HoldfastError | FailedRun):
+        """Keep every record, some without their traceback; drop Prefect's second line about a cancelled run."""
+        if record.exc_info and isinstance(record.exc_info[1], CancelledRun):
+            return False
+        if record.exc_info and isinstance(record.exc_info[1], HoldfastError | Stopped | FailedRun):
             record.exc_info = None
         return True
 

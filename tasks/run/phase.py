@@ -8,12 +8,16 @@ from typing import Any, Final, ParamSpec, TypeVar
 from prefect import Task, get_run_logger, task
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.context import TaskRunContext
+from prefect.exceptions import TerminationSignal
 from prefect.runtime import flow_run
 from pydantic import BaseModel
 
+from holdfast.base.brake import Stopped, obeying
 from holdfast.base.errors import HoldfastError, NeverCame, Restarted, Unreachable
+from holdfast.inventory.host import Host
 from tasks.run.journal import Stopwatch
 from tasks.run.log import RunLog, reporting_to
+from tasks.run.stopping import is_cancelled, stopped_in
 from tasks.run.this_run import journal, run_id
 
 P = ParamSpec("P")
@@ -23,19 +27,41 @@ RETRY_DELAYS_S: Final = [5.0, 20.0, 60.0]
 
 
 @contextmanager
-def journaled(name: str) -> Iterator[Callable[[BaseModel], None]]:
-    """Open the log for an attempt at a phase, and write the attempt to the journal, whether it succeeds or fails.
+def journaled(name: str, host: Host | None) -> Iterator[Callable[[BaseModel], None]]:
+    """Open the log for an attempt at a phase, and write the attempt to the journal, however it ends.
 
-    The value is a function: the body calls it with the phase's result.
+    The phase begins only if the run is not cancelled. While it waits, it asks again (holdfast/base/brake.py). Prefect's
+    own way to end a run, a signal to its process, may come at any moment: it too leaves an entry that says where the
+    machine is.
+
+    Args:
+        name: the phase's name.
+        host: the host whose machine the phase works on.
+
+    Returns:
+        A function: the body calls it with the phase's result.
+
+    Raises:
+        Stopped: the run is cancelled; the text says where the machine is.
+
     """
     watch = Stopwatch(name, flow_run.get_run_count())
     results: list[BaseModel] = []
     try:
         with RunLog(journal().output, get_run_logger()) as log, reporting_to(log):
-            yield results.append
+            try:
+                with obeying(is_cancelled):
+                    yield results.append
+            except Stopped:
+                raise Stopped(stopped_in(name, host)) from None
+            except TerminationSignal:
+                journal().add(watch.entry("cancelled", error=stopped_in(name, host)))
+                raise
+    except TerminationSignal:
+        raise
     except BaseException as error:
-        line = str(error) if isinstance(error, HoldfastError) else type(error).__name__
-        journal().add(watch.entry("failed", error=line))
+        line = str(error) if isinstance(error, HoldfastError | Stopped) else type(error).__name__
+        journal().add(watch.entry("cancelled" if isinstance(error, Stopped) else "failed", error=line))
         raise
     journal().add(watch.entry("done", result=results[0].model_dump(mode="json") if results else None))
 
@@ -73,7 +99,8 @@ def phase(name: str, *, retries: int = 0, settled_by: str = "") -> Callable[[Cal
     def decorate(work: Callable[P, R]) -> "Task[P, R]":
         @functools.wraps(work)
         def attempt(*args: P.args, **kwargs: P.kwargs) -> R:
-            with journaled(name) as done:
+            host = next((value for value in (*args, *kwargs.values()) if isinstance(value, Host)), None)
+            with journaled(name, host) as done:
                 result = work(*args, **kwargs)
                 done(result)
             return result

@@ -5,7 +5,7 @@ import re
 import time
 from collections.abc import Iterable, Mapping
 from importlib.metadata import version
-from typing import Final, Literal
+from typing import Final
 
 from pydantic import ConfigDict, JsonValue, ValidationError
 
@@ -14,7 +14,7 @@ from holdfast.base import clock
 from holdfast.base.frozen import Frozen
 from holdfast.base.places import HOLDFAST_DIR
 from holdfast.base.text import in_markdown
-from tasks.run.journal import Attempt
+from tasks.run.journal import Attempt, Outcome
 
 LONGEST_CELL: Final = 256
 LONGEST_ERROR: Final = 4000
@@ -25,6 +25,9 @@ DONE: Final = "Nothing is left to do: log in over the tailnet. The vault keeps a
 REHEARSED: Final = (
     f"The machine came back as the same node. Its disks did not change, except for the image in `{HOLDFAST_DIR}`."
     " `install/{host}` may follow; it does not upload the image again."
+)
+CANCELLED: Final = (
+    "If you still want it, Retry this run in the Prefect UI, or start a new one: finished work is not repeated."
 )
 FAILED: Final = "Fix the cause of the error, then Retry this run in the Prefect UI: finished phases are not run again."
 NOT_REHEARSED: Final = (
@@ -83,7 +86,7 @@ class Report(Frozen):
     run_id: str
     flow: str
     host: str
-    outcome: Literal["done", "failed"]
+    outcome: Outcome
     error: str
     finished_at: str
     seconds: float
@@ -123,6 +126,8 @@ class Report(Frozen):
 
     def _next(self) -> str:
         """Return what the user does now."""
+        if self.outcome == "cancelled":
+            return CANCELLED
         if self.flow == REHEARSAL:
             return (
                 REHEARSED.format(host=in_markdown(self.host, LONGEST_CELL)) if self.outcome == "done" else NOT_REHEARSED

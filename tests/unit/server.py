@@ -6,14 +6,16 @@ from types import SimpleNamespace
 from typing import Any, Self
 from uuid import UUID
 
+import httpx
 import pytest
-from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.objects import FlowRun, State
 from prefect.exceptions import FlowPauseTimeout, ObjectNotFound
 from prefect.input import RunInput
 from prefect.runtime import flow_run
+from prefect.states import Cancelling
 
 from tasks import approve, go_back, preflight, rehearsed
-from tasks.run import phase, progress, this_run
+from tasks.run import flow, lateness, phase, progress, stopping, this_run
 from tests.unit.target import RUN
 
 
@@ -34,6 +36,8 @@ class Server:
         artifacts: what the run showed, by key.
         typed: what a person types who resumes a paused run; None if nobody comes.
         forms: what such a person is shown.
+        cancelled: whether this run is cancelled; None if the server does not answer.
+        states: what this run has been through.
 
     """
 
@@ -45,6 +49,8 @@ class Server:
         self.artifacts: dict[str, str] = {}
         self.typed: str | None = "cottage"
         self.forms: list[str] = []
+        self.cancelled: bool | None = False
+        self.states: list[State[object]] = []
 
     def __enter__(self) -> Self:
         return self
@@ -53,9 +59,17 @@ class Server:
         pass
 
     def read_flow_run(self, run_id: UUID) -> SimpleNamespace:
+        if str(run_id) == RUN and self.cancelled is None:
+            raise httpx.ConnectError("connection refused")
+        if str(run_id) == RUN and self.cancelled:
+            return SimpleNamespace(state=Cancelling())
         if str(run_id) not in self.over:
             raise ObjectNotFound(Exception("no such run"))
         return SimpleNamespace(state=SimpleNamespace(is_final=lambda: self.over[str(run_id)]))
+
+    def read_flow_run_states(self, run_id: UUID) -> list[State[object]]:
+        assert str(run_id) == RUN
+        return self.states
 
     def read_flow_runs(self, *, limit: int, offset: int, **asked: Any) -> list[FlowRun]:
         self.asked.append(asked)
@@ -81,10 +95,14 @@ def put_in_place(monkeypatch: pytest.MonkeyPatch) -> Server:
     made = Server()
     monkeypatch.setenv("PREFECT__FLOW_RUN_ID", RUN)
     monkeypatch.setattr(flow_run, "get_run_count", lambda: 1)
-    monkeypatch.setattr(phase, "get_run_logger", lambda: logging.getLogger("tests"))
-    for module in (this_run, go_back, rehearsed):
+    monkeypatch.setattr(flow_run, "get_flow_name", lambda: "install")
+    monkeypatch.setattr(flow_run, "get_parameters", lambda: {"host": "cottage"})
+    for glue in (phase, flow):
+        monkeypatch.setattr(glue, "get_run_logger", lambda: logging.getLogger("tests"))
+    for module in (this_run, stopping, lateness, go_back, rehearsed):
         monkeypatch.setattr(module, "get_client", lambda **_options: made)
     monkeypatch.setattr(approve, "pause_flow_run", made.pause)
+    monkeypatch.setattr(flow, "create_markdown_artifact", made.show)
     monkeypatch.setattr(preflight, "create_markdown_artifact", made.show)
     monkeypatch.setattr(progress, "create_progress_artifact", made.show)
     monkeypatch.setattr(progress, "update_progress_artifact", lambda *_given, **_told: None)
