@@ -20,7 +20,7 @@ def why_ask(host: Host, plan: Plan) -> str:
     """
     failing = [f"{disk.device} is {disk.health}" for disk in plan.disks if disk.failing]
     if failing and FAILING_DISK not in host.allow:
-        return " and ".join(failing)
+        return f'{" and ".join(failing)} (add "{FAILING_DISK}" to allow in the inventory if you know better)'
     if host.approve is Approve.NEVER:
         return ""
     if host.approve is Approve.ALWAYS:
@@ -28,11 +28,11 @@ def why_ask(host: Host, plan: Plan) -> str:
     loose = [disk for disk in plan.wipe or plan.reuse if not disk.pinned]
     if not loose:
         return ""
-    reasons = [
-        f"a pin of the inventory fits {', '.join(disk.device for disk in loose)} and another disk"
-        if host.disks
-        else "the inventory pins no disks"
-    ]
+    devices = ", ".join(disk.device for disk in loose)
+    reasons = ["the inventory pins no disks"]
+    if host.disks:
+        fits = f"a pin of the inventory fits {devices} and another disk"
+        reasons = [fits if plan.wipe else f"no disk is wiped, and no pin of the inventory fits {devices} alone"]
     count = len(plan.disks)
     unstable = [disk.device for disk in loose if not disk.named_by_id]
     if unstable and count > 1:

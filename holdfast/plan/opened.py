@@ -33,8 +33,8 @@ _DESTROYS: Final = re.compile(r"\bfor dev in ([^;\n]*)\s*;\s*do\s+\S+\s+\S*/disk
 _NAMES: Final = re.compile(r"--change-name=(?:\"[0-9]+:([^\"\n]*)\"|[0-9]+:(\S+))\s[^;|&]*?\"(/dev/[^\"\n]+)\"")
 _PLAIN: Final = re.compile(r"[\w#+.:=@/-]")
 _BY_NAME: Final = re.compile(r"/dev/disk/by-(?:partlabel|label|uuid|partuuid)/")
-# Their numbers say nothing of a disk; a zvol's pool does (see _require_no_kept_group).
-_NO_DISKS: Final = re.compile(r"(?:loop|ram|zram|zd)[0-9]+")
+# The machine's disks are others; for a zvol its pool counts (see _require_no_kept_group).
+_NO_DISKS: Final = re.compile(r"(?:loop|ram|zram|zd|sr|fd)[0-9]+")
 
 
 class DiskoScript(Frozen):
@@ -240,5 +240,5 @@ def _escaped(label: str) -> str:
 
 
 def disks_of(node: Node) -> Node:
-    """Return a device without what is no disk of the machine: loop devices, RAM disks, zvols."""
+    """Return a device without what is no disk of the machine: loop devices, RAM disks, zvols, CD drives."""
     return Node(node.name, frozenset(name for name in node.disks if not _NO_DISKS.fullmatch(name)))

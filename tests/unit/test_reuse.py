@@ -86,7 +86,9 @@ def test_install_that_wipes_nothing_is_asked_about_unless_the_disk_is_pinned() -
     seen = facts("debian-12", disks=DISKS, disk_links=LINKS)
     devices = {"data": DiskoDisk(device=DATA, destroy=False)}
     assert why_ask(host(disks=[]), plan(seen, host(disks=[]), devices=devices)) == "the inventory pins no disks"
+    both = devices | {"more": DiskoDisk(device="/dev/vdc", destroy=False)}
     pinned = host(disks=[{"serial": "DATA"}])
+    assert "no pin of the inventory fits /dev/vdc alone" in why_ask(pinned, plan(seen, pinned, devices=both))
     planned = plan(seen, pinned, devices=devices)
     assert why_ask(pinned, planned) == ""
     assert "## Will be wiped\n\nNone." in to_markdown(planned)
