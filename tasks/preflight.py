@@ -25,7 +25,7 @@ def preflight(host: Host, *, rehearsal: bool = False) -> Plan:
         TargetRefused: the target cannot be installed as it is, or another run works on it.
         UnexpectedState: the lock on the target is invalid.
         ConfigError: the flake or the image is invalid, the configuration would make the machine unreachable
-            (holdfast/plan/configuration.py), archives in the vault could not be opened again, or one of the user's
+            (holdfast/plan/refusals/), archives in the vault could not be opened again, or one of the user's
             secrets cannot be read.
         CommandFailed: the flake cannot be evaluated.
 

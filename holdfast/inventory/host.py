@@ -56,9 +56,20 @@ def _image_reference(reference: str) -> str:
 
 
 Allowance = Literal[
-    "no-tailscale", "no-sshd", "no-authorized-key", "no-boot-loader", "no-host-id", "breaks-group", "failing-disk"
+    "no-tailscale",
+    "no-sshd",
+    "no-authorized-key",
+    "no-root",
+    "no-boot-loader",
+    "wrong-boot-loader",
+    "no-host-id",
+    "asks-passphrase",
+    "loses-state",
+    "other-host-key",
+    "breaks-group",
+    "failing-disk",
 ]
-"""A refusal that the user may override; see holdfast/plan/configuration.py, holdfast/plan/disks.py and groups.py."""
+"""A refusal that the user may override; see holdfast/plan/refusals/, holdfast/plan/disks.py and groups.py."""
 
 Seconds = Annotated[float, Field(gt=0, le=7 * DAY_S)]
 

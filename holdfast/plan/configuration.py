@@ -1,29 +1,25 @@
-"""Whether a machine with the user's configuration can be reached again, and why not."""
+"""What holdfast/nixcli/describe.nix answers about a NixOS configuration; the file names the options."""
 
 import json
 import re
-from collections.abc import Iterator
-from typing import Annotated, Final, NamedTuple
+from typing import Annotated, Final
 
 from pydantic import Field, ValidationError
 
-from holdfast.base.errors import ConfigError
 from holdfast.base.frozen import Frozen
-from holdfast.inventory.host import Allowance, Host, Way
-from holdfast.plan.fitness import arch_family
-from holdfast.plan.plan import Login, Plan
 
+MANY: Final = 10_000
 _Text = Annotated[str, Field(max_length=256)]
+_Path = Annotated[str, Field(max_length=4096)]
+_Texts = Annotated[tuple[_Text, ...], Field(max_length=1000)]
+_Paths = Annotated[tuple[_Path, ...], Field(max_length=MANY)]
+_Lines = Annotated[tuple[Annotated[str, Field(max_length=65536)], ...], Field(max_length=MANY)]
 # An RSA key of 16384 bits has about 2,800 characters; a file of keys may be longer.
 _Keys = Annotated[str, Field(max_length=65536)]
 _Port = Annotated[int, Field(ge=0, le=65535)]
 
 # sshd(8), AUTHORIZED_KEYS FILE FORMAT: options may come before type and key, a comment after them.
 _KEY: Final = re.compile(r"(?:^|\s)((?:ssh|ecdsa|sk)-[a-z0-9@.-]+ [A-Za-z0-9+/]{16,}={0,2})(?=\s|$)")
-# sshd_config(5), PermitRootLogin: with these values, root gets no shell with a key.
-_ROOT_KEPT_OUT: Final = ("no", "forced-commands-only")
-# With this services.tailscale.interfaceName there is no interface: connections come from tailscaled itself.
-_NO_INTERFACE: Final = "userspace-networking"
 
 
 class PortRange(Frozen):
@@ -55,7 +51,7 @@ class Firewall(OpenPorts):
     """
 
     enable: bool
-    trusted: Annotated[tuple[_Text, ...], Field(max_length=1000)] = ()
+    trusted: _Texts = ()
     interfaces: Annotated[dict[_Text, OpenPorts], Field(max_length=1000)] = Field(default_factory=dict)
 
     def opens(self, port: int, interface: str) -> bool:
@@ -69,41 +65,243 @@ class Firewall(OpenPorts):
         return any(self.opens(port, other) for other in others)
 
 
+class Listen(Frozen):
+    """An address that sshd listens on; without a port, on all of its ports."""
+
+    address: _Text | None
+    port: _Port | None
+
+
+class HostKeyFile(Frozen):
+    """A host key of sshd: its type as ssh-keygen names it (`ed25519`), and the file of the secret half."""
+
+    type: _Text
+    path: _Path
+
+
+class User(Frozen):
+    """A user: the groups, and whether a login gets a shell."""
+
+    groups: _Texts
+    shell: bool
+
+
+class SudoCommand(Frozen):
+    """A command in a rule of sudo, `ALL` for any, with options such as `NOPASSWD`."""
+
+    command: _Path
+    options: _Texts
+
+
+class SudoRule(Frozen):
+    """A rule of security.sudo.extraRules; the last one that fits a user counts."""
+
+    users: _Texts
+    groups: _Texts
+    run_as: _Text
+    commands: Annotated[tuple[SudoCommand, ...], Field(max_length=1000)]
+
+
+class DoasRule(Frozen):
+    """A rule of security.doas.extraRules; `everything` permits any command as root."""
+
+    users: _Texts
+    groups: _Texts
+    no_password: bool
+    everything: bool
+
+
+class Elevation(Frozen):
+    """How a user becomes root: whether sudo and doas are there, and their rules in order."""
+
+    sudo: bool
+    sudo_rules: Annotated[tuple[SudoRule, ...], Field(max_length=1000)]
+    sudo_extra: _Lines
+    doas: bool
+    doas_rules: Annotated[tuple[DoasRule, ...], Field(max_length=1000)]
+    doas_extra: _Lines
+
+
+class Starter(Frozen):
+    """What a boot loader that knows both starts by.
+
+    Attributes:
+        efi: whether it is installed for UEFI.
+        bios: whether it is installed to a disk, for BIOS.
+        removable: whether it is also put where every UEFI looks, as on a removable disk.
+        only_32_bit: whether its UEFI program is a 32-bit one.
+
+    """
+
+    efi: bool
+    bios: bool
+    removable: bool
+    only_32_bit: bool = False
+
+
+class FileSystem(Frozen):
+    """A file system.
+
+    Attributes:
+        type: its type; `auto` or `none` for most bind mounts.
+        device: its device; of a bind mount, the other folder.
+        options: its mount options.
+        needed: whether neededForBoot is set: the initrd mounts it.
+
+    """
+
+    type: _Text
+    device: _Path | None
+    options: Annotated[tuple[_Path, ...], Field(max_length=1000)]
+    needed: bool
+
+
+class Luks(Frozen):
+    """An encrypted device that the initrd opens.
+
+    Attributes:
+        key_file: file with its key; None asks for a passphrase.
+        options: crypttabExtraOpts, which only systemd in the initrd knows.
+        empty_passphrase: whether an empty passphrase is tried first.
+        two_factor: whether its Yubikey needs a passphrase, too; None without a Yubikey.
+        fido2: whether a FIDO2 token opens it without a passphrase.
+        commands: whether commands of its own run before it is opened.
+
+    """
+
+    key_file: _Path | None
+    options: _Texts
+    empty_passphrase: bool
+    two_factor: bool | None
+    fido2: bool
+    commands: bool
+
+
+class Initrd(Frozen):
+    """What happens before the root file system is there.
+
+    Attributes:
+        lines: of its scripts, those that empty a file system, load a key of ZFS, or name a key file.
+        systemd: whether systemd runs there.
+        ssh: whether a person can log in there, to type a passphrase.
+        files: paths of its own files.
+        wants: files that have to be on the machine when the boot loader is installed.
+        clevis: devices and datasets that Clevis opens.
+        luks: encrypted devices, by name.
+
+    """
+
+    lines: _Lines
+    systemd: bool
+    ssh: bool
+    files: _Paths
+    wants: _Paths
+    clevis: _Paths
+    luks: Annotated[dict[_Text, Luks], Field(max_length=1000)]
+
+
+class Dataset(Frozen):
+    """A ZFS dataset of disko's configuration that says whether it is encrypted.
+
+    Attributes:
+        dataset: its name.
+        encryption: the property; `off` for one that is not.
+        key_format: the property `keyformat`.
+        key_location: the property `keylocation`, as it is created.
+        hooks: lines of hooks that may set it to something else afterwards.
+
+    """
+
+    dataset: _Text
+    encryption: _Text
+    key_format: _Text | None
+    key_location: _Path | None
+    hooks: _Lines
+
+
 class Configuration(Frozen):
-    """What holdfast/nixcli/describe.nix answers about a NixOS configuration; it names the options.
+    """All the answers.
 
     Attributes:
         system: its platform as Nix names it, such as `x86_64-linux`; empty if it does not say.
+        host_name: networking.hostName; empty if the network gives it.
         tailscale: whether tailscaled starts.
         tailscale_interface: its interface, or `userspace-networking`.
-        tailscale_ssh: whether Tailscale's own SSH server is on, which needs no key.
+        tailscale_set_flags: flags of `tailscale set`, at each start.
+        tailscale_up_flags: `--ssh` and `--shields-up` of `tailscale up`, if it can run: only without a login.
+        tailscale_daemon_flags: more flags of tailscaled.
         sshd: whether sshd starts.
         ssh_ports: the ports that it listens on.
+        ssh_listen: the addresses that it listens on; empty for all.
         root_login: its PermitRootLogin.
+        ssh_settings: words of other settings, by name.
+        ssh_extra: lines of its extraConfig, with those that NixOS writes there.
+        host_keys: its host keys.
+        key_files: where it looks for authorized keys; empty if the configuration does not say.
         keys_command: whether sshd asks a program for keys, which are then not known here.
         keys: lines of authorized keys, by user.
+        users: the users, by name.
+        elevation: see there.
         firewall: see there.
         boot_loaders: names of the enabled boot loaders.
-        grub_nowhere: whether GRUB is enabled but installed neither to a disk nor for UEFI.
+        grub: how GRUB starts.
+        limine: how Limine starts.
+        refind_removable: whether rEFInd is put where every UEFI looks.
+        efi_variables: whether a boot loader may write its entry into the firmware.
+        efi_mounts: where the boot loader looks for UEFI's file system.
+        file_systems: the file systems, by mount point.
+        persisted: places of files and folders that impermanence or preservation keep, by path.
+        secret_paths: files that sops-nix or agenix write at each start.
+        volatile: values of systemd.volatile on the kernel's command line.
+        initrd: see there.
+        crypttab: lines of /etc/crypttab.
+        enrols: whether a hook of disko enrols a TPM or a token, or binds Clevis.
         zfs: whether it uses ZFS.
+        zfs_credentials: whether keys of ZFS are loaded: of all datasets, of none, or of those named.
+        zfs_datasets: datasets of disko's configuration that say whether they are encrypted.
+        encrypted_bcachefs: names of bcachefs file systems that disko encrypts.
         host_id: whether networking.hostId is set.
         disko_script: whether it has system.build.diskoScript.
 
     """
 
     system: _Text
+    host_name: _Text
     tailscale: bool
     tailscale_interface: _Text
-    tailscale_ssh: bool
+    tailscale_set_flags: _Paths
+    tailscale_up_flags: _Paths
+    tailscale_daemon_flags: _Paths
     sshd: bool
     ssh_ports: Annotated[tuple[_Port, ...], Field(max_length=100)]
+    ssh_listen: Annotated[tuple[Listen, ...], Field(max_length=1000)]
     root_login: _Text
+    ssh_settings: Annotated[dict[_Text, _Paths], Field(max_length=100)]
+    ssh_extra: _Lines
+    host_keys: Annotated[tuple[HostKeyFile, ...], Field(max_length=100)]
+    key_files: _Paths
     keys_command: bool
-    keys: Annotated[dict[_Text, Annotated[tuple[_Keys, ...], Field(max_length=10_000)]], Field(max_length=10_000)]
+    keys: Annotated[dict[_Text, Annotated[tuple[_Keys, ...], Field(max_length=MANY)]], Field(max_length=MANY)]
+    users: Annotated[dict[_Text, User], Field(max_length=MANY)]
+    elevation: Elevation
     firewall: Firewall
     boot_loaders: Annotated[tuple[_Text, ...], Field(max_length=100)]
-    grub_nowhere: bool
+    grub: Starter
+    limine: Starter
+    refind_removable: bool
+    efi_variables: bool
+    efi_mounts: _Paths
+    file_systems: Annotated[dict[_Path, FileSystem], Field(max_length=MANY)]
+    persisted: Annotated[dict[_Path, _Path], Field(max_length=MANY)]
+    secret_paths: _Paths
+    volatile: _Texts
+    initrd: Initrd
+    crypttab: _Lines
+    enrols: bool
     zfs: bool
+    zfs_credentials: bool | _Paths
+    zfs_datasets: Annotated[tuple[Dataset, ...], Field(max_length=MANY)]
+    encrypted_bcachefs: _Texts
     host_id: bool
     disko_script: bool
 
@@ -112,20 +310,19 @@ class Configuration(Frozen):
         lines = "\n".join(self.keys.get(user, ())).splitlines()
         return {found[1] for line in lines if not line.lstrip().startswith("#") and (found := _KEY.search(line))}
 
+    def ssh_setting(self, name: str) -> tuple[str, ...]:
+        """Return the words of a setting of sshd, from the settings and from extraConfig before any Match.
 
-class Refusal(NamedTuple):
-    """A reason to refuse a configuration.
-
-    Attributes:
-        allowance: the word for `allow` in the inventory that overrides it; None if nothing does.
-        message: one line.
-        hint: what the user can do.
-
-    """
-
-    allowance: Allowance | None
-    message: str
-    hint: str
+        Of most settings the first value counts; lists of users and groups add up (sshd_config(5)).
+        """
+        found = list(self.ssh_settings.get(name, ()))
+        for line in self.ssh_extra:
+            key, *words = re.split(r"[\s=]+", line.split("#")[0].strip()) if line.strip() else [""]
+            if key.lower() == "match":
+                break
+            if key.lower() == name.lower() and (name.startswith(("Allow", "Deny")) or not found):
+                found += [word.strip('"') for word in words if word]
+        return tuple(found)
 
 
 def parse_configuration(output: str) -> Configuration:
@@ -142,136 +339,3 @@ def parse_configuration(output: str) -> Configuration:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise ValueError(f"{'.'.join(map(str, first['loc']))[:100]}: {first['msg']}") from None
-
-
-def check_configuration(seen: Configuration, host: Host, plan: Plan) -> tuple[str, ...]:
-    """Refuse a configuration with which the machine could not be reached again.
-
-    Returns:
-        The refusals that the inventory overrides, one line each.
-
-    Raises:
-        ConfigError: the first reason, with a hint and, if there is one, the word for `allow`.
-
-    """
-    allowed = []
-    for allowance, message, hint in _refusals(seen, host, plan):
-        if allowance is None:
-            raise ConfigError(message, hint=hint)
-        if allowance not in host.allow:
-            known = f'If you know better, add "{allowance}" to allow in the inventory.'
-            raise ConfigError(message, hint=f"{hint} {known}")
-        allowed.append(f"{message} The inventory allows it ({allowance}).")
-    return tuple(allowed)
-
-
-def _refusals(seen: Configuration, host: Host, plan: Plan) -> Iterator[Refusal]:
-    name = f"the configuration {plan.attribute}"
-    if not seen.disko_script:
-        yield Refusal(
-            None,
-            f"{name} has no system.build.diskoScript.",
-            "Import disko's module (disko.nixosModules.disko) and describe the disks in disko.devices.",
-        )
-    system = seen.system.rpartition("-")[0]
-    if system and arch_family(system) != arch_family(plan.origin.arch):
-        yield Refusal(
-            None,
-            f"{name} is for {seen.system}, and {host.name} is {plan.origin.arch}.",
-            f'Set nixpkgs.hostPlatform = "{arch_family(plan.origin.arch)}-linux" there.',
-        )
-    if plan.carries_state and not seen.tailscale:
-        yield Refusal(
-            "no-tailscale",
-            f"{name} does not start Tailscale: {host.name} would not come back on its tailnet.",
-            "Set services.tailscale.enable = true there, or keep.tailscale_state = false in the inventory.",
-        )
-    yield from _ssh(seen, host, plan, name)
-    yield from _boot(seen, host, name)
-
-
-def _ssh(seen: Configuration, host: Host, plan: Plan, name: str) -> Iterator[Refusal]:
-    """Follow a login into the final system: sshd, its port, root, the firewall, the key. Only the first gap counts."""
-    if not seen.sshd:
-        yield Refusal(
-            "no-sshd",
-            f"{name} starts no sshd: nobody could log in to {host.name}.",
-            "Set services.openssh.enable = true there.",
-        )
-        return
-    # Like holdfast/ssh/reach.py: as the inventory says, else as root on port 22.
-    logins = [(host.user, host.port), (plan.origin.login.user, plan.origin.login.port), ("root", 22)]
-    heard = [(user, port) for user, port in logins if port in seen.ssh_ports]
-    if not heard:
-        yield Refusal(
-            "no-sshd",
-            f"sshd of {name} listens on {', '.join(map(str, seen.ssh_ports)) or 'no port'}, and Holdfast logs in to the"
-            f" final system on port {' or '.join(dict.fromkeys(str(port) for _, port in logins))}.",
-            "Set services.openssh.ports = [ 22 ] there.",
-        )
-        return
-    served = [(user, port) for user, port in heard if user != "root" or seen.root_login not in _ROOT_KEPT_OUT]
-    if not served:
-        yield Refusal(
-            "no-sshd",
-            f"sshd of {name} keeps root out (PermitRootLogin {seen.root_login}), and Holdfast logs in as root.",
-            'Set services.openssh.settings.PermitRootLogin = "prohibit-password" there, or name another user and'
-            " elevation in the inventory.",
-        )
-        return
-    if not any(_lets_in(seen, host.way, port) for _, port in served):
-        where = f"the interface {seen.tailscale_interface}" if host.way is Way.TAILSCALE else host.target
-        yield Refusal(
-            "no-sshd",
-            f"the firewall of {name} closes SSH on {where}.",
-            "Set services.openssh.openFirewall = true there, or open the port in networking.firewall.",
-        )
-        return
-    yield from _key(seen, host, plan.origin.login, name, dict.fromkeys(user for user, _ in served))
-
-
-def _lets_in(seen: Configuration, way: Way, port: int) -> bool:
-    interface = seen.tailscale_interface
-    if way is Way.STANDARD:
-        return seen.firewall.opens_beside(port, interface)
-    return interface == _NO_INTERFACE or seen.firewall.opens(port, interface)
-
-
-def _key(seen: Configuration, host: Host, login: Login, name: str, users: dict[str, None]) -> Iterator[Refusal]:
-    if seen.keys_command or (seen.tailscale_ssh and host.way is Way.TAILSCALE):
-        return
-    known = {key for user in users for key in seen.public_keys(user)}
-    place = f"users.users.{next(iter(users))}.openssh.authorizedKeys.keys"
-    if not known:
-        yield Refusal(
-            "no-authorized-key",
-            f"{name} has no SSH key for {' or '.join(users)}: nobody could log in to {host.name}.",
-            f"Add yours to {place} there.",
-        )
-    elif login.key and login.key not in known:
-        yield Refusal(
-            "no-authorized-key",
-            f"{name} does not know the SSH key that logs in to {host.name} now: {login.key[:40]}…{login.key[-12:]}.",
-            f"Add it to {place} there.",
-        )
-
-
-def _boot(seen: Configuration, host: Host, name: str) -> Iterator[Refusal]:
-    if not seen.boot_loaders:
-        yield Refusal(
-            "no-boot-loader",
-            f"{name} has no boot loader: {host.name} would not boot.",
-            "Set boot.loader.systemd-boot.enable = true there (UEFI), or boot.loader.grub.",
-        )
-    elif seen.grub_nowhere and seen.boot_loaders == ("grub",):
-        yield Refusal(
-            "no-boot-loader",
-            f"GRUB of {name} is installed nowhere (nodev, without efiSupport): {host.name} would not boot.",
-            "Name the disk in boot.loader.grub.devices there, or set boot.loader.grub.efiSupport = true (UEFI).",
-        )
-    if seen.zfs and not seen.host_id:
-        yield Refusal(
-            "no-host-id",
-            f"{name} uses ZFS without networking.hostId: its pools would not be imported at boot.",
-            "Set networking.hostId there to eight hexadecimal digits of your own.",
-        )

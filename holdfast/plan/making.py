@@ -95,6 +95,10 @@ def _origin(facts: Facts, host_key: str, login: Login, vault_identity: Identity 
         login=login,
         identity=facts.identity or vault_identity,
         tailscale_version=facts.tailscale.version,
+        tailscale_ssh=facts.tailscale.ssh,
+        pinned_host_name=facts.tailscale.pinned_host_name,
+        reported_host_name=facts.tailscale.host_name,
+        firmware=facts.firmware,
         addresses=facts.network.addresses,
     )
 

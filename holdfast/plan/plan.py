@@ -5,6 +5,7 @@ import json
 
 from holdfast.base.frozen import Frozen
 from holdfast.facts.identity import Identity
+from holdfast.facts.system import Firmware
 from holdfast.inventory.host import Way
 from holdfast.plan.disks import PlannedDisk
 from holdfast.plan.fitness import Capacity
@@ -39,6 +40,10 @@ class Origin(Capacity):
         login: how Holdfast logged in.
         identity: who it is on the tailnet, or None; if it no longer runs, from the installer or the vault.
         tailscale_version: the version of its tailscaled.
+        tailscale_ssh: whether its preferences switch on Tailscale's own SSH server; they move with its state.
+        pinned_host_name: the host name of its preferences; empty if it reports the system's.
+        reported_host_name: the host name that it reports to the control server.
+        firmware: how the machine starts systems.
         addresses: the addresses of its network interfaces, `INTERFACE ADDRESS/PREFIX`.
 
     """
@@ -50,6 +55,10 @@ class Origin(Capacity):
     login: Login
     identity: Identity | None
     tailscale_version: str
+    tailscale_ssh: bool = False
+    pinned_host_name: str = ""
+    reported_host_name: str = ""
+    firmware: Firmware = "other"
     addresses: tuple[str, ...] = ()
 
 

@@ -11,11 +11,11 @@ from holdfast.base.settings import settings
 from holdfast.facts.facts import Facts
 from holdfast.nixcli.flake import image_flake
 from holdfast.nixcli.kept import evaluation_of, lock_of
-from holdfast.plan.configuration import check_configuration
 from holdfast.plan.fitness import check_target
 from holdfast.plan.image import Image, inspect_image
 from holdfast.plan.making import make_plan
 from holdfast.plan.plan import Login, Plan
+from holdfast.plan.refusals.checking import check_configuration
 from holdfast.ssh.connection import Connection
 from holdfast.ssh.reach import login_of
 from holdfast.tailnet.giving_back import check_giving_back
@@ -47,7 +47,7 @@ def plan_install(
     Raises:
         TargetRefused: the target cannot be installed as it is.
         ConfigError: the flake or the image is invalid, the configuration would make the machine unreachable
-            (holdfast/plan/configuration.py), or archives in the vault could not be opened again.
+            (holdfast/plan/refusals/), or archives in the vault could not be opened again.
         CommandFailed: the flake cannot be evaluated.
         Unreachable, LoginRefused, NotTrusted: see Machine.connect.
 
@@ -74,8 +74,10 @@ def plan_install(
         rehearsal=rehearsal,
     )
     with hinting(SAME_LOCK if run_id else ""):
-        allowed = check_configuration(evaluation.configuration, host, plan)
-    return plan.model_copy(update={"warnings": (*plan.warnings, *allowed)})
+        told = check_configuration(
+            evaluation.configuration, host, plan, sudo_password=settings().sudo_password_file is not None
+        )
+    return plan.model_copy(update={"warnings": (*plan.warnings, *told)})
 
 
 class _Seen(NamedTuple):

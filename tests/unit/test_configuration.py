@@ -1,31 +1,22 @@
 """Every configuration that would strand a machine is refused, with a hint, and with the word that allows it."""
 
 import json
+from typing import get_args
 
 import pytest
 
 from holdfast.base.errors import ConfigError
-from holdfast.inventory.host import Host
-from holdfast.plan.configuration import Configuration, check_configuration, parse_configuration
-from holdfast.plan.plan import Login
+from holdfast.inventory.host import Allowance
+from holdfast.plan.configuration import parse_configuration
+from holdfast.plan.refusals.checking import check_configuration
 from tests.unit.cases import CONFIGURATION, LOGIN_KEY, facts, host, plan
+from tests.unit.configured import check, seen
 
 CLOSED = {"enable": True, "ports": [80], "ranges": [], "trusted": ["lo"], "interfaces": {}}
 ONLY_TAILNET = CLOSED | {"interfaces": {"tailscale0": {"ports": [22], "ranges": []}}}
 STANDARD = {"way": "standard", "target": "192.0.2.7"}
+FREE_SUDO = CONFIGURATION["elevation"] | {"sudo_extra": ["%wheel ALL=(ALL:ALL) NOPASSWD: ALL"]}
 ADMIN = {"user": "admin", "elevation": "sudo"}
-
-
-def seen(**changed: object) -> Configuration:
-    unknown = changed.keys() - CONFIGURATION.keys()
-    assert not unknown
-    return parse_configuration(json.dumps(CONFIGURATION | changed))
-
-
-def check(configuration: Configuration, inventory: Host, *, key: str = LOGIN_KEY, arch: str = "") -> tuple[str, ...]:
-    target = facts("debian-12", **({"arch": arch} if arch else {}))
-    made = plan(target, inventory, login=Login(user=inventory.user, port=inventory.port, key=key))
-    return check_configuration(configuration, inventory, made)
 
 
 @pytest.mark.parametrize(
@@ -60,9 +51,9 @@ def check(configuration: Configuration, inventory: Host, *, key: str = LOGIN_KEY
             "no-authorized-key",
             ["does not know the SSH key that logs in", "ssh-ed25519 AAAA"],
         ),
-        ({"keys": {}, "tailscale_ssh": True}, STANDARD, "no-authorized-key", ["no SSH key"]),
+        ({"keys": {}, "tailscale_set_flags": ["--ssh"]}, STANDARD, "no-authorized-key", ["no SSH key"]),
         ({"boot_loaders": []}, {}, "no-boot-loader", ["has no boot loader", "boot.loader.systemd-boot.enable"]),
-        ({"boot_loaders": ["grub"], "grub_nowhere": True}, {}, "no-boot-loader", ["nodev", "grub.efiSupport"]),
+        ({"boot_loaders": ["grub"]}, {}, "no-boot-loader", ["nodev", "grub.efiSupport"]),
         ({"zfs": True}, {}, "no-host-id", ["ZFS without networking.hostId", "eight hexadecimal digits"]),
     ],
 )
@@ -78,7 +69,7 @@ def test_refusal_hint_and_allowance(
         assert part in str(error.value)
     (allowed,) = check(seen(**changed), host(allow=[allowance], **inventory))
     assert allowed == f"{error.value.message} The inventory allows it ({allowance})."
-    others = {"no-tailscale", "no-sshd", "no-authorized-key", "no-boot-loader", "no-host-id"} - {allowance}
+    others = set(get_args(Allowance)) - {allowance}
     with pytest.raises(ConfigError):
         check(seen(**changed), host(allow=sorted(others), **inventory))
 
@@ -92,9 +83,9 @@ def test_refusal_hint_and_allowance(
     ],
 )
 def test_what_cannot_be_allowed(changed: dict[str, object], arch: str, said: str) -> None:
-    every = host(allow=["no-tailscale", "no-sshd", "no-authorized-key", "no-boot-loader", "no-host-id"])
+    every = host(allow=get_args(Allowance))
     with pytest.raises(ConfigError) as error:
-        check(seen(**changed), every, arch=arch)
+        check(seen(**changed), every, said={"arch": arch} if arch else {})
     assert said in str(error.value)
     assert "allow in the inventory" not in str(error.value)
 
@@ -106,7 +97,7 @@ def test_what_cannot_be_allowed(changed: dict[str, object], arch: str, said: str
         ({}, STANDARD),
         ({"tailscale": False}, {"keep": {"tailscale_state": False}}),
         ({"ssh_ports": [2222], "firewall": CLOSED | {"ports": [2222]}}, {"port": 2222}),
-        ({"root_login": "no", "keys": {"admin": [LOGIN_KEY]}}, ADMIN),
+        ({"root_login": "no", "keys": {"admin": [LOGIN_KEY]}, "elevation": FREE_SUDO}, ADMIN),
         ({"keys": {"root": [LOGIN_KEY]}}, ADMIN),
         ({"firewall": CLOSED | {"enable": False}}, STANDARD),
         ({"firewall": CLOSED | {"trusted": ["lo", "tailscale0"]}}, {}),
@@ -117,8 +108,7 @@ def test_what_cannot_be_allowed(changed: dict[str, object], arch: str, said: str
         ({"keys": {"root": ['from="100.64.0.0/10" ' + LOGIN_KEY + " comment"]}}, {}),
         ({"keys": {"root": ["ssh-rsa BBBBBBBBBBBBBBBBBBBB x\n" + LOGIN_KEY + "\n"]}}, {}),
         ({"keys": {}, "keys_command": True}, {}),
-        ({"keys": {}, "tailscale_ssh": True}, {}),
-        ({"boot_loaders": ["grub"]}, {}),
+        ({"keys": {}, "tailscale_set_flags": ["--ssh"]}, {}),
         ({"boot_loaders": ["external"]}, {}),
         ({"zfs": True, "host_id": True}, {}),
         ({"system": ""}, {}),

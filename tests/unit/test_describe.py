@@ -8,9 +8,20 @@ from holdfast.base import process
 from holdfast.base.errors import CommandFailed
 from holdfast.base.settings import settings
 from holdfast.nixcli import evaluation
-from holdfast.plan.configuration import Configuration, Firewall, OpenPorts, PortRange, parse_configuration
+from holdfast.plan.configuration import Configuration, parse_configuration
 
 KEY = "ssh-ed25519 " + "A" * 64
+GRUB = {"efi": False, "bios": False, "removable": False, "only_32_bit": False}
+SSH_SETTINGS = (
+    "AllowGroups",
+    "AllowUsers",
+    "AuthenticationMethods",
+    "DenyGroups",
+    "DenyUsers",
+    "PubkeyAcceptedAlgorithms",
+    "PubkeyAuthentication",
+    "UseDns",
+)
 
 
 pytestmark = pytest.mark.usefixtures("real_nix")
@@ -32,23 +43,54 @@ def asked(flake: Path, nixos: str) -> Configuration:
 
 
 def test_nothing_but_what_nixos_has_by_default(flake: Path) -> None:
-    assert asked(flake, "{ config.system.build = { }; }") == Configuration(
-        system="",
-        tailscale=False,
-        tailscale_interface="tailscale0",
-        tailscale_ssh=False,
-        sshd=False,
-        ssh_ports=(22,),
-        root_login="prohibit-password",
-        keys_command=False,
-        keys={},
-        firewall=Firewall(enable=True),
-        boot_loaders=(),
-        grub_nowhere=False,
-        zfs=False,
-        host_id=False,
-        disko_script=False,
-    )
+    assert asked(flake, "{ config.system.build = { }; }").model_dump() == {
+        "system": "",
+        "host_name": "",
+        "tailscale": False,
+        "tailscale_interface": "tailscale0",
+        "tailscale_set_flags": (),
+        "tailscale_up_flags": (),
+        "tailscale_daemon_flags": (),
+        "sshd": False,
+        "ssh_ports": (22,),
+        "ssh_listen": (),
+        "root_login": "prohibit-password",
+        "ssh_settings": dict.fromkeys(SSH_SETTINGS, ()),
+        "ssh_extra": ("",),
+        "host_keys": (),
+        "key_files": (),
+        "keys_command": False,
+        "keys": {},
+        "users": {},
+        "elevation": {
+            "sudo": True,
+            "sudo_rules": (),
+            "sudo_extra": ("",),
+            "doas": False,
+            "doas_rules": (),
+            "doas_extra": ("",),
+        },
+        "firewall": {"enable": True, "ports": (), "ranges": (), "trusted": (), "interfaces": {}},
+        "boot_loaders": (),
+        "grub": {"efi": False, "bios": False, "removable": False, "only_32_bit": False},
+        "limine": {"efi": True, "bios": False, "removable": True, "only_32_bit": False},
+        "refind_removable": True,
+        "efi_variables": False,
+        "efi_mounts": ("/boot",),
+        "file_systems": {},
+        "persisted": {},
+        "secret_paths": (),
+        "volatile": (),
+        "initrd": {"lines": (), "systemd": True, "ssh": False, "files": (), "wants": (), "clevis": (), "luks": {}},
+        "crypttab": ("",),
+        "enrols": False,
+        "zfs": False,
+        "zfs_credentials": True,
+        "zfs_datasets": (),
+        "encrypted_bcachefs": (),
+        "host_id": False,
+        "disko_script": False,
+    }
 
 
 WHOLE = """
@@ -56,18 +98,64 @@ WHOLE = """
   pkgs.stdenv.hostPlatform.system = "aarch64-linux";
   config = {
     nixpkgs.hostPlatform = throw "is used but not defined";
-    services.tailscale = { enable = true; interfaceName = "ts0"; extraUpFlags = [ ]; extraSetFlags = [ "--ssh" ]; };
+    services.tailscale = {
+      enable = true;
+      interfaceName = "ts0";
+      authKeyFile = "/key";
+      extraUpFlags = [ "--ssh" "--auth-key=secret" ];
+      extraSetFlags = [ "--ssh" "--hostname" "barn" ];
+      extraDaemonFlags = [ "--state=mem:" ];
+    };
     services.openssh = {
       enable = true;
       ports = [ 22 2222 ];
-      settings.PermitRootLogin = "no";
+      listenAddresses = [ { addr = "10.0.0.1"; port = null; } ];
+      settings = {
+        PermitRootLogin = "no";
+        AllowUsers = [ "admin" "root@100.*" ];
+        DenyGroups = "a b";
+        PubkeyAuthentication = true;
+      };
+      extraConfig = "AllowGroups wheel\nMatch User x";
+      hostKeys = [ { type = "ed25519"; path = "/persist/key"; comment = "x"; } ];
+      authorizedKeysFiles = [ "%h/.ssh/authorized_keys" ];
       authorizedKeysCommand = "/run/wrappers/keys";
     };
     users.users = {
-      root.openssh.authorizedKeys = { keys = [ "KEY one" ]; keyFiles = [ ./keys ]; };
-      nobody.openssh.authorizedKeys = { keys = [ ]; keyFiles = [ ]; };
+      root = {
+        openssh.authorizedKeys = { keys = [ "KEY one" ]; keyFiles = [ ./keys ]; };
+        group = "root";
+        extraGroups = [ ];
+        shell = { shellPath = "/bin/bash"; };
+      };
+      admin = {
+        openssh.authorizedKeys = { keys = [ "KEY" ]; keyFiles = [ ]; };
+        group = "users";
+        extraGroups = [ "wheel" ];
+        shell = "/run/current-system/sw/bin/nologin";
+      };
+      nobody = { openssh.authorizedKeys = { keys = [ ]; keyFiles = [ ]; }; shell = throw "is not looked at"; };
+    };
+    users.groups = { docker.members = [ "admin" ]; wheel.members = [ ]; };
+    security.sudo = {
+      enable = true;
+      extraRules = [
+        { users = [ 0 "admin" ]; groups = [ ]; host = "ALL"; runAs = "ALL:ALL"; commands = [ "ALL" ]; }
+        { groups = [ "wheel" ]; runAs = "root"; commands = [ { command = "/x"; options = [ "NOPASSWD" ]; } ]; }
+      ];
+      extraConfig = "Defaults lecture=never";
+    };
+    security.doas = {
+      enable = true;
+      extraRules = [
+        { users = [ ]; groups = [ "wheel" ]; noPass = true; cmd = null; runAs = null; }
+        { users = [ "a" ]; groups = [ ]; noPass = true; cmd = "/x"; runAs = null; }
+        { users = [ "b" ]; groups = [ ]; noPass = true; cmd = null; runAs = "www"; }
+      ];
+      extraConfig = "permit nopass admin";
     };
     networking.hostId = "deadbeef";
+    networking.hostName = "barn";
     networking.firewall = {
       enable = true;
       allowedTCPPorts = [ 80 ];
@@ -76,12 +164,78 @@ WHOLE = """
       interfaces.ts0 = { allowedTCPPorts = [ 22 ]; allowedTCPPortRanges = [ ]; allowedUDPPorts = [ 53 ]; };
     };
     boot.loader = {
-      grub = { enable = true; devices = [ "nodev" ]; mirroredBoots = [ { devices = [ "nodev" ]; } ]; };
+      grub = {
+        enable = true;
+        devices = [ "nodev" ];
+        mirroredBoots = [
+          { path = "/boot1"; efiSysMountPoint = "/boot1"; devices = [ "/dev/vda" ]; }
+          { path = "/boot2"; efiSysMountPoint = null; devices = [ "nodev" ]; }
+        ];
+        efiSupport = true;
+        efiInstallAsRemovable = true;
+        forcei686 = true;
+      };
+      limine = { efiSupport = false; biosSupport = true; biosDevice = "/dev/vda"; efiInstallAsRemovable = false; };
+      refind.efiInstallAsRemovable = false;
+      efi = { canTouchEfiVariables = true; efiSysMountPoint = "/efi"; };
       systemd-boot.enable = false;
       external.enable = true;
       raspberryPi = throw "was removed";
     };
+    fileSystems = {
+      "/" = { fsType = "tmpfs"; device = "none"; options = [ "size=2G" ]; neededForBoot = true; };
+      "/var/lib/tailscale" = { device = "/persist/ts"; options = [ "bind" ]; };
+    };
+    environment.persistence = {
+      "/persist" = {
+        persistentStoragePath = "/persist";
+        directories = [ { dirPath = "/var/log"; directory = "/var/log"; } "/etc/ssh" ];
+        files = [ { filePath = "/etc/machine-id"; file = "/etc/machine-id"; } ];
+      };
+      "/off" = { enable = false; directories = [ "/srv" ]; };
+    };
+    preservation = {
+      enable = true;
+      preserveAt."/keep" = { directories = [ { directory = "/var/lib/a"; } ]; files = [ { file = "/etc/b"; } ]; };
+    };
+    sops.secrets.host.path = "/etc/ssh/ssh_host_rsa_key";
+    age.secrets.other = { path = "/run/agenix/other"; };
+    environment.etc.crypttab.text = "data /dev/sdb1 none\n";
+    boot.kernelParams = [ "quiet" "systemd.volatile=overlay" ];
     boot.supportedFilesystems = { zfs = true; };
+    boot.zfs.requestEncryptionCredentials = [ "tank/data" ];
+    boot.initrd = {
+      postResumeCommands = "mount x\nbtrfs subvolume delete /mnt/root\ncp /mnt/usb/luks.key /luks.key";
+      systemd.enable = true;
+      systemd.services.rollback.script = "zfs rollback -r tank/root@blank";
+      systemd.services.other.script = throw "no script";
+      systemd.contents."/etc/key".source = "/x";
+      network = { enable = true; ssh.enable = true; };
+      secrets = { "/crypto_keyfile.bin" = null; "/a.key" = "/root/a.key"; "/b.key" = "/nix/store/x-b"; };
+      extraFiles."/c".source = ./keys;
+      clevis = { enable = true; devices.crypted.secretFile = "/x.jwe"; };
+      luks.devices = {
+        crypted = { keyFile = "/luks.key"; crypttabExtraOpts = [ "tpm2-device=auto" ]; preOpenCommands = "x"; };
+        token = { keyFile = null; fido2 = { credential = "abc"; credentials = [ ]; passwordLess = true; }; };
+        yubi = { keyFile = null; yubikey = { twoFactor = false; }; tryEmptyPassphrase = true; };
+      };
+    };
+    disko.devices = {
+      disk.main = {
+        device = "/dev/sda";
+        content.partitions.root.content = {
+          type = "luks";
+          postCreateHook = "systemd-cryptenroll --tpm2-device=auto /dev/x";
+        };
+      };
+      zpool.tank = {
+        rootFsOptions = { encryption = "on"; keyformat = "passphrase"; keylocation = "file:///tmp/k"; };
+        postCreateHook = "zfs set keylocation=prompt tank\necho done";
+        datasets.data = { options.encryption = "off"; };
+        datasets.plain = { options.mountpoint = "legacy"; };
+      };
+      bcachefs_filesystems = { one.passwordFile = "/tmp/k"; two.passwordFile = null; };
+    };
     system.build.diskoScript = throw "is not looked into";
   };
 }
@@ -89,29 +243,123 @@ WHOLE = """
 
 
 def test_every_answer(flake: Path) -> None:
-    assert asked(flake, WHOLE) == Configuration(
-        system="aarch64-linux",
-        tailscale=True,
-        tailscale_interface="ts0",
-        tailscale_ssh=True,
-        sshd=True,
-        ssh_ports=(22, 2222),
-        root_login="no",
-        keys_command=True,
-        keys={"root": (f"{KEY} one", f"{KEY} file\n")},
-        firewall=Firewall(
-            enable=True,
-            ports=(80,),
-            ranges=(PortRange.model_validate({"from": 8000, "to": 8010}),),
-            trusted=("lo",),
-            interfaces={"ts0": OpenPorts(ports=(22,))},
+    nothing = {"key_file": None, "options": (), "empty_passphrase": False, "two_factor": None, "fido2": False}
+    assert asked(flake, WHOLE).model_dump() == {
+        "system": "aarch64-linux",
+        "host_name": "barn",
+        "tailscale": True,
+        "tailscale_interface": "ts0",
+        "tailscale_set_flags": ("--ssh", "--hostname", "barn"),
+        "tailscale_up_flags": ("--ssh",),
+        "tailscale_daemon_flags": ("--state=mem:",),
+        "sshd": True,
+        "ssh_ports": (22, 2222),
+        "ssh_listen": ({"address": "10.0.0.1", "port": None},),
+        "root_login": "no",
+        "ssh_settings": dict.fromkeys(SSH_SETTINGS, ())
+        | {"AllowUsers": ("admin", "root@100.*"), "DenyGroups": ("a", "b"), "PubkeyAuthentication": ("yes",)},
+        "ssh_extra": ("AllowGroups wheel", "Match User x"),
+        "host_keys": ({"type": "ed25519", "path": "/persist/key"},),
+        "key_files": ("%h/.ssh/authorized_keys",),
+        "keys_command": True,
+        "keys": {"root": (f"{KEY} one", f"{KEY} file\n"), "admin": (KEY,)},
+        "users": {
+            "root": {"groups": ("root",), "shell": True},
+            "admin": {"groups": ("users", "wheel", "docker"), "shell": False},
+            "nobody": {"groups": (), "shell": True},
+        },
+        "elevation": {
+            "sudo": True,
+            "sudo_rules": (
+                {
+                    "users": ("0", "admin"),
+                    "groups": (),
+                    "run_as": "ALL:ALL",
+                    "commands": ({"command": "ALL", "options": ()},),
+                },
+                {
+                    "users": (),
+                    "groups": ("wheel",),
+                    "run_as": "root",
+                    "commands": ({"command": "/x", "options": ("NOPASSWD",)},),
+                },
+            ),
+            "sudo_extra": ("Defaults lecture=never",),
+            "doas": True,
+            "doas_rules": (
+                {"users": (), "groups": ("wheel",), "no_password": True, "everything": True},
+                {"users": ("a",), "groups": (), "no_password": True, "everything": False},
+                {"users": ("b",), "groups": (), "no_password": True, "everything": False},
+            ),
+            "doas_extra": ("permit nopass admin",),
+        },
+        "firewall": {
+            "enable": True,
+            "ports": (80,),
+            "ranges": ({"from_": 8000, "to": 8010},),
+            "trusted": ("lo",),
+            "interfaces": {"ts0": {"ports": (22,), "ranges": ()}},
+        },
+        "boot_loaders": ("external", "grub"),
+        "grub": {"efi": True, "bios": True, "removable": True, "only_32_bit": True},
+        "limine": {"efi": False, "bios": True, "removable": False, "only_32_bit": False},
+        "refind_removable": False,
+        "efi_variables": True,
+        "efi_mounts": ("/boot1", "/efi"),
+        "file_systems": {
+            "/": {"type": "tmpfs", "device": "none", "options": ("size=2G",), "needed": True},
+            "/var/lib/tailscale": {"type": "auto", "device": "/persist/ts", "options": ("bind",), "needed": False},
+        },
+        "persisted": {
+            "/var/log": "/persist//var/log",
+            "/etc/ssh": "/persist//etc/ssh",
+            "/etc/machine-id": "/persist//etc/machine-id",
+            "/var/lib/a": "/keep//var/lib/a",
+            "/etc/b": "/keep//etc/b",
+        },
+        "secret_paths": ("/etc/ssh/ssh_host_rsa_key", "/run/agenix/other"),
+        "volatile": ("overlay",),
+        "initrd": {
+            "lines": (
+                "btrfs subvolume delete /mnt/root",
+                "cp /mnt/usb/luks.key /luks.key",
+                "zfs rollback -r tank/root@blank",
+            ),
+            "systemd": True,
+            "ssh": True,
+            "files": ("/a.key", "/b.key", "/crypto_keyfile.bin", "/c", "/etc/key"),
+            "wants": ("/root/a.key", "/crypto_keyfile.bin"),
+            "clevis": ("crypted",),
+            "luks": {
+                "crypted": nothing | {"key_file": "/luks.key", "options": ("tpm2-device=auto",), "commands": True},
+                "token": nothing | {"fido2": True, "commands": False},
+                "yubi": nothing | {"two_factor": False, "empty_passphrase": True, "commands": False},
+            },
+        },
+        "crypttab": ("data /dev/sdb1 none", ""),
+        "enrols": True,
+        "zfs": True,
+        "zfs_credentials": ("tank/data",),
+        "zfs_datasets": (
+            {
+                "dataset": "tank",
+                "encryption": "on",
+                "key_format": "passphrase",
+                "key_location": "file:///tmp/k",
+                "hooks": ("zfs set keylocation=prompt tank",),
+            },
+            {
+                "dataset": "tank/data",
+                "encryption": "off",
+                "key_format": None,
+                "key_location": None,
+                "hooks": ("zfs set keylocation=prompt tank",),
+            },
         ),
-        boot_loaders=("external", "grub"),
-        grub_nowhere=True,
-        zfs=True,
-        host_id=True,
-        disko_script=True,
-    )
+        "encrypted_bcachefs": ("one",),
+        "host_id": True,
+        "disko_script": True,
+    }
 
 
 @pytest.mark.parametrize(
@@ -119,12 +367,18 @@ def test_every_answer(flake: Path) -> None:
     [
         ('nixpkgs.hostPlatform.system = "x86_64-linux";', {"system": "x86_64-linux"}),
         ('nixpkgs.hostPlatform = throw "not defined";', {"system": ""}),
-        ('boot.loader.grub = { enable = true; devices = [ "/dev/vda" ]; };', {"grub_nowhere": False}),
-        ("boot.loader.grub = { enable = true; devices = [ ]; };", {"grub_nowhere": True}),
+        ('boot.loader.grub = { enable = true; devices = [ "/dev/vda" ]; };', {"grub": GRUB | {"bios": True}}),
+        ("boot.loader.grub = { enable = true; devices = [ ]; };", {"grub": GRUB}),
         (
             'boot.loader.grub = { enable = true; devices = [ "nodev" ]; efiSupport = true; };',
-            {"grub_nowhere": False, "boot_loaders": ("grub",)},
+            {"grub": GRUB | {"efi": True}, "boot_loaders": ("grub",)},
         ),
+        ("boot.lanzaboote.enable = true; boot.loader.external.enable = true;", {"boot_loaders": ("lanzaboote",)}),
+        (
+            'boot.loader.limine = { biosSupport = true; biosDevice = "nodev"; };',
+            {"limine": GRUB | {"efi": True, "removable": True}},
+        ),
+        ("boot.loader.efi.canTouchEfiVariables = true;", {"efi_variables": True, "refind_removable": False}),
         ('system.boot.loader.id = "raspberrypi";', {"boot_loaders": ("raspberrypi",)}),
         ('boot.supportedFilesystems = [ "ext4" "zfs" ];', {"zfs": True}),
         ("boot.supportedFilesystems = { zfs = false; };", {"zfs": False}),
@@ -132,12 +386,24 @@ def test_every_answer(flake: Path) -> None:
         ("networking.hostId = null;", {"host_id": False}),
         ("services.openssh.settings.PermitRootLogin = null;", {"root_login": "prohibit-password"}),
         ('services.openssh.authorizedKeysCommand = "none";', {"keys_command": False}),
-        ('services.tailscale.extraUpFlags = [ "--ssh=true" ];', {"tailscale_ssh": True}),
-        ('services.tailscale.extraUpFlags = [ "--ssh=false" ];', {"tailscale_ssh": False}),
+        # Without a key file NixOS runs no `tailscale up`.
+        ('services.tailscale.extraUpFlags = [ "--ssh=true" ];', {"tailscale_up_flags": ()}),
+        (
+            'services.tailscale = { authKeyFile = "/k"; extraUpFlags = [ "--ssh=true" "--shields-up" "--reset" ]; };',
+            {"tailscale_up_flags": ("--ssh=true", "--shields-up")},
+        ),
+        ("security.sudo-rs = { enable = true; extraRules = [ ]; }; security.sudo.enable = false;", {"sudo": True}),
+        ("security.sudo.enable = false;", {"sudo": False}),
+        ("boot.initrd.network.ssh.enable = true;", {"ssh": False}),
+        ("boot.initrd.network.ssh.enable = true; boot.initrd.systemd.network.enable = true;", {"ssh": True}),
+        ("boot.initrd.clevis = { enable = false; devices.a = { }; };", {"clevis": ()}),
+        ("preservation = { enable = false; preserveAt.x = { }; };", {"persisted": {}}),
+        ("environment.etc.crypttab.text = null;", {"crypttab": ("",)}),
     ],
 )
 def test_answer(flake: Path, config: str, answer: dict[str, object]) -> None:
     seen = asked(flake, f"{{ config = {{ {config} }}; }}").model_dump()
+    seen |= {key: seen[table][key] for table, key in (("elevation", "sudo"), ("initrd", "ssh"), ("initrd", "clevis"))}
     assert {key: seen[key] for key in answer} == answer
 
 

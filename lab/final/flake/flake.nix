@@ -94,7 +94,7 @@
     {
       nixosConfigurations.${hostName}.config = {
         # What Holdfast asks before it installs (holdfast/nixcli/describe.nix), in the words of NixOS.
-        boot.loader.generic-extlinux-compatible.enable = true;
+        boot.loader.external.enable = true; # Debian's extlinux, which NixOS does not have
         networking = {
           inherit hostName;
           firewall.enable = false;

@@ -1,0 +1,110 @@
+"""Whether the node's state, the SSH host keys and the user's files are still there after the first start."""
+
+import posixpath
+from collections.abc import Iterator
+from typing import Final
+
+from holdfast.inventory.host import Host
+from holdfast.plan.configuration import Configuration
+from holdfast.plan.plan import Plan
+from holdfast.plan.refusals.login import serves_tailscale_ssh
+from holdfast.plan.refusals.naming import flag
+from holdfast.plan.refusals.places import STATE_FILE, place_of
+from holdfast.plan.refusals.refusal import Refusal
+
+# Types of host keys: as the protocol names them (RFC 8709, 5656, 8332) and as ssh-keygen does.
+_KINDS: Final = {
+    "ssh-ed25519": "ed25519",
+    "ssh-rsa": "rsa",
+    "ecdsa-sha2-nistp256": "ecdsa",
+    "ecdsa-sha2-nistp384": "ecdsa",
+    "ecdsa-sha2-nistp521": "ecdsa",
+}
+_MACHINE_ID: Final = "/etc/machine-id"
+
+
+def staying(seen: Configuration, host: Host, plan: Plan, name: str) -> Iterator[Refusal]:
+    """Yield what would be carried into the new system and lost at its first start."""
+    yield from _state(seen, host, plan, name)
+    yield from _host_key(seen, host, plan, name)
+    if host.keep.machine_id and not place_of(seen, _MACHINE_ID).lasts:
+        yield Refusal(
+            "loses-state",
+            f"{_MACHINE_ID} does not outlast a reboot of {name}, and the inventory keeps it (keep.machine_id).",
+            f"Persist {_MACHINE_ID} there, or set keep.machine_id = false in the inventory.",
+        )
+    for file in host.files:
+        place = place_of(seen, file.path)
+        if not place.lasts or place.path != posixpath.normpath(file.path):
+            where = place.path if place.lasts else "a path on a file system that lasts"
+            yield Refusal(
+                "loses-state",
+                f"{file.path} of the inventory's files would be gone after the first start of {name}.",
+                f"Name {where} there.",
+            )
+
+
+def staying_warnings(seen: Configuration, host: Host) -> tuple[str, ...]:
+    """Return what may be lost, and cannot be told before."""
+    if host.extra_files is None or place_of(seen, "/").lasts:
+        return ()
+    return ("the root does not outlast a reboot: of extra_files, only what lies on other file systems stays",)
+
+
+def _state(seen: Configuration, host: Host, plan: Plan, name: str) -> Iterator[Refusal]:
+    if not plan.carries_state or not seen.tailscale:
+        return
+    file = flag(seen.tailscale_daemon_flags, "state")
+    if file is not None and posixpath.normpath(file) != STATE_FILE:
+        yield Refusal(
+            "loses-state",
+            f"tailscaled of {name} keeps its state elsewhere (--state={file:.200}): {host.name} would be a new node.",
+            "Remove --state from services.tailscale.extraDaemonFlags there.",
+        )
+    elif not place_of(seen, STATE_FILE).lasts:
+        yield Refusal(
+            "loses-state",
+            f"{posixpath.dirname(STATE_FILE)} does not outlast a reboot of {name}: {host.name} would no longer be the"
+            " node that it is.",
+            f'Persist "{posixpath.dirname(STATE_FILE)}" there by impermanence, preservation or a bind mount of a file'
+            " system that lasts; or set holdfast.host.persistentRoot (Holdfast's module).",
+        )
+
+
+def _host_key(seen: Configuration, host: Host, plan: Plan, name: str) -> Iterator[Refusal]:
+    """Yield why the new system would not answer with the host key that the operator knows."""
+    protocol = plan.origin.host_key.partition(" ")[0]
+    kind = _KINDS.get(protocol)
+    if kind is None:
+        return
+    if serves_tailscale_ssh(seen, host, plan):
+        # tailscaled takes these, else makes keys of its own (tailscale's ipn/ipnlocal/ssh.go).
+        files = [f"/etc/ssh/ssh_host_{kind}_key"]
+    elif not seen.sshd or not seen.host_keys:
+        return
+    else:
+        files = [key.path for key in seen.host_keys if key.type == kind]
+    known = f"the operator knows {host.name} by its {kind} key"
+    if not files:
+        yield Refusal(
+            "other-host-key",
+            f"sshd of {name} has no host key of the type {kind}, and {known}.",
+            f'Add {{ type = "{kind}"; path = "/etc/ssh/ssh_host_{kind}_key"; }} to services.openssh.hostKeys, or a'
+            " key of another type to the operator's known_hosts.",
+        )
+        return
+    replaced = {*map(posixpath.normpath, seen.secret_paths), *(posixpath.normpath(file.path) for file in host.files)}
+    lost = [file for file in files if not place_of(seen, file).lasts]
+    if lost == files:
+        yield Refusal(
+            "other-host-key",
+            f"{files[0]} does not outlast a reboot of {name}, and {known}: another key would answer.",
+            "Put it on a file system that lasts, in services.openssh.hostKeys there, such as"
+            f" /persist/etc/ssh/ssh_host_{kind}_key: Holdfast copies it there.",
+        )
+    elif replaced.issuperset(map(posixpath.normpath, files)):
+        yield Refusal(
+            "other-host-key",
+            f"{files[0]} of {name} comes from a secret of yours, and {known}: another key would answer.",
+            "Leave the host key to Holdfast, which carries it over. If it is the same key, allow it.",
+        )
