@@ -16,6 +16,11 @@ _PATHS: Final = "multipath"
 BY_NAME: Final = ("LVM volume group", "ZFS pool")
 
 
+def device_file(name: str) -> str:
+    """Return the device file of a kernel name, where `!` stands for a slash."""
+    return f"/dev/{name.replace('!', '/')}"
+
+
 def with_other_paths(facts: Facts, names: frozenset[str]) -> frozenset[str]:
     """Return kernel names of disks, together with the other paths to the same disks (multipath)."""
     same = [group.disks for group in facts.groups if group.kind == _PATHS and names & set(group.disks)]
@@ -48,25 +53,31 @@ def check_groups(host: Host, facts: Facts, wiped: frozenset[str]) -> tuple[str, 
 
 
 def _losses(facts: Facts, wiped: frozenset[str]) -> Iterator[str]:
+    """Yield what is lost, a line for all that lies on the same disks and is lost in the same way."""
     # Of two with one name, disko may take the wrong one; two file systems may have one label.
     same: dict[tuple[str, str, int], list[Group]] = {}
     for number, group in enumerate(facts.groups):
         if group.kind != _PATHS:
             same.setdefault((group.kind, group.name, 0 if group.kind in BY_NAME else number), []).append(group)
+    broken: dict[tuple[str, str, bool], list[str]] = {}
     for (kind, name, _), groups in same.items():
         disks = dict.fromkeys(disk for group in groups for disk in group.disks)
         gone = [disk for disk in disks if disk in wiped]
         left = [disk for disk in disks if disk not in wiped]
-        if not gone or not left:
-            continue
-        mounted = ", ".join(dict.fromkeys(place for group in groups for place in group.mountpoints))
+        if gone and left:
+            mounted = ", ".join(dict.fromkeys(place for group in groups for place in group.mountpoints))
+            said = f"the {kind} {name or 'without a name'}{f' (at {mounted})' if mounted else ''}"
+            broken.setdefault((_paths(gone), _paths(left), kind in BY_NAME), []).append(said)
+    for (gone_, left_, removed), names in broken.items():
+        one = len(names) == 1
         lost = (
-            "is removed with all that it holds" if kind in BY_NAME else "breaks: without its other part it may be lost"
+            f"disko removes {'it' if one else 'them'} whole, with what is on {left_}"
+            if removed
+            else f"{'it breaks' if one else 'they break'}, and what is on {left_} may be lost"
         )
         yield (
-            f"the {kind} {name or 'without a name'}{f', mounted at {mounted},' if mounted else ''} lies on"
-            f" {_paths(gone)}, to be wiped, and on {_paths(left)}, not to be wiped: it {lost}, also what is on"
-            f" {_paths(left)}"
+            f"{', '.join(names)} {'lies' if one else 'lie'} on {gone_}, to be wiped, and on {left_}, not to be wiped:"
+            f" {lost}"
         )
 
 
@@ -88,4 +99,4 @@ def describe_groups(disk: Disk, facts: Facts) -> str:
 
 
 def _paths(names: list[str]) -> str:
-    return ", ".join(f"/dev/{name}" for name in names)
+    return ", ".join(device_file(name) for name in names)

@@ -5,7 +5,7 @@ target (nix/scripts/installer/disk-paths.sh). A label that another disk has too 
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, NamedTuple
 
 from holdfast.base.errors import UnexpectedState
@@ -13,7 +13,7 @@ from holdfast.base.frozen import Frozen
 from holdfast.facts.facts import Facts
 from holdfast.inventory.host import Host
 from holdfast.plan.disks import PlannedDisk
-from holdfast.plan.groups import BREAKS_GROUP, BY_NAME, with_other_paths
+from holdfast.plan.groups import BREAKS_GROUP, BY_NAME, device_file, with_other_paths
 from holdfast.plan.which_disk import find_disk
 
 MAX_PATHS: Final = 1000
@@ -133,10 +133,11 @@ def _names(planned: Iterable[PlannedDisk], facts: Facts) -> frozenset[str]:
 def _opens(host: Host, path: str, node: Node, others: frozenset[str], facts: Facts) -> UnexpectedState:
     known = {disk.name: disk for disk in facts.disks}
     where = ", ".join(
-        f"/dev/{name}" + (f" (serial {known[name].serial or 'unknown'})" if name in known else "")
+        device_file(name) + (f" (serial {known[name].serial or 'unknown'})" if name in known else "")
         for name in sorted(others)
     )
-    is_ = "" if path == f"/dev/{node.name}" else f", which is /dev/{node.name} there,"
+    device = device_file(node.name)
+    is_ = "" if path == device else f", which is {device} there,"
     if _BY_NAME.match(path):
         hint = "That disk has a partition or file system of the same name. Rename it there, or in the flake."
     else:
@@ -204,19 +205,26 @@ def _require_no_kept_group(
     for group in facts.groups:
         disks = frozenset(group.disks)
         # An array's name may have its host's before it: `cottage:root`.
-        name = re.escape(group.name.rpartition(":")[2])
+        name = group.name.rpartition(":")[2]
         if not name or disks <= wiped | reused or disks & wiped:
             continue
-        used = re.search(rf"/dev/(?:mapper/|md/|zvol/)?{name}(?![\w.])", script.text)
-        if group.kind in BY_NAME:
-            used = used or re.search(rf"\b(?:vg|lv|zpool|zfs)[a-z]*\b[^\n]*(?<![\w./-]){name}(?![\w.-])", script.text)
-        if used:
+        if any(re.search(pattern, script.text) for pattern in _uses_of(group.kind, name)):
             raise UnexpectedState(
                 f"the disko script of {host.name} uses {group.name}, and there is a {group.kind} of that name on"
-                f" {', '.join(f'/dev/{disk}' for disk in sorted(group.disks))}, which the plan does not touch; nothing"
-                " was formatted.",
+                f" {', '.join(device_file(disk) for disk in group.disks)}, which the plan does not touch; nothing was"
+                " formatted.",
                 hint="Give it another name in the flake, or rename the one that is there.",
             )
+
+
+def _uses_of(kind: str, name: str) -> Iterator[str]:
+    """Yield patterns for the uses of a group's name in a script."""
+    word = re.escape(name)
+    yield rf"/dev/(?:mapper/|md/|zvol/)?{word}(?![\w.-])"
+    if kind in BY_NAME:
+        # Device mapper doubles the dashes of a volume group's name (lvm(8), VALID NAMES).
+        yield rf"/dev/mapper/{re.escape(name.replace('-', '--'))}-(?!-)"
+        yield rf"\b(?:vg|lv|zpool|zfs)[a-z]*\b[^\n]*(?<![\w./-]){word}(?![\w.-])"
 
 
 def _path(match: re.Match[str], code: str) -> str:

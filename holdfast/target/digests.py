@@ -14,6 +14,7 @@ from pydantic import Field
 from holdfast.base.errors import UnexpectedState
 from holdfast.base.frozen import Frozen
 from holdfast.base.settings import script
+from holdfast.plan.groups import device_file
 from holdfast.ssh.connection import Connection
 
 # A disk that sleeps takes some 10 s to spin up; each is read alone.
@@ -134,7 +135,7 @@ def _differences(disk: str, before: Mapping[str, Content], after: Mapping[str, C
     """Return what of a disk is no longer as before."""
     seen = []
     for name, old in before.items():
-        what = disk if name == _NOTHING else f"/dev/{name}"
+        what = disk if name == _NOTHING else device_file(name)
         new = after.get(name)
         if new is None:
             seen.append(f"{what} is gone")

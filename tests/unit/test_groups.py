@@ -38,10 +38,10 @@ def group(kind: str, *disks: str, name: str = "data", at: tuple[str, ...] = ()) 
         (
             group("LVM volume group", "sda", "sdb", at=("/", "/srv")),
             DEVICES,
-            "the LVM volume group data, mounted at /, /srv, lies on /dev/sda, to be wiped, and on /dev/sdb, not to be"
-            " wiped: it is removed with all that it holds, also what is on /dev/sdb",
+            r"the LVM volume group data \(at /, /srv\) lies on /dev/sda, to be wiped, and on /dev/sdb, not to be wiped:"
+            " disko removes it whole, with what is on /dev/sdb",
         ),
-        (group("ZFS pool", "sda", "sdc"), BOTH, "the ZFS pool data lies on /dev/sda.*removed.*on /dev/sdc"),
+        (group("ZFS pool", "sda", "sdc"), BOTH, "the ZFS pool data lies on /dev/sda.*removes it.*on /dev/sdc"),
         (group("RAID array", "sda", "sdb", "sdc"), BOTH, "on /dev/sda, /dev/sdb, to be wiped, and on /dev/sdc.*breaks"),
         (group("btrfs", "sdb", "sda", name=""), DEVICES, "the btrfs without a name lies on /dev/sda.*may be lost"),
         (group("bcachefs", "sdb", "sda"), DEVICES, "the bcachefs data .*breaks"),
@@ -72,8 +72,16 @@ def test_two_pools_of_one_name_are_not_told_apart_by_disko() -> None:
 
 
 def test_all_that_breaks_is_named() -> None:
-    layers = [group("RAID array", "sda", "sdb", name="md0"), group("LVM volume group", "sda", "sdb", name="pool")]
-    with pytest.raises(TargetRefused, match=r"the RAID array md0 lies .*; the LVM volume group pool lies"):
+    layers = [
+        group("RAID array", "sda", "sdb", name="md0", at=("/boot",)),
+        group("RAID array", "sda", "sdb", name="md1"),
+        group("LVM volume group", "sda", "sdb", name="pool"),
+    ]
+    said = (
+        r"the RAID array md0 \(at /boot\), the RAID array md1 lie on /dev/sda, .*: they break, and what is on /dev/sdb"
+        " may be lost; the LVM volume group pool lies on"
+    )
+    with pytest.raises(TargetRefused, match=said):
         plan_disks(DEVICES, machine(*layers), ANY)
 
 

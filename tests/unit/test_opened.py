@@ -186,6 +186,8 @@ def test_script_for_other_disks(text: str, leads_to: dict[str, tuple[Node, ...]]
     [
         ("LVM volume group", "pool", SCRIPT, True),
         ("LVM volume group", "poo", SCRIPT, False),
+        ("LVM volume group", "my-vg", "mkswap /dev/mapper/my--vg-swap", True),
+        ("LVM volume group", "my", "mkswap /dev/mapper/my--vg-swap; mkfs.ext4 /dev/my-vg/root", False),
         ("ZFS pool", "rpool", 'zpool import -N -f "rpool" || zpool create -f "rpool"', True),
         ("ZFS pool", "rpool", 'zfs create "rpool/root"', True),
         ("ZFS pool", "rpool", "zpool create rpool2", False),

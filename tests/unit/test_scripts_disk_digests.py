@@ -12,7 +12,7 @@ import pytest
 from tests.unit.conftest import Userland
 
 SCRIPT = Path(__file__).parents[2] / "nix/scripts/installer/disk-digests.sh"
-TOOLS = ("dd", "sha256sum")
+TOOLS = ("dd", "sha256sum", "tr")
 MIB = 1024 * 1024
 
 
@@ -66,6 +66,16 @@ def test_read_only_disk_is_read(target: Target) -> None:
     data = os.urandom(MIB)
     target.disk("sr0", data).chmod(0o400)
     assert target.ask("/dev/sr0") == [line("sr0", data)]
+
+
+def test_disk_with_a_folder_of_its_own(target: Target) -> None:
+    data = os.urandom(2 * MIB)
+    target.disk("c0d0", data, sectors="1")
+    (target.root / "dev/cciss").mkdir()
+    (target.root / "dev/c0d0").rename(target.root / "dev/cciss/c0d0")
+    (target.root / "sys/block/c0d0").rename(target.root / "sys/block/cciss!c0d0")
+    (target.root / "sys/block/cciss!c0d0/size").write_text(f"{2 * MIB // 512}\n")
+    assert target.ask("/dev/cciss/c0d0") == [line("cciss/c0d0", data)]
 
 
 def test_disk_that_is_gone_or_cannot_be_read(target: Target) -> None:

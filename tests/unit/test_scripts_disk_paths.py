@@ -163,3 +163,14 @@ def test_what_disks_hold(target: Target, tmp_path: Path) -> None:
         "/dev/cciss/c0d0 cciss!c0d0p1 2048 1024 LVM2_member x-Y",
         "/dev/vdz - 0 - - -",
     ]
+
+
+def test_partitions_of_a_disk_with_several_paths(target: Target) -> None:
+    target.above("dm-0", "vda", "vdb")
+    target.above("dm-1", "dm-0")
+    target.above("dm-2", "dm-0")
+    for name, uuid in (("dm-1", "part1-mpath-36001405"), ("dm-2", "LVM-abc")):
+        (target.root / "sys/block/dm-0/holders" / name).mkdir(parents=True)
+        target.write(target.root / "sys/block" / name / "dm", uuid=uuid)
+    assert target.ask("disk-layout.sh", "/dev/dm-0") == ["/dev/dm-0 - 0 4096 - -", "/dev/dm-0 dm-1 - 4096 - -"]
+    assert target.ask("disk-paths.sh", "/dev/dm-1") == ["1 dm-1 vda vdb"]

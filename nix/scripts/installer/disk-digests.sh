@@ -29,7 +29,8 @@ for disk in "$@"; do
 	# The cache of the whole disk does not have what was written to a partition.
 	if command -v blockdev >/dev/null; then blockdev --flushbufs "$file" </dev/null >/dev/null 2>&1; fi
 	size=
-	[ -r "$root/sys/block/${disk##*/}/size" ] && read -r size <"$root/sys/block/${disk##*/}/size"
+	block=$root/sys/block/$(printf %s "${disk#/dev/}" | tr / '!')
+	[ -r "$block/size" ] && read -r size <"$block/size"
 	case $size in '' | *[!0-9]*) size=0 ;; esac
 	first=$(digest "$file" 0)
 	last=$(digest "$file" $((size > sectors ? size - sectors : 0)))
