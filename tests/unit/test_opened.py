@@ -19,8 +19,8 @@ from tests.unit.desk import Desk
 PROJECT = Path(__file__).parents[2]
 LABELS = "/dev/disk/by-partlabel"
 DATA = "/dev/disk/by-id/ata-DATA"
-# As disko writes it (lib/types/*.nix): `main` is wiped, `data` has destroy = false.
-SCRIPT = (Path(__file__).parent / "disko" / "two-disks.sh").read_text()
+# What disko 878ec37 makes of two disks: `main` is wiped, `data` has destroy = false and holds the volume group `pool`.
+SCRIPT = (Path(__file__).parent / "disko" / "two-disks.txt").read_text()
 
 
 @pytest.mark.parametrize(
@@ -60,9 +60,9 @@ def test_script_as_disko_writes_it() -> None:
     seen = parse_script(SCRIPT)
     assert seen.destroyed == (BY_ID,)
     assert seen.named == (
+        (f"{LABELS}/disk-data-data", DATA),
         (f"{LABELS}/disk-main-boot", BY_ID),
         (f"{LABELS}/my\\x20root", BY_ID),
-        (f"{LABELS}/disk-data-data", DATA),
     )
     mains = {BY_ID, f"{LABELS}/disk-main-boot", f"{LABELS}/my\\x20root"}
     assert set(seen.paths) == {*mains, DATA, f"{LABELS}/disk-data-data", "/dev/null", "/dev/pool/home"}
