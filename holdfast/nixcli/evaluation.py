@@ -15,6 +15,7 @@ from holdfast.inventory.host import Host
 from holdfast.nixcli import commands
 from holdfast.plan.configuration import Configuration, parse_configuration
 from holdfast.plan.disks import DiskoDisk
+from holdfast.plan.places import places_of
 from holdfast.plan.system import Derivation, Lock, PlannedSystem
 
 EVALUATE_WITHIN_S: Final = 900
@@ -126,6 +127,7 @@ def read(host: Host, lock: Lock, answer: str) -> Evaluation:
             disko_script=disko_script,
             mount_script=mount_script,
             tailscale=configuration.tailscale,
+            places=places_of(configuration),
         ),
     )
 

@@ -3,7 +3,9 @@
 from typing import Final
 
 from holdfast.base.frozen import Frozen
+from holdfast.base.places import STATE_DIR
 
+MACHINE_ID: Final = "/etc/machine-id"
 SHORT: Final = 12
 
 
@@ -48,6 +50,21 @@ class Derivation(Frozen):
     drv: str
 
 
+class Places(Frozen):
+    """Where a system looks for what is carried over: behind its bind mounts, which the installer does not have.
+
+    Attributes:
+        state: the folder of Tailscale's state.
+        machine_id: the file with the machine-id.
+        host_keys: type (`ed25519`) and file of each SSH host key that is not in /etc/ssh under its usual name.
+
+    """
+
+    state: str = STATE_DIR
+    machine_id: str = MACHINE_ID
+    host_keys: tuple[tuple[str, str], ...] = ()
+
+
 class PlannedSystem(Frozen):
     """The system that a run installs.
 
@@ -57,6 +74,7 @@ class PlannedSystem(Frozen):
         disko_script: the script that formats and mounts.
         mount_script: the script that only mounts; None if the flake has none.
         tailscale: whether the system starts tailscaled.
+        places: where it looks for what is carried over.
 
     """
 
@@ -65,3 +83,4 @@ class PlannedSystem(Frozen):
     disko_script: Derivation
     mount_script: Derivation | None = None
     tailscale: bool
+    places: Places = Places()

@@ -11,6 +11,7 @@ from holdfast.inventory.host import Host, Way
 from holdfast.plan.plan import Plan
 from holdfast.plan.results import Built, Preserved
 from holdfast.plan.stage import has_live_state
+from holdfast.plan.system import Places
 from holdfast.ssh.connection import Connection
 from holdfast.tailnet.giving_back import state_to_give_back
 from holdfast.target.extra_files import put_extra_files
@@ -64,13 +65,13 @@ def carry_over(
     wanted = _wanted(host, live_state=plan.carries_state and not from_vault)
     done = target.run_script(
         script("installer/carry-over.sh"),
-        ["--system", built.toplevel, NEW_ROOT, *wanted],
+        ["--system", built.toplevel, *_placed(plan.system.places), NEW_ROOT, *wanted],
         timeout_s=CARRY_S,
         on_line=machine.log.line,
     )
     what = [printable(word) for word in done.stdout[:LONGEST_LINE].split()]
     if archive:
-        put_state(target, archive, NEW_ROOT, built.toplevel, timeout_s=CARRY_S)
+        put_state(target, archive, NEW_ROOT, built.toplevel, plan.system.places.state, timeout_s=CARRY_S)
         what.append("tailscale-state from the vault")
     if host.extra_files:
         count = put_extra_files(target, host.extra_files, NEW_ROOT, timeout_s=host.deadlines.upload_s)
@@ -79,6 +80,17 @@ def carry_over(
         put_file(target, file, NEW_ROOT, names_known=names_known, timeout_s=host.deadlines.upload_s)
         what.append(file.path)
     return Carried(tuple(what), plan.origin.identity if archive else facts.identity)
+
+
+def _placed(places: Places) -> list[str]:
+    """Return the arguments that tell carry-over.sh what the new system keeps elsewhere."""
+    usual = Places()
+    placed = [word for kind, file in places.host_keys for word in ("--host-key", kind, file)]
+    if places.state != usual.state:
+        placed += ["--state-folder", places.state]
+    if places.machine_id != usual.machine_id:
+        placed += ["--machine-id", places.machine_id]
+    return placed
 
 
 def _wanted(host: Host, *, live_state: bool) -> list[str]:

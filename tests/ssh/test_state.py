@@ -66,6 +66,15 @@ def test_state_is_roots_alone(target: Connection, root: Path) -> None:
     assert [path.name for path in folder.parent.iterdir()] == ["tailscale"]
 
 
+def test_folder_of_its_own_wins_over_the_persistent_root(target: Connection, root: Path) -> None:
+    persistent(root, "/elsewhere\n")
+    put_state(target, ARCHIVE, str(root), SYSTEM, "/persist/var/lib/tailscale", timeout_s=TIMEOUT_S)
+    assert (root / "persist/var/lib/tailscale/tailscaled.state").read_bytes() == POISON
+    assert not (root / "elsewhere").exists()
+    with pytest.raises(CommandFailed, match="is not the path of a folder"):
+        put_state(target, ARCHIVE, str(root), SYSTEM, "/../outside", timeout_s=TIMEOUT_S)
+
+
 def test_archive_is_nowhere_else(target: Connection, root: Path, server: Sshd) -> None:
     put_state(target, ARCHIVE, str(root), SYSTEM, timeout_s=TIMEOUT_S)
     found = [path for path in root.parent.rglob("*") if path.is_file() and POISON in path.read_bytes()]

@@ -308,8 +308,9 @@ def _give_back(machine: "FakeMachine", command: Command) -> None:
 
 
 def _carry_over(machine: "FakeMachine", command: Command) -> str:
-    _, _, _, *wanted = command.args
-    machine.tell(f"carried over: {' '.join(wanted)}")
+    root = command.args.index("/mnt")
+    elsewhere, wanted = command.args[2:root], command.args[root + 1 :]
+    machine.tell(f"carried over: {' '.join([*wanted, *elsewhere])}")
     return "\n".join(wanted)
 
 

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from holdfast.base.errors import ConfigError
-from holdfast.plan.refusals.places import Place, place_of
+from holdfast.plan.places import Place, place_of, places_of
+from holdfast.plan.system import Places
 from tests.unit.cases import CONFIGURATION, host
 from tests.unit.configured import check, seen
 
@@ -233,3 +234,31 @@ def test_extra_files_on_a_root_that_does_not_last_are_warned_of() -> None:
 )
 def test_place(changed: dict[str, Any], path: str, place: Place) -> None:
     assert place_of(seen(**changed), path) == place
+
+
+@pytest.mark.parametrize(
+    ("changed", "places"),
+    [
+        ({}, Places()),
+        (
+            systems(root=TMPFS)
+            | KEPT
+            | {"persisted": {"/var/lib": "/persist/var/lib", "/etc/machine-id": "/persist/id"}},
+            Places(
+                state="/persist/var/lib/tailscale",
+                machine_id="/persist/id",
+                host_keys=(
+                    ("rsa", "/persist/etc/ssh/ssh_host_rsa_key"),
+                    ("ed25519", "/persist/etc/ssh/ssh_host_ed25519_key"),
+                ),
+            ),
+        ),
+        (
+            systems(root=TMPFS, var_lib_tailscale=bind("/persist/ts"))
+            | {"persisted": {"/etc/ssh/ssh_host_ed25519_key": "/persist/key"}},
+            Places(state="/persist/ts", host_keys=(("ed25519", "/persist/key"),)),
+        ),
+    ],
+)
+def test_where_the_new_system_looks(changed: dict[str, Any], places: Places) -> None:
+    assert places_of(seen(**changed)) == places

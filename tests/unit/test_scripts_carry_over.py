@@ -101,6 +101,45 @@ def test_everything_goes_below_the_persistent_root(installer: Installer, text: s
     assert (installer.new_root / place / "var/lib/holdfast/carried").is_file()
 
 
+def test_the_new_system_may_keep_each_elsewhere(installer: Installer) -> None:
+    installer.write("etc/ssh/ssh_host_rsa_key", "private rsa")
+    (installer.new_root / "persist/var/lib/tailscale").mkdir(parents=True)
+    (installer.new_root / "persist/var/lib/tailscale/old").touch()
+    places = ["--state-folder", "/persist/var/lib/tailscale", "--machine-id", "/nix/keep/machine-id"]
+    places += ["--host-key", "ed25519", "/persist/ssh/host", "--host-key", "ecdsa", "/persist/ssh/other"]
+    for _ in range(2):  # it can be repeated
+        done = installer.carry(*places, installer.new_root, "tailscale-state", "host-keys", "machine-id")
+        assert (done.returncode, done.stdout, done.stderr) == (0, "tailscale-state\nhost-keys\nmachine-id\n", "")
+    assert json.loads((installer.new_root / "persist/var/lib/tailscale/tailscaled.state").read_text())
+    assert not installer.carried.exists()
+    found = {
+        path.relative_to(installer.new_root).as_posix(): oct(path.stat().st_mode & 0o777)
+        for path in installer.new_root.rglob("*")
+        if path.is_file()
+    }
+    assert found == {
+        "etc/ssh/ssh_host_ed25519_key": "0o600",
+        "etc/ssh/ssh_host_ed25519_key.pub": "0o644",
+        "etc/ssh/ssh_host_rsa_key": "0o600",
+        "nix/keep/machine-id": "0o444",
+        "persist/ssh/host": "0o600",
+        "persist/ssh/host.pub": "0o644",
+        "persist/var/lib/tailscale/tailscaled.state": "0o600",
+        "var/lib/holdfast/carried": "0o600",
+    }
+    assert (installer.new_root / "persist/ssh/host").read_text() == "private"
+
+
+def test_a_place_of_its_own_wins_over_the_persistent_root(installer: Installer) -> None:
+    persistent(installer, "/persist\n")
+    done = installer.carry(
+        "--system", SYSTEM, "--state-folder", "/keep/ts", installer.new_root, "tailscale-state", "host-keys"
+    )
+    assert done.returncode == 0, done.stderr
+    assert (installer.new_root / "keep/ts/tailscaled.state").is_file()
+    assert (installer.new_root / "persist/etc/ssh/ssh_host_ed25519_key").is_file()
+
+
 @pytest.mark.parametrize("text", ["persist", "/a/../../b", "/persist\n/etc\n", "/..", "//", "/a b"])
 def test_a_persistent_root_that_is_none_is_refused(installer: Installer, text: str) -> None:
     persistent(installer, text)
@@ -129,6 +168,12 @@ def test_a_persistent_root_that_is_a_link_is_not_followed(installer: Installer, 
         (["mnt", "tailscale-state"], "is not the path of a new root"),
         (["/nowhere/at/all", "tailscale-state"], "is not there"),
         (["--system", "../x", "{root}", "tailscale-state"], "is not a store path"),
+        (["--state-folder"], "--state-folder needs a value"),
+        (["--state-folder", "/a/../../b", "{root}", "tailscale-state"], "is not an absolute path"),
+        (["--machine-id", "etc/x", "{root}", "machine-id"], "is not an absolute path"),
+        (["--host-key", "rsa"], "--host-key needs a type and a file"),
+        (["--host-key", "rsa", "/a b", "{root}", "host-keys"], "is not an absolute path"),
+        (["--host-key", "../x", "/a", "{root}", "host-keys"], "is not a type of host key"),
         (["{root}", "everything"], "there is nothing called everything to carry"),
     ],
 )

@@ -18,7 +18,7 @@ from tasks.build import build
 from tasks.preflight import preflight
 from tasks.reconnect import reconnect
 from tests.log import Remembered
-from tests.unit.cases import KEXEC_RUN, built, facts, host, plan, status
+from tests.unit.cases import CONFIGURATION, KEXEC_RUN, built, facts, host, plan, status
 from tests.unit.desk import Desk
 from tests.unit.programs import CASES
 from tests.unit.server import Server, body
@@ -52,6 +52,24 @@ def run_flow(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
         if isinstance(phase, Task):
             monkeypatch.setattr(module, called, body(phase))
     getattr(module, name).fn.__wrapped__("cottage")
+
+
+@pytest.mark.usefixtures("server")
+def test_what_is_carried_goes_where_the_new_system_keeps_it(
+    machine: FakeMachine, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = {"type": "tmpfs", "device": "none", "options": [], "needed": True}
+    persist = {"type": "ext4", "device": "/dev/sda3", "options": [], "needed": True}
+    desk.configuration = CONFIGURATION | {
+        "file_systems": CONFIGURATION["file_systems"] | {"/": root, "/persist": persist},
+        "persisted": {"/var/lib/tailscale": "/persist/var/lib/tailscale"},
+        "host_keys": [{"type": "ed25519", "path": "/persist/etc/ssh/ssh_host_ed25519_key"}],
+    }
+    run_flow("install", monkeypatch)
+    elsewhere = "--host-key ed25519 /persist/etc/ssh/ssh_host_ed25519_key --state-folder /persist/var/lib/tailscale"
+    carried = [told for told in machine.story if "carried over" in told]
+    assert carried
+    assert all(told.endswith(elsewhere) for told in carried)
 
 
 @pytest.mark.usefixtures("server")

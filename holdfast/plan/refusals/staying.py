@@ -4,13 +4,15 @@ import posixpath
 from collections.abc import Iterator
 from typing import Final
 
+from holdfast.base.places import STATE_DIR
 from holdfast.inventory.host import Host
 from holdfast.plan.configuration import Configuration
+from holdfast.plan.places import place_of
 from holdfast.plan.plan import Plan
 from holdfast.plan.refusals.login import serves_tailscale_ssh
 from holdfast.plan.refusals.naming import flag
-from holdfast.plan.refusals.places import STATE_FILE, place_of
 from holdfast.plan.refusals.refusal import Refusal
+from holdfast.plan.system import MACHINE_ID
 
 # Types of host keys: as the protocol names them (RFC 8709, 5656, 8332) and as ssh-keygen does.
 _KINDS: Final = {
@@ -20,18 +22,19 @@ _KINDS: Final = {
     "ecdsa-sha2-nistp384": "ecdsa",
     "ecdsa-sha2-nistp521": "ecdsa",
 }
-_MACHINE_ID: Final = "/etc/machine-id"
+# services.tailscale has tailscaled keep its state there.
+_STATE_FILE: Final = f"{STATE_DIR}/tailscaled.state"
 
 
 def staying(seen: Configuration, host: Host, plan: Plan, name: str) -> Iterator[Refusal]:
     """Yield what would be carried into the new system and lost at its first start."""
     yield from _state(seen, host, plan, name)
     yield from _host_key(seen, host, plan, name)
-    if host.keep.machine_id and not place_of(seen, _MACHINE_ID).lasts:
+    if host.keep.machine_id and not place_of(seen, MACHINE_ID).lasts:
         yield Refusal(
             "loses-state",
-            f"{_MACHINE_ID} does not outlast a reboot of {name}, and the inventory keeps it (keep.machine_id).",
-            f"Persist {_MACHINE_ID} there, or set keep.machine_id = false in the inventory.",
+            f"{MACHINE_ID} does not outlast a reboot of {name}, and the inventory keeps it (keep.machine_id).",
+            f"Persist {MACHINE_ID} there, or set keep.machine_id = false in the inventory.",
         )
     for file in host.files:
         place = place_of(seen, file.path)
@@ -55,18 +58,17 @@ def _state(seen: Configuration, host: Host, plan: Plan, name: str) -> Iterator[R
     if not plan.carries_state or not seen.tailscale:
         return
     file = flag(seen.tailscale_daemon_flags, "state")
-    if file is not None and posixpath.normpath(file) != STATE_FILE:
+    if file is not None and posixpath.normpath(file) != _STATE_FILE:
         yield Refusal(
             "loses-state",
             f"tailscaled of {name} keeps its state elsewhere (--state={file:.200}): {host.name} would be a new node.",
             "Remove --state from services.tailscale.extraDaemonFlags there.",
         )
-    elif not place_of(seen, STATE_FILE).lasts:
+    elif not place_of(seen, STATE_DIR).lasts:
         yield Refusal(
             "loses-state",
-            f"{posixpath.dirname(STATE_FILE)} does not outlast a reboot of {name}: {host.name} would no longer be the"
-            " node that it is.",
-            f'Persist "{posixpath.dirname(STATE_FILE)}" there by impermanence, preservation or a bind mount of a file'
+            f"{STATE_DIR} does not outlast a reboot of {name}: {host.name} would no longer be the node that it is.",
+            f'Persist "{STATE_DIR}" there by impermanence, preservation or a bind mount of a file'
             " system that lasts; or set holdfast.host.persistentRoot (Holdfast's module).",
         )
 

@@ -7,7 +7,7 @@ from typing import Final
 
 from holdfast.inventory.host import Host
 from holdfast.plan.configuration import Configuration, Dataset, Luks
-from holdfast.plan.refusals.places import place_of
+from holdfast.plan.places import place_of
 from holdfast.plan.refusals.refusal import Refusal
 
 # crypttab(5): what opens a device without a passphrase, and what keeps the start from waiting for it.

@@ -1,5 +1,5 @@
 #!/bin/sh
-# carry-over.sh [--system STORE_PATH] [--keep-others] ROOT WHAT...
+# carry-over.sh [--system STORE_PATH] [--keep-others] [PLACE...] ROOT WHAT...
 # Runs in the installer: copies what makes this machine itself into the new root ROOT. It takes it from the live system,
 # never from an archive, which may be older. WHAT is any of
 #   tailscale-state   /var/lib/tailscale, as tailscaled has it now, with the origin's preferences
@@ -9,6 +9,10 @@
 #   tailscale-state
 #   host-keys
 # --system: puts them where this system keeps them: in the persistent root that it names (parts/state-folder.sh).
+# PLACE: where the new system keeps it, if not there: a path below ROOT, behind the bind mounts of the new system.
+#   --state-folder FOLDER       instead of /var/lib/tailscale
+#   --machine-id FILE           instead of /etc/machine-id
+#   --host-key TYPE FILE        for the host key of that type (`ed25519`), in addition to /etc/ssh; may be repeated
 # --keep-others: leaves a state in the new root that this script did not put there, and carries none.
 # Everything is written beside its place first and then renamed, so a run that breaks off can be repeated. The script
 # may come on standard input, so nothing in it may read that.
@@ -26,6 +30,15 @@ fail() {
 
 system=
 keep_others=
+state_folder=
+machine_id=
+host_keys= # words TYPE=FILE
+
+# below FILE: checks a path below ROOT
+below() { inner "$1" || fail "$1 is not an absolute path"; }
+
+. "${0%/*}/../parts/state-folder.sh"
+
 while [ $# -gt 0 ]; do
 	case $1 in
 	--system)
@@ -36,6 +49,19 @@ while [ $# -gt 0 ]; do
 	--keep-others)
 		keep_others=1
 		shift
+		;;
+	--state-folder | --machine-id)
+		[ $# -ge 2 ] || fail "$1 needs a value"
+		below "$2"
+		if [ "$1" = --machine-id ]; then machine_id=$2; else state_folder=$2; fi
+		shift 2
+		;;
+	--host-key)
+		[ $# -ge 3 ] || fail "--host-key needs a type and a file"
+		case $2 in '' | *[!a-z0-9-]*) fail "$2 is not a type of host key" ;; esac
+		below "$3"
+		host_keys="$host_keys $2=$3"
+		shift 3
 		;;
 	*) break ;;
 	esac
@@ -49,14 +75,16 @@ case $root in
 esac
 [ -d "$root" ] || fail "$root is not there"
 
-. "${0%/*}/../parts/state-folder.sh"
-
 # Where in the new root the new system looks for what is carried.
 place=$root
 if [ -n "$system" ]; then
 	inner "$system" || fail "$system is not a store path"
 	place=$(persistent_root "$root" "$system")
 fi
+state=${state_folder:+$root$state_folder}
+state=${state:-$place/var/lib/tailscale}
+machine_id=${machine_id:+$root$machine_id}
+machine_id=${machine_id:-$place/etc/machine-id}
 
 # put FILE PLACE MODE: copies a file, for root
 put() {
@@ -71,16 +99,16 @@ make() { (umask 022 && mkdir -p "$@"); }
 
 # The mark of the state that this script put there: its digest, which tells it from the state of somebody else.
 mark=$place/var/lib/holdfast/carried
-digest() { sha256sum <"$place/var/lib/tailscale/tailscaled.state" | cut -d ' ' -f 1; }
+digest() { sha256sum <"$state/tailscaled.state" | cut -d ' ' -f 1; }
 
 of_others() {
-	[ -s "$place/var/lib/tailscale/tailscaled.state" ] && ! { [ -f "$mark" ] && [ "$(cat "$mark")" = "$(digest)" ]; }
+	[ -s "$state/tailscaled.state" ] && ! { [ -f "$mark" ] && [ "$(cat "$mark")" = "$(digest)" ]; }
 }
 
 carry_state() {
 	[ -s "$live/var/lib/tailscale/tailscaled.state" ] || fail "the installer has no Tailscale state to carry"
-	new=$place/var/lib/tailscale.holdfast-new
-	make "$place/var/lib/holdfast"
+	new=$state.holdfast-new
+	make "$place/var/lib/holdfast" "${state%/*}"
 	rm -rf "$new"
 	cp -a "$live/var/lib/tailscale/." "$new"
 	chown -R 0:0 "$new"
@@ -90,7 +118,7 @@ carry_state() {
 		sh "$live/run/holdfast/tailscale-prefs.sh" put-back "$new/tailscaled.state" "$live/run/holdfast/prefs.json" \
 			</dev/null || fail "the origin's Tailscale preferences could not be put back"
 	fi
-	put_folder "$new" "$place/var/lib/tailscale"
+	put_folder "$new" "$state"
 	digest >"$mark"
 }
 
@@ -98,7 +126,7 @@ for what in "$@"; do
 	case $what in
 	tailscale-state)
 		if [ -n "$keep_others" ] && of_others; then
-			log "the new root has a Tailscale state of its own, which stays: $place/var/lib/tailscale"
+			log "the new root has a Tailscale state of its own, which stays: $state"
 			continue
 		fi
 		carry_state
@@ -115,11 +143,19 @@ for what in "$@"; do
 			found=1
 		done
 		[ -n "$found" ] || fail "the installer has no SSH host keys to carry"
+		for host_key in $host_keys; do
+			key=$live/etc/ssh/ssh_host_${host_key%%=*}_key
+			file=$root${host_key#*=}
+			[ -f "$key" ] || continue
+			make "${file%/*}"
+			put "$key" "$file" 0600
+			[ ! -f "$key.pub" ] || put "$key.pub" "$file.pub" 0644
+		done
 		;;
 	machine-id)
-		make "$place/etc"
+		make "${machine_id%/*}"
 		[ -s "$live/etc/machine-id" ] || fail "the installer has no machine-id to carry"
-		put "$live/etc/machine-id" "$place/etc/machine-id" 0444
+		put "$live/etc/machine-id" "$machine_id" 0444
 		;;
 	*) fail "there is nothing called $what to carry" ;;
 	esac

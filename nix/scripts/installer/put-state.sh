@@ -1,8 +1,8 @@
 #!/bin/sh
-# put-state.sh ROOT SYSTEM <ARCHIVE
+# put-state.sh ROOT SYSTEM [FOLDER] <ARCHIVE
 # Runs in the installer, by `sh -c`: standard input is a state archive of the vault (tar.gz). Unpacks it into the new
-# root ROOT, where the system SYSTEM (its store path) looks for its Tailscale state: for root only (0700, 0600), and all
-# of it or nothing. Prints nothing. It is unpacked beside its place: what was there stays until the whole archive is
+# root ROOT, where the system SYSTEM (its store path) looks for its Tailscale state, or into FOLDER below ROOT: for root
+# only (0700, 0600), and all of it or nothing. Prints nothing. It is unpacked beside its place: what was there stays until the whole archive is
 # here.
 set -eu
 umask 077
@@ -14,10 +14,15 @@ fail() {
 
 . "${0%/*}/../parts/state-folder.sh"
 
-place=$(persistent_root "$1" "$2")
-folder=$place/var/lib/tailscale
+if [ -n "${3:-}" ]; then
+	inner "$3" || fail "$3 is not the path of a folder"
+	folder=$1$3
+else
+	place=$(persistent_root "$1" "$2")
+	folder=$place/var/lib/tailscale
+fi
 new=$folder.holdfast-new
-(umask 022 && mkdir -p "$place/var/lib")
+(umask 022 && mkdir -p "${folder%/*}")
 rm -rf "$new"
 trap 'rm -rf "$new"' EXIT
 mkdir "$new"

@@ -4,9 +4,10 @@ import posixpath
 import re
 from typing import Final, NamedTuple
 
+from holdfast.base.places import STATE_DIR
 from holdfast.plan.configuration import Configuration, FileSystem
+from holdfast.plan.system import MACHINE_ID, Places
 
-STATE_FILE: Final = "/var/lib/tailscale/tailscaled.state"
 # Always in memory: systemd mounts them, whatever fileSystems says.
 _IN_MEMORY: Final = ("/dev", "/proc", "/run", "/sys")
 _DEEPEST: Final = 20
@@ -42,6 +43,20 @@ def place_of(seen: Configuration, path: str) -> Place:
             return Place(here, _lasts(seen, here, mount, mounts.get(mount)))
         here = posixpath.normpath(f"{binds[mount]}/{posixpath.relpath(here, mount)}")
     return Place(here, lasts=False)
+
+
+def places_of(seen: Configuration) -> Places:
+    """Return where the new system looks for what is carried over."""
+    host_keys = ((key.type, place_of(seen, key.path)) for key in seen.host_keys)
+    return Places(
+        state=place_of(seen, STATE_DIR).path,
+        machine_id=place_of(seen, MACHINE_ID).path,
+        host_keys=tuple(
+            (kind, place.path)
+            for kind, place in host_keys
+            if place.lasts and place.path != f"/etc/ssh/ssh_host_{kind}_key"
+        ),
+    )
 
 
 def _binds(seen: Configuration) -> list[tuple[str, str]]:
