@@ -18,7 +18,7 @@ from holdfast.nixcli import commands
 from holdfast.nixcli.evaluation import Evaluation, OnLine, evaluate, lock_flake, read
 from holdfast.plan.system import Lock
 
-LOOK_S: Final = 60
+LOOK_S: Final = 20
 ROOT_S: Final = 60
 
 M = TypeVar("M", bound=Frozen)
