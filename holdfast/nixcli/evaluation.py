@@ -84,16 +84,33 @@ def evaluate(host: Host, lock: Lock, *, on_line: OnLine | None = None) -> str:
         CommandFailed: it cannot be evaluated.
 
     """
-    command = commands.evaluate(lock.reference, host.attribute)
     what = commands.nixos("", host.attribute).removeprefix("#")
     try:
-        return process.run_local(command, timeout_s=EVALUATE_WITHIN_S, on_line=on_line).stdout
+        return _run(lock.reference, host, on_line)
     except CommandFailed as error:
-        if lock.source and _DIRTY.search(error.result.stderr):
-            raise CommandFailed(
-                error.result, hint="It is evaluated as a copy, without dirtyRev: commit it, or add `or null` there."
-            ) from error
-        raise explained(error, what, f"the flake {host.flake} has no {what}", _ATTRIBUTES) from error
+        failed = error
+    try:
+        if lock.source and _DIRTY.search(failed.result.stderr):
+            return _in_place(host, lock, on_line)
+    except CommandFailed as error:
+        failed = error
+    raise explained(failed, what, f"the flake {host.flake} has no {what}", _ATTRIBUTES) from failed
+
+
+def _in_place(host: Host, lock: Lock, on_line: OnLine | None) -> str:
+    """Evaluate a dirty tree where it is: only there a flake can read its dirtyRev. It must still be what was locked."""
+    answer = _run(lock.flake, host, on_line)
+    if lock_flake(lock.flake, on_line=on_line).nar_hash != lock.nar_hash:
+        raise ConfigError(
+            f"the flake {lock.flake} reads its dirtyRev, and has changed since it was locked.",
+            hint="Commit it, or write `or null` behind dirtyRev: then its copy can be evaluated.",
+        )
+    return answer
+
+
+def _run(reference: str, host: Host, on_line: OnLine | None) -> str:
+    command = commands.evaluate(reference, host.attribute)
+    return process.run_local(command, timeout_s=EVALUATE_WITHIN_S, on_line=on_line).stdout
 
 
 def read(host: Host, lock: Lock, answer: str) -> Evaluation:

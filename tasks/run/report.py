@@ -29,7 +29,10 @@ REHEARSED: Final = (
 CANCELLED: Final = (
     "If you still want it, Retry this run in the Prefect UI, or start a new one: finished work is not repeated."
 )
-FAILED: Final = "Fix the cause of the error, then Retry this run in the Prefect UI: finished phases are not run again."
+FAILED: Final = (
+    "Fix the cause of the error, then Retry this run in the Prefect UI: finished phases are not run again. A corrected"
+    " flake needs a fresh run."
+)
 NOT_REHEARSED: Final = (
     "No disk was touched. A machine that is still in the installer goes back to its origin by itself when its dead-man"
     " fires. Fix the cause of the error, then Retry this run. If the run never saw the installer, start a new one."

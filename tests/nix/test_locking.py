@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.base.errors import CommandFailed, ConfigError
+from holdfast.base.errors import ConfigError
 from holdfast.inventory.host import Host
 from holdfast.nixcli.flake import build_system, kexec_image
 from holdfast.nixcli.kept import changed_since, evaluation_of, lock_of
@@ -242,12 +242,19 @@ def test_host_that_is_not_there(tmp_path: Path, run: Path) -> None:
         evaluation_of(run, host(flake=f"path:{tmp_path}", attribute="mail.example.org"))
 
 
-def test_dirty_tree_that_names_its_revision(tmp_path: Path, run: Path) -> None:
-    (tmp_path / "flake.nix").write_text(
-        "{ outputs = { self }: { nixosConfigurations.cottage.config.disko.devices.disk.a.device = self.dirtyRev; }; }"
+@pytest.mark.parametrize(("then", "said"), [("", ""), ("# a change", "reads its dirtyRev, and has changed")])
+def test_dirty_tree_that_reads_its_revision(tmp_path: Path, run: Path, then: str, said: str) -> None:
+    text = (
+        "{ outputs = { self }: { nixosConfigurations.cottage.config = { "
+        ' disko.devices.disk.a.device = "/dev/${self.dirtyShortRev}"; }; }; }'
     )
-    git(tmp_path, "init")
-    git(tmp_path, "add", "flake.nix")
-    with pytest.raises(CommandFailed) as error:
-        evaluation_of(run, host(flake=str(tmp_path)))
-    assert "without dirtyRev" in error.value.hint
+    repository = tmp_path / "flakes"
+    flake(repository)
+    commit(repository, "old")
+    (repository / "flake.nix").write_text(text)
+    asked = host(flake=str(repository))
+    lock = lock_of(run, asked.flake)
+    (repository / "flake.nix").write_text(text + then)
+    with pytest.raises(ConfigError, match=said or "has no .*system.build.toplevel"):
+        evaluation_of(run, asked)
+    assert lock.revision.endswith("-dirty")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.base.errors import CommandFailed, ConfigError
+from holdfast.base.errors import CommandFailed, ConfigError, HoldfastError
 from holdfast.nixcli.commands import parse_metadata
 from holdfast.nixcli.evaluation import evaluate, lock_flake, read
 from holdfast.plan.disks import DiskoDisk
@@ -144,21 +144,44 @@ def test_flake_without_the_host(nix: Nix) -> None:
 
 
 @pytest.mark.parametrize(
-    ("source", "nixs", "said"),
+    ("nixs", "said"),
     [
-        ("", "error: syntax error, unexpected '}'\n at flake.nix:3", "syntax error"),
-        ("", "error: attribute 'nginxx' missing\n at configuration.nix:3", "nginxx"),
-        ("", "error: attribute 'dirtyRev' missing", "Run the same command by hand"),
-        (SOURCE, "error: attribute 'dirtyRev' missing", "evaluated as a copy, without dirtyRev: commit it"),
+        ("error: syntax error, unexpected '}'\n at flake.nix:3", "syntax error"),
+        ("error: attribute 'nginxx' missing\n at configuration.nix:3", "nginxx"),
+        ("error: attribute 'dirtyRev' missing", "Run the same command by hand"),
     ],
 )
-def test_flake_that_does_not_evaluate_keeps_nixs_words(nix: Nix, source: str, nixs: str, said: str) -> None:
+def test_flake_that_does_not_evaluate_keeps_nixs_words(nix: Nix, nixs: str, said: str) -> None:
     nix.answers(eval=("", nixs, 1))
     lines: list[str] = []
     with pytest.raises(CommandFailed) as error:
-        evaluate(host(flake="/f"), LOCK.model_copy(update={"source": source}), on_line=lines.append)
+        evaluate(host(flake="/f"), LOCK, on_line=lines.append)
     assert said in str(error.value)
     assert "\n".join(lines) == nixs
+
+
+NO_DIRTY_REV = ("", "error: attribute 'dirtyRev' missing", 1)
+
+
+@pytest.mark.parametrize(
+    ("in_place", "now", "said"),
+    [
+        ("{}", metadata(type="path"), ""),
+        ("{}", metadata(type="path").replace(HASH, "sha256-other"), "has changed since it was locked"),
+        ("{}", ("", "error: no such flake", 1), "no such flake"),
+        (NO_DIRTY_REV, metadata(type="path"), "attribute 'dirtyRev' missing"),
+    ],
+)
+def test_dirty_tree_that_reads_its_revision_is_evaluated_in_place(
+    nix: Nix, in_place: str | tuple[str, str, int], now: str | tuple[str, str, int], said: str
+) -> None:
+    lock = parse_metadata(metadata(type="path"), "/f")
+    nix.answers(**{SOURCE: NO_DIRTY_REV, "eval": in_place, "metadata": now})
+    if not said:
+        assert evaluate(host(flake="/f"), lock) == "{}"
+        return
+    with pytest.raises(HoldfastError, match=said):
+        evaluate(host(flake="/f"), lock)
 
 
 def test_name_with_dots_is_one_attribute(nix: Nix) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from holdfast.base.errors import CommandFailed, ConfigError, ConnectionLost, Restarted, TargetRefused, UnexpectedState
 from holdfast.base.places import MARK_IN_RAM, MARK_ON_DISK
+from holdfast.facts.marks import PartitionMark
 from holdfast.plan.results import Built, Preserved, Started
 from tasks import partition as partition_file
 from tasks.install import install
@@ -106,6 +107,27 @@ def test_partition_that_has_begun_is_only_followed_and_marked(installer: FakeMac
     assert installer.told("unit-start.sh") == []
     digest = PLAN.layout_digest
     assert [json.loads(installer.files[place])["plan_digest"] for place in (MARK_ON_DISK, MARK_IN_RAM)] == [digest] * 2
+
+
+@pytest.mark.parametrize(
+    ("lock", "said"),
+    [
+        (PLAN.system.lock.short, []),
+        ("", []),
+        (
+            "revision 0123",
+            ["run-9 formatted the disks from another state of the flake (revision 0123): the same layout"],
+        ),
+    ],
+)
+def test_disks_formatted_from_another_lock_are_kept_if_their_layout_is_the_same(
+    installer: FakeMachine, made: Built, log: Remembered, lock: str, said: list[str]
+) -> None:
+    mark = PartitionMark(run_id="run-9", plan_digest=PLAN.layout_digest, lock=lock)
+    installer.is_in("installer", partition_mark=mark.model_dump_json())
+    assert not body(partition)(HOST, PLAN, made).formatted
+    assert "disks formatted" not in installer.story
+    assert [line.removeprefix("run ") for line in log.said if "state of the flake" in line] == said
 
 
 def test_partition_has_the_keys_in_ram_only_while_it_formats(installer: FakeMachine, made: Built) -> None:
