@@ -18,8 +18,8 @@ from holdfast.inventory.host import Host
 from holdfast.inventory.loading import chosen_host
 from holdfast.plan.approval import why_ask
 from holdfast.plan.markdown import to_markdown
+from holdfast.plan.outlook import Course, course_of
 from holdfast.plan.plan import Plan
-from holdfast.plan.stage import Stage
 from holdfast.ssh.connection import Connection
 from holdfast.target import lock
 from holdfast.target.machine import Machine
@@ -38,6 +38,7 @@ def main(host_name: str, target: str = "", kexec: str = "") -> int:
                 run_id="",
                 folder=Path(folder),
                 rehearsal=False,
+                reinstall=False,
                 first_use=False,
                 check_lock=_tell_of_lock,
             )
@@ -52,15 +53,16 @@ def main(host_name: str, target: str = "", kexec: str = "") -> int:
 
 def asked(host: Host, plan: Plan) -> str:
     """Say whether a person will be asked before anything is changed, and why."""
-    why = why_ask(host, plan)
-    if plan.resumes:
+    course, why = course_of(plan), why_ask(host, plan)
+    if course in (Course.LEFT_ALONE, Course.VERIFIED):
+        return f"Nobody will be asked: {course.lower()}."
+    if course is Course.RESUMED:
         resumed = "Nobody will be asked if the disks were formatted for this plan."
         return f"{resumed} Otherwise a person will be asked, because {why}." if why else resumed
     if not why:
         pinned = "all disks to be wiped are pinned" if all(disk.pinned for disk in plan.wipe) else "approve = never"
         return f"Nobody will be asked before these disks are wiped: {pinned}."
-    unless = ", unless it runs the system to be installed already" if plan.stage is Stage.FINAL else ""
-    return f"A person will be asked before these disks are wiped{unless}, because {why}."
+    return f"A person will be asked before these disks are wiped, because {why}."
 
 
 def _tell_of_lock(target: Connection, facts: Facts) -> None:

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from prefect import flow
+from prefect import State, flow
 
 from holdfast.base.settings import settings
 from holdfast.inventory.loading import chosen_host
@@ -17,7 +17,7 @@ from tasks.reboot import reboot
 from tasks.reconnect import reconnect
 from tasks.rehearsed import rehearsed
 from tasks.restore import restore
-from tasks.run.flow import reported
+from tasks.run.flow import ended, reported
 from tasks.trial import trial
 from tasks.verify import verify
 
@@ -29,7 +29,8 @@ def install(
     target: str | None = None,
     image: str | None = None,
     way: Literal["tailscale", "standard"] | None = None,
-) -> None:
+    reinstall: bool = False,
+) -> State[None] | None:
     """Install NixOS on a host of the inventory.
 
     Args:
@@ -39,10 +40,14 @@ def install(
             URL with `#sha256=HEX`.
         way: `tailscale` keeps the machine on its tailnet. With `standard` it leaves the tailnet at kexec, and the new
             system returns to it with the Tailscale state from the vault.
+        reinstall: DANGER: wipes a machine that is in use, with everything on the disks of the plan. Without it, a
+            machine that is installed already is left as it is. A person still has to approve the plan.
 
     """
     chosen = chosen_host(settings().inventory, host, target=target, image=image, way=way)
-    plan = preflight(chosen)
+    plan = preflight(chosen, reinstall=reinstall)
+    if plan.left_alone:
+        return ended(plan)
     built = build(chosen, plan)
     if chosen.rehearsal_max_age_days is not None:
         rehearsed(chosen, plan, built)
@@ -56,3 +61,4 @@ def install(
     trial(chosen, plan, built, installed)
     rebooted = reboot(chosen, plan, built)
     verify(chosen, plan, built, rebooted)
+    return None

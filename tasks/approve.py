@@ -9,7 +9,7 @@ from pydantic import Field
 
 from holdfast.base.errors import TargetRefused
 from holdfast.inventory.host import Host
-from holdfast.plan.approval import nothing_to_approve, while_nobody_comes, why_ask
+from holdfast.plan.approval import nothing_to_approve, way_out, while_nobody_comes, why_ask
 from holdfast.plan.markdown import to_markdown
 from holdfast.plan.plan import Plan
 from holdfast.plan.results import Built, Result
@@ -66,7 +66,7 @@ def approve(host: Host, plan: Plan, built: Built) -> None:
             raise TargetRefused(
                 f"nobody approved the plan for {host.name} within {host.deadlines.approval_s:.0f} s, and a person"
                 f" has to, because {why}; {while_nobody_comes(host, facts)}.",
-                hint="Start the run again when somebody is there to approve it, or pin the disks in the inventory.",
+                hint=way_out(plan),
             ) from error
         if answer.host != host.name:
             raise TargetRefused(

@@ -4,6 +4,7 @@ from typing import Final
 
 from holdfast.base.places import INSTALL_UNIT, NEW_ROOT
 from holdfast.inventory.host import Host, Way
+from holdfast.plan.in_use import require_free
 from holdfast.plan.plan import Plan
 from holdfast.plan.results import Built, Installed, Preserved
 from holdfast.plan.stage import nothing_to_do
@@ -33,7 +34,7 @@ def install(host: Host, plan: Plan, built: Built, preserved: Preserved) -> Insta
     Raises:
         UnexpectedState: the installer does not run, or this plan's disks are not mounted.
         Restarted: the machine was rebooted meanwhile.
-        TargetRefused: another run works on the target.
+        TargetRefused: another run works on the target, or it came into use since the plan was made.
         CommandFailed: the copy or nixos-install failed.
         ConfigError, NotTrusted: see carry_over.
 
@@ -44,6 +45,7 @@ def install(host: Host, plan: Plan, built: Built, preserved: Preserved) -> Insta
         facts = look(target)
         if skipped := nothing_to_do(facts, built.toplevel, host.name):
             return Installed(skipped=skipped)
+        require_free(host, plan, facts)
         hold_target(target, facts)
         machine = machine.on_boot(facts.boot_id)
         mount_again(machine, target, built)

@@ -12,6 +12,7 @@ from holdfast.base.waiting import NotYet, wait_for
 from holdfast.facts.facts import Facts
 from holdfast.facts.identity import require_same_node, same_node
 from holdfast.inventory.host import Host, Way
+from holdfast.plan.in_use import require_free
 from holdfast.plan.plan import Plan
 from holdfast.plan.results import Built, Started
 from holdfast.plan.stage import Stage, observe
@@ -41,7 +42,8 @@ def kexec(host: Host, plan: Plan, built: Built) -> Started:
     Raises:
         UnexpectedState: the machine is another node than the plan's.
         Restarted: the machine was rebooted meanwhile, and its origin runs.
-        TargetRefused: another run works on it, or it lacks a program that the stock image's `kexec/run` needs.
+        TargetRefused: another run works on it; it came into use since the plan was made; or it lacks a program that the
+            stock image's `kexec/run` needs.
         NotTrusted: in the standard way, the machine is another node than the plan's.
         ConfigError: a secret for the installer cannot be read; nothing was started.
         CommandFailed: `kexec/run` failed; the origin runs as before.
@@ -78,6 +80,8 @@ def _prepare(machine: Machine, plan: Plan, built: Built, folder: str) -> _Ready:
     with machine.connect_over_last_way() as target:
         facts = look(target)
         stage, why = observe(facts, built.toplevel)
+        if stage is not Stage.FINAL:
+            require_free(host, plan, facts)
         if stage in (Stage.INSTALLER, Stage.FINAL):
             return _Ready(skipped=f"the {stage} system runs already")
         if stage is Stage.OTHER:

@@ -11,6 +11,7 @@ from holdfast.facts.facts import Facts
 from holdfast.facts.marks import PartitionMark
 from holdfast.inventory.host import Host
 from holdfast.plan.groups import check_groups
+from holdfast.plan.in_use import require_free
 from holdfast.plan.plan import Plan
 from holdfast.plan.results import Built, Partitioned
 from holdfast.plan.same import found_disks, kept_disks, require_no_new_failure, same_disks
@@ -45,7 +46,8 @@ def partition(host: Host, plan: Plan, built: Built) -> Partitioned:
         UnexpectedState: the installer does not run, the disks have another plan's mark, they are not those of the
             plan, or the disko script opens others; or, after formatting, a disk that is not to be wiped has changed.
         Restarted: the machine was rebooted meanwhile.
-        TargetRefused: another run works on the target, or what is on a wiped disk is also on one that is not wiped.
+        TargetRefused: another run works on the target, it came into use since the plan was made, or what is on a wiped
+            disk is also on one that is not wiped.
         CommandFailed: the disko script failed; its log is in the run. Or an encryption key could not be written.
         ConfigError: an encryption key cannot be read.
 
@@ -66,6 +68,7 @@ def partition(host: Host, plan: Plan, built: Built) -> Partitioned:
         # Another run, or this one before its worker died, may have begun: then the disks are formatted, maybe in part.
         begun = has_begun(target, work)
         if not begun:
+            require_free(host, plan, facts)
             _require_disks_of(plan, host, facts)
     no_standby = "" if begun else _prepare(machine, built, facts)
     # Half formatted, without dead-man and standby, is the worst place to leave it in.

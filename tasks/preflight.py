@@ -4,6 +4,7 @@ from prefect.artifacts import create_markdown_artifact
 
 from holdfast.inventory.host import Host
 from holdfast.plan.markdown import to_markdown
+from holdfast.plan.outlook import in_words
 from holdfast.plan.plan import Plan
 from holdfast.plan.system import SHORT
 from holdfast.target.planning import plan_install
@@ -14,12 +15,13 @@ from tasks.run.this_run import check_lock, journal, machine_of, run_id
 
 
 @phase("preflight", retries=2)
-def preflight(host: Host, *, rehearsal: bool = False) -> Plan:
+def preflight(host: Host, *, rehearsal: bool = False, reinstall: bool = False) -> Plan:
     """Observe the target and plan the install. Changes nothing.
 
     Args:
         host: the host.
         rehearsal: whether the install is only rehearsed, which touches no disk.
+        reinstall: whether the run says that a machine in use is wiped.
 
     Raises:
         TargetRefused: the target cannot be installed as it is, or another run works on it.
@@ -35,15 +37,15 @@ def preflight(host: Host, *, rehearsal: bool = False) -> Plan:
         run_id=run_id(),
         folder=journal().folder,
         rehearsal=rehearsal,
+        reinstall=reinstall,
         first_use=True,
         check_lock=check_lock,
     )
-    check_secrets(host)
+    if not plan.left_alone:
+        check_secrets(host)
     for warning in (*plan.warnings, *(finding.in_one_line() for finding in plan.verdict)):
         warn(warning)
-    wipes = ", ".join(disk.device for disk in plan.wipe) or "no disk"
-    does = "touches no disk" if rehearsal else f"wipes {wipes}"
-    say(f"{host.name} is in stage {plan.stage}; {does}")
+    say(in_words(plan))
     say(f"plan {plan.digest[:SHORT]}: {plan.system.toplevel.out}, from {plan.system.lock.short}")
     create_markdown_artifact(to_markdown(plan), key=f"plan-{host.name}", description="What will happen")
     return plan

@@ -4,13 +4,16 @@ from typing import Final, NamedTuple
 
 from holdfast.base import clock
 from holdfast.base.errors import DeadlinePassed, UnexpectedState
+from holdfast.base.places import HOLDFAST_RAM_DIR, INSTALLER_MARK
 from holdfast.base.waiting import NotYet, wait_for
 from holdfast.facts.facts import Facts
 from holdfast.facts.identity import require_same_node
+from holdfast.facts.marks import InstallerMark
 from holdfast.inventory.host import Host, Way
 from holdfast.plan.plan import Plan
 from holdfast.plan.results import Built, Returned, Started
 from holdfast.plan.stage import Stage, observe
+from holdfast.ssh.connection import Connection
 from holdfast.ssh.reach import is_over_local
 from holdfast.tailnet.operator import path_to
 from holdfast.target import dead_man
@@ -23,6 +26,9 @@ from tasks.run.this_run import machine_of
 # How long the run waits for the tailnet before it uses the local address, which always answers earlier.
 TAILNET_FIRST_S: Final = 120
 ORIGIN_ANSWERS: Final = "the origin still answers"
+# The image in the mark of an installer that is not ours; it has no Tailscale.
+STOCK: Final = "stock"
+MARK_S: Final = 60
 NEVER_STARTED: Final = "The installer never started: the origin still runs, and nothing was changed."
 
 
@@ -73,6 +79,8 @@ def reconnect(host: Host, plan: Plan, built: Built, started: Started) -> Returne
                 _check_installer(host, plan, started, facts, over_local=over_local)
             if over_local and clock.monotonic() < local_from:
                 raise NotYet(f"the installer answers at {host.local}, not over the tailnet yet")
+            if host.way is Way.STANDARD and started.kexec_at and facts.installer_mark is None:
+                _mark_stock_installer(target, plan, started)
             return _Seen(facts, over_local, dead_man.feed(target))
 
     if host.way is Way.TAILSCALE and started.kexec_at:
@@ -131,10 +139,23 @@ def _returned(host: Host, started: Started, seen: _Seen) -> Returned:
     )
 
 
+def _mark_stock_installer(target: Connection, plan: Plan, started: Started) -> None:
+    """Write the mark that a stock installer lacks: a later run must know what ran before, and who started this one."""
+    mark = InstallerMark(
+        image_id=STOCK,
+        run_id=plan.run_id,
+        origin_boot_id=started.origin_boot_id or None,
+        origin_mark="yes" if plan.in_use else "no",
+        state="none",
+    )
+    target.run(["install", "-d", "-m", "0755", HOLDFAST_RAM_DIR], timeout_s=MARK_S)
+    target.write_file(INSTALLER_MARK, mark.model_dump_json().encode(), mode=0o644, timeout_s=MARK_S)
+
+
 def _check_installer(host: Host, plan: Plan, started: Started, facts: Facts, *, over_local: bool) -> None:
     """Check that mark and node are those of this run. Over the local address the node may be missing."""
     mark = facts.installer_mark
-    if mark is None:
+    if mark is None or mark.image_id == STOCK:
         raise UnexpectedState(
             f"{host.name} runs an installer without Holdfast's mark.", hint="Somebody else started it; ask them."
         )

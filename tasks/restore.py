@@ -1,6 +1,7 @@
 """Carries the machine's identity, as it is now, into the new root. The last step before the final system starts."""
 
 from holdfast.inventory.host import Host
+from holdfast.plan.in_use import require_free
 from holdfast.plan.plan import Plan
 from holdfast.plan.results import Built, Installed, Preserved, Restored
 from holdfast.plan.stage import nothing_to_do
@@ -18,7 +19,7 @@ def restore(host: Host, plan: Plan, built: Built, preserved: Preserved, installe
 
     Raises:
         UnexpectedState: the installer does not run, or this plan's disks are not mounted.
-        TargetRefused: another run works on the target.
+        TargetRefused: another run works on the target, or it came into use since the plan was made.
         CommandFailed, ConfigError, NotTrusted: see carry_over.
 
     """
@@ -27,6 +28,7 @@ def restore(host: Host, plan: Plan, built: Built, preserved: Preserved, installe
         facts = look(target)
         if skipped := nothing_to_do(facts, built.toplevel, host.name):
             return Restored(skipped=skipped)
+        require_free(host, plan, facts)
         hold_target(target, facts)
         mount_again(machine.on_boot(facts.boot_id), target, built)
         # The final system creates its users when it first runs: in the chroot of its boot loader, or in its trial.

@@ -9,6 +9,7 @@ from holdfast.base.errors import CommandFailed, UnexpectedState
 from holdfast.base.places import BOOT_LOADER_UNIT
 from holdfast.facts.facts import Facts
 from holdfast.inventory.host import Host
+from holdfast.plan.in_use import require_free
 from holdfast.plan.plan import Plan
 from holdfast.plan.results import Built, Installed, Tried
 from holdfast.plan.stage import Stage, observe
@@ -44,7 +45,7 @@ def trial(host: Host, plan: Plan, built: Built, installed: Installed) -> Tried:
             the machine is in the installer again; or there is neither a boot loader nor a standby.
         NeverCame: the final system did not answer in time; the message says what was seen.
         NotTrusted: another node, or another host key, answers.
-        TargetRefused: another run works on the target.
+        TargetRefused: another run works on the target, or it came into use since the plan was made.
         CommandFailed: the kernel could not be loaded, or the boot loader could not be installed.
         ConfigError: the final system does not know the owner of one of the user's files.
 
@@ -61,6 +62,8 @@ def trial(host: Host, plan: Plan, built: Built, installed: Installed) -> Tried:
                 f"{host.name} runs {why}, boot {facts.boot_id}.",
                 hint="Look at it, then retry the run: it continues from what it finds there.",
             )
+        if stage is Stage.INSTALLER:
+            require_free(host, plan, facts)
         hold_target(target, facts)
         if stage is Stage.INSTALLER:
             if no_trial := _begin(machine.on_boot(facts.boot_id), target, built, facts):

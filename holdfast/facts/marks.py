@@ -29,6 +29,9 @@ class InstallerMark(Frozen):
         image_id: the image that booted.
         run_id: the run that started it; None if it was started by hand.
         origin_boot_id: boot ID of the system before it.
+        origin_mark: whether that system carried Holdfast's mark: `yes` or `no`; None if nobody said.
+        origin_nixos: whether that system was a NixOS, likewise.
+        origin_hostname: its host name; None if unknown.
         state: `restored`, `none` or `refused: WHY`.
         secrets: the same for the installer secrets of the user.
         dead_man_at: when it reboots by itself if nobody comes, in seconds since 1970 by its clock; None if never.
@@ -41,6 +44,9 @@ class InstallerMark(Frozen):
     image_id: _MarkText = ""
     run_id: _MarkText | None = None
     origin_boot_id: _MarkText | None = None
+    origin_mark: _MarkText | None = None
+    origin_nixos: _MarkText | None = None
+    origin_hostname: _MarkText | None = None
     state: _MarkText
     secrets: _MarkText = "none"
     dead_man_at: _Seconds | None = None

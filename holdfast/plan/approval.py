@@ -17,7 +17,12 @@ def why_ask(host: Host, plan: Plan) -> str:
     With `unpinned`, nobody is asked if each of these disks is pinned. Otherwise the reason names those whose device may
     be another disk at the next boot: on a machine with several disks, all that are not named by /dev/disk/by-id.
     If none is wiped, this goes for those that are used. A failing disk always needs a person, unless `allow` names it.
+    So does a machine in use, or one of which nobody knows that.
     """
+    if plan.reinstalls:
+        return f"it is in use ({plan.in_use}), and this run says reinstall"
+    if not plan.origin_known:
+        return "an installer runs that does not say which system ran before it: its disks may be in use"
     failing = [f"{disk.device} is {disk.health}" for disk in plan.disks if disk.failing]
     if failing and FAILING_DISK not in host.allow:
         return f'{" and ".join(failing)} (add "{FAILING_DISK}" to allow in the inventory if you know better)'
@@ -57,6 +62,14 @@ def nothing_to_approve(plan: Plan, facts: Facts, built: Built, *, begun: bool) -
     if stage is Stage.INSTALLER and mark and mark.plan_digest == plan.layout_digest:
         return f"run {mark.run_id} formatted this plan's disks already"
     return "formatting this plan's disks has begun already" if begun else ""
+
+
+def way_out(plan: Plan) -> str:
+    """Return what to do when nobody came to approve a plan."""
+    again = "Start the run again when somebody is there to approve it"
+    if plan.reinstalls or not plan.origin_known:
+        return f"{again}."
+    return f"{again}, or pin the disks in the inventory."
 
 
 def while_nobody_comes(host: Host, facts: Facts) -> str:

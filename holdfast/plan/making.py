@@ -10,6 +10,7 @@ from holdfast.inventory.host import Host, Way
 from holdfast.plan.disks import DiskoDisk, Disks, plan_disks
 from holdfast.plan.fitness import capacity_of, in_mib
 from holdfast.plan.image import Image
+from holdfast.plan.in_use import in_use, is_left_alone, names_of, origin_known
 from holdfast.plan.plan import Login, Origin, Plan
 from holdfast.plan.stage import Stage, has_live_state, observe
 from holdfast.plan.system import Lock, PlannedSystem
@@ -29,9 +30,11 @@ def make_plan(
     image_lock: Lock | None = None,
     vault_identity: Identity | None = None,
     rehearsal: bool = False,
+    reinstall: bool = False,
+    host_name: str = "",
     now: datetime | None = None,
 ) -> Plan:
-    """Plan the install of a target that check_target accepted.
+    """Plan the install of a target that check_target accepted, or of a machine in use that is left as it is.
 
     Args:
         run_id: the run's id.
@@ -45,40 +48,54 @@ def make_plan(
         image_lock: the lock of the flake that the image is an output of, if it is one.
         vault_identity: the node whose state in the vault is needed because the running installer has none.
         rehearsal: whether the install is only rehearsed.
+        reinstall: whether the run says that a machine in use is wiped.
+        host_name: the configuration's host name; empty if unknown.
         now: the operator's time; by default, its clock.
 
     Raises:
         TargetRefused: see plan_disks.
 
     """
-    resumes = observe(facts).stage is Stage.INSTALLER and facts.partition_mark is not None
-    installed = observe(facts, system.toplevel.out).stage is Stage.FINAL
-    disks = plan_disks(devices, facts, host, formatted=resumes or installed)
+    stage = observe(facts, system.toplevel.out).stage
+    resumes = stage is Stage.INSTALLER and facts.partition_mark is not None
+    names = names_of(host, host_name)
+    left_alone = is_left_alone(facts, names, system.toplevel.out, reinstall=reinstall, rehearsal=rehearsal)
+    if left_alone:
+        disks = plan_disks({}, facts, host.model_copy(update={"disks": ()}))
+    else:
+        disks = plan_disks(devices, facts, host, formatted=resumes or stage is Stage.FINAL)
     origin = _origin(facts, host_key, login, vault_identity)
     # The standard way works without Tailscale; then there is no state to carry.
     there = host.way is Way.TAILSCALE or origin.identity is not None or has_live_state(facts)
-    carries_state = host.keep.tailscale_state and there
+    carries_state = host.keep.tailscale_state and there and not left_alone
     return Plan(
         run_id=run_id,
         host=host.name,
         attribute=f"{host.flake}#{host.attribute}",
         way=host.way,
-        stage=observe(facts).stage,
+        stage=stage,
         rehearsal=rehearsal,
         resumes=resumes,
+        in_use=in_use(facts, names),
+        reinstall=reinstall,
+        left_alone=left_alone,
+        origin_known=origin_known(facts),
+        host_names=names,
         system=system,
         origin=origin,
         wipe=disks.wipe,
         reuse=disks.reuse,
         keep=disks.keep,
         carries_state=carries_state,
-        carried=_carried(host, facts, carries_state=carries_state),
+        carried=() if left_alone else _carried(host, facts, carries_state=carries_state),
         verdict=judge(facts.tailscale, host.name, host.way, now or clock.utc())
         if carries_state and facts.tailscale.running
         else (),
         image=f"{image.path.name}: {_needs(image)}" if image else "",
         image_lock=image_lock,
-        warnings=(*_warnings(host, facts, disks), *_warnings_of_the_way(host, facts, vault_identity)),
+        warnings=()
+        if left_alone
+        else (*_warnings(host, facts, disks), *_warnings_of_the_way(host, facts, vault_identity)),
     )
 
 

@@ -5,12 +5,20 @@ from typing import Final
 from holdfast.base.text import in_markdown
 from holdfast.inventory.host import Way
 from holdfast.plan.disks import PlannedDisk
+from holdfast.plan.outlook import Course, course_of, in_words
 from holdfast.plan.plan import Plan
-from holdfast.plan.stage import Stage
 from holdfast.plan.system import SHORT
 
 LONGEST_CELL: Final = 160
 LONGEST_CONTENT: Final = 4000
+_TITLES: Final = {
+    Course.REHEARSED: "Rehearse the install of",
+    Course.LEFT_ALONE: "Leave alone",
+    Course.VERIFIED: "Verify",
+    Course.RESUMED: "Install",
+    Course.REINSTALLED: "Reinstall",
+    Course.INSTALLED: "Install",
+}
 _REUSE: Final = (
     "The flake says `destroy = false`: disko may write the partition table anew, makes partitions and file systems that"
     " are missing, and mounts. All partitions and file systems of now must still be there afterwards."
@@ -23,6 +31,7 @@ def to_markdown(plan: Plan) -> str:
     who = origin.identity.describe() if origin.identity else "not on a tailnet"
     facts = [
         ("stage", plan.stage),
+        *([("in use", plan.in_use)] if plan.in_use else []),
         ("system", f"{origin.os_name or '?'}, kernel {origin.kernel or '?'}, {origin.arch}"),
         ("memory", f"{_gib(origin.memory_bytes)}, {_gib(origin.available_bytes)} free with swap"),
         ("tailnet", who),
@@ -33,25 +42,22 @@ def to_markdown(plan: Plan) -> str:
         ("carried over", ", ".join(plan.carried) or "nothing"),
         ("this plan", plan.digest[:SHORT]),
     ]
-    verb = "Rehearse the install of" if plan.rehearsal else "Install"
-    lines = [f"# {verb} {_cell(plan.host)}", "", f"From {_cell(plan.attribute)}, the {plan.way} way.", ""]
+    course = course_of(plan)
+    lines = [f"# {_TITLES[course]} {_cell(plan.host)}", "", f"From {_cell(plan.attribute)}, the {plan.way} way.", ""]
     lines += ["| | |", "|---|---|", *(f"| {key} | {_cell(value)} |" for key, value in facts), ""]
     if plan.carries_state:
         lines += ["## The identity", "", *_verdict(plan), ""]
-    if plan.rehearsal:
-        lines += ["## No disk is touched", "", "These are the disks that an install would format:", ""]
-    elif plan.resumes:
-        lines += ["## Formatted already", ""]
-    elif plan.stage is Stage.FINAL:
-        lines += ["## Will be wiped", "", "Unless the system to be installed runs already.", ""]
-    else:
-        lines += ["## Will be wiped", ""]
-    lines += [*_table(plan.wipe), ""]
+    lines += [f"## {course}", "", f"{_cell(in_words(plan), longest=LONGEST_CONTENT)}.", ""]
+    hypothetical = course in (Course.REHEARSED, Course.VERIFIED)
+    if hypothetical:
+        lines += ["These are the disks that an install would format:", ""]
+    if course is not Course.LEFT_ALONE:
+        lines += [*_table(plan.wipe), ""]
     if plan.reuse:
-        used = "An install would use, and not wipe" if plan.rehearsal else "Used, not wiped"
+        used = "An install would use, and not wipe" if hypothetical else "Used, not wiped"
         lines += [f"## {used}", "", _REUSE, "", *_table(plan.reuse), ""]
     if plan.keep:
-        kept = "An install would keep" if plan.rehearsal else "Will not be touched"
+        kept = "An install would keep" if hypothetical else "Will not be touched"
         lines += [f"## {kept}", "", *_table(plan.keep), ""]
     if plan.warnings:
         lines += ["## Warnings", "", *(f"- {_cell(warning)}" for warning in plan.warnings), ""]
@@ -79,8 +85,6 @@ def _gib(size_bytes: int) -> str:
 
 
 def _table(disks: tuple[PlannedDisk, ...]) -> list[str]:
-    if not disks:
-        return ["None."]
     if not disks:
         return ["None."]
     head = [

@@ -74,6 +74,11 @@ class Plan(Frozen):
         rehearsal: whether it is for a rehearsal, which touches no disk.
         resumes: whether an installer runs that has already formatted the disks: nothing more is wiped. If it did so
             for another plan, which only the built disko script shows, the install stops.
+        in_use: why the machine is in use (holdfast/plan/in_use.py); empty if it is not.
+        reinstall: whether the run says that a machine in use is wiped.
+        left_alone: whether the machine is in use and the run ends here, with nothing changed.
+        origin_known: false if an installer runs that does not say which system ran before it.
+        host_names: by these names a NixOS is known as this host.
         system: what will be installed, and the locked flake that it was evaluated from.
         origin: the target before the install.
         wipe: the disks that will be wiped.
@@ -95,6 +100,11 @@ class Plan(Frozen):
     stage: Stage
     rehearsal: bool = False
     resumes: bool
+    in_use: str = ""
+    reinstall: bool = False
+    left_alone: bool = False
+    origin_known: bool = True
+    host_names: tuple[str, ...] = ()
     system: PlannedSystem
     origin: Origin
     wipe: tuple[PlannedDisk, ...]
@@ -111,6 +121,11 @@ class Plan(Frozen):
     def disks(self) -> tuple[PlannedDisk, ...]:
         """All disks of the machine."""
         return (*self.wipe, *self.reuse, *self.keep)
+
+    @property
+    def reinstalls(self) -> bool:
+        """Whether a machine in use is wiped, once a person has approved it."""
+        return bool(self.in_use) and self.reinstall
 
     @property
     def layout_digest(self) -> str:

@@ -32,8 +32,9 @@ def observe(facts: Facts, toplevel: str = "") -> Observed:
             an origin, also an older NixOS; otherwise, every system that Holdfast installed is final.
 
     """
-    if facts.broken_marks:
-        return Observed(Stage.OTHER, f"a system with a mark that cannot be read ({', '.join(facts.broken_marks)})")
+    # A broken mark on the disk leaves the system what it is: a machine in use (holdfast/plan/in_use.py).
+    if broken := [name for name in facts.broken_marks if name != "system_mark"]:
+        return Observed(Stage.OTHER, f"a system with a mark that cannot be read ({', '.join(broken)})")
     if facts.installer_mark:
         run = facts.installer_mark.run_id or "no run"
         return Observed(Stage.INSTALLER, f"the installer {facts.installer_mark.image_id or '?'}, started by {run}")

@@ -6,17 +6,21 @@ from contextvars import copy_context
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from holdfast.base.errors import hinting
+from holdfast.base.errors import TargetRefused, hinting
 from holdfast.base.settings import settings
 from holdfast.facts.facts import Facts
+from holdfast.inventory.host import Host, Way
 from holdfast.nixcli.flake import image_flake
 from holdfast.nixcli.kept import evaluation_of, lock_of
 from holdfast.plan.fitness import check_target
 from holdfast.plan.image import Image, inspect_image
+from holdfast.plan.in_use import is_left_alone, names_of
 from holdfast.plan.making import make_plan
 from holdfast.plan.plan import Login, Plan
 from holdfast.plan.refusals.checking import check_configuration
+from holdfast.plan.stage import Stage, observe
 from holdfast.ssh.connection import Connection
+from holdfast.ssh.on_tailnet import why_on_tailnet
 from holdfast.ssh.reach import login_of
 from holdfast.tailnet.giving_back import check_giving_back
 from holdfast.target.look import look
@@ -31,6 +35,7 @@ def plan_install(
     run_id: str,
     folder: Path,
     rehearsal: bool,
+    reinstall: bool,
     first_use: bool,
     check_lock: Callable[[Connection, Facts], None],
 ) -> Plan:
@@ -41,6 +46,7 @@ def plan_install(
         run_id: the run's id; empty outside of a run.
         folder: the run's folder, which keeps what is locked and evaluated, so that it is done only once.
         rehearsal: whether the install is only rehearsed.
+        reinstall: whether the run says that a machine in use is wiped.
         first_use: whether an unknown host key is trusted and pinned.
         check_lock: raises TargetRefused if another run works on the target.
 
@@ -53,13 +59,21 @@ def plan_install(
 
     """
     host, on_line = machine.host, machine.log.line
-    with ThreadPoolExecutor(1) as pool, hinting(SAME_LOCK if run_id else ""):
+    with ThreadPoolExecutor(2) as pool, hinting(SAME_LOCK if run_id else ""):
         # The evaluation stays in this thread: a cancelled run, or Ctrl-C, ends it at once.
         looking = pool.submit(copy_context().run, _look, machine, first_use=first_use, check_lock=check_lock)
+        inspecting = pool.submit(copy_context().run, _inspect, host)
         evaluation = evaluation_of(folder, host, on_line=on_line)
         image_lock = lock_of(folder, image, on_line=on_line) if (image := image_flake(host)) else None
     seen = looking.result()
-    check_target(seen.facts, host, seen.image)
+    toplevel, host_name = evaluation.system.toplevel.out, evaluation.configuration.host_name
+    names = names_of(host, host_name)
+    # Nothing of what would refuse an install matters where nothing is installed.
+    left_alone = is_left_alone(seen.facts, names, toplevel, reinstall=reinstall, rehearsal=rehearsal)
+    tarball = None if left_alone else inspecting.result()
+    if not left_alone:
+        check_target(seen.facts, host, tarball)
+        _check_address(host, seen.facts, toplevel)
     plan = make_plan(
         run_id=run_id,
         host=host,
@@ -68,11 +82,15 @@ def plan_install(
         login=seen.login,
         devices=evaluation.disks,
         system=evaluation.system,
-        image=seen.image,
+        image=tarball,
         image_lock=image_lock,
-        vault_identity=check_giving_back(host, seen.facts, seen.host_key, settings()),
+        vault_identity=None if left_alone else check_giving_back(host, seen.facts, seen.host_key, settings()),
         rehearsal=rehearsal,
+        reinstall=reinstall,
+        host_name=host_name,
     )
+    if left_alone:
+        return plan
     with hinting(SAME_LOCK if run_id else ""):
         told = check_configuration(
             evaluation.configuration, host, plan, sudo_password=settings().sudo_password_file is not None
@@ -81,18 +99,36 @@ def plan_install(
 
 
 class _Seen(NamedTuple):
-    """The target, and the image if it is there already: an image that is not built yet is checked by `build`."""
+    """The target, who answered there, and how."""
 
     facts: Facts
     host_key: str
     login: Login
-    image: Image | None
 
 
 def _look(machine: Machine, *, first_use: bool, check_lock: Callable[[Connection, Facts], None]) -> _Seen:
-    host = machine.host
-    image = inspect_image(Path(host.kexec)) if host.kexec_is_path else None
     with machine.connect(first_use=first_use) as target:
         facts = look(target)
         check_lock(target, facts)
-        return _Seen(facts, target.host_key, login_of(target, host), image)
+        return _Seen(facts, target.host_key, login_of(target, machine.host))
+
+
+def _inspect(host: Host) -> Image | None:
+    """Return the image if it is there already: one that is not built yet is checked by `build`."""
+    return inspect_image(Path(host.kexec)) if host.kexec_is_path else None
+
+
+def _check_address(host: Host, facts: Facts, toplevel: str) -> None:
+    """Refuse to take a machine off its tailnet where the tailnet is the only way to it.
+
+    Raises:
+        TargetRefused: the standard way, at an address of the tailnet.
+
+    """
+    leaves = host.way is Way.STANDARD and observe(facts, toplevel).stage is Stage.ORIGIN
+    if leaves and not host.go_on_over_local and (why := why_on_tailnet(host, settings())):
+        raise TargetRefused(
+            f"{why}: in the standard way {host.name} leaves the tailnet at kexec, and would be lost there; nothing was"
+            " changed on it.",
+            hint='Name an address outside the tailnet, or an image of Holdfast (way = "tailscale").',
+        )

@@ -3,20 +3,22 @@
 import functools
 import resource
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from typing import Final, ParamSpec, TypeVar
 
 from prefect import get_run_logger
 from prefect.artifacts import create_markdown_artifact
 from prefect.client.schemas.objects import State
 from prefect.exceptions import TerminationSignal
 from prefect.runtime import flow_run
-from prefect.states import Cancelled, Failed
+from prefect.states import Cancelled, Completed, Failed
 
 from holdfast.base.brake import Stopped
 from holdfast.base.errors import HoldfastError
 from holdfast.base.settings import settings
 from holdfast.inventory.host import NAME
 from holdfast.nixcli.kept import changed_since
+from holdfast.plan.outlook import in_words
+from holdfast.plan.plan import Plan
 from tasks.run.folders import prune
 from tasks.run.journal import Stopwatch
 from tasks.run.lateness import too_late
@@ -26,6 +28,8 @@ from tasks.run.this_run import journal, run_id
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+INSTALLED_ALREADY: Final = "Installed already"
 
 
 def reported(body: Callable[P, T]) -> Callable[P, "T | State[T]"]:
@@ -60,12 +64,18 @@ def reported(body: Callable[P, T]) -> Callable[P, "T | State[T]"]:
             journal().add(watch.entry("failed", error=type(error).__name__))
             raise
         else:
-            journal().add(watch.entry("done"))
+            said = value.message if isinstance(value, State) else None
+            journal().add(watch.entry("done", result={"said": said} if said else None))
             return value
         finally:
             _write_report()
 
     return run
+
+
+def ended(plan: Plan) -> State[None]:
+    """Return how a run ends that leaves a machine in use as it is: well, with a name that Prefect shows everywhere."""
+    return Completed(name=INSTALLED_ALREADY, message=f"{in_words(plan)}.")
 
 
 def _begin() -> None:

@@ -29,6 +29,7 @@ REHEARSED: Final = (
 CANCELLED: Final = (
     "If you still want it, Retry this run in the Prefect UI, or start a new one: finished work is not repeated."
 )
+LEFT_ALONE: Final = "Nothing was changed, and nothing is left to do."
 FAILED: Final = (
     "Fix the cause of the error, then Retry this run in the Prefect UI: finished phases are not run again. A corrected"
     " flake needs a fresh run."
@@ -78,6 +79,7 @@ class Report(Frozen):
 
     Attributes:
         flow: `install` or `rehearse`.
+        said: why a run ended before its work, although nothing failed; empty if it did its work, or failed.
         identity: by stage; the last is `final`, or in a rehearsal `returned`, which is the origin again.
         boot_id: likewise.
         outside_phases_s: time inside the run but outside any phase.
@@ -91,6 +93,7 @@ class Report(Frozen):
     host: str
     outcome: Outcome
     error: str
+    said: str
     finished_at: str
     seconds: float
     phases: tuple[PhaseReport, ...]
@@ -115,7 +118,7 @@ class Report(Frozen):
         )
         return (
             f"# {self.flow} {in_markdown(self.host, LONGEST_CELL)}: {self.outcome} after {self.seconds:.0f} s\n\n"
-            + (f"> {in_markdown(self.error, LONGEST_ERROR)}\n\n" if self.error else "")
+            + "".join(f"> {in_markdown(text, LONGEST_ERROR)}\n\n" for text in (self.error, self.said) if text)
             + f"| phase | outcome | seconds | attempts |\n|---|---|---:|---:|\n{rows}\n\n"
             f"| stage | boot id | identity |\n|---|---|---|\n{stages}\n\n"
             f"- built: {_shown(self.closure.built)}\n"
@@ -135,6 +138,8 @@ class Report(Frozen):
             return (
                 REHEARSED.format(host=in_markdown(self.host, LONGEST_CELL)) if self.outcome == "done" else NOT_REHEARSED
             )
+        if self.said:
+            return LEFT_ALONE
         return DONE if self.outcome == "done" else FAILED
 
 
@@ -169,6 +174,7 @@ def assemble(run_id: str, flow: str, host: str, entries: Iterable[Attempt], *, p
         host=host,
         outcome=runs[-1].outcome if runs else "failed",
         error=runs[-1].error if runs else "",
+        said=_text(_get({"run": runs[-1].result}, "run", "said")) or "" if runs else "",
         finished_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(clock.now())),
         seconds=round(total_s, 3),
         phases=_phases(attempts),

@@ -190,6 +190,8 @@ def plan(
     login: Login | None = None,
     vault_identity: Identity | None = None,
     rehearsal: bool = False,
+    reinstall: bool = False,
+    host_name: str = "",
     now: datetime | None = None,
     run_id: str = "run-2",
 ) -> Plan:
@@ -204,5 +206,7 @@ def plan(
         image=image(),
         vault_identity=vault_identity,
         rehearsal=rehearsal,
+        reinstall=reinstall,
+        host_name=host_name,
         now=now,
     )

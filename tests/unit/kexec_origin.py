@@ -34,6 +34,7 @@ FAKE_TOOLS = {
     "sleep": "exit 0",
     "getent": 'case $2 in admin) echo "admin:x:1000:1000::/home/admin:/bin/sh" ;; *) exit 2 ;; esac',
     "dmesg": "echo kernel said no",
+    "uname": "echo machine-7",
 }
 KINDS = ("dash", "busybox sh", "busybox")
 

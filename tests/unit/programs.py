@@ -236,7 +236,7 @@ def _start_alone(machine: "FakeMachine", command: Command) -> Done:
 
 def _kexec_run(machine: "FakeMachine", command: Command) -> None:
     told = dict(zip(command.args[::2], command.args[1::2], strict=True))
-    machine.handed = told.get("--run-id", ""), float(told.get("--dead-man-s", 0))
+    machine.hand_over(told.get("--run-id", ""), float(told.get("--dead-man-s", 0)), stock=not told)
     machine.tell("installer started by kexec")
     machine.timer("kexec", 6, lambda: machine.leave_for("installer"))
 

@@ -65,7 +65,11 @@ class Server:
             return SimpleNamespace(state=Cancelling())
         if str(run_id) not in self.over:
             raise ObjectNotFound(Exception("no such run"))
-        return SimpleNamespace(state=SimpleNamespace(is_final=lambda: self.over[str(run_id)]))
+        return SimpleNamespace(
+            state=SimpleNamespace(
+                is_final=lambda: self.over[str(run_id)], is_cancelling=lambda: False, is_cancelled=lambda: False
+            )
+        )
 
     def read_flow_run_states(self, run_id: UUID) -> list[State[object]]:
         assert str(run_id) == RUN

@@ -128,6 +128,8 @@ class FakeMachine:
         self.locked_by = ""
         self.locked_at = self.booted_at = self.clock.monotonic()
         self.handed: tuple[str, float] | None = None
+        self.stock = False
+        self.before_it = {"origin_mark": "no", "origin_nixos": "no", "origin_hostname": "cottage"}
         self.watch_s = 600.0
         self._boots = self._started = 0
         self._before: dict[str, list[Callable[[], object]]] = defaultdict(list)
@@ -228,6 +230,16 @@ class FakeMachine:
         """Return a fact that is recorded, or that the test changed."""
         return str(json.loads(answer(CASES[self.runs], **self.changed[self.runs]))[name]).strip()
 
+    def hand_over(self, run_id: str, dead_man_s: float, *, stock: bool) -> None:
+        """Hand over what kexec/run hands over; that of a stock image tells the installer nothing of us."""
+        self.handed, self.stock = (run_id, dead_man_s), stock
+        ours = self.runs in ("trial", "final")
+        self.before_it = {
+            "origin_mark": "yes" if self.fact("system_mark") else "no",
+            "origin_nixos": "yes" if ours or self.fact("booted_system") else "no",
+            "origin_hostname": self.fact("hostname"),
+        }
+
     def leave_for(self, system: str) -> None:
         """Go down, with all that is in RAM; come up in another system after BOOTS_S, or never."""
         self._go_down()
@@ -282,9 +294,12 @@ class FakeMachine:
 
     def _installer_starts(self) -> None:
         run_id, self.dead_man_s = self.handed or (RUN, 0.0)
-        self.handed = None
+        stock, self.handed, self.stock = self.stock, None, False
+        if stock:
+            return
         mark: dict[str, object] = {"image_id": "lab-1", "run_id": run_id, "state": "restored"}
         if self.dead_man_s:
+            mark |= self.before_it
             mark |= {"dead_man_at": self.clock.now() + self.dead_man_s, "dead_man_s": self.dead_man_s}
             self.arm_dead_man()
         elif MARK_ON_DISK in self.files:

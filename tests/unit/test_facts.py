@@ -429,3 +429,17 @@ def test_disk_that_is_a_member_itself_and_one_that_is_only_mounted() -> None:
         "sda RAID; sda1 unknown content",
         "vdb unknown content at /data",
     ]
+
+
+@pytest.mark.parametrize("text", ["", " \n", "not json", '{"run_id": 1}', None])
+def test_mark_that_cannot_be_read_is_not_taken_for_none(tmp_path: Path, text: str | None) -> None:
+    mark = "var/lib/holdfast/partition.json"
+    root = fake_root(tmp_path, {f"{mark}/a-folder" if text is None else mark: text or ""})
+    assert parse_facts(run_script(root), "here").broken_marks == ("system_mark",)
+
+
+def test_link_to_nowhere_is_a_mark_that_cannot_be_read(tmp_path: Path) -> None:
+    root = fake_root(tmp_path, {"var/lib/holdfast/x": ""})
+    assert parse_facts(run_script(root), "here").broken_marks == ()
+    (root / "var/lib/holdfast/partition.json").symlink_to("gone")
+    assert parse_facts(run_script(root), "here").broken_marks == ("system_mark",)

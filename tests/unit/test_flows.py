@@ -6,6 +6,7 @@ import json
 import os
 import tarfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -50,8 +51,13 @@ def phases_called(monkeypatch: pytest.MonkeyPatch, inventory: Path, flow: str) -
     """Run a flow's body for cottage with phases that do nothing, and return which it called, in order."""
     module = importlib.import_module(f"flows.{flow}")
     called: list[str] = []
+
+    def call(name: str) -> SimpleNamespace:
+        called.append(name)
+        return SimpleNamespace(left_alone=False)  # the plan, of the preflight
+
     for name in PHASE_FILES & {"install_system", *vars(module)} - {flow} | {"install_system"} & vars(module).keys():
-        monkeypatch.setattr(module, name, lambda *_given, name=name, **_told: called.append(name))
+        monkeypatch.setattr(module, name, lambda *_given, name=name, **_told: call(name))
     getattr(module, flow).fn.__wrapped__("cottage")
     assert inventory.exists()
     return [name.removesuffix("_system") for name in called]
@@ -118,7 +124,10 @@ def test_deployment_of_a_host_has_its_name_a_form_and_a_limit(inventory: Path) -
     # A server that restarts would end the run; the lock on the target keeps a second one out.
     assert made.concurrency_limit is None
     form = made._parameter_openapi_schema.properties
-    assert set(form) == {"host", "target", "image", "way"}
+    assert set(form) == {"host", "target", "image", "way", "reinstall"}
+    assert form["reinstall"]["type"] == "boolean"
+    assert form["reinstall"]["default"] is False
+    assert form["reinstall"]["description"].startswith("DANGER: wipes a machine that is in use")
     assert ["tailscale", "standard"] in [choice.get("enum") for choice in form["way"]["anyOf"]]
 
 

@@ -6,10 +6,12 @@ import pytest
 
 from holdfast.base.errors import TargetRefused, UnexpectedState
 from holdfast.base.size import MIB
+from holdfast.base.text import in_markdown
 from holdfast.facts.identity import Identity
 from holdfast.plan.disks import DiskoDisk, plan_disks
 from holdfast.plan.fitness import check_target
 from holdfast.plan.markdown import to_markdown
+from holdfast.plan.outlook import in_words
 from holdfast.plan.plan import Plan
 from holdfast.plan.same import found_disks, kept_disks, same_disks
 from tests.unit.cases import BY_ID, LOCK, derivation, facts, host, image, plan, status, system
@@ -160,9 +162,10 @@ def test_installer_is_not_asked_about_kexec() -> None:
     check_target(small, host(), image(), now=NOW)
 
 
-def test_system_with_a_strange_mark_belongs_to_nobody() -> None:
-    with pytest.raises(UnexpectedState, match="system_mark"):
-        check_target(facts("debian-12", system_mark="{}"), host(), None, now=NOW)
+@pytest.mark.parametrize("name", ["installer_mark", "partition_mark"])
+def test_system_with_a_strange_mark_belongs_to_nobody(name: str) -> None:
+    with pytest.raises(UnexpectedState, match=name):
+        check_target(facts("debian-12", **{name: "{}"}), host(), None, now=NOW)
 
 
 def test_memory_need_fits_what_was_measured() -> None:
@@ -360,10 +363,19 @@ def test_rehearsal_wipes_nothing_and_says_so() -> None:
 
 def test_heading_says_what_becomes_of_the_disks() -> None:
     mark = '{"run_id": "r", "plan_digest": "d"}'
-    assert "## Formatted already" in to_markdown(plan(facts("installer", partition_mark=mark)))
-    final = plan(facts("nixos", system_mark=mark), host(disks=[]), devices={"main": "/dev/nvme0n1"})
-    assert not final.resumes
-    assert "Unless the system to be installed runs already" in to_markdown(final)
+    runs = facts("nixos", system_mark=mark)
+    same = system(toplevel={"out": runs.booted_system, "drv": "/nix/store/x.drv"})
+    made = {
+        "Formatted already": plan(facts("installer", partition_mark=mark)),
+        "Nothing is changed": plan(runs),
+        "Nothing is wiped": plan(runs, host(disks=[]), devices={"main": "/dev/nvme0n1"}, planned=same),
+        "Will be wiped: a machine in use": plan(runs, host(disks=[]), devices={"main": "/dev/nvme0n1"}, reinstall=True),
+        "Will be wiped": plan(facts("debian-12")),
+    }
+    for heading, planned in made.items():
+        text = to_markdown(planned)
+        assert f"## {heading}\n\n{in_markdown(in_words(planned), 4000)}.\n" in text
+        assert ("Will be wiped" in text) == heading.startswith("Will be wiped")
 
 
 def test_plan_survives_json_and_holds_no_state() -> None:

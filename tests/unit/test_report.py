@@ -146,3 +146,15 @@ def test_last_lines_before_a_silence_are_shown_while_it_lasts(tmp_path: Path, mo
             assert (tmp_path / "log").read_text().endswith(f"second {batch}\n")
             shown.clear()
     assert shown == []
+
+
+def test_report_of_a_run_that_left_a_machine_in_use_alone() -> None:
+    said = "cottage is installed already; to change its configuration use nixos-rebuild."
+    run = [entry("preflight", 3), entry("run", 4, result={"said": said})]
+    report = assemble("r", "install", "cottage", run, peak_rss_bytes=1)
+    assert (report.outcome, report.said, report.error) == ("done", said, "")
+    assert [phase.name for phase in report.phases] == ["preflight"]
+    text = report.to_markdown()
+    assert "installed already" in text
+    assert text.endswith("**Next:** Nothing was changed, and nothing is left to do.\n")
+    assert assemble("r", "install", "cottage", [entry("run", 4)], peak_rss_bytes=1).said == ""

@@ -410,3 +410,18 @@ def test_static_addresses_and_routes_go_to_the_card_behind_them(tmp_path: Path) 
         "[Route]\nDestination=10.8.0.0/16\nGateway=fe80::9\nMetric=5\n"
         "[Route]\nDestination=::/0\nGateway=2001:db8::1\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ('"origin_mark": "yes",\n"origin_nixos": "yes",\n"origin_hostname": "barn",', ["yes", "yes", "barn"]),
+        ('"origin_mark": "no",\n"origin_nixos": "no",\n"origin_hostname": "",', ["no", "no", None]),
+        ('"origin_mark": "$(id)",\n"origin_nixos": "a\\"b",', [None, None, None]),
+        ("", [None, None, None]),
+    ],
+)
+def test_mark_says_what_ran_before(installer: Installer, said: str, expected: list[str | None]) -> None:
+    (installer.handover / "holdfast/run.json").write_text(f'{{\n"run_id": "run-1",\n{said}\n"hostname": "x"\n}}\n')
+    mark = installer.restore()
+    assert [mark.get(name) for name in ("origin_mark", "origin_nixos", "origin_hostname")] == expected

@@ -39,6 +39,9 @@ def test_hands_over_and_leaves_no_trace(origin: Origin) -> None:
     assert json.loads((tree / "holdfast/run.json").read_text()) == {
         "run_id": "run-1",
         "origin_boot_id": "11111111-2222",
+        "origin_mark": "no",
+        "origin_nixos": "no",
+        "origin_hostname": "machine-7",
         "dead_man_s": 600,
         "hostname": "cottage",
     }
@@ -164,3 +167,42 @@ def test_name_servers_that_the_installer_cannot_reach_stay_out(origin: Origin) -
     assert origin.run()[0] == 0
     said = (origin.handed_over() / "holdfast/resolv.conf").read_text()
     assert said == "nameserver 192.0.2.1\nnameserver 2001:db8::53\n"
+
+
+@pytest.mark.parametrize(
+    ("files", "mark", "nixos", "name"),
+    [
+        ({"var/lib/holdfast/partition.json": "{}"}, "yes", "no", "machine-7"),
+        ({"var/lib/holdfast/partition.json": ""}, "yes", "no", "machine-7"),
+        ({"var/lib/holdfast/partition.json/of/an/admin": ""}, "yes", "no", "machine-7"),
+        ({"etc/NIXOS": ""}, "no", "yes", "machine-7"),
+        ({"run/current-system/init": ""}, "no", "yes", "machine-7"),
+        ({"run/booted-system/init": "", "var/lib/holdfast/partition.json": "{}"}, "yes", "yes", "machine-7"),
+    ],
+)
+def test_tells_the_installer_whether_the_machine_is_in_use(
+    origin: Origin, files: dict[str, str], mark: str, nixos: str, name: str
+) -> None:
+    for path, text in files.items():
+        origin.write(path, text)
+    assert origin.run()[0] == 0
+    told = json.loads((origin.handed_over() / "holdfast/run.json").read_text())
+    assert (told["origin_mark"], told["origin_nixos"], told["origin_hostname"]) == (mark, nixos, name)
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        ('"origin_mark": "yes",\n"origin_nixos": "yes",\n"origin_hostname": "barn",', ("yes", "yes", "barn")),
+        ('"origin_mark": "no",\n"origin_nixos": "yes",\n"origin_hostname": "barn",', ("no", "yes", "barn")),
+        ("", ("", "", "")),
+    ],
+)
+def test_an_installer_hands_on_what_it_was_told(origin: Origin, told: str, expected: tuple[str, ...]) -> None:
+    """Started from an installer, the next one must not take that for the origin."""
+    origin.write("etc/NIXOS", "")
+    origin.write("run/holdfast/installer.json", "{}")
+    origin.write("run/holdfast/run.json", f'{{\n"run_id": "run-0",\n{told}\n"hostname": "x"\n}}\n')
+    assert origin.run()[0] == 0
+    said = json.loads((origin.handed_over() / "holdfast/run.json").read_text())
+    assert (said["origin_mark"], said["origin_nixos"], said["origin_hostname"]) == expected

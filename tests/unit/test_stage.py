@@ -20,7 +20,11 @@ OURS = "/nix/store/0123456789abcdfghijklmnpqrsvwxyz-nixos-system-cottage-25.11"
         ("nixos", {}, OURS, Stage.FINAL, OURS),
         ("nixos", {}, OURS + "-newer", Stage.ORIGIN, OURS),
         ("nixos", {"system_mark": ""}, "", Stage.ORIGIN, OURS),
-        ("debian-12", {"system_mark": "not json"}, OURS, Stage.OTHER, "system_mark"),
+        ("debian-12", {"system_mark": "not json"}, OURS, Stage.ORIGIN, "Debian GNU/Linux 12"),
+        ("nixos", {"system_mark": "?"}, OURS, Stage.FINAL, OURS),
+        ("nixos", {"system_mark": "?"}, OURS + "-newer", Stage.ORIGIN, OURS),
+        ("debian-12", {"partition_mark": "not json"}, OURS, Stage.OTHER, "partition_mark"),
+        ("installer", {"installer_mark": "not json"}, OURS, Stage.OTHER, "installer_mark"),
     ],
 )
 def test_stage(case: str, changed: dict[str, str], toplevel: str, stage: Stage, why: str) -> None:

@@ -161,6 +161,7 @@ def test_plan_of_a_run_is_what_the_verb_shows(server: Server, tmp_path: Path) ->
         run_id="",
         folder=tmp_path,
         rehearsal=False,
+        reinstall=False,
         first_use=False,
         check_lock=lambda *_seen: None,
     )

@@ -183,6 +183,15 @@ units() {
 # If this start is a trial: how long it may last, in seconds (load-final.sh).
 trial() { tr ' ' '\n' <"$root/proc/cmdline" | sed -n 's/^holdfast\.trial=//p' | tail -n 1; }
 
+# mark FILE: prints it. One that is empty, or cannot be read, must not look like none.
+mark() {
+	if [ -f "$1" ] && grep -q '[^[:space:]]' "$1"; then
+		cat "$1"
+	elif [ -e "$1" ] || [ -L "$1" ]; then
+		echo '?'
+	fi
+}
+
 booted_system() { readlink "$root/run/booted-system" || readlink "$root/run/current-system"; }
 
 # Sets tailscaled_pid.
@@ -343,7 +352,7 @@ fact booted_system booted_system
 fact trial trial
 fact installer_mark cat "$root/run/holdfast/installer.json"
 fact partition_mark cat "$root/run/holdfast/partition.json"
-fact system_mark cat "$root/var/lib/holdfast/partition.json"
+fact system_mark mark "$root/var/lib/holdfast/partition.json"
 fact tailscale_installed tailscale_installed
 fact tailscale_version tailscale_version
 fact tailscaled_pid printf %s "$tailscaled_pid"

@@ -2,10 +2,10 @@
 # installer-restore.sh [--root ROOT] [--image-id ID] --dead-man-s N HANDOVER
 # Runs once, early in the installer's boot: puts what kexec/run handed over in its place, and writes the installer's
 # mark, /run/holdfast/installer.json:
-#   {"image_id": "…", "run_id": "…", "origin_boot_id": "…", "state": "restored", "secrets": "none",
-#   "dead_man_at": 1790000000, "dead_man_s": 900}
+#   {"image_id": "…", "run_id": "…", "origin_boot_id": "…", "origin_mark": "no", "origin_nixos": "yes",
+#   "origin_hostname": "…", "state": "restored", "secrets": "none", "dead_man_at": 1790000000, "dead_man_s": 900}
 # `state` and `secrets` are "restored", "none" or "refused: WHY". run_id and origin_boot_id are null if nothing was
-# handed over. dead_man_at and dead_man_s are null if the deadline is 0 seconds, which means that there is no dead-man.
+# handed over. The other words on the origin are only there if kexec/run told them. dead_man_at and dead_man_s are null if the deadline is 0 seconds, which means that there is no dead-man.
 # The secrets lie in /run/holdfast/secrets, a file each: root's, 0600 in a folder that is 0700.
 # What kexec/run told stays beside the mark as run.json, for the dead-man; and the mark of disks that are formatted
 # already, from standby.sh, as partition.json. Whatever is wrong with the hand-over, the installer starts.
@@ -282,6 +282,9 @@ write_mark() {
 		{
 			printf '{"image_id": "%s", "run_id": %s, "origin_boot_id": %s, ' \
 				"$image_id" "$(fact run_id)" "$(fact origin_boot_id)"
+			for name in origin_mark origin_nixos origin_hostname; do
+				[ "$(fact "$name")" = null ] || printf '"%s": %s, ' "$name" "$(fact "$name")"
+			done
 			printf '"state": "%s", "secrets": "%s", "dead_man_at": %s, "dead_man_s": %s}\n' \
 				"$state" "$secrets" "$dead_man_at" "$seconds"
 		} >"$system/run/holdfast/installer.json.new"

@@ -39,6 +39,7 @@ fail() {
 
 . "${0%/*}/../parts/newc.sh"
 . "${0%/*}/../parts/kexec-state.sh"
+. "${0%/*}/../parts/kexec-origin.sh"
 
 kexec_extra_flags=
 state=
@@ -240,6 +241,7 @@ run_facts() {
 {
 "run_id": "$run_id",
 "origin_boot_id": "$(cat "$root/proc/sys/kernel/random/boot_id")",
+$(origin_facts)
 "dead_man_s": ${dead_man_s:-null},
 "hostname": "$host_name"
 }

@@ -1,0 +1,50 @@
+"""What a plan will do, in words: the same for the log, the plan's page, `just plan` and the form of the approval."""
+
+from enum import StrEnum
+
+from holdfast.plan.in_use import INSTALLED
+from holdfast.plan.plan import Plan
+from holdfast.plan.stage import Stage
+
+
+class Course(StrEnum):
+    """What will happen to a machine; the value is the heading over the disks of its plan."""
+
+    REHEARSED = "No disk is touched"
+    LEFT_ALONE = "Nothing is changed"
+    VERIFIED = "Nothing is wiped"
+    RESUMED = "Formatted already"
+    REINSTALLED = "Will be wiped: a machine in use"
+    INSTALLED = "Will be wiped"
+
+
+def course_of(plan: Plan) -> Course:
+    """Return what will happen."""
+    if plan.rehearsal:
+        return Course.REHEARSED
+    if plan.left_alone:
+        return Course.LEFT_ALONE
+    if plan.stage is Stage.FINAL:
+        return Course.VERIFIED
+    if plan.resumes:
+        return Course.RESUMED
+    return Course.REINSTALLED if plan.reinstalls else Course.INSTALLED
+
+
+def in_words(plan: Plan) -> str:
+    """Return what will happen to the machine, as a sentence that begins with its name, without a full stop."""
+    disks = ", ".join(disk.device for disk in plan.wipe) or "no disk"
+    match course_of(plan):
+        case Course.REHEARSED:
+            return f"{plan.host} is in stage {plan.stage}; this rehearsal touches no disk"
+        case Course.LEFT_ALONE:
+            return f"{plan.host} is {INSTALLED} ({plan.in_use})"
+        case Course.VERIFIED:
+            word = ", whatever reinstall says" if plan.reinstall else ""
+            return f"{plan.host} runs the system to be installed already: nothing is wiped{word}, it is only verified"
+        case Course.RESUMED:
+            return f"{plan.host} is in the installer with formatted disks: if that was for this plan, nothing is wiped"
+        case Course.REINSTALLED:
+            return f"{plan.host} is in use ({plan.in_use}); once a person approves this reinstall, it wipes {disks}"
+        case Course.INSTALLED:
+            return f"{plan.host} is in stage {plan.stage}; wipes {disks}"
