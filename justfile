@@ -33,9 +33,13 @@ build-kexec:
     nix --extra-experimental-features "nix-command flakes" build .#kexec-tailscale
     @echo "the image is $(readlink -f result)"
 
-# install HOST at TARGET (an address): with KEXEC (an image) on its tailnet all the way, without it the standard way
-install host target kexec="":
+# install HOST as the inventory says; with KEXEC (an image) on its tailnet, with TARGET (an address) alone the standard way
+install host target="" kexec="":
     @{{python}} -m deployments.start install "$@"
+
+# the same for a machine in use: wipes it, once a person has approved the plan in the UI
+reinstall host target="" kexec="":
+    @{{python}} -m deployments.start reinstall "$@"
 
 # start the installer on HOST, then return to its own system, to prove that it comes back; no disk is touched
 rehearse host target="" kexec="":

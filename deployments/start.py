@@ -1,22 +1,25 @@
-"""`just install HOST TARGET [KEXEC]`, `just rehearse HOST [TARGET] [KEXEC]`: start a deployment and follow its run.
+"""`just install`, `reinstall` and `rehearse`, each with HOST [TARGET] [KEXEC]: start a deployment and follow its run.
 
 KEXEC is an image of Holdfast: a tarball, a folder with one, a flake's output, or a URL with its checksum. With it the
-machine stays on the tailnet. Without it an install goes the standard way, and first says what the machine loses and
-what it gets back. A rehearsal takes what is not named from the inventory.
+machine stays on the tailnet. What is not named comes from the inventory, with one exception: an install with TARGET and
+without KEXEC goes the standard way, and first says what the machine loses and what it gets back. At an address of the
+tailnet the machine would be lost then, so that is refused.
 """
 
+import ipaddress
 import json
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from holdfast.base.errors import HoldfastError
+from holdfast.base.errors import ConfigError, HoldfastError
 from holdfast.base.settings import settings
 from holdfast.inventory.host import Host, Way
 from holdfast.inventory.loading import chosen_host
 from holdfast.plan.image import inspect_image
 from holdfast.plan.rehearsal import rehearsal_host
+from holdfast.ssh.on_tailnet import why_on_tailnet
 
 LOST = """\
 This is the standard way, without a kexec image of Holdfast. What {host} loses:
@@ -25,6 +28,10 @@ This is the standard way, without a kexec image of Holdfast. What {host} loses:
   - everything on the disks that the flake's disko configuration names, as in any install.
 {back}
 To keep it on the tailnet, name an image: just install {host} {target} ./result"""
+
+WIPES = """\
+This is a reinstall: if {host} is in use, everything on the disks that the flake's disko configuration names is lost. A
+person has to approve the plan in the Prefect UI, whatever the inventory says: ⋮ and Resume in the run."""
 
 GIVEN_BACK = """\
 Its Tailscale state is kept in the vault, on the machine that runs the install, and is given to the final system: the
@@ -49,21 +56,96 @@ def chosen(host_name: str, target: str, kexec: str, way: Way | None = None) -> H
     return host
 
 
-def install(host_name: str, target: str, kexec: str = "") -> int:
-    """Start an install. On a terminal, the standard way asks the user first."""
+def install(host_name: str, target: str = "", kexec: str = "", *, reinstall: bool = False) -> int:
+    """Start an install. On a terminal, the standard way asks the user first.
+
+    Args:
+        host_name: the host's name in the inventory.
+        target: another address than the inventory's.
+        kexec: another image.
+        reinstall: whether a machine in use is wiped, after a person has approved it in the UI.
+
+    """
+    given: dict[str, object] = {"reinstall": True} if reinstall else {}
     try:
-        host = chosen(host_name, target, kexec, Way.TAILSCALE if kexec else Way.STANDARD)
+        host = chosen(host_name, target, kexec, _way(target, kexec))
+        if host.way is Way.STANDARD:
+            _require_standard(host_name, host, named=bool(target))
     except HoldfastError as error:
-        print(f"install: {error}", file=sys.stderr)
+        print(f"{'reinstall' if reinstall else 'install'}: {error}", file=sys.stderr)
         return 2
-    given = {"target": target, "way": host.way} | ({"image": host.kexec} if kexec else {})
+    if target:
+        given["target"] = target
+    if target or kexec:
+        given["way"] = host.way
+    if kexec:
+        given["image"] = host.kexec
+    if reinstall:
+        print(WIPES.format(host=host.name), file=sys.stderr)
     if host.way is Way.STANDARD:
         back = GIVEN_BACK if host.keep.tailscale_state else NOT_GIVEN_BACK
-        print(LOST.format(host=host.name, target=target, back=back), file=sys.stderr)
+        print(LOST.format(host=host.name, target=host.target, back=back), file=sys.stderr)
         if sys.stdin.isatty() and input(f"Type {host.name} to continue: ").strip() != host.name:
             print("install: nothing was started", file=sys.stderr)
             return 1
     return _run(f"install/{host.name}", given)
+
+
+def reinstall(host_name: str, target: str = "", kexec: str = "") -> int:
+    """Start an install that may wipe a machine in use."""
+    return install(host_name, target, kexec, reinstall=True)
+
+
+def _way(target: str, kexec: str) -> Way | None:
+    """Return the way that the words of the user choose; None for the inventory's."""
+    if kexec:
+        return Way.TAILSCALE
+    return Way.STANDARD if target else None
+
+
+def _require_standard(host_name: str, host: Host, *, named: bool) -> None:
+    """Check that the standard way is what the user means: it needs an address that stays when the tailnet is gone.
+
+    Args:
+        host_name: the host's name.
+        host: the host as the run will see it.
+        named: whether the user named the address, and so chose this way.
+
+    Raises:
+        ConfigError: the address is of the tailnet; or the inventory says `way = "tailscale"`, and nobody is there to be
+            asked.
+
+    """
+    inventory = chosen_host(settings().inventory, host_name)
+    why = why_on_tailnet(host, settings())
+    if not why and inventory.way is Way.TAILSCALE and _same_name(host.target, inventory.target):
+        why = f"{host.target} is the inventory's target of {host.name}, which goes the tailscale way"
+    if why:
+        raise ConfigError(
+            f"{why}. Without an image of Holdfast {host.name} leaves the tailnet at kexec, and would be lost there.",
+            hint=f"Keep it on the tailnet with an image (just install {host.name} {host.target} ./result; or just"
+            f" install {host.name}, if the inventory names one), or take the standard way at an address outside the"
+            f" tailnet (just install {host.name} 192.168.1.100).",
+        )
+    says_tailscale = inventory.way is Way.TAILSCALE and "way" in inventory.model_fields_set
+    if named and says_tailscale and not sys.stdin.isatty():
+        raise ConfigError(
+            f'the inventory says way = "tailscale" for {host.name}, an address without an image means the standard way,'
+            " and there is no terminal to ask on.",
+            hint=f"A script says it itself: prefect deployment run install/{host.name} --param target={host.target}"
+            f" --param way=standard --watch. Or name an image: just install {host.name} {host.target} ./result.",
+        )
+
+
+def _same_name(target: str, inventorys: str) -> bool:
+    """Return whether it is the inventory's own target, and a name: a bare address shows by itself what it is."""
+    if target.rstrip(".").lower() != inventorys.rstrip(".").lower():
+        return False
+    try:
+        ipaddress.ip_address(target)
+    except ValueError:
+        return True
+    return False
 
 
 def rehearse(host_name: str, target: str = "", kexec: str = "") -> int:
@@ -77,14 +159,14 @@ def rehearse(host_name: str, target: str = "", kexec: str = "") -> int:
     return _run(f"rehearse/{host.name}", {key: value for key, value in told.items() if value})
 
 
-def _run(deployment: str, parameters: Mapping[str, str]) -> int:
+def _run(deployment: str, parameters: Mapping[str, object]) -> int:
     command = ["prefect", "deployment", "run", deployment, "--watch", "--params", json.dumps(parameters)]
     return subprocess.run(command, check=False).returncode
 
 
 def main(verb: str, *arguments: str) -> int:
     """Start what the verb of `just` names."""
-    return {"install": install, "rehearse": rehearse}[verb](*arguments)
+    return {"install": install, "reinstall": reinstall, "rehearse": rehearse}[verb](*arguments)
 
 
 if __name__ == "__main__":

@@ -43,8 +43,11 @@ def test_every_verb_finds_the_environment_that_the_bootstrap_made(tmp_path: Path
 @pytest.mark.parametrize(
     ("verb", "arguments"),
     [
+        ("install", ["cottage"]),
         ("install", ["cottage", "100.64.0.2"]),
         ("install", ["cottage", "100.64.0.2", "./a b"]),
+        ("reinstall", ["cottage"]),
+        ("reinstall", ["cottage", "100.64.0.2", "./a b"]),
         ("rehearse", ["cottage"]),
         ("rehearse", ["cottage", "100.64.0.2", "./a b"]),
         ("plan", ["cottage"]),

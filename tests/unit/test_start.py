@@ -1,0 +1,169 @@
+"""`just install` and `just reinstall`: which way they go at which address, and what they refuse to start."""
+
+import json
+import os
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deployments import start
+from tests.unit.test_image import whole, write
+
+RESOLVED = {
+    "barn": "100.101.102.103",
+    "barn.example.org": "fd7a:115c:a1e0::7",
+    "shed": "192.168.1.7",
+    "cottage": "192.168.1.8",
+}
+
+
+@pytest.fixture
+def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Put a `prefect` on PATH that writes down how it was called; names resolve as in RESOLVED."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    (folder / "prefect").write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" >{tmp_path}/calls\n')
+    (folder / "prefect").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    monkeypatch.setenv("HOLDFAST_SSH_CONFIG", str(tmp_path / "ssh_config"))
+    (tmp_path / "ssh_config").write_text("Host alias\n  HostName 100.64.0.9\nHost lan\n  HostName 192.168.1.9\n")
+    write(tmp_path / "image.tar", whole(), "w")
+
+    def look_up(name: str, *_rest: object) -> list[Any]:
+        if name in RESOLVED:
+            name = RESOLVED[name]
+        elif not name[:1].isdigit():
+            raise socket.gaierror(-2, "no such name")
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (name, 0))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    return tmp_path / "calls"
+
+
+def inventory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *lines: str) -> None:
+    path = tmp_path / "hosts.toml"
+    path.write_text("\n".join(["[cottage]", *lines, ""]))
+    monkeypatch.setenv("HOLDFAST_INVENTORY", str(path))
+
+
+def given(calls: Path) -> dict[str, object]:
+    called = calls.read_text().splitlines()
+    assert called[:4] == ["deployment", "run", "install/cottage", "--watch"]
+    told: dict[str, object] = json.loads(called[-1])
+    return told
+
+
+TAILNET = 'target = "100.64.0.2"'
+MAGIC = 'target = "cottage.example.ts.net"'
+
+
+@pytest.mark.parametrize(
+    ("lines", "arguments", "parameters"),
+    [
+        ([TAILNET], [], {}),
+        ([TAILNET, 'kexec = "image.tar"'], ["", ""], {}),
+        ([TAILNET], ["192.168.1.100"], {"target": "192.168.1.100", "way": "standard"}),
+        ([TAILNET], ["fd00::7"], {"target": "fd00::7", "way": "standard"}),
+        ([TAILNET, 'kexec = "image.tar"'], ["192.168.1.100"], {"target": "192.168.1.100", "way": "standard"}),
+        ([TAILNET], ["shed"], {"target": "shed", "way": "standard"}),
+        ([TAILNET], ["lan"], {"target": "lan", "way": "standard"}),
+        ([], ["shed"], {"target": "shed", "way": "standard"}),
+        ([TAILNET, 'proxy = "command: ssh jump nc %h %p"'], ["inside"], {"target": "inside", "way": "standard"}),
+        (['target = "192.168.1.8"'], ["192.168.1.8"], {"target": "192.168.1.8", "way": "standard"}),
+        (['target = "shed"', 'way = "standard"'], [], {}),
+        (['target = "shed"', 'way = "standard"'], ["shed"], {"target": "shed", "way": "standard"}),
+    ],
+)
+def test_way_of_an_install(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    calls: Path,
+    capsys: pytest.CaptureFixture[str],
+    lines: list[str],
+    arguments: list[str],
+    parameters: dict[str, object],
+) -> None:
+    inventory(tmp_path, monkeypatch, *lines)
+    assert start.main("install", "cottage", *arguments) == 0
+    assert given(calls) == parameters
+    standard = parameters.get("way") == "standard" or 'way = "standard"' in lines
+    assert ("This is the standard way" in capsys.readouterr().err) == standard
+    calls.unlink()
+    assert start.main("reinstall", "cottage", *arguments) == 0
+    assert given(calls) == parameters | {"reinstall": True}
+    assert "A\nperson has to approve the plan" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("address", ["100.64.0.9", "cottage.example.ts.net", "barn", ""])
+def test_image_means_the_tailscale_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calls: Path, address: str
+) -> None:
+    inventory(tmp_path, monkeypatch, TAILNET, 'way = "standard"')
+    image = str(tmp_path / "image.tar")
+    assert start.main("install", "cottage", address, image) == 0
+    assert given(calls) == ({"target": address} if address else {}) | {"way": "tailscale", "image": image}
+
+
+@pytest.mark.parametrize(
+    ("lines", "arguments", "why"),
+    [
+        ([TAILNET], ["100.64.0.2"], "100.64.0.2 is an address of the tailnet"),
+        ([TAILNET], ["100.127.255.254"], "is an address of the tailnet"),
+        ([TAILNET], ["fd7a:115c:a1e0::2"], "is an address of the tailnet"),
+        ([TAILNET], ["::ffff:100.64.0.2"], "is an address of the tailnet"),
+        ([MAGIC], ["cottage.example.ts.net"], "is a MagicDNS name"),
+        ([TAILNET], ["Other.Example.TS.net."], "is a MagicDNS name"),
+        ([TAILNET], ["barn"], "barn leads to 100.101.102.103, an address of the tailnet"),
+        ([TAILNET], ["barn.example.org"], "leads to fd7a:115c:a1e0::7"),
+        ([TAILNET], ["alias"], r"100.64.0.9 \(alias\) is an address of the tailnet"),
+        ([], ["cottage"], "cottage is the inventory's target"),
+        (['target = "shed"', 'way = "tailscale"'], ["Shed."], "is the inventory's target"),
+        ([TAILNET, 'proxy = "tailscale-nc"'], ["elsewhere"], "only the tailnet knows the name elsewhere"),
+        ([TAILNET, 'way = "standard"'], ["100.64.0.2"], "is an address of the tailnet"),
+        # Without an address the inventory's own is meant; it would be lost there as well.
+        ([TAILNET, 'way = "standard"'], [], "is an address of the tailnet"),
+        ([MAGIC, 'way = "standard"'], [], "is a MagicDNS name"),
+    ],
+)
+def test_standard_way_at_a_tailnet_address_starts_nothing(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    calls: Path,
+    capsys: pytest.CaptureFixture[str],
+    lines: list[str],
+    arguments: list[str],
+    why: str,
+) -> None:
+    inventory(tmp_path, monkeypatch, *lines)
+    for verb in ("install", "reinstall"):
+        assert start.main(verb, "cottage", *arguments) == 2
+        said = capsys.readouterr().err
+        assert said.startswith(f"{verb}: ")
+        assert why.replace("\\", "") in said
+        assert "./result" in said
+        assert "just install cottage 192.168.1.100" in said
+    assert not calls.exists()
+
+
+@pytest.mark.parametrize(("terminal", "typed", "status"), [(False, "", 2), (True, "cottage", 0), (True, "barn", 1)])
+def test_standard_way_is_not_unasked_where_the_inventory_says_tailscale(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    calls: Path,
+    capsys: pytest.CaptureFixture[str],
+    terminal: bool,
+    typed: str,
+    status: int,
+) -> None:
+    inventory(tmp_path, monkeypatch, TAILNET, 'way = "tailscale"')
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: terminal)
+    monkeypatch.setattr("builtins.input", lambda _question: typed)
+    assert start.main("install", "cottage", "192.168.1.100") == status
+    said = capsys.readouterr().err
+    assert ("prefect deployment run install/cottage --param target=192.168.1.100 --param way=standard" in said) == (
+        not terminal
+    )
+    assert calls.exists() == (status == 0)
