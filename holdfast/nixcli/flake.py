@@ -12,7 +12,7 @@ from holdfast.inventory.host import Host
 from holdfast.inventory.reference import Download
 from holdfast.nixcli import commands
 from holdfast.nixcli.evaluation import explained
-from holdfast.nixcli.kept import keep, root
+from holdfast.nixcli.kept import keep, lock_of, root
 from holdfast.plan.system import Lock, PlannedSystem
 
 NIX_ANSWERS_WITHIN_S: Final = 60
@@ -72,7 +72,7 @@ def kexec_image(host: Host, lock: Lock | None, folder: Path, *, on_line: OnLine 
 
     Args:
         host: the host.
-        lock: the lock of image_flake, if there is one.
+        lock: the lock of image_flake in the plan, if there is one; the inventory may name another flake since.
         folder: the run's folder, which protects an image in the store from garbage collection.
         on_line: called with each line that nix writes.
 
@@ -90,12 +90,15 @@ def kexec_image(host: Host, lock: Lock | None, folder: Path, *, on_line: OnLine 
             # The image is there all the same if it is the store of another nix.
             with suppress(CommandFailed):
                 keep([stored], link)
+                return path.resolve()  # `result` may lead to another image soon
         return path
     if download := host.kexec_download:
         path = _downloaded(download, timeout_s=host.deadlines.build_s, on_line=on_line)
         keep([str(path)], link)
         return path
-    output = f"{lock.reference if lock else image_flake(host)}#{host.kexec.partition('#')[2]}"
+    if lock is None or lock.flake != image_flake(host):
+        lock = lock_of(folder, image_flake(host), on_line=on_line)
+    output = f"{lock.reference}#{host.kexec.partition('#')[2]}"
     try:
         done = process.run_local(commands.build([output], link), timeout_s=host.deadlines.build_s, on_line=on_line)
     except CommandFailed as error:

@@ -19,7 +19,8 @@ from holdfast.nixcli.evaluation import Evaluation, OnLine, evaluate, lock_flake,
 from holdfast.plan.system import Lock
 
 LOOK_S: Final = 20
-ROOT_S: Final = 60
+# A garbage collection that runs meanwhile comes first.
+ROOT_S: Final = 900
 
 M = TypeVar("M", bound=Frozen)
 

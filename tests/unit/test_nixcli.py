@@ -67,16 +67,15 @@ def test_system_is_built_from_its_derivations(nix: Nix, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("reference", "lock", "asked"),
+    ("reference", "asked"),
     [
-        ("github:o/r#image", LOCK, f"{LOCK.reference}#image"),
-        ("github:o/r?dir=x#packages.x86_64-linux.image^out", LOCK, f"{LOCK.reference}#packages.x86_64-linux.image^out"),
-        ("github:o/r", LOCK, f"{LOCK.reference}#"),
+        ("github:o/r#image", f"{LOCK.reference}#image"),
+        ("github:o/r?dir=x#packages.x86_64-linux.image^out", f"{LOCK.reference}#packages.x86_64-linux.image^out"),
+        ("github:o/r", f"{LOCK.reference}#"),
     ],
 )
-def test_kexec_image_is_built_from_the_locked_flake(
-    nix: Nix, tmp_path: Path, reference: str, lock: Lock, asked: str
-) -> None:
+def test_kexec_image_is_built_from_the_locked_flake(nix: Nix, tmp_path: Path, reference: str, asked: str) -> None:
+    lock = LOCK.model_copy(update={"flake": reference.partition("#")[0]})
     nix.answers(build=f"{STORE}-image\n")
     assert flake.kexec_image(host(kexec=reference), lock, tmp_path) == Path(f"{STORE}-image")
     assert nix.asked[0][-1] == asked
@@ -85,13 +84,21 @@ def test_kexec_image_is_built_from_the_locked_flake(
         flake.kexec_image(host(kexec=reference), lock, tmp_path)
 
 
+@pytest.mark.parametrize("lock", [None, LOCK])
+def test_kexec_image_of_a_flake_that_the_inventory_names_since(nix: Nix, tmp_path: Path, lock: Lock | None) -> None:
+    said = {"locked": {"type": "git", "rev": "cd", "narHash": "sha256-x"}, "url": "github:o/r/cd", "path": STORE}
+    nix.answers(metadata=json.dumps(said), build=f"{STORE}-image\n")
+    flake.kexec_image(host(kexec="github:o/r#image"), lock, tmp_path)
+    assert nix.asked[-1][-1] == "github:o/r/cd#image"
+
+
 def test_kexec_image_that_is_a_file(nix: Nix, tmp_path: Path) -> None:
     nix.answers(build="")
     assert flake.kexec_image(host(kexec="/images/x.tar.gz"), None, tmp_path) == Path("/images/x.tar.gz")
     result = tmp_path / "result"
     result.symlink_to(f"{STORE}-image")
     path = result / "kexec.tar"
-    assert flake.kexec_image(host(kexec=str(path)), None, tmp_path) == path
+    assert flake.kexec_image(host(kexec=str(path)), None, tmp_path) == Path(f"{STORE}-image/kexec.tar")
     (kept,) = nix.asked
     assert kept[-1] == f"{STORE}-image"
     nix.answers(build=("", "error: path is not valid", 1))
