@@ -21,7 +21,10 @@ let
 
   tailscale = config.services.tailscale;
   hasInterface = tailscale.interfaceName != "userspace-networking";
-  tailscaleSsh = lib.elem "--ssh" (tailscale.extraUpFlags ++ tailscale.extraSetFlags);
+  # `tailscale up` with these flags runs only with a key for a login, and then only on a node without one.
+  upFlags = lib.optionals (tailscale.authKeyFile != null) tailscale.extraUpFlags;
+  sshFlags = lib.filter (flag: builtins.match "--?ssh(=.*)?" flag != null) (upFlags ++ tailscale.extraSetFlags);
+  tailscaleSsh = sshFlags != [ ] && builtins.match ".*=(0|f|F|false|FALSE|False)" (lib.last sshFlags) == null;
   hasKey =
     config.services.openssh.authorizedKeysCommand != "none"
     || lib.any (

@@ -64,6 +64,20 @@ def test_cottage_zfs_is_on_zfs_and_has_a_host_id(nix: Nix) -> None:
             "no user has an SSH key",
             "set holdfast.host.authorizedKeys",
         ),
+        *(
+            (
+                COTTAGE,
+                f"{{ holdfast.host.authorizedKeys = lib.mkForce [ ]; services.tailscale = {{ {flags} }}; }}",
+                "no user has an SSH key",
+                "set holdfast.host.authorizedKeys",
+            )
+            for flags in (
+                'extraUpFlags = [ "--ssh" ];',
+                'extraSetFlags = [ "--ssh=false" ];',
+                'extraUpFlags = [ "--ssh" ]; extraSetFlags = [ "--accept-routes" ];',
+                'authKeyFile = "/key"; extraUpFlags = [ "--ssh" ]; extraSetFlags = [ "--ssh=false" ];',
+            )
+        ),
         (
             COTTAGE,
             "{ boot.loader.grub.enable = false; }",
@@ -116,7 +130,9 @@ def test_a_persistent_root_that_is_no_path_is_refused(nix: Nix, path: str) -> No
     "module",
     [
         '{ holdfast.host.authorizedKeys = lib.mkForce [ ]; services.tailscale.extraSetFlags = [ "--ssh" ]; }',
-        '{ holdfast.host.authorizedKeys = lib.mkForce [ ]; services.tailscale.extraUpFlags = [ "--ssh" ]; }',
+        '{ holdfast.host.authorizedKeys = lib.mkForce [ ]; services.tailscale.extraSetFlags = [ "--ssh=true" ]; }',
+        '{ holdfast.host.authorizedKeys = lib.mkForce [ ]; services.tailscale = { authKeyFile = "/key";'
+        ' extraUpFlags = [ "--ssh" ]; }; }',
         '{ holdfast.host.authorizedKeys = lib.mkForce [ ]; services.openssh.authorizedKeysCommand = "/bin/keys"; }',
         "{ holdfast.host.authorizedKeys = lib.mkForce [ ]; users.users.a.openssh.authorizedKeys.keyFiles = [ /key ]; }",
         '{ holdfast.host.authorizedKeys = lib.mkForce [ ]; users.users.me.openssh.authorizedKeys.keys = [ "a b" ]; }',

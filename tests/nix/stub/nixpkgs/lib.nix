@@ -63,6 +63,7 @@ let
     imap1 = item: list: builtins.genList (index: item (index + 1) (elemAt list index)) (length list);
     last = list: elemAt list (length list - 1);
     optional = wanted: item: if wanted then [ item ] else [ ];
+    optionals = wanted: items: if wanted then items else [ ];
     reverse = list: builtins.genList (index: elemAt list (length list - 1 - index)) (length list);
 
     # lib/strings.nix

@@ -214,6 +214,7 @@ in
 
   "services.resolved.enable" = with' false (option "nixos/modules/system/boot/resolved.nix" bool);
 
+  "services.tailscale.authKeyFile" = with' null (option tailscale (nullOr path));
   "services.tailscale.enable" = with' false (option tailscale bool);
   "services.tailscale.extraSetFlags" = with' [ ] (option tailscale (listOf str));
   "services.tailscale.extraUpFlags" = with' [ ] (option tailscale (listOf str));
