@@ -120,7 +120,12 @@ def test_nobody_is_there_to_type(changed: dict[str, Any], parts: list[str]) -> N
         luks(empty_passphrase=True),
         {"crypttab": ["data /dev/sdb none nofail", "b /dev/sdc none tpm2-device=auto", "c /dev/sdd /etc/key"]},
         {"crypttab": ["swap /dev/sdb2 /dev/urandom swap"]},
-        {"encrypted_bcachefs": ["root"], "initrd": {"clevis": ["root"]}},
+        {
+            "encrypted_bcachefs": ["root"],
+            "initrd": {"clevis": ["/dev/vda3"]},
+            "file_systems": CONFIGURATION["file_systems"]
+            | {"/": {"type": "bcachefs", "device": "/dev/vda3:/dev/vdb", "options": [], "needed": False}},
+        },
         zfs({"dataset": "tank"}, initrd={"ssh": True}),
         zfs({"dataset": "tank"}, initrd={"clevis": ["tank"]}),
         zfs({"dataset": "tank"}, zfs_credentials=False, initrd={"lines": ["zfs load-key -L file:///x tank"]}),

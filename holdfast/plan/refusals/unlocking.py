@@ -56,8 +56,13 @@ def _reasons(seen: Configuration, name: str) -> Iterator[str]:
         for device, luks in seen.initrd.luks.items():
             if device not in seen.initrd.clevis and (why := _asks(seen, luks)):
                 yield f"{name} opens its encrypted device {device} with {why}"
+        # Clevis names a file system of bcachefs by its first device.
+        by_clevis = any(
+            fs.type == "bcachefs" and (fs.device or "").split(":")[0] in seen.initrd.clevis
+            for fs in seen.file_systems.values()
+        )
         for file_system in seen.encrypted_bcachefs:
-            if file_system not in seen.initrd.clevis:
+            if not by_clevis:
                 yield f"{name} opens its encrypted bcachefs {file_system} with a passphrase"
     yield from (f"{name} opens {why}" for why in _zfs(seen))
     for line in seen.crypttab:
