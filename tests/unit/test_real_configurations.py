@@ -39,7 +39,9 @@ BASE = """
     root = { group = "root"; extraGroups = [ ]; shell = { }; openssh.authorizedKeys.keys = [ "KEY" ]; };
     admin = { group = "users"; extraGroups = [ "wheel" ]; shell = { }; openssh.authorizedKeys.keys = [ ]; };
   };
-  security.sudo = { enable = true; extraConfig = ""; extraRules = [ (rule [ "root" ] [ ] [ ]) (rule [ ] [ "wheel" ] [ ]) ]; };
+  security.sudo.enable = true;
+  security.sudo.extraConfig = "";
+  security.sudo.extraRules = [ (rule [ "root" ] [ ] [ ]) (rule [ ] [ "wheel" ] [ ]) ];
   boot = {
     loader = {
       grub = { enable = false; devices = [ ]; mirroredBoots = [ ]; efiSupport = false; };
@@ -58,7 +60,7 @@ BASE = """
     zfs.requestEncryptionCredentials = true;
   };
   fileSystems = {
-    "/" = { mountPoint = "/"; device = "/dev/disk/by-partlabel/disk-main-root"; fsType = "ext4"; options = [ "defaults" ]; };
+    "/" = { mountPoint = "/"; device = "/dev/disk/by-partlabel/disk-main-root"; fsType = "ext4"; options = [ ]; };
     "/boot" = { device = "/dev/disk/by-partlabel/disk-main-esp"; fsType = "vfat"; options = [ "umask=0077" ]; };
   };
   system = { boot.loader.id = "systemd-boot"; build.diskoScript = "/nix/store/x"; };
@@ -66,7 +68,10 @@ BASE = """
 """.replace("KEY", LOGIN_KEY)
 
 LUKS = 'boot.initrd.luks.devices.crypted = { device = "/dev/x"; keyFile = KEYFILE; crypttabExtraOpts = [ OPTIONS ]; };'
-GRUB = "boot.loader = { systemd-boot.enable = false; grub = { enable = true; OPTIONS }; efi.canTouchEfiVariables = VARS; };"
+GRUB = (
+    "boot.loader = { systemd-boot.enable = false; grub = { enable = true; OPTIONS };"
+    " efi.canTouchEfiVariables = VARS; };"
+)
 TMPFS = 'fileSystems."/" = { device = "none"; fsType = "tmpfs"; options = [ "mode=755" ]; };'
 PERSIST = 'fileSystems."/persist" = { device = "/dev/sda3"; fsType = "ext4"; neededForBoot = true; };'
 STATE = '{ directory = "/var/lib/tailscale"; dirPath = "/var/lib/tailscale"; }'
@@ -132,13 +137,14 @@ COMES_BACK: dict[str, tuple[str, str, dict[str, Any]]] = {
         'fileSystems."/" = { device = "/dev/x"; fsType = "btrfs"; options = [ "subvol=root" ]; };'
         'fileSystems."/persist" = { device = "/dev/x"; fsType = "btrfs"; options = [ "subvol=persist" ]; };'
         f'environment.persistence."/persist".directories = [ {STATE} "/etc/ssh" ];'
-        'boot.initrd.systemd.services.rollback.script = "btrfs subvolume delete /m/root\\nbtrfs subvolume create /m/root";',
+        "boot.initrd.systemd.services.rollback.script ="
+        ' "btrfs subvolume delete /m/root\\nbtrfs subvolume create /m/root";',
         "efi 64",
         {},
     ),
     "preservation": (
         f'{TMPFS}{PERSIST} preservation = {{ enable = true; preserveAt."/persist" = {{'
-        ' persistentStoragePath = "/persist"; directories = [ { directory = "/var/lib/tailscale"; how = "bindmount"; } ];'
+        ' persistentStoragePath = "/persist"; directories = [ { directory = "/var/lib/tailscale"; } ];'
         ' files = [ { file = "/etc/ssh/ssh_host_ed25519_key"; how = "symlink"; } ]; }; };',
         "efi 64",
         {},
@@ -172,8 +178,9 @@ COMES_BACK: dict[str, tuple[str, str, dict[str, Any]]] = {
     "grub-nodev-uefi": (grub('efiSupport = true; devices = [ "nodev" ];', variables=True), "efi 64", {}),
     "grub-mirrored": (
         grub(
-            'efiSupport = true; efiInstallAsRemovable = true; mirroredBoots = [ { path = "/boot"; devices = [ "nodev" ];'
-            ' efiSysMountPoint = "/boot"; } { path = "/boot2"; devices = [ "nodev" ]; efiSysMountPoint = "/boot2"; } ];'
+            'efiSupport = true; efiInstallAsRemovable = true; mirroredBoots = [ { path = "/boot";'
+            ' devices = [ "nodev" ]; efiSysMountPoint = "/boot"; }'
+            ' { path = "/boot2"; devices = [ "nodev" ]; efiSysMountPoint = "/boot2"; } ];'
         )
         + 'fileSystems."/boot2" = { device = "/dev/sdb1"; fsType = "vfat"; };',
         "efi 64",
@@ -305,7 +312,7 @@ def described(nix_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dic
         pytest.skip("the lab's nix needs root")
     folder = tmp_path_factory.mktemp("flake")
     (folder / "x.jwe").touch()
-    changes = {name: change for name, (change, *_) in (*COMES_BACK.items(), *STRANDED.items())}
+    changes = {name: one[0] for table in (COMES_BACK, STRANDED) for name, one in table.items()}
     made = "\n".join(
         f'"{name}".config = merge base {{ {change.replace("KEY", LOGIN_KEY)} }};' for name, change in changes.items()
     )
