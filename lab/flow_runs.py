@@ -56,6 +56,21 @@ def ended(operator: Operator, run_id: str, deadline_s: float = 900) -> dict[str,
         time.sleep(1)
 
 
+def answer(operator: Operator, run_id: str, host: str, deadline_s: float = 300) -> None:
+    """Wait until a run asks for an approval, type this host's name and press Resume.
+
+    Raises:
+        AssertionError: it ended, or did not ask within the deadline.
+
+    """
+    ends = time.monotonic() + deadline_s
+    while (state := operator.api(f"/flow_runs/{run_id}")["state"])["type"] != "PAUSED":
+        if state["type"] in ENDED or time.monotonic() > ends:
+            raise AssertionError(f"run {run_id} asked nobody: {state}")
+        time.sleep(0.5)
+    operator.api(f"/flow_runs/{run_id}/resume", {"run_input": {"host": host}})
+
+
 def retry(operator: Operator, run_id: str) -> None:
     """Press the UI's Retry button."""
     answer = operator.api(

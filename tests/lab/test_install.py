@@ -7,11 +7,12 @@ import os
 
 import pytest
 
-from lab.flow_runs import PHASES, ended, phases_before, report_of, retry, start
+from lab.flow_runs import PHASES, answer, ended, phases_before, report_of, retry, start
 from lab.nix import closure_copies_fail
 from lab.operator import Operator
 from lab.runtime import Lab
 from tests.lab import leaks
+from tests.lab.changed import changed_flake
 
 pytestmark = pytest.mark.lab
 
@@ -122,3 +123,22 @@ def test_new_run_on_the_installed_machine_changes_nothing(lab: Lab, operator: Op
     outcomes = {phase["name"]: phase["outcome"] for phase in report_of(operator, run_id)["phases"]}
     assert outcomes["partition"] == outcomes["kexec"] == outcomes["reboot"] == "skipped"
     assert outcomes["verify"] == "done"
+
+
+def test_changed_flake_leaves_the_installed_machine_alone(lab: Lab, operator: Operator) -> None:
+    boot_id = lab.ssh_local(["cat", "/proc/sys/kernel/random/boot_id"])
+    with changed_flake(lab):
+        run_id = start(operator)
+        run = ended(operator, run_id)
+        assert (run["state"]["type"], run["state"]["name"]) == ("COMPLETED", "Installed already")
+        assert "to wipe it start a run with reinstall" in run["state"]["message"]
+        report = report_of(operator, run_id)
+        assert (report["outcome"], [phase["name"] for phase in report["phases"]]) == ("done", ["preflight"])
+        assert "installed already" in report["said"]
+        # The disks are pinned; a person is asked all the same.
+        run_id = start(operator, reinstall=True)
+        answer(operator, run_id, "barn")
+        run = ended(operator, run_id)
+    assert run["state"]["type"] == "FAILED"
+    assert "another name was typed; nothing was changed on cottage" in run["state"]["message"]
+    assert lab.ssh_local(["cat", "/proc/sys/kernel/random/boot_id"]) == boot_id
