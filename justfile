@@ -33,7 +33,7 @@ build-kexec:
     nix --extra-experimental-features "nix-command flakes" build .#kexec-tailscale
     @echo "the image is $(readlink -f result)"
 
-# install HOST as the inventory says; with KEXEC (an image) on its tailnet, with TARGET (an address) alone the standard way
+# install HOST as the inventory says; KEXEC (an image) keeps it on its tailnet, TARGET (an address) alone does not
 install host target="" kexec="":
     @{{python}} -m deployments.start install "$@"
 
