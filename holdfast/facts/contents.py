@@ -1,12 +1,14 @@
-"""What is on the disks: file systems and members of pools or volumes, and where they are mounted."""
+"""What is on block devices by their signatures: file systems, and members of pools, arrays or volume groups."""
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from holdfast.base.frozen import Frozen
-from holdfast.facts.bounded import MAX_ITEMS, clean, split_lines
+from holdfast.facts.blocks import Blocks
+from holdfast.facts.bounded import clean, split_lines
 
 # File system types of disks that are part of something larger.
 _MEMBERS: Final = {
@@ -18,6 +20,9 @@ _MEMBERS: Final = {
     "crypto_LUKS": "LUKS",
     "bcache": "bcache",
 }
+# What udev says of a path to a disk that multipath has taken: nothing of what is on the disk.
+_NOTHING: Final = "mpath_member"
+_SHOWN: Final = 4
 
 
 class Partition(Frozen):
@@ -27,9 +32,11 @@ class Partition(Frozen):
         name: the kernel's name, such as `vda1`.
         size_bytes: its size.
         fstype: type of its file system, or of the pool or volume it is part of; empty if unknown.
-        label: the file system's label.
-        uuid: the file system's UUID.
-        mountpoints: where it, or a device on top of it (LVM, crypt, RAID), is mounted; `[swap]` for swap in use.
+        label: the file system's label, or the name of the pool or volume group that it is part of.
+        uuid: the file system's UUID; members of one array, btrfs or bcachefs have the same.
+        carries: names of the devices on top of it: volumes of LVM and ZFS, arrays, opened LUKS, …
+        mountpoints: where it, or what lies on it, is mounted; `[swap]` for swap in use. What is part of a group (a
+            pool, a volume group, …) counts as mounted where any of the group is.
 
     """
 
@@ -38,121 +45,88 @@ class Partition(Frozen):
     fstype: str = ""
     label: str = ""
     uuid: str = ""
+    carries: tuple[str, ...] = ()
     mountpoints: tuple[str, ...] = ()
 
     def describe(self) -> str:
         """Return a description of a few words."""
         member = _MEMBERS.get(self.fstype, self.fstype)
         words = [self.name, member or "unknown content", repr(self.label) if self.label else ""]
+        if self.carries:
+            more = f" and {len(self.carries) - _SHOWN} more" if len(self.carries) > _SHOWN else ""
+            words.append(f"with {', '.join(self.carries[:_SHOWN])}{more}")
         if self.mountpoints:
             words.append(f"at {', '.join(self.mountpoints)}")
         return " ".join(word for word in words if word)
 
 
-def parse_contents(said: Mapping[str, str]) -> dict[str, Partition]:
-    """Return what is on each block device, by kernel name."""
-    found = _blkid(said["blkid"])
-    places = _places(said)
+@dataclass(frozen=True, slots=True)
+class Above:
+    """That a device lies on another, as lsblk says.
+
+    Attributes:
+        name: the kernel's name of the device.
+        below: that of the one that it lies on.
+        kind: lsblk's type: `lvm`, `crypt`, `raid1`, …
+        shown: lsblk's name for it; device mapper's if it has one.
+
+    """
+
+    name: str
+    below: str
+    kind: str
+    shown: str
+
+
+def parse_contents(said: Mapping[str, str], blocks: Blocks) -> tuple[dict[str, Partition], list[Above]]:
+    """Return what is on each block device, by kernel name, and which lies on which.
+
+    lsblk has udev's answers; blkid adds what they lack. An old lsblk without JSON says nothing: the rest is enough.
+    """
+    found: dict[str, Partition] = {}
+    above = []
     try:
         tree = json.loads(said["lsblk"] or "{}")
     except (ValueError, RecursionError):
         tree = {}
-    devices = tree.get("blockdevices") if isinstance(tree, dict) else None
-    for name, node in _devices(devices):
+    for below, node in _devices(tree.get("blockdevices") if isinstance(tree, dict) else None):
+        name = _name(node, blocks)
+        _add(found, name, {key: _field(node, key) for key in ("fstype", "label", "uuid")})
+        if below is not None:
+            above.append(Above(name, _name(below, blocks), _field(node, "type"), _field(node, "name")))
+    for line in split_lines(said["blkid"]):
+        # /dev/vda1: LABEL="x" UUID="…" TYPE="ext4"
+        device, _, rest = line.partition(": ")
+        tags = {key: clean(value) for key, value in re.findall(r'(?:^| )([A-Z_]+)="([^"]*)"', rest)}
+        values = {"fstype": tags.get("TYPE", ""), "label": tags.get("LABEL", ""), "uuid": tags.get("UUID", "")}
+        _add(found, blocks.name(device), values)
+    return found, above
+
+
+def _name(node: Mapping[str, Any], blocks: Blocks) -> str:
+    return blocks.name(_field(node, "kname") or _field(node, "name"))
+
+
+def _add(found: dict[str, Partition], name: str, values: dict[str, str]) -> None:
+    """Add what was not known yet."""
+    if values["fstype"] != _NOTHING:
         seen = found.get(name, Partition(name=name))
-        found[name] = Partition(
-            name=name,
-            fstype=_field(node, "fstype") or seen.fstype,
-            label=_field(node, "label") or seen.label,
-            uuid=_field(node, "uuid") or seen.uuid,
-            # A mounted LVM volume counts for each disk below it.
-            mountpoints=tuple(dict.fromkeys(place for below in _below(node) for place in places.get(below, ()))),
-        )
-    for name, mounted in places.items():
-        if name not in found or not found[name].mountpoints:
-            found[name] = found.get(name, Partition(name=name)).model_copy(update={"mountpoints": tuple(mounted)})
-    for name, member in found.items():
-        if member.fstype == "zfs_member" and (of_pool := places.get(_pool(member.label))):
-            found[name] = member.model_copy(update={"mountpoints": tuple(of_pool)})
-    return found
+        found[name] = seen.model_copy(update={key: getattr(seen, key) or value for key, value in values.items()})
 
 
-def _pool(name: str) -> str:
-    """Return the key of a ZFS pool in `places`; no block device has such a name."""
-    return f"zfs pool {name}"
-
-
-def _devices(nodes: Any, depth: int = 0) -> Iterator[tuple[str, Mapping[str, Any]]]:  # noqa: ANN401  parsed JSON
-    """Walk lsblk's tree."""
-    if isinstance(nodes, list) and depth < 8:
+def _devices(
+    nodes: Any,  # noqa: ANN401  parsed JSON
+    below: Mapping[str, Any] | None = None,
+    depth: int = 0,
+) -> Iterator[tuple[Mapping[str, Any] | None, Mapping[str, Any]]]:
+    """Walk lsblk's tree: each device, and the one that it lies on."""
+    if isinstance(nodes, list) and depth < 16:
         for node in nodes:
             if isinstance(node, dict):
-                yield _field(node, "name"), node
-                yield from _devices(node.get("children"), depth + 1)
-
-
-def _below(node: Mapping[str, Any]) -> list[str]:
-    """Return the names of a device and of all devices on top of it, except its partitions."""
-    names = [_field(node, "name")]
-    children = node.get("children")
-    for child in children if isinstance(children, list) else []:
-        if isinstance(child, dict) and _field(child, "type") != "part":
-            names += [_field(child, "name"), *(name for name, _ in _devices(child.get("children")))]
-    return names
+                yield below, node
+                yield from _devices(node.get("children"), node, depth + 1)
 
 
 def _field(node: Mapping[str, Any], key: str) -> str:
     value = node.get(key)
     return clean(value) if isinstance(value, str) else ""
-
-
-def _blkid(text: str) -> dict[str, Partition]:
-    """Parse the lines of blkid: /dev/vda1: LABEL="x" UUID="…" TYPE="ext4"."""
-    found = {}
-    for line in split_lines(text):
-        device, _, rest = line.partition(": ")
-        tags = dict(re.findall(r'(?:^| )([A-Z_]+)="([^"]*)"', rest))
-        name = device.rpartition("/")[2]
-        found[name] = Partition(
-            name=clean(name),
-            fstype=clean(tags.get("TYPE", "")),
-            label=clean(tags.get("LABEL", "")),
-            uuid=clean(tags.get("UUID", "")),
-        )
-    return found
-
-
-def _places(said: Mapping[str, str]) -> dict[str, list[str]]:
-    """Return where each block device and each pool is mounted, by name (a mapper's is the one under /dev/mapper)."""
-    numbers = _numbers(said["disks"])
-    places: dict[str, list[str]] = {}
-    for line in split_lines(said["mountinfo"]):
-        # 27 1 254:1 / /mnt rw - ext4 /dev/vda1 rw     (proc(5), mountinfo)
-        before, _, after = line.partition(" - ")
-        fields, source = before.split(" "), after.split(" ")
-        if len(fields) < 5 or len(source) < 2:
-            continue
-        pool = _pool(clean(source[1].partition("/")[0])) if source[0] == "zfs" else ""
-        name = pool or numbers.get(fields[2]) or source[1].rpartition("/")[2]
-        _add(places, name, clean(fields[4]))
-    for line in split_lines(said["swaps"])[1:]:
-        _add(places, line.split()[0].rpartition("/")[2] if line.split() else "", "[swap]")
-    return places
-
-
-def _numbers(text: str) -> dict[str, str]:
-    """Return the names of disks and partitions by MAJOR:MINOR."""
-    numbers = {}
-    for line in split_lines(text):
-        words: Sequence[str] = line.split()
-        if len(words) == 3 and words[1] == "number":
-            numbers[words[2]] = words[0]
-        if len(words) == 5 and words[1] == "partition":
-            numbers[words[4]] = words[2]
-    return numbers
-
-
-def _add(places: dict[str, list[str]], name: str, place: str) -> None:
-    mounted = places.setdefault(name, [])
-    if place not in mounted and len(mounted) < MAX_ITEMS:
-        mounted.append(place)

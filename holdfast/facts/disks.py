@@ -1,16 +1,16 @@
 """The disks of a target, as its kernel and udev see them."""
 
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from holdfast.base.frozen import Frozen
+from holdfast.facts.blocks import Block, Blocks
 from holdfast.facts.bounded import MAX_ITEMS, clean, number, pairs
-from holdfast.facts.contents import Partition, parse_contents
+from holdfast.facts.contents import Partition
+from holdfast.facts.health import FAILING, parse_health
+from holdfast.facts.storage import Group, parse_storage
 
 SECTOR_BYTES: Final = 512
-MAX_DISKS: Final = 256
-MAX_PARTITIONS: Final = 128
 
 
 class Disk(Frozen):
@@ -18,7 +18,8 @@ class Disk(Frozen):
 
     Attributes:
         name: the kernel's name, such as `vda`; it may change at each boot.
-        links: its links under /dev/disk/, as full paths.
+        paths: the kernel's names of its paths, if it has several and no driver hides them.
+        links: its links under /dev/disk/, as full paths; if it has several paths, also their device files.
         serial: its serial number, from the kernel or from udev; empty if neither knows one.
         wwid: its world-wide ID; empty if it has none.
         stable_id: the ID that every system sees, with udev or without: the serial number that the kernel tells, else
@@ -34,6 +35,7 @@ class Disk(Frozen):
     """
 
     name: str
+    paths: tuple[str, ...] = ()
     links: tuple[str, ...] = ()
     serial: str = ""
     wwid: str = ""
@@ -49,7 +51,7 @@ class Disk(Frozen):
     @property
     def path(self) -> str:
         """The device file."""
-        return f"/dev/{self.name}"
+        return f"/dev/{self.name.replace('!', '/')}"
 
     @property
     def by_id(self) -> tuple[str, ...]:
@@ -70,34 +72,51 @@ class Disk(Frozen):
         return "; ".join(part.describe() for part in (*own, *self.partitions)) or "empty, or unknown content"
 
 
-def parse_disks(said: Mapping[str, str]) -> Iterator[Disk]:
-    """Parse what facts.sh says about the disks."""
-    names, parts = _sysfs(said["disks"])
-    content = parse_contents(said)
+def parse_disks(said: Mapping[str, str]) -> tuple[tuple[Disk, ...], tuple[Group, ...]]:
+    """Parse what facts.sh says of the disks, and of what may lie on several of them."""
+    blocks = Blocks(said)
+    storage = parse_storage(said, blocks)
     links: dict[str, list[str]] = {}
     for link, name in pairs(said["disk_links"]):
-        links.setdefault(name, []).append(clean(link))
+        links.setdefault(blocks.name(name), []).append(clean(link))
     udev = dict(pairs(said["udev_serials"]))
-    for name, values in list(names.items())[:MAX_DISKS]:
-        own = content.get(name, Partition(name=name))
-        wwid = clean(values.get("wwid", ""))
-        serial = clean(values.get("serial", "")) or _ata_serial(values.get("wwid", ""))
-        yield Disk(
-            name=name,
-            links=tuple(sorted(links.get(name, ()))[:MAX_ITEMS]),
-            serial=serial or clean(udev.get(values.get("number", ""), "")),
-            wwid=wwid,
-            stable_id=serial or wwid,
-            model=clean(values.get("model", "")),
-            size_bytes=number(values.get("size", "")) * SECTOR_BYTES,
-            readonly=values.get("readonly") == "1",
-            removable=values.get("removable") == "1",
-            content=own,
-            partitions=tuple(
-                content.get(part, Partition(name=part)).model_copy(update={"size_bytes": size * SECTOR_BYTES})
-                for part, size in list(parts.get(name, {}).items())[:MAX_PARTITIONS]
-            ),
-        )
+    health = parse_health(said["health"])
+    disks = tuple(
+        _disk(block, storage.contents, (*blocks.files(block), *links.get(block.name, ())), udev, health)
+        for block in blocks.disks
+    )
+    return disks, storage.groups
+
+
+def _disk(
+    block: Block,
+    contents: Mapping[str, Partition],
+    links: Iterable[str],
+    udev: Mapping[str, str],
+    health: Mapping[str, str],
+) -> Disk:
+    values = block.values
+    wwid = clean(values.get("wwid", ""))
+    serial = clean(values.get("serial", "")) or _ata_serial(values.get("wwid", ""))
+    said = [health.get(name, "") for name in (block.name, *block.paths)]
+    return Disk(
+        name=block.name,
+        paths=block.paths,
+        links=tuple(sorted(links)[:MAX_ITEMS]),
+        serial=serial or clean(udev.get(values.get("number", ""), "")),
+        wwid=wwid,
+        stable_id=serial or wwid,
+        model=clean(values.get("model", "")),
+        size_bytes=number(values.get("size", "")) * SECTOR_BYTES,
+        readonly=values.get("readonly") == "1",
+        removable=values.get("removable") == "1",
+        content=contents.get(block.name, Partition(name=block.name)),
+        partitions=tuple(
+            contents.get(part, Partition(name=part)).model_copy(update={"size_bytes": size * SECTOR_BYTES})
+            for part, size in block.parts.items()
+        ),
+        health=max(said, key=lambda text: (text.startswith(FAILING), bool(text))),
+    )
 
 
 def _ata_serial(wwid: str) -> str:
@@ -107,20 +126,3 @@ def _ata_serial(wwid: str) -> str:
     """
     maker = "t10.ATA     "
     return clean(wwid[len(maker) + 40 :]) if wwid.startswith(maker) else ""
-
-
-def _sysfs(text: str) -> tuple[dict[str, dict[str, str]], dict[str, dict[str, int]]]:
-    """Return the attributes of each disk, and the sizes of its partitions in sectors."""
-    disks: dict[str, dict[str, str]] = {}
-    parts: dict[str, dict[str, int]] = {}
-    for name, rest in pairs(text):
-        if not re.fullmatch(r"[A-Za-z0-9!._-]{1,64}", name):
-            continue
-        attribute, _, value = rest.partition(" ")
-        if attribute == "partition":
-            part, _, size = value.partition(" ")
-            parts.setdefault(name, {})[clean(part)] = number(size)
-        else:
-            disks.setdefault(name, {})[attribute] = value.strip()
-    # A drive without a medium has no size.
-    return {name: values for name, values in disks.items() if number(values.get("size", ""))}, parts

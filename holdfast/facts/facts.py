@@ -30,6 +30,8 @@ from holdfast.facts.system import (
 from holdfast.facts.tailscale import Tailscale, parse_tailscale
 
 MAX_FACTS_BYTES: Final = 4 * 1024 * 1024
+# An answer recorded by an older facts.sh lacks these: then they are unknown. Any other that is missing is an error.
+_MAY_BE_MISSING: Final = ("stacked", "file_systems", "pools", "volume_groups", "health")
 FORMAT: Final = "1"
 
 
@@ -142,7 +144,7 @@ def _members(output: str) -> dict[str, str]:
         raise ValueError("a fact is not a string")
     if said["format"].strip() != FORMAT:
         raise ValueError(f"format {said['format'].strip()[:20]}, expected {FORMAT}")
-    return {key: value.removesuffix("\n") for key, value in said.items()}
+    return dict.fromkeys(_MAY_BE_MISSING, "") | {key: value.removesuffix("\n") for key, value in said.items()}
 
 
 def _facts(said: Mapping[str, str]) -> Facts:
@@ -152,6 +154,7 @@ def _facts(said: Mapping[str, str]) -> Facts:
     installer_mark = parse_mark(InstallerMark, said, "installer_mark", broken)
     partition_mark = parse_mark(PartitionMark, said, "partition_mark", broken)
     system_mark = parse_mark(PartitionMark, said, "system_mark", broken)
+    disks, groups = parse_disks(said)
     return Facts(
         root=said["uid"] == "0",
         os_id=release.get("ID", ""),
@@ -170,7 +173,8 @@ def _facts(said: Mapping[str, str]) -> Facts:
         container=", ".join(sorted(set(first_words(said["container"])))),
         virtualization=first_word(said["virtualization"]).removeprefix("none"),
         kexec=parse_kexec(said),
-        disks=tuple(parse_disks(said)),
+        disks=disks,
+        groups=groups,
         network=parse_network(said),
         tailscale=parse_tailscale(said),
         run_free_bytes=number(said["run_free_bytes"]),

@@ -8,7 +8,7 @@ from holdfast.base.frozen import Frozen
 from holdfast.facts.disks import Disk
 from holdfast.facts.facts import Facts
 from holdfast.inventory.host import Allowance, DiskPin, Host
-from holdfast.plan.groups import check_groups, describe_groups, with_other_paths
+from holdfast.plan.groups import check_groups, describe_groups
 from holdfast.plan.which_disk import BY_ID, alike, find_disk, named_by_maker, there_are
 
 FAILING_DISK: Final[Allowance] = "failing-disk"
@@ -118,11 +118,10 @@ def plan_disks(devices: Mapping[str, DiskoDisk], facts: Facts, host: Host, *, fo
             )
     wiped = frozenset(name for name, (named, _) in found.items() if named.destroy)
     losses = () if formatted else check_groups(host, facts, wiped)
-    taken = with_other_paths(facts, frozenset(found))
     return Disks(
         wipe=tuple(_planned(named.device, disk, facts, host) for named, disk in found.values() if named.destroy),
         reuse=tuple(_planned(named.device, disk, facts, host) for named, disk in found.values() if not named.destroy),
-        keep=tuple(_planned(disk.path, disk, facts) for disk in facts.disks if disk.name not in taken),
+        keep=tuple(_planned(disk.path, disk, facts) for disk in facts.disks if disk.name not in found),
         losses=losses,
     )
 

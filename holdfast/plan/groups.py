@@ -10,8 +10,6 @@ from holdfast.facts.storage import Group
 from holdfast.inventory.host import Allowance, Host
 
 BREAKS_GROUP: Final[Allowance] = "breaks-group"
-# One disk that is seen several times; with no other disk there is nothing to break.
-_PATHS: Final = "multipath"
 # Disko removes them as a whole, and by their names (its disk-deactivate.jq: vgremove, zpool destroy).
 BY_NAME: Final = ("LVM volume group", "ZFS pool")
 
@@ -19,12 +17,6 @@ BY_NAME: Final = ("LVM volume group", "ZFS pool")
 def device_file(name: str) -> str:
     """Return the device file of a kernel name, where `!` stands for a slash."""
     return f"/dev/{name.replace('!', '/')}"
-
-
-def with_other_paths(facts: Facts, names: frozenset[str]) -> frozenset[str]:
-    """Return kernel names of disks, together with the other paths to the same disks (multipath)."""
-    same = [group.disks for group in facts.groups if group.kind == _PATHS and names & set(group.disks)]
-    return names.union(*same)
 
 
 def check_groups(host: Host, facts: Facts, wiped: frozenset[str]) -> tuple[str, ...]:
@@ -42,7 +34,7 @@ def check_groups(host: Host, facts: Facts, wiped: frozenset[str]) -> tuple[str, 
         TargetRefused: the inventory does not allow it.
 
     """
-    losses = tuple(_losses(facts, with_other_paths(facts, wiped)))
+    losses = tuple(_losses(facts, wiped))
     if losses and BREAKS_GROUP not in host.allow:
         raise TargetRefused(
             f"on {host.name}, {'; '.join(losses)}.",
@@ -57,8 +49,7 @@ def _losses(facts: Facts, wiped: frozenset[str]) -> Iterator[str]:
     # Of two with one name, disko may take the wrong one; two file systems may have one label.
     same: dict[tuple[str, str, int], list[Group]] = {}
     for number, group in enumerate(facts.groups):
-        if group.kind != _PATHS:
-            same.setdefault((group.kind, group.name, 0 if group.kind in BY_NAME else number), []).append(group)
+        same.setdefault((group.kind, group.name, 0 if group.kind in BY_NAME else number), []).append(group)
     broken: dict[tuple[str, str, bool], list[str]] = {}
     for (kind, name, _), groups in same.items():
         disks = dict.fromkeys(disk for group in groups for disk in group.disks)

@@ -13,7 +13,7 @@ from holdfast.base.frozen import Frozen
 from holdfast.facts.facts import Facts
 from holdfast.inventory.host import Host
 from holdfast.plan.disks import PlannedDisk
-from holdfast.plan.groups import BREAKS_GROUP, BY_NAME, device_file, with_other_paths
+from holdfast.plan.groups import BREAKS_GROUP, BY_NAME, device_file
 from holdfast.plan.which_disk import find_disk
 
 MAX_PATHS: Final = 1000
@@ -112,8 +112,8 @@ def require_planned(
         UnexpectedState: the message names the path and the disk.
 
     """
-    wiped = {planned.device: with_other_paths(facts, _names([planned], facts)) for planned in wipe}
-    reused = with_other_paths(facts, _names(reuse, facts))
+    wiped = {planned.device: _names([planned], facts) for planned in wipe}
+    reused = _names(reuse, facts)
     all_wiped = frozenset[str]().union(*wiped.values())
     for path in script.paths:
         for node in leads_to.get(path, ()):
@@ -127,7 +127,9 @@ def require_planned(
 
 
 def _names(planned: Iterable[PlannedDisk], facts: Facts) -> frozenset[str]:
-    return frozenset(disk.name for each in planned if (disk := find_disk(facts, each.device)))
+    """Return the kernel names of disks, and of the paths to them."""
+    found = [disk for each in planned if (disk := find_disk(facts, each.device))]
+    return frozenset(name for disk in found for name in (disk.name, *disk.paths))
 
 
 def _opens(host: Host, path: str, node: Node, others: frozenset[str], facts: Facts) -> UnexpectedState:

@@ -7,7 +7,6 @@ from holdfast.facts.disks import Disk
 from holdfast.facts.facts import Facts
 from holdfast.inventory.host import Host
 from holdfast.plan.disks import FAILING_DISK, PlannedDisk, is_failing
-from holdfast.plan.groups import with_other_paths
 from holdfast.plan.which_disk import alike, find_disk, named_by_maker, same_id, there_are
 
 
@@ -42,7 +41,7 @@ def found_disks(named: Iterable[PlannedDisk], facts: Facts) -> tuple[Disk, ...]:
 
 def kept_disks(taken: Iterable[Disk], facts: Facts) -> tuple[str, ...]:
     """Return the device files of the disks in the installer other than these."""
-    names = with_other_paths(facts, frozenset(disk.name for disk in taken))
+    names = {disk.name for disk in taken}
     return tuple(disk.path for disk in facts.disks if disk.name not in names)
 
 
@@ -92,9 +91,7 @@ def _found_again(planned: PlannedDisk, what: str, facts: Facts) -> Disk:
         )
     there = find_disk(facts, planned.device)
     found = there if there in sized else sized[0]
-    others = with_other_paths(facts, frozenset({found.name})) - {found.name}
-    twins = [disk for disk in sized if disk.name not in others]
-    twins += [disk for disk in alike(planned.device, found, facts) if disk not in twins]
+    twins = [*sized, *(disk for disk in alike(planned.device, found, facts) if disk not in sized)]
     if len(twins) > 1:
         raise UnexpectedState(
             f"{what}, cannot be told from others in the installer: {', '.join(disk.path for disk in twins)} have the"

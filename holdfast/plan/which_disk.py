@@ -4,7 +4,6 @@ from typing import Final, Protocol
 
 from holdfast.facts.disks import Disk
 from holdfast.facts.facts import Facts
-from holdfast.plan.groups import with_other_paths
 
 BY_ID: Final = "/dev/disk/by-id/"
 _BY_PATH: Final = "/dev/disk/by-path/"
@@ -45,9 +44,8 @@ def _form(wwid: str) -> tuple[str, int]:
 
 
 def alike(device: str, disk: Disk, facts: Facts) -> list[Disk]:
-    """Return all disks that look the same as this one, including itself, and without the other paths to it."""
-    paths = with_other_paths(facts, frozenset({disk.name})) - {disk.name}
-    sized = [other for other in facts.disks if other.size_bytes == disk.size_bytes and other.name not in paths]
+    """Return all disks that look the same as this one, including itself."""
+    sized = [other for other in facts.disks if other.size_bytes == disk.size_bytes]
     if disk.serial or disk.wwid:
         return [other for other in sized if other == disk or same_id(disk, other)]
     # Without a serial number, its slot still identifies it; the kernel's name does not.

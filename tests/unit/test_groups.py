@@ -100,18 +100,6 @@ def test_group_on_wiped_disks_alone_or_on_others_alone_is_no_reason(
     assert plan_disks(devices, machine(there), ANY).losses == ()
 
 
-def test_other_paths_to_a_disk_are_neither_broken_nor_kept() -> None:
-    paths = machine(group("multipath", "sda", "sdb", name="mpatha"))
-    disks = plan_disks(DEVICES, paths, ANY)
-    assert [disk.name for disk in disks.wipe] == ["sda"]
-    assert [disk.name for disk in disks.keep] == ["sdc"]
-    # What lies on the one path lies on the other.
-    both = machine(*paths.groups, group("LVM volume group", "sdb", "sda"))
-    assert plan_disks(DEVICES, both, ANY).losses == ()
-    with pytest.raises(TargetRefused, match="on /dev/sdc"):
-        plan_disks(DEVICES, machine(*paths.groups, group("btrfs", "sdb", "sdc")), ANY)
-
-
 def test_each_member_says_what_it_is_a_part_of_and_where_that_is_mounted() -> None:
     """The kernel shows btrfs as mounted from one of its devices; the flake may name the other (util-linux#4145)."""
     seen = machine(group("btrfs", "sda", "sdb", name="LIVE", at=("/", "/home")), group("LUKS", "sdc", name="c"))

@@ -222,8 +222,12 @@ def test_volume_over_a_wiped_and_a_kept_disk_is_opened_only_if_that_is_allowed()
 
 
 def test_other_paths_to_a_wiped_disk_are_that_disk() -> None:
-    seen = SEEN.model_copy(update={"groups": (Group(kind="multipath", name="mpatha", disks=("vda", "vdc")),)})
+    first, *others = SEEN.disks
+    joined = first.model_copy(update={"name": "dm-0", "paths": ("vda", "vdc")})
+    seen = SEEN.model_copy(update={"disks": (joined, *others)})
     compare(SCRIPT, {**THERE, BY_ID: on("vda", "vdc", node="dm-0")}, seen=seen)
+    with pytest.raises(UnexpectedState, match="on /dev/vdd"):
+        compare(SCRIPT, {**THERE, BY_ID: on("vda", "vdd", node="dm-0")}, seen=seen)
 
 
 def test_scripts_of_the_store_are_read_too(desk: Desk) -> None:

@@ -37,10 +37,15 @@ within() {
 	if command -v timeout >/dev/null; then timeout "$seconds" "$@"; else "$@"; fi
 }
 
-# line FILE: prints its first line. It starts no process: it is called for hundreds of files
-line() {
+# first_line FILE: sets text to its first line, or empties it. It starts no process: it is called for thousands of files
+first_line() {
 	text=
 	[ -r "$1" ] && read -r text <"$1"
+}
+
+# line FILE: prints its first line
+line() {
+	first_line "$1"
 	printf '%s' "$text"
 }
 
@@ -94,68 +99,7 @@ firmware() {
 	fi
 }
 
-# attribute DISK NAME FILE...: prints a line `DISK NAME VALUE`, with the value of the first file that has one
-attribute() {
-	disk=$1
-	what=$2
-	shift 2
-	for file in "$@"; do
-		value=$(line "$file")
-		if [ -n "$value" ]; then
-			printf '%s %s %s\n' "$disk" "$what" "$value"
-			return
-		fi
-	done
-}
-
-# Lines `DISK ATTRIBUTE VALUE`; sizes in sectors of 512 bytes. The kernel's own serial numbers come first: they are
-# the same in every system.
-disks() {
-	set +f
-	for block in "$root"/sys/block/*; do
-		disk=${block##*/}
-		case $disk in loop* | ram* | zram* | sr* | fd* | dm-* | md* | nbd* | '*') continue ;; esac
-		attribute "$disk" size "$block/size"
-		attribute "$disk" number "$block/dev"
-		attribute "$disk" removable "$block/removable"
-		attribute "$disk" readonly "$block/ro"
-		attribute "$disk" model "$block/device/model" "$block/device/name"
-		attribute "$disk" serial "$block/serial" "$block/device/serial" "$block/device/cid"
-		attribute "$disk" wwid "$block/wwid" "$block/device/wwid"
-		for part in "$block/$disk"*; do
-			[ -r "$part/partition" ] || continue
-			printf '%s partition %s %s %s\n' "$disk" "${part##*/}" "$(line "$part/size")" "$(line "$part/dev")"
-		done
-	done
-	set -f
-}
-
-# Lines `LINK NAME`: where the links in /dev/disk/by-id (and by-path, …) lead.
-disk_links() {
-	set +f
-	for link in "$root"/dev/disk/by-*/*; do
-		[ -L "$link" ] || continue
-		target=$(readlink "$link")
-		printf '%s %s\n' "${link#"$root"}" "${target##*/}"
-	done
-	set -f
-}
-
-# Lines `MAJOR:MINOR SERIAL` from udev, for disks whose kernel driver gives no serial number.
-udev_serials() {
-	set +f
-	for file in "$root"/run/udev/data/b*; do
-		[ -r "$file" ] && sed -n "s/^E:ID_SERIAL_SHORT=/${file##*/b} /p" "$file"
-	done
-	set -f
-}
-
-block_devices() {
-	command -v lsblk >/dev/null &&
-		within 20 lsblk --json --bytes --exclude 1,7 --output NAME,TYPE,SIZE,FSTYPE,LABEL,UUID,MOUNTPOINT
-}
-
-signatures() { command -v blkid >/dev/null && within 20 blkid; }
+. "${0%/*}/../parts/facts-storage.sh"
 
 interfaces() {
 	if command -v ip >/dev/null; then ip -o addr show; fi
@@ -318,6 +262,7 @@ tailscale_installed() {
 }
 
 find_tailscaled
+find_virtual
 echo '{'
 fact format echo 1
 fact uid id -u
@@ -338,7 +283,6 @@ fact lockdown line "$root/sys/kernel/security/lockdown"
 fact secure_boot secure_boot
 fact firmware firmware
 fact udev_serials udev_serials
-fact mountinfo grep -e ' - [^ ]* /dev/' -e ' - zfs ' "$root/proc/self/mountinfo"
 fact swaps cat "$root/proc/swaps"
 fact interfaces interfaces
 fact default_route default_route
@@ -365,8 +309,14 @@ fact tailscale_lock tailscale_lock
 default_limit=$long_limit
 fact disks disks
 fact disk_links disk_links
+fact stacked stacked
+fact file_systems file_systems
+fact mountinfo grep -e ' - [^ ]* /dev/' -e ' - zfs ' -e ' - bcachefs ' "$root/proc/self/mountinfo"
+fact pools pools
+fact volume_groups volume_groups
 fact lsblk block_devices
 fact blkid signatures
+fact health health
 fact tailscale_status tailscale_status
 echo '"end": "1"'
 echo '}'
