@@ -52,7 +52,7 @@ def install(
     if chosen.rehearsal_max_age_days is not None:
         rehearsed(chosen, plan, built)
     preserved = preserve(chosen, plan, built)
-    approve(chosen, plan, built)
+    plan = approve(chosen, plan, built)
     started = kexec(chosen, plan, built)
     reconnect(chosen, plan, built, started)
     partition(chosen, plan, built)

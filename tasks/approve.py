@@ -30,10 +30,13 @@ class Approved(RunInput):
     host: str = Field(description="Type the host's name: its disks in the plan will be wiped")
 
 
-def approve(host: Host, plan: Plan, built: Built) -> None:
+def approve(host: Host, plan: Plan, built: Built) -> Plan:
     """Show the plan and wait until a person resumes the run, at most `host.deadlines.approval_s` seconds.
 
     It comes after `build`: only the built closure and disko script show whether this run still wipes a disk.
+
+    Returns:
+        The plan, cleared if a person approved it, or if its formatting has begun: the phases after this one go by that.
 
     Raises:
         TargetRefused: nobody approved in time, or the typed name was wrong; nothing was changed on the target.
@@ -43,13 +46,13 @@ def approve(host: Host, plan: Plan, built: Built) -> None:
         why = why_ask(host, plan)
         if not why:
             done(Result(skipped="no approval is asked for"))
-            return
+            return plan
         with machine_of(host, plan).wait_and_connect() as target:
             facts = look(target)
             begun = observe(facts).stage is Stage.INSTALLER and has_begun(target, plan.formatting)
         if nothing := nothing_to_approve(plan, facts, built, begun=begun):
             done(Result(skipped=nothing))
-            return
+            return plan.model_copy(update={"cleared": begun})
         say(
             f"waiting for a person to approve the plan for {host.name}, because {why}: see the run's Artifacts, then ⋮"
             f" and Resume, within {host.deadlines.approval_s:.0f} s"
@@ -75,3 +78,4 @@ def approve(host: Host, plan: Plan, built: Built) -> None:
                 hint="Retry the run and type the host's name.",
             )
         done(Result())
+        return plan.model_copy(update={"cleared": True})

@@ -89,11 +89,12 @@ def require_free(host: Host, plan: Plan, facts: Facts) -> None:
         TargetRefused: it is in use, and the plan does not say that it is reinstalled.
 
     """
-    if plan.rehearsal or plan.reinstalls:
+    if plan.rehearsal or (plan.reinstalls and plan.cleared):
         return
     if why := in_use(facts, plan.host_names):
+        lacks = "no person has approved" if plan.reinstalls else "this run's plan does not say"
         raise TargetRefused(
-            f"{host.name} is in use ({why}), and this run's plan does not reinstall it; nothing was changed on it.",
+            f"{host.name} is in use ({why}), and {lacks} that it is reinstalled; nothing was changed on it.",
             hint=f"It is {INSTALLED}.",
         )
 

@@ -76,6 +76,7 @@ class Plan(Frozen):
             for another plan, which only the built disko script shows, the install stops.
         in_use: why the machine is in use (holdfast/plan/in_use.py); empty if it is not.
         reinstall: whether the run says that a machine in use is wiped.
+        cleared: whether a machine in use may be wiped: a person has approved the plan, or its formatting has begun.
         left_alone: whether the machine is in use and the run ends here, with nothing changed.
         origin_known: false if an installer runs that does not say which system ran before it.
         host_names: by these names a NixOS is known as this host.
@@ -102,6 +103,7 @@ class Plan(Frozen):
     resumes: bool
     in_use: str = ""
     reinstall: bool = False
+    cleared: bool = False
     left_alone: bool = False
     origin_known: bool = True
     host_names: tuple[str, ...] = ()

@@ -163,4 +163,7 @@ def test_machine_that_came_into_use_since_its_plan(seen: Facts) -> None:
         ):
             require_free(host(), made, seen)
         require_free(host(), made, facts("debian-12"))
-    require_free(host(), plan(facts("nixos"), host(disks=[]), devices=NVME, reinstall=True), seen)
+    made = plan(facts("nixos"), host(disks=[]), devices=NVME, reinstall=True)
+    require_free(host(), made.model_copy(update={"cleared": True}), seen)
+    with pytest.raises(TargetRefused, match="no person has approved"):
+        require_free(host(), made, seen)

@@ -10,7 +10,7 @@ import pytest
 from holdfast.base import process
 from holdfast.base.command import CommandResult
 from holdfast.base.errors import HoldfastError, TargetRefused
-from holdfast.base.places import INSTALLER_MARK, MARK_IN_RAM
+from holdfast.base.places import INSTALLER_MARK, MARK_IN_RAM, MARK_ON_DISK
 from holdfast.inventory.loading import chosen_host
 from tasks.run.flow import INSTALLED_ALREADY
 from tests.unit.cases import built
@@ -188,11 +188,13 @@ def test_system_of_the_plan_is_finished_and_verified(
 # Stages after the installer was started.
 
 
-def fails_once(machine: FakeMachine, program: str) -> None:
-    """Let a program fail once; the next time it works."""
+def fails_once(machine: FakeMachine, program: str, argument: str = "") -> None:
+    """Let a program, with this argument if one is given, fail once; the next time it works."""
     works = machine._handlers[program]
 
-    def fail(_: Command) -> Done:
+    def fail(command: Command) -> Done | str | None:
+        if argument and argument not in command.args:
+            return works(command)
         machine.on(program, works)
         return Done(stderr="made to fail", status=1)
 
@@ -292,10 +294,41 @@ def test_kexec_starts_nothing_on_a_machine_that_came_into_use(
     run = Run(monkeypatch, SECOND, reinstall=reinstall)
     with pytest.raises(HoldfastError):  # the link broke, in `preserve`
         run.start()
-    with pytest.raises(TargetRefused, match=r"is in use \(.*this run's plan does not reinstall it"):
+    with pytest.raises(TargetRefused, match=r"is in use \(.*this run.s plan does not say that it is reinstalled"):
         run.start()
     assert "installer started by kexec" not in used.story
     assert WIPED not in used.story
+
+
+@pytest.mark.parametrize("first", [OLD, NEW])
+def test_word_is_worth_nothing_where_nobody_was_asked(
+    used: FakeMachine, monkeypatch: pytest.MonkeyPatch, server: Server, first: str
+) -> None:
+    """While approvals were asked for it ran the system of the plan, so there was nothing to approve; then no longer."""
+
+    def switch(toplevel: str) -> Callable[[], None]:
+        return lambda: setattr(used, "toplevel", toplevel)
+
+    # As seen by preflight, preserve, approve and kexec.
+    used.before("facts.sh", *map(switch, (first, first, NEW, OLD)))
+    with pytest.raises(TargetRefused, match=r"is in use \(.*no person has approved"):
+        Run(monkeypatch, SECOND, reinstall=True).start()
+    assert server.forms == []
+    assert WIPED not in used.story
+    assert "installer started by kexec" not in used.story
+
+
+def test_retry_joins_a_reinstall_whose_formatting_is_not_marked_yet(
+    used: FakeMachine, monkeypatch: pytest.MonkeyPatch, server: Server
+) -> None:
+    """The worker died between disko and the mark: nothing is left to protect, and nobody is asked again."""
+    run = Run(monkeypatch, SECOND, reinstall=True)
+    fails_once(used, "write-file.sh", MARK_ON_DISK)
+    with pytest.raises(HoldfastError):
+        run.start()
+    assert (used.story.count(WIPED), MARK_IN_RAM in used.files) == (1, False)
+    assert run.start() is None
+    assert (used.runs, used.toplevel, used.story.count(WIPED), len(server.forms)) == ("final", NEW, 1, 1)
 
 
 def test_retry_long_after_formatting_touches_no_other_install(
