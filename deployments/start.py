@@ -19,7 +19,7 @@ from holdfast.inventory.host import Host, Way
 from holdfast.inventory.loading import chosen_host
 from holdfast.plan.image import inspect_image
 from holdfast.plan.rehearsal import rehearsal_host
-from holdfast.ssh.on_tailnet import why_on_tailnet
+from holdfast.tailnet.on_tailnet import why_on_tailnet
 
 LOST = """\
 This is the standard way, without a kexec image of Holdfast. What {host} loses:

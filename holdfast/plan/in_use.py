@@ -32,7 +32,10 @@ def in_use(facts: Facts, names: Collection[str]) -> str:
     It is in use if it carries Holdfast's mark, also one that cannot be read, or is a NixOS with one of these names. An
     installer says what ran before it; once disks are formatted there is nothing left to protect.
     """
-    if observe(facts).stage is not Stage.INSTALLER:
+    stage = observe(facts).stage
+    if stage is Stage.OTHER:
+        return ""  # an installer whose mark cannot be read: every phase refuses it
+    if stage is not Stage.INSTALLER:
         trial = ", in its trial; a reboot takes it back to the installer" if facts.on_trial else ""
         runs = facts.booted_system or facts.os_name or facts.os_id or "an unknown system"
         runs += trial

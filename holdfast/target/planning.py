@@ -20,9 +20,9 @@ from holdfast.plan.plan import Login, Plan
 from holdfast.plan.refusals.checking import check_configuration
 from holdfast.plan.stage import Stage, observe
 from holdfast.ssh.connection import Connection
-from holdfast.ssh.on_tailnet import why_on_tailnet
 from holdfast.ssh.reach import login_of
 from holdfast.tailnet.giving_back import check_giving_back
+from holdfast.tailnet.on_tailnet import why_on_tailnet
 from holdfast.target.look import look
 from holdfast.target.machine import Machine
 

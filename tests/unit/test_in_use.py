@@ -54,6 +54,8 @@ def installer(**changed: object) -> Facts:
         (installer(origin_nixos="yes", origin_hostname=None), ""),
         (installer(origin_mark=None), ""),
         (facts("installer", installer_mark=""), ""),
+        # An installer of NixOS has the origin's host name. One whose mark cannot be read is refused, not left alone.
+        (facts("nixos", system_mark="", installer_mark="not json"), ""),
         # The disks are formatted: there is nothing left of what ran before.
         (
             facts("installer", installer_mark='{"state": "none", "origin_mark": "yes"}', partition_mark=PARTITION),

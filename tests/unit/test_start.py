@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from deployments import start
+from tests.unit.cases import NODE_KEY
 from tests.unit.test_image import whole, write
 
 RESOLVED = {
@@ -17,6 +18,7 @@ RESOLVED = {
     "barn.example.org": "fd7a:115c:a1e0::7",
     "shed": "192.168.1.7",
     "cottage": "192.168.1.8",
+    "attic.lan": "192.168.1.9",
 }
 
 
@@ -40,6 +42,11 @@ def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (name, 0))]
 
     monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    attic = {"ID": "9", "PublicKey": NODE_KEY, "DNSName": "attic.tail.lab.", "TailscaleIPs": ["100.64.0.44"]}
+    (folder / "tailscale").write_text(
+        f"#!/bin/sh\necho '{json.dumps({'BackendState': 'Running', 'Self': {}, 'Peer': {'x': attic}})}'\n"
+    )
+    (folder / "tailscale").chmod(0o755)
     return tmp_path / "calls"
 
 
@@ -72,6 +79,10 @@ MAGIC = 'target = "cottage.example.ts.net"'
         ([TAILNET], ["lan"], {"target": "lan", "way": "standard"}),
         ([], ["shed"], {"target": "shed", "way": "standard"}),
         ([TAILNET, 'proxy = "command: ssh jump nc %h %p"'], ["inside"], {"target": "inside", "way": "standard"}),
+        ([TAILNET, 'proxy = "socks5://127.0.0.1:9999"'], ["inside"], {"target": "inside", "way": "standard"}),
+        ([TAILNET, 'proxy = "tailscale-nc"'], ["192.168.1.7"], {"target": "192.168.1.7", "way": "standard"}),
+        # Reached directly, a name is what it leads to, whatever a node is called.
+        ([TAILNET], ["attic.lan"], {"target": "attic.lan", "way": "standard"}),
         (['target = "192.168.1.8"'], ["192.168.1.8"], {"target": "192.168.1.8", "way": "standard"}),
         (['target = "shed"', 'way = "standard"'], [], {}),
         (['target = "shed"', 'way = "standard"'], ["shed"], {"target": "shed", "way": "standard"}),
@@ -121,7 +132,11 @@ def test_image_means_the_tailscale_way(
         ([TAILNET], ["alias"], r"100.64.0.9 \(alias\) is an address of the tailnet"),
         ([], ["cottage"], "cottage is the inventory's target"),
         (['target = "shed"', 'way = "tailscale"'], ["Shed."], "is the inventory's target"),
-        ([TAILNET, 'proxy = "tailscale-nc"'], ["elsewhere"], "only the tailnet knows the name elsewhere"),
+        ([TAILNET, 'proxy = "tailscale-nc"'], ["elsewhere"], "elsewhere is a name that only the tailnet knows"),
+        ([TAILNET, 'proxy = "tailscale-nc"'], ["attic"], "attic is a node of the tailnet"),
+        ([TAILNET, 'proxy = "socks5://127.0.0.1:1055"'], ["Attic"], "is a node of the tailnet"),
+        ([TAILNET, 'proxy = "socks5://127.0.0.1:1055"'], ["attic.tail.lab."], "is a node of the tailnet"),
+        ([TAILNET, 'proxy = "command: ssh jump nc %h %p"'], ["attic"], "is a node of the tailnet"),
         ([TAILNET, 'way = "standard"'], ["100.64.0.2"], "is an address of the tailnet"),
         # Without an address the inventory's own is meant; it would be lost there as well.
         ([TAILNET, 'way = "standard"'], [], "is an address of the tailnet"),
