@@ -172,7 +172,7 @@ def _before_formatting(target: Connection, host: Host, plan: Plan, built: Built)
     facts = look(target)
     _require_disks_of(plan, host, facts)
     opened = check_opened(target, host, plan, built, facts)
-    used = [disk for disk in found_disks(plan.reuse, facts) if disk.name in opened]
+    used = [disk for disk in found_disks(plan.reuse, facts) if opened & {disk.name, *disk.paths}]
     kept = kept_disks([*found_disks(plan.wipe, facts), *used], facts)
     before = take(target, kept=kept, used=[disk.path for disk in used])
     for disk in before.unread:

@@ -1,5 +1,7 @@
 """What lies on several disks: what is lost if one of them is wiped, and where it is mounted."""
 
+from pathlib import Path
+
 import pytest
 
 from holdfast.base.errors import TargetRefused
@@ -8,6 +10,7 @@ from holdfast.facts.storage import Group
 from holdfast.plan.disks import DiskoDisk, plan_disks
 from holdfast.plan.markdown import to_markdown
 from tests.unit.cases import facts, host, plan, system
+from tests.unit.layouts import layout
 
 DEVICES = {"main": DiskoDisk(device="/dev/sda")}
 BOTH = {**DEVICES, "data": DiskoDisk(device="/dev/sdb")}
@@ -123,6 +126,47 @@ def test_installed_system_loses_nothing_more() -> None:
     there = group("LVM volume group", "nvme0n1", "nvme1n1")
     seen = seen.model_copy(update={"groups": (there,)})
     runs = system(toplevel={"out": seen.booted_system, "drv": "/nix/store/x.drv"})
-    assert plan(seen, ANY, devices={"main": "/dev/nvme0n1"}, planned=runs).warnings
+    assert plan(seen, ANY, devices={"main": "/dev/nvme0n1"}, planned=runs, reinstall=True).warnings
     with pytest.raises(TargetRefused, match="LVM volume group data"):
-        plan(seen, ANY, devices={"main": "/dev/nvme0n1"})
+        plan(seen, ANY, devices={"main": "/dev/nvme0n1"}, reinstall=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("bcache", "the bcache bcache0 .at /. lies on /dev/sda, to be wiped, and on /dev/sdb"),
+        ("bcachefs-two-disks", "the bcachefs .* .at /. lies on /dev/sda"),
+        ("btrfs-two-disks", "the btrfs LIVE .at /, /home. lies on /dev/sda"),
+        ("lvm-two-disks", "LVM volume group office-vg .at /, /home. lies .* on /dev/sdb, /dev/sdc, not to be wiped"),
+        ("raid1-lvm", "the RAID array md127 .at /. lies .*; the LVM volume group vg0 .at /. lies"),
+        ("raid1-root", "md0 .at .swap.., the RAID array md1 .at /boot., the RAID array md2 .at /. lie on /dev/sda"),
+        # Nothing of it runs, and nothing is mounted.
+        ("rescue", "the RAID array web:boot, the btrfs .* lie on .*; the LVM volume group vg0 lies on"),
+        ("zfs-mirror", "the ZFS pool rpool .at /, /rpool, .swap.. lies on /dev/sda"),
+        ("lvm-on-luks", ""),
+        ("multipath", ""),
+        ("multipath-without-daemon", ""),
+        ("nvme-multipath", ""),
+        ("nvme-namespaces", ""),
+        ("plain", ""),
+        ("virtual-devices", ""),
+    ],
+)
+def test_first_disk_of_a_real_layout(tmp_path: Path, name: str, said: str) -> None:
+    seen = layout(name).make(tmp_path)
+    devices = {"main": DiskoDisk(device=seen.disks[0].path)}
+    if not said:
+        assert plan_disks(devices, seen, ANY).losses == ()
+        return
+    with pytest.raises(TargetRefused, match=said):
+        plan_disks(devices, seen, ANY)
+    # All of its disks: nothing of it is left.
+    every = {disk.name: DiskoDisk(device=disk.path) for disk in seen.disks}
+    assert plan_disks(every, seen, ANY).losses == ()
+
+
+def test_flake_names_the_device_that_is_not_shown_as_mounted(tmp_path: Path) -> None:
+    seen = layout("btrfs-two-disks").make(tmp_path)
+    with pytest.raises(TargetRefused, match=r"btrfs LIVE .at /, /home. lies on /dev/sdb, to be wiped, and on /dev/sda"):
+        plan_disks({"main": DiskoDisk(device="/dev/sdb")}, seen, ANY)
+    assert "at /, /home" in plan(seen, ALLOWED, devices={"main": "/dev/sdb"}).wipe[0].content

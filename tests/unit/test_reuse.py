@@ -91,7 +91,8 @@ def test_install_that_wipes_nothing_is_asked_about_unless_the_disk_is_pinned() -
     assert "no pin of the inventory fits /dev/vdc alone" in why_ask(pinned, plan(seen, pinned, devices=both))
     planned = plan(seen, pinned, devices=devices)
     assert why_ask(pinned, planned) == ""
-    assert "## Will be wiped\n\nNone." in to_markdown(planned)
+    text = to_markdown(planned)
+    assert "wipes no disk.\n\nNone.\n\n## Used, not wiped" in text
 
 
 @pytest.fixture
@@ -172,6 +173,19 @@ def test_disk_that_the_script_does_not_open_has_to_stay_the_same(installer: Fake
     body(partition)(HOST, made(), built())
     assert "digests of /dev/vdb /dev/vdc" in installer.story
     assert not any(line.startswith("layout of") for line in installer.story)
+
+
+@pytest.mark.usefixtures("server")
+def test_disk_with_several_paths_is_opened_by_any_of_them(installer: FakeMachine, desk: Desk) -> None:
+    wwid = "wwid naa.600140512345678901234567890abcde"
+    disks = f"{DISKS}\nvdb {wwid}\nvdd size 2048\nvdd serial DATA\nvdd {wwid}\nvdd partition vdd1 1024 254:49"
+    installer.shows("installer", disks=disks)
+    desk.scripts["/nix/store/abc-disko"] = f"#!/bin/sh\nwipefs {BY_ID}\nmount /dev/vdd1 /mnt/data\n"
+    seen = facts("debian-12", disks=disks, disk_links=LINKS)
+    assert [disk.paths for disk in seen.disks if disk.name == "vdb"] == [("vdb", "vdd")]
+    body(partition)(HOST, plan(seen, HOST, devices=DEVICES, run_id=RUN), built())
+    assert [line for line in installer.story if line.startswith("layout")] == ["layout of /dev/vdb"] * 2
+    assert "digests of /dev/vdc" in installer.story
 
 
 @pytest.mark.usefixtures("server")

@@ -5,11 +5,6 @@ from pathlib import Path
 import pytest
 
 from holdfast.base.errors import TargetRefused, UnexpectedState
-from holdfast.facts.facts import Facts
-from holdfast.facts.storage import Group
-from holdfast.ssh.connection import Connection
-from holdfast.target import planning
-from holdfast.target.look import look
 from tests.log import Remembered
 from tests.unit.cases import BY_ID, KEXEC_RUN, status
 from tests.unit.desk import Desk
@@ -63,15 +58,25 @@ def test_disk_that_is_wiped_all_the_same(machine: FakeMachine, monkeypatch: pyte
     assert not any(line.startswith("nixos-install") for line in machine.story)
 
 
-def test_group_over_a_wiped_and_a_kept_disk(machine: FakeMachine, monkeypatch: pytest.MonkeyPatch) -> None:
-    def see(target: Connection) -> Facts:
-        group = Group(kind="LVM volume group", name="data", disks=("vda", "vdc"), mountpoints=("/srv",))
-        return look(target).model_copy(update={"groups": (group,)})
+VOLUMES = {
+    "volume_groups": "/dev/vda1 data\n/dev/vdc data\n",
+    "disks": f"{DISKS}\nvda partition vda1 2048 254:1",
+    "mountinfo": "27 1 254:33 / /srv rw - ext4 /dev/vdc rw",
+}
 
-    monkeypatch.setattr(planning, "look", see)
-    with pytest.raises(TargetRefused, match=r"LVM volume group data .at /srv. lies on /dev/vda"):
+
+def test_group_over_a_wiped_and_a_kept_disk(machine: FakeMachine, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine.shows("origin", **VOLUMES)
+    with pytest.raises(TargetRefused, match=r"LVM volume group data.* lies on /dev/vda, to be wiped, and on /dev/vdc"):
         run_flow("install", monkeypatch)
     assert machine.story == []
+
+
+def test_group_that_only_the_installer_sees(machine: FakeMachine, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine.shows("installer", **{**VOLUMES, "mountinfo": ""})
+    with pytest.raises(TargetRefused, match="LVM volume group data lies on /dev/vda, to be wiped, and on /dev/vdc"):
+        run_flow("install", monkeypatch)
+    assert "disks formatted" not in machine.story
 
 
 @pytest.mark.parametrize(
@@ -113,16 +118,23 @@ def test_answer_about_paths_that_is_none(machine: FakeMachine, monkeypatch: pyte
 
 
 def test_disk_that_begins_to_fail_in_the_installer(machine: FakeMachine, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tasks import partition
-
-    def see(target: Connection) -> Facts:
-        seen = look(target)
-        sick = [disk.model_copy(update={"health": "failing: 9 sectors"}) for disk in seen.disks[:1]]
-        return seen.model_copy(update={"disks": (*sick, *seen.disks[1:])})
-
-    monkeypatch.setattr(partition, "look", see)
-    with pytest.raises(
-        UnexpectedState, match=r"/dev/vda .*is failing: 9 sectors, which the plan did not.*failing-disk"
-    ):
+    machine.shows("installer", health="vda 8 SMART overall-health self-assessment test result: FAILED!\n")
+    with pytest.raises(UnexpectedState, match=r"/dev/vda .*is failing: .*which the plan did not show.*failing-disk"):
         run_flow("install", monkeypatch)
     assert "disks formatted" not in machine.story
+
+
+def test_failing_disk_is_pinned_and_a_person_is_asked(
+    machine: FakeMachine, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for system in ("origin", "installer"):
+        machine.shows(system, health="vda 8 SMART overall-health self-assessment test result: FAILED!\n")
+    server.typed = None
+    with pytest.raises(TargetRefused, match="nobody approved the plan"):
+        run_flow("install", monkeypatch)
+    [form] = server.forms
+    assert "is failing" in form
+    assert "installer boots" not in machine.story
+    server.typed = "cottage"
+    run_flow("install", monkeypatch)
+    assert machine.disk == "final"
