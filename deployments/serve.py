@@ -3,10 +3,12 @@
 import ipaddress
 import os
 import sys
+from collections.abc import Iterable
 from typing import Any
 from urllib.parse import urlsplit
 
-from prefect import Flow, serve
+from prefect import Flow, get_client, serve
+from prefect.client.schemas.schedules import CronSchedule
 from prefect.deployments.runner import RunnerDeployment
 from prefect.settings import (
     PREFECT_API_AUTH_STRING,
@@ -20,8 +22,11 @@ from prefect.settings import (
 )
 
 from deployments.automations import HEARTBEAT_S, TAG, ensure_dead_runs_are_marked
+from deployments.schedule import check_schedule, schedule_of
+from deployments.waiting import waiting
 from flows.install import install
 from flows.rehearse import rehearse
+from holdfast.base import clock
 from holdfast.base.errors import HoldfastError
 from holdfast.base.settings import PROJECT, settings
 from holdfast.base.text import printable
@@ -76,17 +81,21 @@ def deployments(host: Host) -> tuple[RunnerDeployment, ...]:
     system = f"{host.flake}#{host.attribute}"
     away_and_back = f"Takes {host.name} ({host.target}) into the installer and back, as an install of {system} would"
     return (
-        _deployment(install, host, f"Installs NixOS on {host.name} ({host.target}) from {system}", cron=host.schedule),
+        _deployment(
+            install, host, f"Installs NixOS on {host.name} ({host.target}) from {system}", schedule=schedule_of(host)
+        ),
         _deployment(rehearse, host, f"{away_and_back}; no disk is touched"),
     )
 
 
-def _deployment(flow: Flow[Any, Any], host: Host, description: str, *, cron: str | None = None) -> RunnerDeployment:
+def _deployment(
+    flow: Flow[Any, Any], host: Host, description: str, *, schedule: CronSchedule | None = None
+) -> RunnerDeployment:
     made = flow.to_deployment(
         name=host.name,
         description=description,
         parameters={"host": host.name},
-        cron=cron,
+        schedules=[schedule] if schedule else [],
         tags=[TAG, host.name],
     )
     assert isinstance(made, RunnerDeployment)
@@ -97,6 +106,8 @@ def main() -> int:
     """Serve until this process is ended. A run in progress is then cancelled; the deployments stay."""
     try:
         inventory = load_inventory(settings().inventory)
+        for host in inventory.hosts.values():
+            check_schedule(inventory.path, host)
     except HoldfastError as error:
         print(f"serve: {error}", file=sys.stderr)
         return 2
@@ -116,8 +127,16 @@ def main() -> int:
     with temporary_settings(told):
         ensure_dead_runs_are_marked()
         served = [made for host in inventory.hosts.values() for made in deployments(host)]
+        _tell_what_waits(served)
         serve(*served, pause_on_shutdown=False)
     return 0
+
+
+def _tell_what_waits(served: Iterable[RunnerDeployment]) -> None:
+    names = [f"{made.flow_name}/{made.name}" for made in served]
+    with get_client(sync_client=True) as client:
+        for line in waiting(client, names, clock.utc(), settings().late_s):
+            print(f"serve: {line}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -7,12 +7,10 @@ tailnet the machine would be lost then, so that is refused.
 """
 
 import ipaddress
-import json
-import subprocess
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 
+from deployments.following import follow
 from holdfast.base.errors import ConfigError, HoldfastError
 from holdfast.base.settings import settings
 from holdfast.inventory.host import Host, Way
@@ -88,7 +86,7 @@ def install(host_name: str, target: str = "", kexec: str = "", *, reinstall: boo
         if sys.stdin.isatty() and input(f"Type {host.name} to continue: ").strip() != host.name:
             print("install: nothing was started", file=sys.stderr)
             return 1
-    return _run(f"install/{host.name}", given)
+    return follow("install", f"install/{host.name}", given)
 
 
 def reinstall(host_name: str, target: str = "", kexec: str = "") -> int:
@@ -156,12 +154,7 @@ def rehearse(host_name: str, target: str = "", kexec: str = "") -> int:
         print(f"rehearse: {error}", file=sys.stderr)
         return 2
     told = {"target": target, "image": host.kexec if kexec else ""}
-    return _run(f"rehearse/{host.name}", {key: value for key, value in told.items() if value})
-
-
-def _run(deployment: str, parameters: Mapping[str, object]) -> int:
-    command = ["prefect", "deployment", "run", deployment, "--watch", "--params", json.dumps(parameters)]
-    return subprocess.run(command, check=False).returncode
+    return follow("rehearse", f"rehearse/{host.name}", {key: value for key, value in told.items() if value})
 
 
 def main(verb: str, *arguments: str) -> int:

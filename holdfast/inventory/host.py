@@ -26,6 +26,7 @@ from holdfast.inventory.reference import (
     resolve_image,
     resolve_reference,
 )
+from holdfast.inventory.schedule import Schedule
 from holdfast.inventory.secret import MAX_INSTALLER_SECRETS, EncryptionKey, ExtraFile, InstallerSecret, distinct
 
 NAME: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
@@ -201,7 +202,7 @@ class Host(Frozen):
         standby: whether the new disk boots the installer until the final system's boot loader is in place.
         allow: the refusals that the user overrides.
         rehearsal_max_age_days: how old the rehearsal may be that an install needs; None needs no rehearsal.
-        schedule: a cron line of five fields, as `0 3 * * 6`, for installs in a maintenance window.
+        schedule: when the first install begins: a cron line in UTC as `0 3 * * 6`, or a table of `cron` and `timezone`.
 
     """
 
@@ -236,7 +237,7 @@ class Host(Frozen):
     standby: bool = True
     allow: tuple[Allowance, ...] = ()
     rehearsal_max_age_days: Annotated[float, Field(gt=0, le=3650)] | None = None
-    schedule: Annotated[str, Field(pattern=r"^\S+( \S+){4}$", max_length=100)] | None = None
+    schedule: Schedule | None = None
 
     @model_validator(mode="before")
     @classmethod

@@ -15,6 +15,7 @@ from holdfast.base.errors import ConfigError
 from holdfast.base.settings import plain, settings
 from holdfast.inventory.host import NAME, Deadlines, DiskPin, Host, Keep, Way
 from holdfast.inventory.reference import resolve_image
+from holdfast.inventory.schedule import Schedule
 from holdfast.inventory.secret import EncryptionKey, ExtraFile, InstallerSecret
 
 # The keys of these tables are merged one by one with those of [defaults].
@@ -27,6 +28,7 @@ _NESTED: Final[Mapping[str, type[BaseModel]]] = {
     "files": ExtraFile,
     "encryption_keys": EncryptionKey,
     "installer_secrets": InstallerSecret,
+    "schedule": Schedule,
 }
 
 

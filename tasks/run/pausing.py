@@ -1,5 +1,6 @@
 """Pauses a run until a person resumes it with a form. Prefect's own wait does not see that the run is cancelled."""
 
+from contextlib import suppress
 from typing import TypeVar, cast
 from uuid import UUID
 
@@ -9,6 +10,7 @@ from prefect.client.schemas.objects import State
 from prefect.exceptions import Abort, FlowPauseTimeout
 from prefect.input import RunInput
 from prefect.input.run_input import keyset_from_paused_state
+from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from prefect.states import Paused
 from prefect.utilities.engine import propose_state_sync
 
@@ -58,9 +60,7 @@ def pause_flow_run(*, wait_for_input: type[Form], timeout: int, poll_interval: f
             if deadline.passed():
                 raise FlowPauseTimeout("Nobody resumed this run.")
             clock.sleep(min(poll_interval, deadline.timeout_s()))
-            try:
+            with suppress(httpx.HTTPError), temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):
                 state = client.read_flow_run(this).state or state
-            except httpx.HTTPError:
-                continue
     # Prefect types it as either; outside async code it is the answer.
     return cast("Form", wait_for_input.load(keyset, flow_run_id=this))

@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 from prefect import Flow
+from prefect.client.schemas.schedules import CronSchedule
 from prefect.flows import load_flow_from_entrypoint
 
-from deployments import start
+from deployments import following, start
 from deployments.serve import deployments
 from flows.install import install
 from flows.rehearse import rehearse
@@ -111,8 +112,10 @@ def test_plain_folders_never_import_prefect() -> None:
 
 
 def test_deployment_of_a_host_has_its_name_a_form_and_a_limit(inventory: Path) -> None:
-    inventory.write_text(f'{INVENTORY}schedule = "0 3 * * 6"\n')
+    inventory.write_text(f'{INVENTORY}schedule = {{ cron = "0 3 * * 6", timezone = "Europe/Helsinki" }}\n')
     made, rehearsal = deployments(load_inventory(inventory).host("cottage"))
+    [planned] = made.schedules or []
+    assert planned.schedule == CronSchedule(cron="0 3 * * 6", timezone="Europe/Helsinki")
     assert (made.flow_name, rehearsal.flow_name) == ("install", "rehearse")
     assert (made.entrypoint, rehearsal.entrypoint) == ("flows/install.py:install", "flows/rehearse.py:rehearse")
     assert (len(made.schedules or []), len(rehearsal.schedules or [])) == (1, 0)
@@ -133,7 +136,8 @@ def test_deployment_of_a_host_has_its_name_a_form_and_a_limit(inventory: Path) -
 
 @pytest.fixture
 def prefect_calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Put a `prefect` on PATH that writes down how it was called."""
+    """Put a `prefect` on PATH that writes down how it was called, and let all deployments be served."""
+    monkeypatch.setattr(following, "require_served", lambda _deployment: None)
     folder = tmp_path / "bin"
     folder.mkdir()
     (folder / "prefect").write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" >{tmp_path}/calls\n')

@@ -1,0 +1,114 @@
+"""What Holdfast relies on of a real Prefect: who serves, late runs, and Cancel while the runner is deaf.
+
+The tests run in the order of this file. How long a cancelled run took until it stopped is printed (`pytest -s`).
+"""
+
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from prefect import get_client
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from deployments.following import require_served
+from deployments.waiting import waiting
+from holdfast.base.errors import ConfigError, Unreachable
+from tasks.run.report import Report
+from tests.server.conftest import DEPLOYMENT, Prefect
+
+PHASES = ("wait", "command", "pause")
+# The runner gives its observer of cancellations up some 13 s after the server is gone.
+AWAY_S = 31.0
+
+
+@pytest.fixture(autouse=True)
+def asking(prefect: Prefect) -> Iterator[None]:
+    """Let this process ask the server of the test."""
+    with temporary_settings({PREFECT_API_URL: prefect.url}):
+        yield
+
+
+def report(prefect: Prefect, run: str) -> Report:
+    return Report.model_validate_json((prefect.runs_dir / run / "report.json").read_text())
+
+
+def cancel(prefect: Prefect, run: str, phase: str, runner: str) -> str:
+    """Cancel a run, wait for its end, check its report, and return the message of its state."""
+    pressed = time.monotonic()
+    prefect.cancel(run)
+    state = prefect.ended(run)
+    print(f"cancelled in {phase}, {runner}: stopped after {time.monotonic() - pressed:.1f} s")
+    assert (state["type"], state["name"]) == ("CANCELLED", "Cancelled")
+    written = report(prefect, run)
+    assert (written.outcome, [each.outcome for each in written.phases]) == ("cancelled", ["cancelled"])
+    assert f"cancelled in the phase {phase}. Retry this run" in written.error
+    return str(state["message"])
+
+
+def test_no_server() -> None:
+    with pytest.raises(Unreachable, match="does not answer"):
+        require_served(DEPLOYMENT)
+
+
+def test_unknown_deployment(prefect: Prefect) -> None:
+    prefect.start_server()
+    with pytest.raises(ConfigError, match=f"has no deployment {DEPLOYMENT}"):
+        require_served(DEPLOYMENT)
+
+
+def test_cancel_while_the_runner_hears(prefect: Prefect) -> None:
+    prefect.start_serving()
+    assert require_served(DEPLOYMENT).name == "cottage"
+    runs = {phase: prefect.start(phase) for phase in PHASES}
+    for phase, run in runs.items():
+        prefect.in_phase(run, phase)
+    for phase, run in runs.items():
+        cancel(prefect, run, phase, "the runner hears")
+
+
+def test_what_waits_while_nobody_serves(prefect: Prefect) -> None:
+    prefect.stop("serve")
+    with pytest.raises(Unreachable, match=f"nobody serves {DEPLOYMENT}"):
+        require_served(DEPLOYMENT)
+    now = datetime.now(UTC)
+
+    def due(ago: timedelta) -> dict[str, object]:
+        return {"state_details": {"scheduled_time": (now - ago).isoformat()}}
+
+    late = prefect.start("wait", **due(timedelta(hours=2)))
+    soon = prefect.start("wait", **due(timedelta(minutes=3)))
+    planned = prefect.start("wait", **due(-timedelta(hours=5)))
+    with get_client(sync_client=True) as client:
+        lines = list(waiting(client, [DEPLOYMENT, "install/barn"], now, late_s=900))
+    assert [line.split(",")[0] for line in lines] == [DEPLOYMENT] * 3
+    assert f"run {late}: " in lines[0]
+    assert "was due 2 h ago: ends at once and changes nothing" in lines[0]
+    assert f"run {soon}: " in lines[1]
+    assert "was due 3 min ago: begins now" in lines[1]
+    assert f"run {planned}: planned, begins in 5 h" in lines[2]
+
+    prefect.start_serving()
+    state = prefect.ended(late)
+    assert state["type"] == "CANCELLED"
+    assert "begins 2 h after it was due" in state["message"]
+    assert (report(prefect, late).outcome, report(prefect, late).phases) == ("cancelled", ())
+    prefect.in_phase(soon, "wait")
+    assert prefect.state_of(planned)["type"] == "SCHEDULED"
+    prefect.cancel(soon)
+    # A person who presses Retry wants it now.
+    prefect.retry(late)
+    prefect.until(lambda: (prefect.runs_dir / late / "output.log").is_file())
+    assert cancel(prefect, late, "wait", "the runner hears")
+
+
+def test_cancel_when_the_runner_is_deaf(prefect: Prefect) -> None:
+    runs = {phase: prefect.start(phase) for phase in PHASES}
+    for phase, run in runs.items():
+        prefect.in_phase(run, phase)
+    prefect.stop("server")
+    time.sleep(AWAY_S)
+    prefect.start_server()
+    for phase, run in runs.items():
+        # Only the run itself says where it stopped; the runner would say "cancelled successfully".
+        assert cancel(prefect, run, phase, "the runner is deaf").startswith(f"cancelled in the phase {phase}.")
