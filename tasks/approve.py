@@ -42,7 +42,7 @@ def approve(host: Host, plan: Plan, built: Built) -> Plan:
         TargetRefused: nobody approved in time, or the typed name was wrong; nothing was changed on the target.
 
     """
-    with journaled("approve", host) as done:
+    with journaled("approve", host, plan) as done:
         why = why_ask(host, plan)
         if not why:
             done(Result(skipped="no approval is asked for"))

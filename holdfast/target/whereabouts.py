@@ -1,6 +1,7 @@
 """Where a machine is when a run stops on its way, and what happens there if nobody comes."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 from holdfast.base import clock
@@ -14,8 +15,9 @@ from holdfast.target.look import look
 from holdfast.target.machine import Machine
 from holdfast.target.units import Condition, Unit, list_units
 
-# The run ends after this look, and a process that was told to end is killed after 30 s.
-CONNECT_S: Final = 10.0
+# The run ends after this look, and a process that was told to end is killed after 30 s. There may be four attempts: at
+# two addresses, with two logins.
+CONNECT_S: Final = 5.0
 
 
 def whereabouts(machine: Machine) -> str:
@@ -28,7 +30,7 @@ def whereabouts(machine: Machine) -> str:
 
     """
     soon = machine.host.deadlines.model_copy(update={"connect_s": min(CONNECT_S, machine.host.deadlines.connect_s)})
-    hurried = Machine(machine.host.model_copy(update={"deadlines": soon}), machine.log)
+    hurried = replace(machine, host=machine.host.model_copy(update={"deadlines": soon}))
     with hurried.connect_over_last_way() as target:
         facts = look(target)
         if observe(facts).stage is Stage.ORIGIN:

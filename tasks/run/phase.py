@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from holdfast.base.brake import Stopped, obeying
 from holdfast.base.errors import HoldfastError, NeverCame, Restarted, Unreachable
 from holdfast.inventory.host import Host
+from holdfast.plan.plan import Plan
 from tasks.run.journal import Stopwatch
 from tasks.run.log import RunLog, reporting_to
 from tasks.run.stopping import is_cancelled, stopped_in
@@ -27,7 +28,7 @@ RETRY_DELAYS_S: Final = [5.0, 20.0, 60.0]
 
 
 @contextmanager
-def journaled(name: str, host: Host | None) -> Iterator[Callable[[BaseModel], None]]:
+def journaled(name: str, host: Host | None, plan: Plan | None = None) -> Iterator[Callable[[BaseModel], None]]:
     """Open the log for an attempt at a phase, and write the attempt to the journal, however it ends.
 
     The phase begins only if the run is not cancelled. While it waits, it asks again (holdfast/base/brake.py). Prefect's
@@ -37,6 +38,7 @@ def journaled(name: str, host: Host | None) -> Iterator[Callable[[BaseModel], No
     Args:
         name: the phase's name.
         host: the host whose machine the phase works on.
+        plan: its plan, once there is one.
 
     Returns:
         A function: the body calls it with the phase's result.
@@ -53,9 +55,9 @@ def journaled(name: str, host: Host | None) -> Iterator[Callable[[BaseModel], No
                 with obeying(is_cancelled):
                     yield results.append
             except Stopped:
-                raise Stopped(stopped_in(name, host)) from None
+                raise Stopped(stopped_in(name, host, plan)) from None
             except TerminationSignal:
-                journal().add(watch.entry("cancelled", error=stopped_in(name, host)))
+                journal().add(watch.entry("cancelled", error=stopped_in(name, host, plan)))
                 raise
     except TerminationSignal:
         raise
@@ -99,8 +101,10 @@ def phase(name: str, *, retries: int = 0, settled_by: str = "") -> Callable[[Cal
     def decorate(work: Callable[P, R]) -> "Task[P, R]":
         @functools.wraps(work)
         def attempt(*args: P.args, **kwargs: P.kwargs) -> R:
-            host = next((value for value in (*args, *kwargs.values()) if isinstance(value, Host)), None)
-            with journaled(name, host) as done:
+            given = (*args, *kwargs.values())
+            host = next((value for value in given if isinstance(value, Host)), None)
+            plan = next((value for value in given if isinstance(value, Plan)), None)
+            with journaled(name, host, plan) as done:
                 result = work(*args, **kwargs)
                 done(result)
             return result

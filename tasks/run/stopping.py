@@ -16,6 +16,7 @@ from pydantic import JsonValue
 
 from holdfast.base.errors import HoldfastError
 from holdfast.inventory.host import Host, Way
+from holdfast.plan.plan import Plan
 from holdfast.target.dead_man import on_clock
 from holdfast.target.whereabouts import whereabouts
 from tasks.run.journal import Attempt
@@ -39,21 +40,22 @@ def is_cancelled() -> bool | None:
     return state is not None and (state.is_cancelling() or state.is_cancelled())
 
 
-def stopped_in(phase: str, host: Host | None) -> str:
+def stopped_in(phase: str, host: Host | None, plan: Plan | None) -> str:
     """Return what a run says that stops in a phase: where the machine is, what happens there, and the way on.
 
     Args:
         phase: the phase's name.
         host: its machine; None if the phase has none.
+        plan: the machine's plan; None if there is none yet.
 
     """
-    where = _where(host) if host else ""
+    where = _where(host, plan) if host else ""
     return " ".join(part for part in (f"cancelled in the phase {phase}.", where, WAY_ON) if part)
 
 
-def _where(host: Host) -> str:
+def _where(host: Host, plan: Plan | None) -> str:
     try:
-        return whereabouts(machine_of(host))
+        return whereabouts(machine_of(host, plan))
     except HoldfastError as error:
         return (
             f"{host.name} could not be looked at: {error.message} Last known: {last_known(host, journal().entries())}"

@@ -186,6 +186,17 @@ def test_cancelled_in_its_trial_leaves_the_watch_in_charge(
     assert after_cancel(machine) == ["trial boots", "installer boots"]
 
 
+def test_cancelled_when_its_name_is_gone_is_looked_at_by_its_address(
+    machine: FakeMachine, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine.after("leave-installer.sh", lambda: machine.ways.pop("cottage"))
+    cancel = cancelled(server, machine)
+    ended = run_flow("install", monkeypatch, before=lambda phase: cancel() if phase == "reboot" else None)
+    assert ended is not None
+    assert str(ended.message).startswith("cancelled in the phase reboot. cottage runs ")
+    assert "its trial" in str(ended.message)
+
+
 def test_server_that_is_away_stops_nothing(
     machine: FakeMachine, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
