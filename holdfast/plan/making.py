@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime
+from typing import Final
 
 from holdfast.base import clock
 from holdfast.facts.facts import Facts
@@ -15,6 +16,9 @@ from holdfast.plan.plan import Login, Origin, Plan
 from holdfast.plan.stage import Stage, has_live_state, observe
 from holdfast.plan.system import Lock, PlannedSystem
 from holdfast.plan.verdict import judge
+
+# Where device mapper's names are.
+_OF_MULTIPATH: Final = ("/dev/mapper/", "/dev/disk/by-id/dm-")
 
 
 def make_plan(
@@ -140,7 +144,12 @@ def _warnings(host: Host, facts: Facts, disks: Disks) -> list[str]:
             "a disk to be wiped has no serial number: only its size and its name distinguish it from others",
         ),
         (
-            any(not disk.device.startswith("/dev/disk/") for disk in (*disks.wipe, *disks.reuse)),
+            any(disk.device.startswith(_OF_MULTIPATH) for disk in (*disks.wipe, *disks.reuse)),
+            "a disk is named as multipathd names it: the installer knows that name only if the image runs multipathd;"
+            " a wwn- link in /dev/disk/by-id is safer",
+        ),
+        (
+            any(not disk.device.startswith(("/dev/disk/", *_OF_MULTIPATH)) for disk in (*disks.wipe, *disks.reuse)),
             "a disk is named by the kernel's name, which may change from boot to boot; by-id is safer",
         ),
         (bool(facts.kexec.secure_boot), "Secure Boot is on: the firmware may refuse to boot the final system"),

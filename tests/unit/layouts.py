@@ -51,12 +51,20 @@ class Layout:
     tools: dict[str, str] = field(default_factory=dict)
     blocks: dict[str, str] = field(default_factory=dict)
 
-    def make(self, folder: Path, *, lsblk: bool = True, statuses: Mapping[str, int] = MappingProxyType({})) -> Facts:
+    def make(
+        self,
+        folder: Path,
+        *,
+        lsblk: bool = True,
+        busybox: bool = False,
+        statuses: Mapping[str, int] = MappingProxyType({}),
+    ) -> Facts:
         """Return the facts that facts.sh tells of it.
 
         Args:
             folder: where to make it. `tools/TOOL.asked` there has the arguments of each call of a program.
             lsblk: whether its lsblk knows JSON.
+            busybox: whether the shell and all other programs are busybox'.
             statuses: exit statuses of its programs.
 
         """
@@ -79,12 +87,15 @@ class Layout:
             path = root / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.symlink_to(target)
+        if busybox:
+            (folder / "busybox").mkdir()
+            subprocess.run(["busybox", "--install", "-s", str(folder / "busybox")], check=True)
         done = subprocess.run(
-            ["dash", "-s"],
+            [str(folder / "busybox" / "sh"), "-s"] if busybox else ["dash", "-s"],
             input=script("any/facts.sh"),
             capture_output=True,
             text=True,
-            env={"PATH": f"{tools}:/usr/bin:/bin", "HOLDFAST_ROOT": str(root)},
+            env={"PATH": f"{tools}:{folder / 'busybox' if busybox else '/usr/bin:/bin'}", "HOLDFAST_ROOT": str(root)},
             check=True,
             timeout=60,
         )

@@ -8,7 +8,7 @@ from hypothesis import given
 
 from holdfast.facts.facts import Facts, parse_facts
 from holdfast.plan.disks import plan_disks
-from tests.unit.cases import CASES, disko, facts, host
+from tests.unit.cases import CASES, disko, facts, host, plan
 from tests.unit.hostile import answered, mixed, quick
 from tests.unit.layouts import layout, read
 from tests.unit.test_hostile_facts import everything_of
@@ -98,6 +98,19 @@ class TestPaths:
         disks = plan_disks(disko({"main": device}), seen, host(disks=[]))
         assert ([disk.name for disk in disks.wipe], disks.keep) == (["dm-0"], ())
         assert disks.wipe[0].wwid == "naa.600140512345678901234567890abcde"
+
+    @pytest.mark.parametrize(
+        ("device", "warned"),
+        [
+            ("/dev/mapper/mpatha", True),
+            ("/dev/disk/by-id/dm-name-mpatha", True),
+            ("/dev/disk/by-id/wwn-0x600140512345678901234567890abcde", False),
+        ],
+    )
+    def test_name_that_only_multipathd_gives_is_warned_of(self, tmp_path: Path, device: str, *, warned: bool) -> None:
+        warnings = plan(layout("multipath").make(tmp_path), host(disks=[]), devices={"main": device}).warnings
+        assert any("only if the image runs multipathd" in warning for warning in warnings) is warned
+        assert not any("the kernel's name" in warning for warning in warnings)
 
     def test_partitions_of_a_map_are_those_of_its_paths(self, tmp_path: Path) -> None:
         (disk,) = layout("multipath").make(tmp_path).disks

@@ -6,6 +6,7 @@ import pytest
 
 from holdfast.facts.facts import Facts
 from tests.unit.layouts import LAYOUTS, layout
+from tests.unit.layouts_page import PAGE, page
 
 # The disks, with what is on them; then the groups.
 EXPECTED = {
@@ -120,4 +121,14 @@ def test_each_layout_is_expected_to_show_something() -> None:
 @pytest.mark.parametrize("lsblk", [True, False], ids=["lsblk with JSON", "old lsblk"])
 def test_layout_is_told_whatever_lsblk_can_do(tmp_path: Path, name: str, *, lsblk: bool) -> None:
     facts = layout(name).make(tmp_path, lsblk=lsblk)
+    assert seen_of(facts) == [line.strip() for line in EXPECTED[name].strip().splitlines()]
+
+
+def test_page_of_layouts_says_what_the_plan_says(tmp_path: Path) -> None:
+    assert PAGE.read_text() == page(tmp_path), "write it anew: python -m tests.unit.layouts_page"
+
+
+@pytest.mark.parametrize("name", ["multipath", "zfs-mirror", "lvm-on-luks"])
+def test_layout_is_told_with_busybox_alone(tmp_path: Path, name: str) -> None:
+    facts = layout(name).make(tmp_path, lsblk=False, busybox=True)
     assert seen_of(facts) == [line.strip() for line in EXPECTED[name].strip().splitlines()]
