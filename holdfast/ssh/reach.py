@@ -38,7 +38,7 @@ def connect(host: Host, *, node: Identity | None = None, first_use: bool = False
 
     Raises:
         Unreachable: it does not answer.
-        LoginRefused: it answers, and refuses both logins.
+        LoginRefused: it answers, and refuses both logins, or root to the one that it lets in.
         NotTrusted: a host key answers that is not the expected one.
 
     """
@@ -112,9 +112,7 @@ def _connect_to_target(host: Host, *, first_use: bool, at: str = "") -> Connecti
     timeout_s = host.deadlines.connect_s
     ours = as_root(host)
     try:
-        return connection.open_connection(
-            endpoint_for(host, settings(), allow_first_use=first_use, at=at), timeout_s=timeout_s
-        )
+        return _open_with_root(endpoint_for(host, settings(), allow_first_use=first_use, at=at), timeout_s=timeout_s)
     except (LoginRefused, Unreachable) as error:
         if (host.user, host.port) == (ours.user, ours.port):
             raise
@@ -122,6 +120,28 @@ def _connect_to_target(host: Host, *, first_use: bool, at: str = "") -> Connecti
             return connection.open_connection(endpoint_for(ours, settings(), at=at), timeout_s=timeout_s)
         except (LoginRefused, Unreachable):
             raise error from None
+
+
+def _open_with_root(endpoint: Endpoint, *, timeout_s: float) -> Connection:
+    """Open a connection of which root can be had.
+
+    The new system may know the origin's login, and ask it for a password (sudo in NixOS does), or not let it become
+    root at all. Then root's own login is the way in.
+
+    Raises:
+        LoginRefused: also if the login does not become root.
+        NotTrusted, Unreachable: see open_connection.
+
+    """
+    found = connection.open_connection(endpoint, timeout_s=timeout_s)
+    if endpoint.user == "root" or endpoint.elevation.method == "none":
+        return found
+    try:
+        found.run(["true"], timeout_s=timeout_s)
+    except BaseException:
+        found.close()
+        raise
+    return found
 
 
 def is_over_local(target: Connection, host: Host) -> bool:

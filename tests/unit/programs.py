@@ -394,6 +394,7 @@ PROGRAMS: dict[str, Callable[["FakeMachine", Command], Done | str | None]] = {
     "systemd-run": _systemd_run,
     "tailscale": _tailscale,
     "tar": _read_state,
+    "true": _nothing,
     "unit-look.sh": _unit_look,
     "unit-start.sh": _unit_start,
     "upload-append.sh": _upload_append,
