@@ -165,6 +165,40 @@ let
     ) ((storage.directories or [ ]) ++ (storage.files or [ ]))
   ) storages;
 
+  # What else leads to a folder that lasts: links of nixos/modules/system/boot/systemd/tmpfiles.nix (a rule has six words
+  # and where it leads), and files of nixos/modules/system/etc/etc.nix that are not in the store.
+  links = concatMap (
+    rule:
+    let
+      found = match "L[+?]*[ \t]+([^ \t]+)([ \t]+[^ \t]+){4}[ \t]+(/[^ \t]+)[ \t]*" rule;
+    in
+    if found == null then
+      [ ]
+    else
+      [
+        {
+          name = builtins.elemAt found 0;
+          value = builtins.elemAt found 2;
+        }
+      ]
+  ) (config.systemd.tmpfiles.rules or [ ]);
+  etc = config.environment.etc or { };
+  etcLinks = concatMap (
+    name:
+    let
+      source = etc.${name}.source or null;
+    in
+    if isString source && match "/nix/store/.*" source == null then
+      [
+        {
+          name = "/etc/${name}";
+          value = source;
+        }
+      ]
+    else
+      [ ]
+  ) (filter (name: match "ssh/ssh_host_.*|machine-id" name != null) (attrNames etc));
+
   # nixos/modules/system/boot/stage-1.nix, systemd/initrd.nix, luksroot.nix, initrd-ssh.nix, clevis.nix
   initrd = config.boot.initrd or { };
   luks = initrd.luks.devices or { };
@@ -278,7 +312,9 @@ in
     shell = keys.${name} == [ ] || hasShell user;
   }) users;
   elevation = {
-    sudo = sudo.enable or true;
+    # nixos/modules/security/wrappers/default.nix
+    sudo = sudo.enable or true && security.enableWrappers or true;
+    sudo_wheel_only = sudo.execWheelOnly or false;
     sudo_rules = map sudoRule (sudo.extraRules or [ ]);
     sudo_extra = lines (sudo.extraConfig or "");
     doas = doas.enable or false;
@@ -288,6 +324,8 @@ in
   firewall = open firewall // {
     enable = firewall.enable or true;
     trusted = firewall.trustedInterfaces or [ ];
+    # Rules of the user's own, of iptables and nftables.
+    rules = lines "${firewall.extraCommands or ""}\n${firewall.extraInputRules or ""}";
     interfaces = mapAttrs (_: open) (firewall.interfaces or { });
   };
   boot_loaders =
@@ -303,6 +341,9 @@ in
     removable = grub.efiInstallAsRemovable or false;
     only_32_bit = grub.forcei686 or false;
   };
+  grub_opens_disks = grub.enable or false && grub.enableCryptodisk or false;
+  # nixos/modules/system/boot/loader/loader.nix: with null the menu waits for a key.
+  menu_waits = loader.timeout or 5 == null;
   limine = {
     efi = limine.efiSupport or true;
     bios = limine.biosSupport or false && limine.biosDevice or "nodev" != "nodev";
@@ -323,7 +364,7 @@ in
     options = fileSystem.options or [ ];
     needed = fileSystem.neededForBoot or false;
   }) fileSystems;
-  persisted = listToAttrs persisted;
+  persisted = listToAttrs (persisted ++ links ++ etcLinks);
   # The paths that sops-nix and agenix fill at each start.
   secret_paths =
     map (secret: secret.path or "")

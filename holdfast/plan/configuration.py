@@ -46,18 +46,27 @@ class Firewall(OpenPorts):
     Attributes:
         enable: whether there is one.
         trusted: interfaces that let everything in.
+        rules: lines of the user's own rules.
         interfaces: what is open on single interfaces, in addition to what is open on all.
 
     """
 
     enable: bool
     trusted: _Texts = ()
+    rules: _Lines = ()
     interfaces: Annotated[dict[_Text, OpenPorts], Field(max_length=1000)] = Field(default_factory=dict)
 
     def opens(self, port: int, interface: str) -> bool:
         """Return whether a port can be reached through an interface."""
         single = self.interfaces.get(interface, OpenPorts())
-        return not self.enable or interface in self.trusted or self.lets_in(port) or single.lets_in(port)
+        opened = self.lets_in(port) or single.lets_in(port) or self._rules_open(port, interface)
+        return not self.enable or interface in self.trusted or opened
+
+    def _rules_open(self, port: int, interface: str) -> bool:
+        """Return whether a rule of the user's own accepts the port, or the interface, as far as a line shows."""
+        accepts = [line for line in self.rules if "accept" in line.lower() and not line.lstrip().startswith("#")]
+        named = re.compile(rf"dport\b.*\b{port}\b" + (rf"|\b{re.escape(interface)}\b" if interface else ""))
+        return any(named.search(line) for line in accepts)
 
     def opens_beside(self, port: int, interface: str) -> bool:
         """Return whether a port can be reached through any interface except this one and `lo`."""
@@ -115,6 +124,7 @@ class Elevation(Frozen):
     """How a user becomes root: whether sudo and doas are there, and their rules in order."""
 
     sudo: bool
+    sudo_wheel_only: bool
     sudo_rules: Annotated[tuple[SudoRule, ...], Field(max_length=1000)]
     sudo_extra: _Lines
     doas: bool
@@ -245,6 +255,8 @@ class Configuration(Frozen):
         firewall: see there.
         boot_loaders: names of the enabled boot loaders.
         grub: how GRUB starts.
+        grub_opens_disks: whether GRUB itself opens encrypted disks, and asks for a passphrase.
+        menu_waits: whether the boot loader's menu waits for a key.
         limine: how Limine starts.
         refind_removable: whether rEFInd is put where every UEFI looks.
         efi_variables: whether a boot loader may write its entry into the firmware.
@@ -287,6 +299,8 @@ class Configuration(Frozen):
     firewall: Firewall
     boot_loaders: Annotated[tuple[_Text, ...], Field(max_length=100)]
     grub: Starter
+    grub_opens_disks: bool
+    menu_waits: bool
     limine: Starter
     refind_removable: bool
     efi_variables: bool
@@ -305,10 +319,10 @@ class Configuration(Frozen):
     host_id: bool
     disko_script: bool
 
-    def public_keys(self, user: str) -> set[str]:
-        """Return the authorized keys of a user, each as `TYPE BASE64`."""
-        lines = "\n".join(self.keys.get(user, ())).splitlines()
-        return {found[1] for line in lines if not line.lstrip().startswith("#") and (found := _KEY.search(line))}
+    def public_keys(self, user: str) -> dict[str, str]:
+        """Return the authorized keys of a user, each as `TYPE BASE64`, with its options (sshd(8))."""
+        lines = [line for line in "\n".join(self.keys.get(user, ())).splitlines() if not line.lstrip().startswith("#")]
+        return {found[1]: line[: found.start(1)].strip() for line in lines if (found := _KEY.search(line))}
 
     def ssh_setting(self, name: str) -> tuple[str, ...]:
         """Return the words of a setting of sshd, from the settings and from extraConfig before any Match.

@@ -44,6 +44,7 @@ CONFIGURATION: dict[str, Any] = {
     "users": {"root": {"groups": ["root"], "shell": True}, "admin": {"groups": ["users", "wheel"], "shell": True}},
     "elevation": {
         "sudo": True,
+        "sudo_wheel_only": False,
         "sudo_rules": [
             {"users": [], "groups": ["wheel"], "run_as": "ALL:ALL", "commands": [{"command": "ALL", "options": []}]}
         ],
@@ -55,6 +56,8 @@ CONFIGURATION: dict[str, Any] = {
     "firewall": {"enable": True, "ports": [22], "ranges": [], "trusted": ["lo"], "interfaces": {}},
     "boot_loaders": ["systemd-boot"],
     "grub": {"efi": False, "bios": False, "removable": False, "only_32_bit": False},
+    "grub_opens_disks": False,
+    "menu_waits": False,
     "limine": {"efi": True, "bios": False, "removable": True},
     "refind_removable": True,
     "efi_variables": True,

@@ -64,15 +64,18 @@ def test_nothing_but_what_nixos_has_by_default(flake: Path) -> None:
         "users": {},
         "elevation": {
             "sudo": True,
+            "sudo_wheel_only": False,
             "sudo_rules": (),
             "sudo_extra": ("",),
             "doas": False,
             "doas_rules": (),
             "doas_extra": ("",),
         },
-        "firewall": {"enable": True, "ports": (), "ranges": (), "trusted": (), "interfaces": {}},
+        "firewall": {"enable": True, "ports": (), "ranges": (), "trusted": (), "rules": ("", ""), "interfaces": {}},
         "boot_loaders": (),
         "grub": {"efi": False, "bios": False, "removable": False, "only_32_bit": False},
+        "grub_opens_disks": False,
+        "menu_waits": False,
         "limine": {"efi": True, "bios": False, "removable": True, "only_32_bit": False},
         "refind_removable": True,
         "efi_variables": False,
@@ -139,6 +142,7 @@ WHOLE = """
     users.groups = { docker.members = [ "admin" ]; wheel.members = [ ]; };
     security.sudo = {
       enable = true;
+      execWheelOnly = true;
       extraRules = [
         { users = [ 0 "admin" ]; groups = [ ]; host = "ALL"; runAs = "ALL:ALL"; commands = [ "ALL" ]; }
         { groups = [ "wheel" ]; runAs = "root"; commands = [ { command = "/x"; options = [ "NOPASSWD" ]; } ]; }
@@ -161,6 +165,7 @@ WHOLE = """
       allowedTCPPorts = [ 80 ];
       allowedTCPPortRanges = [ { from = 8000; to = 8010; } ];
       trustedInterfaces = [ "lo" ];
+      extraInputRules = "tcp dport 22 accept";
       interfaces.ts0 = { allowedTCPPorts = [ 22 ]; allowedTCPPortRanges = [ ]; allowedUDPPorts = [ 53 ]; };
     };
     boot.loader = {
@@ -174,10 +179,12 @@ WHOLE = """
         efiSupport = true;
         efiInstallAsRemovable = true;
         forcei686 = true;
+        enableCryptodisk = true;
       };
       limine = { efiSupport = false; biosSupport = true; biosDevice = "/dev/vda"; efiInstallAsRemovable = false; };
       refind.efiInstallAsRemovable = false;
       efi = { canTouchEfiVariables = true; efiSysMountPoint = "/efi"; };
+      timeout = null;
       systemd-boot.enable = false;
       external.enable = true;
       raspberryPi = throw "was removed";
@@ -198,6 +205,10 @@ WHOLE = """
       enable = true;
       preserveAt."/keep" = { directories = [ { directory = "/var/lib/a"; } ]; files = [ { file = "/etc/b"; } ]; };
     };
+    systemd.tmpfiles.rules = [ "L /var/lib/c - - - - /persist/c" "d /var/lib/d 0700 root root -" "L+ /e - - -  - /f" ];
+    environment.etc."ssh/ssh_host_rsa_key".source = "/persist/rsa";
+    environment.etc."ssh/ssh_host_dsa_key".source = "/nix/store/x";
+    environment.etc.other.source = throw "is not looked at";
     sops.secrets.host.path = "/etc/ssh/ssh_host_rsa_key";
     age.secrets.other = { path = "/run/agenix/other"; };
     environment.etc.crypttab.text = "data /dev/sdb1 none\n";
@@ -270,6 +281,7 @@ def test_every_answer(flake: Path) -> None:
         },
         "elevation": {
             "sudo": True,
+            "sudo_wheel_only": True,
             "sudo_rules": (
                 {
                     "users": ("0", "admin"),
@@ -298,10 +310,13 @@ def test_every_answer(flake: Path) -> None:
             "ports": (80,),
             "ranges": ({"from_": 8000, "to": 8010},),
             "trusted": ("lo",),
+            "rules": ("", "tcp dport 22 accept"),
             "interfaces": {"ts0": {"ports": (22,), "ranges": ()}},
         },
         "boot_loaders": ("external", "grub"),
         "grub": {"efi": True, "bios": True, "removable": True, "only_32_bit": True},
+        "grub_opens_disks": True,
+        "menu_waits": True,
         "limine": {"efi": False, "bios": True, "removable": False, "only_32_bit": False},
         "refind_removable": False,
         "efi_variables": True,
@@ -316,6 +331,9 @@ def test_every_answer(flake: Path) -> None:
             "/etc/machine-id": "/persist//etc/machine-id",
             "/var/lib/a": "/keep//var/lib/a",
             "/etc/b": "/keep//etc/b",
+            "/var/lib/c": "/persist/c",
+            "/e": "/f",
+            "/etc/ssh/ssh_host_rsa_key": "/persist/rsa",
         },
         "secret_paths": ("/etc/ssh/ssh_host_rsa_key", "/run/agenix/other"),
         "volatile": ("overlay",),
@@ -394,6 +412,9 @@ def test_every_answer(flake: Path) -> None:
         ),
         ("security.sudo-rs = { enable = true; extraRules = [ ]; }; security.sudo.enable = false;", {"sudo": True}),
         ("security.sudo.enable = false;", {"sudo": False}),
+        ("security.enableWrappers = false;", {"sudo": False}),
+        ("boot.loader.timeout = 0;", {"menu_waits": False}),
+        ("boot.loader.grub.enableCryptodisk = true;", {"grub_opens_disks": False}),
         ("boot.initrd.network.ssh.enable = true;", {"ssh": False}),
         ("boot.initrd.network.ssh.enable = true; boot.initrd.systemd.network.enable = true;", {"ssh": True}),
         ("boot.initrd.clevis = { enable = false; devices.a = { }; };", {"clevis": ()}),

@@ -165,6 +165,12 @@ COMES_BACK: dict[str, tuple[str, str, dict[str, Any]]] = {
         "efi 64",
         {},
     ),
+    "links-to-what-lasts": (
+        f'{TMPFS}{PERSIST} systemd.tmpfiles.rules = [ "L /var/lib/tailscale - - - - /persist/var/lib/tailscale" ];'
+        ' environment.etc."ssh/ssh_host_ed25519_key".source = "/persist/etc/ssh/ssh_host_ed25519_key";',
+        "efi 64",
+        {},
+    ),
     "grub-both-on-bios": (
         grub('efiSupport = true; efiInstallAsRemovable = true; devices = [ "/dev/sda" ];'),
         "bios",

@@ -45,6 +45,7 @@ ARM = {"arch": "aarch64", "system": "aarch64-linux"}
             ["boot.loader.refind.efiInstallAsRemovable"],
         ),
         ({"file_systems": NO_ESP}, EFI, "no-boot-loader", ["mounts nothing at /boot", "efiSysMountPoint"]),
+        ({"menu_waits": True}, EFI, "no-boot-loader", ["waits for a key", "boot.loader.timeout"]),
         ({"efi_mounts": ["/efi"]}, EFI, "no-boot-loader", ["mounts nothing at /efi"]),
     ],
 )

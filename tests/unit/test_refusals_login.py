@@ -126,6 +126,15 @@ def test_sshd_lets_it_in(changed: dict[str, Any], inventory: dict[str, Any]) -> 
         (NO_ROOT, ADMIN, ["lets admin in"]),
         (ONLY_ADMIN | {"elevation": {"sudo": False}}, ADMIN, ["sudo is not there"]),
         (ONLY_ADMIN | sudo(("other", "NOPASSWD")), ADMIN, ["lets admin in"]),
+        (
+            ONLY_ADMIN
+            | {
+                "users": {"admin": {"groups": ["users"], "shell": True}},
+                "elevation": sudo(("admin", "NOPASSWD"))["elevation"] | {"sudo_wheel_only": True},
+            },
+            ADMIN,
+            ["lets admin in"],
+        ),
         (ONLY_ADMIN | sudo(("admin", "NOPASSWD"), ("%wheel", "")), ADMIN, ["lets admin in"]),
         (ONLY_ADMIN | sudo(("admin", "SETENV")), ADMIN, ["lets admin in"]),
         (ONLY_ADMIN | sudo(extra="admin ALL=(ALL) NOPASSWD: /bin/reboot"), ADMIN, ["lets admin in"]),
@@ -218,6 +227,10 @@ def test_tailscale_ssh_needs_no_key(
         ({"key_files": ["%h/.ssh/authorized_keys"]}, "does not read the keys"),
         (ssh(PubkeyAcceptedAlgorithms="ssh-rsa,rsa-sha2-512"), "does not accept the kind of key"),
         (ssh(PubkeyAcceptedAlgorithms="sk-*"), "does not accept the kind of key"),
+        ({"keys": {"root": [f'command="borg serve",restrict {LOGIN_KEY}']}}, "only with conditions"),
+        ({"keys": {"root": [f'from="192.168.1.0/24" {LOGIN_KEY}']}}, "only with conditions"),
+        ({"keys": {"root": [f'no-pty,from="*,!100.64.0.0/10" {LOGIN_KEY}']}}, "only with conditions"),
+        ({"keys": {"root": [f"cert-authority {LOGIN_KEY}"]}}, "only with conditions"),
     ],
 )
 def test_key_that_sshd_does_not_take(changed: dict[str, Any], said: str) -> None:
@@ -231,6 +244,46 @@ def test_key_that_sshd_does_not_take(changed: dict[str, Any], said: str) -> None
 )
 def test_key_that_sshd_takes(algorithms: str) -> None:
     assert check(seen(**ssh(PubkeyAcceptedAlgorithms=algorithms)), host()) == ()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        "",
+        "restrict",
+        'no-pty,from="100.64.0.0/10"',
+        'from="100.*"',
+        'from="command=x,100.64.2.3"',
+        'environment="A=b c"',
+        'expiry-time="20300101"',
+    ],
+)
+def test_key_with_options_that_do_no_harm(options: str) -> None:
+    assert check(seen(keys={"root": [f"{options} {LOGIN_KEY} me"]}), host()) == ()
+
+
+CLOSED = {"enable": True, "ports": [], "ranges": [], "trusted": ["lo"], "interfaces": {}}
+
+
+@pytest.mark.parametrize(
+    ("rule", "opens"),
+    [
+        ("iptables -A nixos-fw -p tcp --dport 22 -j nixos-fw-accept", True),
+        ("iptables -A nixos-fw -i tailscale0 -j nixos-fw-accept", True),
+        ('iifname "tailscale0" tcp dport { 22, 80 } accept', True),
+        ("tcp dport 22 drop", False),
+        ("tcp dport 2222 accept", False),
+        ("# tcp dport 22 accept", False),
+        ('iifname "tailscale1" accept', False),
+    ],
+)
+def test_rules_of_the_firewall(rule: str, opens: bool) -> None:
+    made = seen(firewall=CLOSED | {"rules": ["", rule]})
+    if opens:
+        assert check(made, host()) == ()
+        return
+    with pytest.raises(ConfigError, match="closes SSH"):
+        check(made, host())
 
 
 @pytest.mark.parametrize(

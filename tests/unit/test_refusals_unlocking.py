@@ -58,6 +58,15 @@ def zfs(*datasets: dict[str, Any], mounts: dict[str, str] | None = None, **chang
             {"initrd": {"luks": {"ok": LUKS | {"key_file": "/dev/sdb"}, "data": LUKS}}},
             ["encrypted device data with a passphrase"],
         ),
+        (
+            luks({"ssh": True})
+            | {
+                "grub_opens_disks": True,
+                "file_systems": {"/": CONFIGURATION["file_systems"]["/"]},
+                "efi_mounts": ["/"],
+            },
+            ["GRUB of the configuration .#cottage opens an encrypted /boot with a passphrase"],
+        ),
         ({"encrypted_bcachefs": ["root"]}, ["encrypted bcachefs root"]),
         ({"crypttab": ["# data /dev/sdb none", "data UUID=1 none luks"]}, ["data (/etc/crypttab)"]),
         ({"crypttab": ["data /dev/sdb"]}, ["data (/etc/crypttab)"]),
@@ -106,6 +115,7 @@ def test_nobody_is_there_to_type(changed: dict[str, Any], parts: list[str]) -> N
         luks({"systemd": True}, options=["fido2-device=auto"]),
         luks({"systemd": True}, options=["pkcs11-uri=auto"]),
         luks({"ssh": True}),
+        luks({"ssh": True}) | {"grub_opens_disks": True},
         luks({"ssh": True}, key_file="/tmp/secret.key"),
         luks({"clevis": ["crypted"]}),
         luks(key_file="/dev/disk/by-id/usb-key"),

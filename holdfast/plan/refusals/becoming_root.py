@@ -24,6 +24,8 @@ def becomes_root(seen: Configuration, user: str, elevation: str, *, sudo_passwor
     groups = set(seen.users[user].groups) if user in seen.users else set()
     if elevation == "sudo":
         asks = _sudo_asks(seen, user, groups)
+        if seen.elevation.sudo_wheel_only and "wheel" not in groups:
+            return False
         return seen.elevation.sudo and asks is not None and (sudo_password or not asks)
     return elevation == "doas" and seen.elevation.doas and _doas_permits(seen, user, groups)
 

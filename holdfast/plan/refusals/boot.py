@@ -45,6 +45,13 @@ def boot_loader(seen: Configuration, host: Host, plan: Plan, name: str) -> Itera
             "Name the disk in boot.loader.grub.devices there, or set boot.loader.grub.efiSupport = true (UEFI).",
         )
         return
+    if seen.menu_waits:
+        yield Refusal(
+            "no-boot-loader",
+            f"the boot loader's menu of {name} waits for a key (boot.loader.timeout = null): {host.name} would not boot"
+            " by itself.",
+            "Set boot.loader.timeout to some seconds there.",
+        )
     firmware = plan.origin.firmware
     if firmware == "other":
         return

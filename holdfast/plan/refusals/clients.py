@@ -42,6 +42,15 @@ def kept_out_by(seen: Configuration, user: str, way: Way) -> str:
     return ""
 
 
+def takes(options: str, seen: Configuration, way: Way) -> bool:
+    """Return whether a key with these options (sshd(8)) lets Holdfast in, with commands of its own choice."""
+    if re.search(r"(?i)(^|,)(command=|cert-authority\b)", re.sub(r'from="[^"]*"', "", options)):
+        return False
+    from_ = re.search(r'(?i)(?:^|,)from="([^"]*)"', options)
+    use_dns = seen.ssh_setting("UseDns")[:1] == ("yes",)
+    return from_ is None or _comes_from(from_[1], way, use_dns=use_dns, surely=False)
+
+
 def matches(pattern: str, text: str) -> bool:
     """Return whether a pattern with `*` and `?` matches (OpenSSH's match.c, match_pattern)."""
     parts = (".*" if part == "*" else "." if part == "?" else re.escape(part) for part in re.sub(r"\*+", "*", pattern))

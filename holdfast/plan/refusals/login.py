@@ -8,7 +8,7 @@ from holdfast.inventory.host import Host, Way
 from holdfast.plan.configuration import Configuration
 from holdfast.plan.plan import Plan
 from holdfast.plan.refusals.becoming_root import becomes_root
-from holdfast.plan.refusals.clients import kept_out_by, listens
+from holdfast.plan.refusals.clients import kept_out_by, listens, takes
 from holdfast.plan.refusals.naming import switch
 from holdfast.plan.refusals.refusal import Refusal
 
@@ -73,7 +73,7 @@ def login(seen: Configuration, host: Host, plan: Plan, name: str, *, sudo_passwo
         )
         return
     served = [one for one in served if _firewall_opens(seen, host.way, one.port)]
-    known = _with_key(seen, plan, served)
+    known = _with_key(seen, host, plan, served)
     if not known:
         yield _no_key(seen, host, plan, name, served)
         return
@@ -171,15 +171,19 @@ def _firewall_opens(seen: Configuration, way: Way, port: int) -> bool:
     return interface == _NO_INTERFACE or seen.firewall.opens(port, interface)
 
 
-def _with_key(seen: Configuration, plan: Plan, served: list[_Login]) -> list[_Login]:
+def _with_key(seen: Configuration, host: Host, plan: Plan, served: list[_Login]) -> list[_Login]:
     """Return the logins whose key the system knows: the one that logs in now, or any if that is not known."""
     if seen.keys_command:
         return served
     key = plan.origin.login.key
     if not _reads_keys(seen) or not _accepts_kind(seen, key):
         return []
-    found = {one: seen.public_keys(one.user) for one in served}
+    found = {one: _usable_keys(seen, host, one.user) for one in served}
     return [one for one in served if (key in found[one] if key else found[one])]
+
+
+def _usable_keys(seen: Configuration, host: Host, user: str) -> set[str]:
+    return {key for key, options in seen.public_keys(user).items() if takes(options, seen, host.way)}
 
 
 def _reads_keys(seen: Configuration) -> bool:
@@ -217,6 +221,12 @@ def _no_key(seen: Configuration, host: Host, plan: Plan, name: str, served: list
             "no-authorized-key",
             f"{name} has no SSH key for {' or '.join(users)}: nobody could log in to {host.name}.",
             f"Add yours to {place} there.",
+        )
+    if not key or any(key in seen.public_keys(user) for user in users):
+        return Refusal(
+            "no-authorized-key",
+            f"{name} lets the SSH key of {' or '.join(users)} in only with conditions (from=, command=).",
+            f"Add the one that logs in to {host.name} now to {place} there, without them.",
         )
     return Refusal(
         "no-authorized-key",

@@ -52,6 +52,8 @@ def unlocking_warnings(seen: Configuration, host: Host) -> tuple[str, ...]:
 
 
 def _reasons(seen: Configuration, name: str) -> Iterator[str]:
+    if seen.grub_opens_disks and seen.initrd.luks and "/boot" not in seen.file_systems:
+        yield f"GRUB of {name} opens an encrypted /boot with a passphrase (enableCryptodisk)"
     if not seen.initrd.ssh:
         for device, luks in seen.initrd.luks.items():
             if device not in seen.initrd.clevis and (why := _asks(seen, luks)):
