@@ -5,7 +5,8 @@ import re
 from typing import Final, NamedTuple
 
 from holdfast.base.places import STATE_DIR
-from holdfast.plan.configuration import Configuration, FileSystem
+from holdfast.plan.answers import FileSystem
+from holdfast.plan.configuration import Configuration
 from holdfast.plan.system import MACHINE_ID, Places
 
 # Always in memory: systemd mounts them, whatever fileSystems says.

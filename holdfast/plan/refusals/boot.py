@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from typing import Final
 
 from holdfast.inventory.host import Host
-from holdfast.plan.configuration import Configuration, Starter
+from holdfast.plan.answers import Starter
+from holdfast.plan.configuration import Configuration
 from holdfast.plan.fitness import arch_family
 from holdfast.plan.plan import Plan
 from holdfast.plan.refusals.refusal import Refusal

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import Final
 
 from holdfast.inventory.host import Host
-from holdfast.plan.configuration import Configuration, Dataset, Luks
+from holdfast.plan.answers import Dataset, Luks
+from holdfast.plan.configuration import Configuration
 from holdfast.plan.places import place_of
 from holdfast.plan.refusals.refusal import Refusal
 
