@@ -115,7 +115,8 @@ def _require_standard(host_name: str, host: Host, *, named: bool) -> None:
 
     """
     inventory = chosen_host(settings().inventory, host_name)
-    why = why_on_tailnet(host, settings())
+    # With go_on_over_local the inventory has another address for the time after kexec.
+    why = why_on_tailnet(host, settings()) if named or not host.go_on_over_local else ""
     if not why and inventory.way is Way.TAILSCALE and _same_name(host.target, inventory.target):
         why = f"{host.target} is the inventory's target of {host.name}, which goes the tailscale way"
     if why:

@@ -85,6 +85,7 @@ MAGIC = 'target = "cottage.example.ts.net"'
         ([TAILNET], ["attic.lan"], {"target": "attic.lan", "way": "standard"}),
         (['target = "192.168.1.8"'], ["192.168.1.8"], {"target": "192.168.1.8", "way": "standard"}),
         (['target = "shed"', 'way = "standard"'], [], {}),
+        ([TAILNET, 'way = "standard"', 'local = "192.168.1.7"', "go_on_over_local = true"], [], {}),
         (['target = "shed"', 'way = "standard"'], ["shed"], {"target": "shed", "way": "standard"}),
     ],
 )
