@@ -64,13 +64,14 @@ def install(host_name: str, target: str = "", kexec: str = "", *, reinstall: boo
         reinstall: whether a machine in use is wiped, after a person has approved it in the UI.
 
     """
+    verb = "reinstall" if reinstall else "install"
     given: dict[str, object] = {"reinstall": True} if reinstall else {}
     try:
         host = chosen(host_name, target, kexec, _way(target, kexec))
         if host.way is Way.STANDARD:
             _require_standard(host_name, host, named=bool(target))
     except HoldfastError as error:
-        print(f"{'reinstall' if reinstall else 'install'}: {error}", file=sys.stderr)
+        print(f"{verb}: {error}", file=sys.stderr)
         return 2
     if target:
         given["target"] = target
@@ -84,9 +85,9 @@ def install(host_name: str, target: str = "", kexec: str = "", *, reinstall: boo
         back = GIVEN_BACK if host.keep.tailscale_state else NOT_GIVEN_BACK
         print(LOST.format(host=host.name, target=host.target, back=back), file=sys.stderr)
         if sys.stdin.isatty() and input(f"Type {host.name} to continue: ").strip() != host.name:
-            print("install: nothing was started", file=sys.stderr)
+            print(f"{verb}: nothing was started", file=sys.stderr)
             return 1
-    return follow("install", f"install/{host.name}", given)
+    return follow(verb, f"install/{host.name}", given)
 
 
 def reinstall(host_name: str, target: str = "", kexec: str = "") -> int:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from deployments import start
+from deployments import following, start
 from tests.unit.cases import NODE_KEY
 from tests.unit.test_image import whole, write
 
@@ -42,6 +42,7 @@ def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (name, 0))]
 
     monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    monkeypatch.setattr(following, "require_served", lambda _deployment: None)
     attic = {"ID": "9", "PublicKey": NODE_KEY, "DNSName": "attic.tail.lab.", "TailscaleIPs": ["100.64.0.44"]}
     (folder / "tailscale").write_text(
         f"#!/bin/sh\necho '{json.dumps({'BackendState': 'Running', 'Self': {}, 'Peer': {'x': attic}})}'\n"
