@@ -100,11 +100,12 @@ in
     # ------------------------------------------------------------------ programs
 
     # nixos/modules/installer/tools/tools.nix has the real nixos-install; ours comes before it on PATH. carry-over.sh
-    # needs jq, and load-final.sh kexec.
+    # needs jq, and load-final.sh kexec. With smartctl the disks' health is known before they are formatted.
     environment.systemPackages = [
       (lib.hiPrio nixosInstall)
       pkgs.jq
       pkgs.kexec-tools
+      pkgs.smartmontools
     ]
     ++ cfg.extraPackages;
 

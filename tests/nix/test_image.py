@@ -218,7 +218,7 @@ def test_nixos_install_goes_before_the_real_one_on_path(nix: Nix) -> None:
     assert nix.evaluate(f"map (one: [ one.destination one.executable one.meta.priority ]) ({ours})") == [
         ["/bin/nixos-install", True, -10]
     ]
-    assert {"jq", "kexec-tools"} <= set(named(image(nix)["environment.systemPackages"]))
+    assert {"jq", "kexec-tools", "smartmontools"} <= set(named(image(nix)["environment.systemPackages"]))
 
 
 def test_kexec_run_is_the_script_of_this_repository(nix: Nix) -> None:

@@ -22,6 +22,7 @@
   qemu_test.file = "pkgs/top-level/all-packages.nix";
   ruff.file = "pkgs/by-name/ru/ruff/package.nix";
   shellcheck.file = "pkgs/development/tools/shellcheck/default.nix";
+  smartmontools.file = "pkgs/by-name/sm/smartmontools/package.nix";
   syslinux.file = "pkgs/by-name/sy/syslinux/package.nix";
   systemd.file = "pkgs/os-specific/linux/systemd/default.nix";
   tailscale.file = "pkgs/by-name/ta/tailscale/package.nix";
