@@ -54,7 +54,8 @@ def _join(disk: Path, into: Path) -> None:
         until_ssh("the origin's first boot", [*ssh, "true"], BOOT_S)
         subprocess.run([*ssh, "umask 077; cat >/run/auth-key"], input=key.read_bytes(), check=True)
         server = f"--login-server=http://{qemu.HOST_ADDRESS}:{CONTROL_PORT}"
-        join = f"tailscale up {server} --auth-key=file:/run/auth-key --hostname=cottage --timeout={JOIN_S}s"
+        # Without --hostname, so that its name there follows its host name, as on most machines.
+        join = f"tailscale up {server} --auth-key=file:/run/auth-key --timeout={JOIN_S}s"
         subprocess.run([*ssh, join], check=True)
         (into / "address").write_text(_until_joined(ssh))
         subprocess.run([*ssh, "systemctl poweroff"], check=False)

@@ -1,9 +1,13 @@
 """The whole install through a real Prefect server, in the lab: first what must be refused, then an install.
 
+The inventory has the machine's name on its tailnet, and the final system gives the machine another one.
 The tests run in the order of this file: the machine is installed only once.
 """
 
+import json
 import os
+import subprocess
+from collections.abc import Iterator
 
 import pytest
 
@@ -11,10 +15,37 @@ from lab.flow_runs import PHASES, answer, ended, phases_before, report_of, retry
 from lab.nix import closure_copies_fail
 from lab.operator import Operator
 from lab.runtime import Lab
+from lab.tailnet import DOMAIN
 from tests.lab import leaks
 from tests.lab.changed import changed_flake
 
 pytestmark = pytest.mark.lab
+
+HOST_NAME = 'hostName = "cottage"'
+OLD, NEW = f"cottage.{DOMAIN}", f"mill.{DOMAIN}"
+
+
+def name_on_tailnet(lab: Lab) -> str:
+    """Return the machine's name, as the operator's tailscaled knows it."""
+    done = subprocess.run([*lab.tailscale, "status", "--json"], check=True, capture_output=True, text=True, timeout=30)
+    [name] = [
+        peer["DNSName"] for peer in json.loads(done.stdout)["Peer"].values() if lab.address in peer["TailscaleIPs"]
+    ]
+    return str(name).rstrip(".")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def renamed(lab: Lab, operator: Operator) -> Iterator[None]:
+    """A target that is the machine's name on its tailnet, and a flake that calls the machine something else."""
+    inventory, flake = operator.lab.run_dir / "hosts.toml", lab.run_dir / "flake" / "flake.nix"
+    before, system = inventory.read_text(), flake.read_text()
+    assert (before.count(lab.address), system.count(HOST_NAME)) == (1, 1)
+    assert name_on_tailnet(lab) == OLD
+    inventory.write_text(before.replace(lab.address, OLD))
+    flake.write_text(system.replace(HOST_NAME, f'hostName = "{NEW.partition(".")[0]}"'))
+    yield
+    inventory.write_text(before)
+    flake.write_text(system)
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +124,9 @@ def test_install_fails_at_install_and_retry_finishes_it(lab: Lab, operator: Oper
     assert origin["node_key"].startswith("nodekey:")
     assert report["identity"]["installer"] == origin
     assert report["identity"]["final"] == origin
+    # It has another name: the one that the run started with led nowhere by then.
+    assert name_on_tailnet(lab) == NEW
+    assert f'Set target = "{NEW}" in the inventory' in (lab.run_dir / "serve.log").read_text()
     assert report["closure"]["built"] == report["closure"]["booted"]
     assert report["closure"]["built"].startswith("/nix/store/")
     assert report["away_s"]["kexec"] > 0
@@ -115,6 +149,8 @@ def test_installed_machine_is_proved_from_outside_the_flow(lab: Lab) -> None:
 
 
 def test_new_run_on_the_installed_machine_changes_nothing(lab: Lab, operator: Operator) -> None:
+    inventory = operator.lab.run_dir / "hosts.toml"
+    inventory.write_text(inventory.read_text().replace(OLD, NEW))
     boot_id = lab.ssh_local(["cat", "/proc/sys/kernel/random/boot_id"])
     run_id = start(operator)
     run = ended(operator, run_id)

@@ -7,6 +7,8 @@
     { self }:
     let
       system = "x86_64-linux";
+      attribute = "cottage";
+      # The machine's own name, and so its name on its tailnet.
       hostName = "cottage";
       disk = "/dev/disk/by-id/virtio-COTTAGE0001";
 
@@ -92,7 +94,7 @@
       diskoScript = script "disko" ./scripts/disko.sh { inherit disk mountScript; };
     in
     {
-      nixosConfigurations.${hostName}.config = {
+      nixosConfigurations.${attribute}.config = {
         # What Holdfast asks before it installs (holdfast/nixcli/describe.nix), in the words of NixOS.
         boot.loader.external.enable = true; # Debian's extlinux, which NixOS does not have
         networking = {
