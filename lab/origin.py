@@ -15,6 +15,7 @@ from lab.cache import Part
 from lab.debian import make_tree
 from lab.lists import entries
 
+SUITE = "bookworm"
 HOST_NAME = "cottage"
 USER = "admin"
 DISK_BYTES = 3 << 30
@@ -85,7 +86,7 @@ def debian_tree() -> Path:
     folder = toolchain.built(
         "origin-debian",
         [*PACKAGES, *hooks],
-        lambda into: make_tree("bookworm", PACKAGES, into / "tree", hooks=hooks),
+        lambda into: make_tree(SUITE, PACKAGES, into / "tree", hooks=hooks),
         about="90 s",
     )
     return folder / "tree"

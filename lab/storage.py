@@ -1,0 +1,75 @@
+"""Storage on several disks for the lab's origin: the tools that make it, and disks to make it on.
+
+The origin's image has none of these tools, so that it stays small and boots fast. They are unpacked into a running
+origin, whose kernel has the modules. The disks are SCSI disks on one controller; two of them lead to the same image, as
+two paths of a storage network do.
+"""
+
+import subprocess
+import tarfile
+from pathlib import Path
+
+from lab import qemu
+from lab.cache import Part
+from lab.debian import make_tree
+from lab.lists import entries
+from lab.origin import SUITE, debian_tree
+from lab.runtime import Lab
+from lab.toolchain import built
+
+PACKAGES = entries(Path(__file__).with_name("storage-packages.txt"))
+NOT_NEEDED = ("usr/share/", "usr/lib/x86_64-linux-gnu/gconv/", "var/")
+DISK_BYTES = 256 << 20
+SERIALS = ("LVM0001", "LVM0002", "RAID001", "RAID002", "BTRFS01", "BTRFS02")
+PATHS = "PATHS01"
+"""The serial number of the disk that two paths lead to."""
+WWN = 0x5000C50015EA71AC
+"""Its world-wide name, by which multipath knows that the paths lead to one disk."""
+
+
+def tools() -> Path:
+    """Return a tar with the files of the tools, and of the libraries that the origin lacks."""
+    parts: list[Part] = [SUITE, PACKAGES, debian_tree().parent.name, Path(__file__)]
+    return built("storage-tools", parts, _pack_tools, about="20 s") / "tools.tar.gz"
+
+
+def _pack_tools(into: Path) -> None:
+    tree, there = into / "tree", debian_tree()
+    make_tree(SUITE, PACKAGES, tree, variant="extract")
+    with tarfile.open(into / "tools.tar.gz", "w:gz") as packed:
+        for path in sorted(tree.rglob("*")):
+            name = path.relative_to(tree).as_posix()
+            if (
+                (path.is_symlink() or path.is_file())
+                and not (there / name).exists()
+                and not name.startswith(NOT_NEEDED)
+            ):
+                packed.add(path, name)
+
+
+def make(lab: Lab) -> None:
+    """Plug the disks into the lab's running machine, and make the storage on them, as storage.sh says."""
+    _plug_in(lab)
+    unpack = lab.world.ssh_command(
+        lab.key, lab.run_dir / "known_hosts", "tar", "-xzf", "-", "-C", "/", "--keep-directory-symlink"
+    )
+    with tools().open("rb") as packed:
+        subprocess.run(unpack, check=True, stdin=packed, timeout=120)
+    said = lab.ssh_local(["sh", "-s", "--", f"{WWN:x}"], Path(__file__).with_name("storage.sh").read_text())
+    (lab.run_dir / "storage.log").write_text(said)
+
+
+def _plug_in(lab: Lab) -> None:
+    """Give the machine a SCSI controller with all disks. They are there until the machine's power is cut."""
+    qmp = lab.world.qmp
+    qemu.ask(qmp, "device_add", driver="virtio-scsi-pci", id="scsi", addr=f"{qemu.DISK_SLOT - 1:#x}")
+    for number, serial in enumerate((*SERIALS, PATHS)):
+        path = lab.run_dir / f"{serial}.qcow2"
+        path.unlink(missing_ok=True)
+        qemu.make_disk(path, DISK_BYTES)
+        file = {"driver": "file", "filename": str(path)}
+        qemu.ask(qmp, "blockdev-add", 30, driver="qcow2", file=file, **{"node-name": serial})
+        for lun in range(2 if serial == PATHS else 1):
+            more = {"share-rw": True, "wwn": WWN} if serial == PATHS else {}
+            place = {"bus": "scsi.0", "scsi-id": number, "lun": lun}
+            qemu.ask(qmp, "device_add", 30, driver="scsi-hd", drive=serial, serial=serial, **place, **more)
