@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 from urllib.parse import urlsplit
 
+import httpx
 from prefect import Flow, get_client, serve
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.deployments.runner import RunnerDeployment
@@ -125,9 +126,18 @@ def main() -> int:
         PREFECT_CLIENT_MAX_RETRIES: REQUEST_RETRIES,
     }
     with temporary_settings(told):
-        ensure_dead_runs_are_marked()
         served = [made for host in inventory.hosts.values() for made in deployments(host)]
-        _tell_what_waits(served)
+        try:
+            ensure_dead_runs_are_marked()
+            _tell_what_waits(served)
+        except httpx.HTTPError as error:
+            why = printable(str(error).strip().split("\n")[0])[:200]
+            print(
+                f"serve: the Prefect server does not answer, or refuses: {why}. Hint: start it with"
+                " `prefect server start`, and look at PREFECT_API_URL.",
+                file=sys.stderr,
+            )
+            return 2
         serve(*served, pause_on_shutdown=False)
     return 0
 

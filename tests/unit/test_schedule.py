@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import httpx
 import pytest
 
 from deployments import serve
@@ -87,6 +88,21 @@ def test_serve_ends_with_one_line_before_it_serves_anything(
     assert line.startswith(f"serve: {inventory}: [cottage] schedule")
     assert "Hint: " in line
     assert asked == []
+
+
+def test_serve_without_a_server_ends_with_one_line(
+    inventory: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse() -> None:
+        raise httpx.ConnectError("connection refused")
+
+    monkeypatch.setattr(serve, "ensure_dead_runs_are_marked", refuse)
+    monkeypatch.setattr(serve, "serve", lambda *_served, **_options: pytest.fail("it serves"))
+    monkeypatch.setattr(serve, "who_may_reach", lambda *_url, **_more: "")
+    inventory.write_text("[cottage]\n")
+    assert serve.main() == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("serve: the Prefect server does not answer, or refuses: connection refused. Hint: ")
 
 
 @pytest.mark.parametrize(
