@@ -20,6 +20,10 @@ TASKS: Final = tuple(phase.name for phase in _INSTALL if phase.is_task)
 ENDED: Final = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 
 
+DEAF_AFTER_S: Final = 20.0
+"""Prefect's runner no longer hears of a Cancel when its server was away for so long (some 13 s, Prefect 3.9.1)."""
+
+
 def phases_before(phase: str) -> tuple[str, ...]:
     """Return the phases of an install that come before this one."""
     return PHASES[: PHASES.index(phase)]
@@ -82,6 +86,14 @@ def retry(operator: Operator, run_id: str) -> None:
     )
     if answer["status"] != "ACCEPT":
         raise AssertionError(f"Prefect refused the retry: {answer}")
+
+
+def cancel(operator: Operator, run_id: str) -> None:
+    """Press the UI's Cancel button."""
+    told = {"state": {"type": "CANCELLING", "name": "Cancelling"}, "force": False}
+    answer = operator.api(f"/flow_runs/{run_id}/set_state", dict(told))
+    if answer["status"] != "ACCEPT":
+        raise AssertionError(f"Prefect refused to cancel: {answer}")
 
 
 def report_of(operator: Operator, run_id: str) -> dict[str, Any]:
