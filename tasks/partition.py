@@ -33,7 +33,8 @@ from tasks.run.this_run import hold_target, machine_of
 MARK_S: Final = 60
 UNSTOPPED: Final = (
     "this run is cancelled. The formatting has begun and is not stopped half-way: the run ends once the disks are"
-    " formatted and, if that is possible, boot the standby"
+    " formatted and, if that is possible, boot the standby. If Prefect ends it before, disko goes on by itself there,"
+    " and a Retry follows it"
 )
 ARMED: Final = "if the power fails from now on, the new disk boots the installer again"
 

@@ -5,9 +5,13 @@ stop without harm: while it waits, between two pieces of an upload, while a loca
 """
 
 import math
+import os
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from types import FrameType
 from typing import Final
 
 from holdfast.base import clock
@@ -95,6 +99,9 @@ def check(*, fresh: bool = False) -> None:
 def held(tell: Callable[[], None]) -> Iterator[None]:
     """Do not stop while the body runs, because its middle is a worse place than its end. Asks once before the body.
 
+    Also a SIGTERM to this process waits for the end of the body: Prefect's runner sends one when a run is cancelled, or
+    when it is ended itself. It kills the process if that does not end within 30 s (Prefect 3.9.1).
+
     Args:
         tell: called once, in the body, when the run is cancelled there: it says that the work continues.
 
@@ -109,6 +116,28 @@ def held(tell: Callable[[], None]) -> Iterator[None]:
         return
     brake.while_held = tell
     try:
-        yield
+        with _sigterm_waits():
+            yield
     finally:
         brake.release()
+
+
+@contextmanager
+def _sigterm_waits() -> Iterator[None]:
+    """Let a SIGTERM wait until the body has ended. Python has signal handlers only in the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    waiting = False
+
+    def wait(_signal: int, _frame: FrameType | None) -> None:
+        nonlocal waiting
+        waiting = True
+
+    before = signal.signal(signal.SIGTERM, wait)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        if waiting:
+            os.kill(os.getpid(), signal.SIGTERM)

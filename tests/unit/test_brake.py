@@ -1,9 +1,12 @@
 """The brake: what asks, how often, and where a cancelled run stops."""
 
 import math
+import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 
 import pytest
 
@@ -90,6 +93,25 @@ def test_a_held_body_of_a_cancelled_run_does_not_begin() -> None:
         clock.sleep(2)
         with brake.held(lambda: None):
             raise AssertionError("the body began")
+
+
+@pytest.mark.usefixtures("time")
+def test_a_sigterm_waits_for_the_end_of_a_held_body() -> None:
+    """Prefect's runner sends it when a run is cancelled: the disks must not stay half formatted."""
+    seen: list[str] = []
+
+    def terminated(_signal: int, _frame: FrameType | None) -> None:
+        seen.append("terminated")
+
+    before = signal.signal(signal.SIGTERM, terminated)
+    try:
+        with obeying(Run(at=1000).ask), brake.held(lambda: None):
+            os.kill(os.getpid(), signal.SIGTERM)
+            seen.append("formatted")
+        assert seen == ["formatted", "terminated"]
+        assert signal.getsignal(signal.SIGTERM) is terminated
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_without_a_run_nothing_stops(time: FakeClock) -> None:
