@@ -27,6 +27,8 @@ OnLine = Callable[[str], None]
 _MISSING: Final = re.compile(
     r"does not provide attribute|attribute '[^']*' in selection path|attribute '(?P<name>[^']*)' missing"
 )
+# What nix says when it has written flake.lock (nix's src/libflake/flake/flake.cc).
+_WROTE_LOCK: Final = re.compile(r"(?:creating|updating) lock file")
 _DIRTY: Final = re.compile(r"attribute 'dirty(?:Short)?Rev' missing")
 
 _ATTRIBUTES: Final = "It needs nixosConfigurations.NAME.config.system.build with toplevel and diskoScript (of disko)."
@@ -67,11 +69,14 @@ def lock_flake(flake: str, *, timeout_s: float = EVALUATE_WITHIN_S, on_line: OnL
 
     """
     try:
-        said = process.run_local(commands.metadata(flake), timeout_s=timeout_s, on_line=on_line).stdout
+        said = process.run_local(commands.metadata(flake), timeout_s=timeout_s, on_line=on_line)
+        if _WROTE_LOCK.search(said.stderr):
+            # Of a git tree it then describes what was there before, without the lock of its inputs.
+            said = process.run_local(commands.metadata(flake), timeout_s=timeout_s, on_line=on_line)
     except CommandFailed as error:
         raise explained(error, flake, f"there is no flake {flake}", _ATTRIBUTES) from error
     try:
-        return commands.parse_metadata(said, flake)
+        return commands.parse_metadata(said.stdout, flake)
     except ValueError as error:
         raise ConfigError(f"nix gave an unexpected answer about {flake}: {error}.", hint=_NEW_NIX) from error
 

@@ -129,6 +129,25 @@ def a_tree_with_an_input_and_no_lock_file(folder: Path) -> str:
     return f"path:{folder}/own"
 
 
+def a_clean_tree_with_an_input_and_no_lock_file(folder: Path) -> str:
+    """Nix writes flake.lock, and does not see it before it is asked again."""
+    a_tree_with_an_input_and_no_lock_file(folder)
+    commit(folder / "own", "unused")
+    return str(folder / "own")
+
+
+def a_tree_without_a_commit_and_a_lock_file(folder: Path) -> str:
+    a_tree_with_an_input_and_no_lock_file(folder)
+    git(folder / "own", "init")
+    git(folder / "own", "add", "--all")
+    return str(folder / "own")
+
+
+WITHOUT_LOCK_FILE = [
+    a_tree_with_an_input_and_no_lock_file,
+    a_clean_tree_with_an_input_and_no_lock_file,
+    a_tree_without_a_commit_and_a_lock_file,
+]
 KINDS = [
     a_path,
     a_clean_tree,
@@ -139,7 +158,7 @@ KINDS = [
     a_folder_of_a_path,
     a_tree_with_a_submodule,
     a_dirty_tree_with_a_submodule,
-    a_tree_with_an_input_and_no_lock_file,
+    *WITHOUT_LOCK_FILE,
 ]
 
 
@@ -176,7 +195,7 @@ def test_a_run_uses_its_flake_as_it_locked_it(
     lock = lock_of(run, asked.flake)
     for text in [path for path in repository.rglob("text") if path.is_file()]:
         text.write_text("new")
-    if kind in (a_tree_with_a_submodule, a_tree_with_an_input_and_no_lock_file):
+    if kind in (a_tree_with_a_submodule, *WITHOUT_LOCK_FILE):
         commit(repository / ("mod" if kind is a_tree_with_a_submodule else "private"), "new")
 
     first = evaluation_of(run, asked)
@@ -189,6 +208,12 @@ def test_a_run_uses_its_flake_as_it_locked_it(
     assert build_system(first.system, asked, run).closure_bytes > 0
     for part in (first.system.toplevel, first.system.disko_script):
         assert store.stored(part.out).read_text() == "old\n"
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_a_flake_that_stays_as_it_is_has_not_changed(tmp_path: Path, run: Path, kind: Callable[[Path], str]) -> None:
+    lock_of(run, kind(tmp_path / "flakes"))
+    assert changed_since(run) == []
 
 
 @pytest.mark.parametrize("kind", [a_path, a_dirty_tree, a_folder_of_a_clean_tree], ids=lambda kind: kind.__name__)
