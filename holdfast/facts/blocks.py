@@ -65,7 +65,8 @@ class Blocks:
     """
 
     def __init__(self, said: Mapping[str, str]) -> None:
-        """Parse what facts.sh says (`disks`, `stacked`, `disk_links`)."""
+        """Parse what facts.sh says (`disks`, `stacked`, `disk_links`, `udev_serials`)."""
+        self._udev = dict(pairs(said["udev_serials"]))
         self._numbers: dict[str, str] = {}
         self._mapped: dict[str, str] = {}
         self._links = {link: name for link, name in pairs(said["disk_links"]) if _NAME.fullmatch(name)}
@@ -99,6 +100,10 @@ class Blocks:
         """Return the device files of a disk's paths, and of the map that joins them; empty if it has only one path."""
         maps = [f"/dev/mapper/{mapped}" for mapped, name in self._mapped.items() if name == disk.name]
         return (*maps, *(f"/dev/{path.replace('!', '/')}" for path in disk.paths))
+
+    def serial(self, disk: Block) -> str:
+        """Return a disk's serial number, from the kernel or else from udev; empty if neither knows one."""
+        return disk.values.get("serial", "") or self._udev.get(disk.values.get("number", ""), "")
 
     def known(self, number_: str) -> bool:
         """Return whether some device has these numbers, MAJOR:MINOR."""
@@ -159,10 +164,9 @@ class Blocks:
         alike: dict[tuple[object, ...], list[Block]] = {}
         for disk in disks.values():
             if not disk.paths and disk.values.get("wwid", "").startswith(_GIVEN_ONCE):
-                same = (
-                    *(disk.values.get(key, "") for key in ("wwid", "size", "serial", "model")),
-                    *disk.parts.values(),
-                )
+                # Some makers give a whole series of disks one ID: udev may know their serial numbers.
+                values = (disk.values.get(key, "") for key in ("wwid", "size", "model"))
+                same = (*values, self.serial(disk), *disk.parts.values())
                 alike.setdefault(same, []).append(disk)
         for twins in alike.values():
             if len(twins) > 1:

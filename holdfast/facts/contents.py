@@ -103,6 +103,14 @@ def parse_contents(said: Mapping[str, str], blocks: Blocks) -> tuple[dict[str, P
     return found, above
 
 
+def parse_journals(said: Mapping[str, str], blocks: Blocks) -> Iterator[tuple[str, str]]:
+    """Return each device that is, or uses, the journal of an ext4 elsewhere, and the journal's UUID (blkid's tags)."""
+    for line in split_lines(said["blkid"]):
+        device, _, rest = line.partition(": ")
+        if match := re.search(r'(?:^| )(?:EXT_JOURNAL|LOGUUID)="([^"]+)"', rest):
+            yield blocks.name(device), clean(match[1])
+
+
 def _name(node: Mapping[str, Any], blocks: Blocks) -> str:
     return blocks.name(_field(node, "kname") or _field(node, "name"))
 

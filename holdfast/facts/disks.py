@@ -79,10 +79,15 @@ def parse_disks(said: Mapping[str, str]) -> tuple[tuple[Disk, ...], tuple[Group,
     links: dict[str, list[str]] = {}
     for link, name in pairs(said["disk_links"]):
         links.setdefault(blocks.name(name), []).append(clean(link))
-    udev = dict(pairs(said["udev_serials"]))
     health = parse_health(said["health"])
     disks = tuple(
-        _disk(block, storage.contents, (*blocks.files(block), *links.get(block.name, ())), udev, health)
+        _disk(
+            block,
+            storage.contents,
+            (*blocks.files(block), *links.get(block.name, ())),
+            clean(blocks.serial(block)),
+            health,
+        )
         for block in blocks.disks
     )
     return disks, storage.groups
@@ -92,7 +97,7 @@ def _disk(
     block: Block,
     contents: Mapping[str, Partition],
     links: Iterable[str],
-    udev: Mapping[str, str],
+    told: str,
     health: Mapping[str, str],
 ) -> Disk:
     values = block.values
@@ -103,7 +108,7 @@ def _disk(
         name=block.name,
         paths=block.paths,
         links=tuple(sorted(links)[:MAX_ITEMS]),
-        serial=serial or clean(udev.get(values.get("number", ""), "")),
+        serial=serial or told,
         wwid=wwid,
         stable_id=serial or wwid,
         model=clean(values.get("model", "")),

@@ -12,13 +12,14 @@ from typing import Final
 from holdfast.base.frozen import Frozen
 from holdfast.facts.blocks import Blocks
 from holdfast.facts.bounded import MAX_ITEMS, clean, split_lines
-from holdfast.facts.contents import Partition, parse_contents
+from holdfast.facts.contents import Partition, parse_contents, parse_journals
 from holdfast.facts.graph import Graph
 from holdfast.facts.mounts import Mount, parse_mounts
 
 _VG: Final = "LVM volume group"
 _ARRAY: Final = "RAID array"
 _POOL: Final = "ZFS pool"
+_JOURNAL: Final = "ext4 with its journal elsewhere"
 _OTHER: Final = "stacked device"
 MAX_GROUPS: Final = 1024
 # File systems that may have several devices, all with one UUID.
@@ -134,13 +135,17 @@ class _Builder:
             if len(words) == 3 and words[0] in _FILE_SYSTEMS:
                 node = self._add_file_system(words[0], clean(words[1]), self._blocks.name(words[2]))
                 self._mounted.add(node)
+        for name, uuid in parse_journals(said, self._blocks):
+            self._file_systems[name] = self._group(_JOURNAL, uuid)
+            self._graph.put(self._file_systems[name], name)
         pool = ""
         for line in split_lines(said["pools"]):
             # rpool 928G …, then for each device a tab and /dev/sda3 928G …
             words = line.split()
-            if words and not line[0].isspace():
+            # `logs`, `cache`, `special` … head what else the pool has; those lines have no numbers.
+            if words and not line[0].isspace() and set(words[1:]) != {"-"}:
                 pool = self._group(_POOL, clean(words[0]))
-            elif pool and words and words[0].startswith("/"):
+            elif pool and words and line[0].isspace() and words[0].startswith("/"):
                 self._graph.put(pool, self._blocks.name(words[0]))
         for line in split_lines(said["volume_groups"]):
             words = line.split()
@@ -196,6 +201,12 @@ class _Builder:
             return {self._group(_POOL, clean(mount.source.partition("/")[0]))}
         devices = [mount.number] if self._blocks.known(mount.number) else mount.devices
         names = [self._blocks.name(device) for device in devices]
+        if len(names) > 1:
+            one = next((self._file_systems[name] for name in names if name in self._file_systems), "")
+            one = one or self._group(mount.kind, clean(mount.source))
+            for name in names:
+                self._graph.put(one, name)
+            return {one}
         return {self._file_systems.get(name, name) for name in names}
 
     def result(self) -> Storage:

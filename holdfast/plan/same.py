@@ -76,6 +76,8 @@ def _found_again(planned: PlannedDisk, what: str, facts: Facts) -> Disk:
         like = [there] if there and not there.stable_id else []
     else:
         like = [disk for disk in facts.disks if same_id(planned, disk)]
+        # Makers give some series of disks one world-wide ID; then the serial number decides.
+        like = [disk for disk in like if planned.serial and disk.serial == planned.serial] or like
     if not like:
         raise UnexpectedState(
             f"{what}, is not in the installer; nothing was formatted. There are: {there_are(facts)}.",

@@ -37,6 +37,11 @@ def same_id(disk: HasIds, other: Disk) -> bool:
     return bool(disk.serial) and disk.serial == other.serial
 
 
+def _two_serials(disk: HasIds, other: Disk) -> bool:
+    """Return whether one system tells two serial numbers: some makers give a series of disks one world-wide ID."""
+    return bool(disk.serial and other.serial) and disk.serial != other.serial
+
+
 def _form(wwid: str) -> tuple[str, int]:
     """Return what kind of world-wide ID it is: `eui.` has 16 digits or 32."""
     kind, _, number = wwid.partition(".")
@@ -47,7 +52,7 @@ def alike(device: str, disk: Disk, facts: Facts) -> list[Disk]:
     """Return all disks that look the same as this one, including itself."""
     sized = [other for other in facts.disks if other.size_bytes == disk.size_bytes]
     if disk.serial or disk.wwid:
-        return [other for other in sized if other == disk or same_id(disk, other)]
+        return [other for other in sized if other == disk or (same_id(disk, other) and not _two_serials(disk, other))]
     # Without a serial number, its slot still identifies it; the kernel's name does not.
     return (
         [disk]

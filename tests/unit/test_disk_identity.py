@@ -58,6 +58,10 @@ def test_a_disk_is_the_same_whatever_system_looks(
         ({"serial": "LUN", "wwid": NAA}, {"serial": "LUN", "wwid": NAA[:-1] + "5"}),
         ({"wwid": NAA}, {"wwid": NAA[:-1] + "5"}),
         ({"serial": "S1"}, {"serial": "S2"}),
+        # Makers give some series of disks one world-wide ID.
+        ({"serial": "S1", "wwid": "t10.X"}, {"serial": "S2", "wwid": "t10.X"}),
+        ({"serial": "S1", "wwid": "naa.5000000000000000"}, {"serial": "S2", "wwid": "naa.5000000000000000"}),
+        ({"serial": "S1", "wwid": "eui.0000000000000001"}, {"serial": "S2", "wwid": "eui.0000000000000001"}),
     ],
 )
 def test_disks_of_one_size_are_told_apart(first: dict[str, str], second: dict[str, str]) -> None:
@@ -79,7 +83,7 @@ def test_disks_of_one_size_are_told_apart(first: dict[str, str], second: dict[st
         ({"serial": "S1"}, {"serial": "S1"}),
         ({"serial": "S1", "wwid": EUI + "00001"}, {"serial": "S1"}),
         ({"serial": "S1", "wwid": EUI + "00001"}, {"serial": "S1", "wwid": "nvme.1-2-3-00000001"}),
-        ({"serial": "S1", "wwid": "t10.X"}, {"serial": "S2", "wwid": "t10.X"}),
+        ({"serial": "S1", "wwid": "t10.X"}, {"serial": "", "wwid": "t10.X"}),
     ],
 )
 def test_disks_that_nothing_tells_apart_are_refused(first: dict[str, str], second: dict[str, str]) -> None:

@@ -15,6 +15,7 @@ from tests.unit.test_hostile_facts import everything_of
 
 PCI = "devices/pci0000:00/0000:00:17.0/ata1/host0/target0:0:0/0:0:0:0/block"
 BARE = {"lsblk": "", "blkid": "", "mountinfo": "", "udev_serials": "", "disk_links": "", "swaps": ""}
+DASHES = "     -      -      -        -         -      -      -      -         -"
 SDA = "sda size 100\nsda number 8:0\nsda partition sda1 8 8:1\nsda partition sda2 90 8:2"
 SDB = "sdb size 100\nsdb number 8:16\nsdb partition sdb1 90 8:17"
 
@@ -136,6 +137,18 @@ class TestPaths:
         disks = "\n".join(f"{name} {key} {value}" for name, values in both for key, value in values.items())
         assert [disk.paths for disk in facts("debian-12", **BARE | {"disks": disks}).disks] == [(), ()]
 
+    @pytest.mark.parametrize(("second", "apart"), [("S2", True), ("S1", False)])
+    def test_disks_with_one_world_wide_id_are_two_if_udev_knows_two_serial_numbers(
+        self, second: str, *, apart: bool
+    ) -> None:
+        """Some makers give a whole series of disks the same WWN."""
+        disks = "\n".join(
+            f"sd{name} size 100\nsd{name} number {number}\nsd{name} wwid naa.5000000000000000\nsd{name} model SSD"
+            for name, number in (("a", "8:0"), ("b", "8:16"))
+        )
+        seen = facts("debian-12", **BARE | {"disks": disks, "udev_serials": f"8:0 S1\n8:16 {second}"})
+        assert [disk.name for disk in seen.disks] == (["sda", "sdb"] if apart else ["sda"])
+
     def test_one_that_may_be_written_by_any_path_is_not_read_only(self) -> None:
         for locked, read_only in (("01", False), ("11", True)):
             disks = "\n".join(
@@ -204,6 +217,32 @@ class TestGraph:
                 },
                 {"sda2": ("/tank",), "sdb1": ("/tank",)},
                 ["ZFS pool tank on sda,sdb at /tank"],
+            ),
+            # What else a pool has stands below a line without a tab, also with -H (openzfs/zfs#13123).
+            (
+                {
+                    "pools": f"tank\t9\t1\n\t/dev/sda2\t9\nspecial {DASHES}\n\t/dev/sdb1\t9\nlogs {DASHES}\n"
+                    f"\t/dev/sda1\t9\nspecial\t9\t1\n\t/srv/pool.img\t9\ncache {DASHES}\n\t/dev/sdb1\t9\n",
+                    "mountinfo": "1 1 0:20 / /tank rw - zfs tank rw\n2 1 0:21 / /cold rw - zfs special rw",
+                },
+                {"sda1": ("/tank",), "sda2": ("/tank",), "sdb1": ("/tank", "/cold")},
+                ["ZFS pool tank on sda,sdb at /tank", "ZFS pool special on sdb at /cold"],
+            ),
+            # The journal of ext4 on another disk: without it, the file system is not whole.
+            (
+                {
+                    "blkid": '/dev/sda2: UUID="j-1" LOGUUID="j-1" TYPE="jbd"\n'
+                    '/dev/sdb1: UUID="u-1" EXT_JOURNAL="j-1" BLOCK_SIZE="4096" TYPE="ext4"',
+                    "mountinfo": "1 1 8:17 / /srv rw - ext4 /dev/sdb1 rw",
+                },
+                {"sda2": ("/srv",), "sdb1": ("/srv",)},
+                ["ext4 with its journal elsewhere j-1 on sda,sdb at /srv"],
+            ),
+            # A blkid that does not know bcachefs, and no /sys/fs/bcachefs: the mount names the devices.
+            (
+                {"mountinfo": "1 1 0:26 / /srv rw - bcachefs /dev/sda2:/dev/sdb1 rw"},
+                {"sda2": ("/srv",), "sdb1": ("/srv",)},
+                ["bcachefs /dev/sda2:/dev/sdb1 on sda,sdb at /srv"],
             ),
             # Swap on a volume of the only pool, without a link in /dev/zvol.
             (
