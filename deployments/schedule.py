@@ -5,6 +5,7 @@ from pathlib import Path
 
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.server.schemas.schedules import CronSchedule as ServersCronSchedule
+from pydantic import ValidationError
 
 from holdfast.base.errors import ConfigError
 from holdfast.base.text import printable
@@ -32,6 +33,8 @@ def check_schedule(inventory: Path, host: Host) -> None:
     cron, timezone = host.schedule.cron, host.schedule.timezone
     try:
         moments = asyncio.run(ServersCronSchedule(cron=cron, timezone=timezone).get_dates(1))
+    except ValidationError as error:
+        raise _refused(inventory, host, printable(error.errors()[0]["msg"])[:200]) from None
     except Exception as error:  # noqa: BLE001  the parser's errors have no common base but this
         raise _refused(inventory, host, printable(str(error).strip().splitlines()[-1])[:200]) from None
     if not moments:
@@ -43,5 +46,5 @@ def _refused(inventory: Path, host: Host, why: str) -> ConfigError:
     return ConfigError(
         f"{inventory}: [{host.name}] schedule is {host.schedule.cron!r} in {host.schedule.timezone}, and Prefect does"
         f" not understand it: {why}.",
-        hint="Use numbers, lists, ranges and steps, as `0 3 * * 6` or `30 2 1-7 * *`.",
+        hint="Use numbers, lists, ranges and steps, as `0 3 * * 6` or `30 2 1-7 * *`, and a zone as Europe/Helsinki.",
     )

@@ -72,9 +72,7 @@ def partition(host: Host, plan: Plan, built: Built) -> Partitioned:
             require_free(host, plan, facts)
             _require_disks_of(plan, host, facts)
     no_standby = "" if begun else _prepare(machine, built, facts)
-    # Half formatted, without dead-man and standby, is the worst place to leave it in.
-    with brake.held(lambda: warn(UNSTOPPED)):
-        _format_and_prove(machine, plan, built, begun=begun, no_standby=no_standby)
+    _format_and_prove(machine, plan, built, begun=begun, no_standby=no_standby)
     return Partitioned(formatted=True)
 
 
@@ -141,10 +139,12 @@ def _format_and_prove(machine: Machine, plan: Plan, built: Built, *, begun: bool
 
     """
     host = machine.host
-    with ExitStack() as while_formatting:
+    with ExitStack() as unstopped, ExitStack() as while_formatting:
         with machine.wait_and_connect() as target:
             before = Proof() if begun else _before_formatting(target, host, plan, built)
             while_formatting.enter_context(keys_in_ram(host, machine.connect_over_last_way, machine.log))
+            # Half formatted, without dead-man and standby, is the worst place to leave it in.
+            unstopped.enter_context(brake.held(lambda: warn(UNSTOPPED)))
             dead_man.disarm(target)
         doing = "following the formatting, begun before, of" if begun else "formatting"
         disks = ", ".join(disk.device for disk in (*plan.wipe, *plan.reuse))

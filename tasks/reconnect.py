@@ -8,11 +8,11 @@ from holdfast.base.places import HOLDFAST_RAM_DIR, INSTALLER_MARK
 from holdfast.base.waiting import NotYet, wait_for
 from holdfast.facts.facts import Facts
 from holdfast.facts.identity import require_same_node
-from holdfast.facts.marks import InstallerMark
+from holdfast.facts.marks import STOCK, InstallerMark
 from holdfast.inventory.host import Host, Way
 from holdfast.plan.plan import Plan
 from holdfast.plan.results import Built, Returned, Started
-from holdfast.plan.stage import Stage, observe
+from holdfast.plan.stage import Stage, is_foreign_installer, observe
 from holdfast.ssh.connection import Connection
 from holdfast.ssh.reach import is_over_local
 from holdfast.tailnet.operator import path_to
@@ -26,8 +26,6 @@ from tasks.run.this_run import machine_of
 # How long the run waits for the tailnet before it uses the local address, which always answers earlier.
 TAILNET_FIRST_S: Final = 120
 ORIGIN_ANSWERS: Final = "the origin still answers"
-# The image in the mark of an installer that is not ours; it has no Tailscale.
-STOCK: Final = "stock"
 MARK_S: Final = 60
 NEVER_STARTED: Final = "The installer never started: the origin still runs, and nothing was changed."
 
@@ -155,7 +153,7 @@ def _mark_stock_installer(target: Connection, plan: Plan, started: Started) -> N
 def _check_installer(host: Host, plan: Plan, started: Started, facts: Facts, *, over_local: bool) -> None:
     """Check that mark and node are those of this run. Over the local address the node may be missing."""
     mark = facts.installer_mark
-    if mark is None or mark.image_id == STOCK:
+    if mark is None or is_foreign_installer(facts):
         raise UnexpectedState(
             f"{host.name} runs an installer without Holdfast's mark.", hint="Somebody else started it; ask them."
         )

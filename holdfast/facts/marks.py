@@ -1,7 +1,7 @@
 """The marks that Holdfast writes on a target: in the installer, and on the new root."""
 
 from collections.abc import Mapping
-from typing import Annotated, TypeVar
+from typing import Annotated, Final, TypeVar
 
 from pydantic import AfterValidator, ConfigDict, Field, ValidationError
 
@@ -9,6 +9,9 @@ from holdfast.base.frozen import Frozen
 from holdfast.facts.bounded import LONGEST_FACT
 
 M = TypeVar("M", bound=Frozen)
+
+# The image in the mark of an installer that is not ours; it has no Tailscale.
+STOCK: Final = "stock"
 
 
 def _shown(text: str) -> str:

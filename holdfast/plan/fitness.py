@@ -12,7 +12,7 @@ from holdfast.base.size import MIB
 from holdfast.facts.facts import Facts
 from holdfast.inventory.host import Host, Way
 from holdfast.plan.image import Image
-from holdfast.plan.stage import Stage, observe
+from holdfast.plan.stage import Stage, is_foreign_installer, observe
 from holdfast.plan.verdict import judge
 
 
@@ -72,6 +72,13 @@ def check_target(facts: Facts, host: Host, image: Image | None, *, now: datetime
             f"the login {host.user} on {host.name} is not root.", hint="Set elevation to sudo or doas in the inventory."
         )
     if observe(facts).stage is Stage.INSTALLER:
+        if host.way is Way.TAILSCALE and is_foreign_installer(facts):
+            raise TargetRefused(
+                f"{host.name} runs an installer that is not Holdfast's: it has neither a dead-man nor the Tailscale"
+                " state that the tailscale way goes by.",
+                hint=f"Reboot it into its own system, then start again. Or go on from there in the standard way: just"
+                f" install {host.name} ADDRESS, with an address outside the tailnet.",
+            )
         return
     if facts.container:
         raise TargetRefused(

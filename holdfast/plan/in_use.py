@@ -86,13 +86,24 @@ def origin_known(facts: Facts) -> bool:
 def require_free(host: Host, plan: Plan, facts: Facts) -> None:
     """Refuse to start an installer, or to change disks, where a machine came into use since the plan was made.
 
-    A rehearsal goes back and changes no disk. A reinstall was approved by a person, for the system of its plan.
+    A rehearsal goes back and changes no disk. A reinstall was approved by a person, for the system of its plan. An
+    installer that does not say what ran before it continues only what a person approved for such a one, or the run that
+    started it.
 
     Raises:
-        TargetRefused: it is in use, and the plan does not say that it is reinstalled.
+        TargetRefused: it is in use, and the plan does not say that it is reinstalled; or nobody knows that any more.
 
     """
-    if plan.rehearsal or (plan.reinstalls and plan.cleared):
+    if plan.rehearsal:
+        return
+    started_by = facts.installer_mark.run_id if facts.installer_mark else None
+    if not origin_known(facts) and started_by != plan.run_id and (plan.origin_known or not plan.cleared):
+        raise TargetRefused(
+            f"{host.name} runs an installer that does not say which system ran before it, and this run did not plan for"
+            " that: it may be in use by now; nothing was changed on it.",
+            hint="Start a new run: it asks a person first. Or reboot the machine into its own system, then retry.",
+        )
+    if plan.reinstalls and plan.cleared:
         return
     if why := in_use(facts, plan.host_names):
         lacks = "no person has approved" if plan.reinstalls else "this run's plan does not say"

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from holdfast.base.errors import UnexpectedState
 from holdfast.facts.facts import Facts
+from holdfast.facts.marks import STOCK
 
 
 class Stage(StrEnum):
@@ -45,6 +46,12 @@ def observe(facts: Facts, toplevel: str = "") -> Observed:
     if (facts.booted_system == toplevel) if toplevel else ours:
         return Observed(Stage.FINAL, f"the installed system {runs}")
     return Observed(Stage.ORIGIN, f"its own system, {runs}")
+
+
+def is_foreign_installer(facts: Facts) -> bool:
+    """Return whether an installer runs that is not Holdfast's: it has no dead-man, and no Tailscale state of ours."""
+    mark = facts.installer_mark
+    return observe(facts).stage is Stage.INSTALLER and (mark is None or mark.image_id == STOCK)
 
 
 def nothing_to_do(facts: Facts, toplevel: str, host: str) -> str:

@@ -136,6 +136,21 @@ def test_work_on_the_machine_continues_by_itself_and_is_named(
     assert after_cancel(machine) == [then]
 
 
+@pytest.mark.parametrize("last_look", ["facts.sh", "disk-paths.sh", "disk-digests.sh"])
+def test_cancelled_while_the_disks_are_compared_formats_nothing(
+    machine: FakeMachine, server: Server, monkeypatch: pytest.MonkeyPatch, last_look: str
+) -> None:
+    machine.shows("installer", disks="vda size 6291456\nvda serial COTTAGE0001\nvdb size 2048\nvdb serial DATA")
+    cancel = cancelled(server, machine)
+    machine.on("disk-digests.sh", lambda command: "".join(f"{disk} {'0' * 64} {'1' * 64}\n" for disk in command.args))
+    machine.after("upload-finish.sh", *[lambda: None] * 2, lambda: machine.before(last_look, cancel))
+    ended = run_flow("install", monkeypatch)
+    assert ended is not None
+    assert str(ended.message).startswith("cancelled in the phase partition. cottage runs the installer")
+    assert "Its disks were not formatted. Its dead-man is armed" in str(ended.message)
+    assert after_cancel(machine) == []
+
+
 def test_formatting_is_not_left_half_way(
     machine: FakeMachine, server: Server, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

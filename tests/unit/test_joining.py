@@ -137,8 +137,8 @@ def test_partition_has_the_keys_in_ram_only_while_it_formats(installer: FakeMach
     # A key that cannot be written leaves the dead-man armed.
     during = ["/run/keys/a put", "dead-man stopped", "disks formatted", "/run/keys/a forgotten"]
     assert installer.story[first : first + 4] == during
-    installer.is_in("installer")
     installer.files.clear()
+    installer.is_in("installer")
     installer.story.clear()
     installer.on("disko", lambda _: Done(stderr="disko: no key", status=1))
     with pytest.raises(CommandFailed, match="no key"):

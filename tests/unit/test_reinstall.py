@@ -400,6 +400,69 @@ def test_installer_of_somebody_else_needs_a_person(
     assert used.story == []
 
 
+@pytest.mark.parametrize("way", ["standard", "tailscale"])
+@pytest.mark.parametrize("formatted", [True, False])
+def test_retry_goes_on_in_no_installer_of_somebody_else(
+    used: FakeMachine, monkeypatch: pytest.MonkeyPatch, server: Server, tmp_path: Path, way: str, formatted: bool
+) -> None:
+    """Meanwhile somebody installed the machine, and looks at it from a USB stick: the plan knows of neither."""
+    image = write(tmp_path / "stock.tar", whole(), "w")
+    monkeypatch.setenv("HOLDFAST_STANDARD_IMAGE", str(image))
+    used.is_in("origin")
+    run = Run(monkeypatch, SECOND, way=way)
+    if formatted:
+        fails_once(used, "nixos-install")
+    else:
+        used.instead["installer"] = ""
+    with pytest.raises(HoldfastError):
+        run.start()
+    comes_into_use(used)
+    used.is_in("installer")
+    for mark in (INSTALLER_MARK, MARK_IN_RAM):
+        used.files.pop(mark, None)
+    told = len(used.story)
+    with pytest.raises(TargetRefused, match=r"does not say which system ran before it.*Start a new run"):
+        run.start()
+    assert used.story[told:] == []
+    assert server.forms == []
+
+
+def test_retry_continues_in_an_installer_of_its_own_that_is_older(
+    used: FakeMachine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An older image does not say what ran before it, but which run started it."""
+    used.is_in("origin")
+
+    def hand_over(run_id: str, dead_man_s: float, **_: bool) -> None:
+        used.handed, used.before_it = (run_id, dead_man_s), {}
+
+    monkeypatch.setattr(used, "hand_over", hand_over)
+    run = Run(monkeypatch, SECOND)
+    fails_once(used, BEFORE_DISKO)
+    with pytest.raises(HoldfastError):
+        run.start()
+    assert "origin_mark" not in json.loads(used.files[INSTALLER_MARK])
+    assert run.start() is None
+    assert used.story.count(WIPED) == 1
+
+
+@pytest.mark.parametrize("flow", ["install", "rehearse"])
+@pytest.mark.parametrize(
+    "mark", [None, '{"image_id": "stock", "run_id": "FIRST", "origin_mark": "no", "state": "none"}']
+)
+def test_tailscale_way_begins_in_no_installer_of_somebody_else(
+    used: FakeMachine, monkeypatch: pytest.MonkeyPatch, server: Server, flow: str, mark: str | None
+) -> None:
+    """It would end in `reconnect`, after a person was asked and everything was built."""
+    used.is_in("installer")
+    used.files.pop(INSTALLER_MARK)
+    if mark:
+        used.files[INSTALLER_MARK] = mark.replace("FIRST", FIRST).encode()
+    with pytest.raises(TargetRefused, match=r"installer that is not Holdfast.s.*just install cottage ADDRESS"):
+        Run(monkeypatch, SECOND, flow).start()
+    assert (used.story, server.forms) == ([], [])
+
+
 def test_inventory_cannot_say_it(tmp_path: Path) -> None:
     hosts = tmp_path / "hosts.toml"
     hosts.write_text(f"{hosts.read_text()}reinstall = true\n")

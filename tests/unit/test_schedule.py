@@ -75,9 +75,18 @@ def test_wrong_schedule_names_file_host_and_key(inventory: Path, schedule: str, 
     assert "\n" not in said
 
 
-@pytest.mark.parametrize("schedule", ['"0 25 * * *"', '"0 3 LW * *"', '"0 3 * * 6L"', '"0 3 31 2 1"'])
+@pytest.mark.parametrize(
+    ("schedule", "why"),
+    [
+        ('"0 25 * * *"', "bad hour"),
+        ('"0 3 LW * *"', "Invalid cron string"),
+        ('"0 3 * * 6L"', ""),
+        ('"0 3 31 2 1"', ""),
+        ('{ cron = "0 3 * * 6", timezone = "posixrules" }', "Invalid timezone"),
+    ],
+)
 def test_serve_ends_with_one_line_before_it_serves_anything(
-    inventory: Path, schedule: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    inventory: Path, schedule: str, why: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     asked: list[str] = []
     monkeypatch.setattr(serve, "ensure_dead_runs_are_marked", lambda: asked.append("automation"))
@@ -86,6 +95,8 @@ def test_serve_ends_with_one_line_before_it_serves_anything(
     assert serve.main() == 2
     [line] = capsys.readouterr().err.splitlines()
     assert line.startswith(f"serve: {inventory}: [cottage] schedule")
+    assert why in line
+    assert "https:" not in line
     assert "Hint: " in line
     assert asked == []
 
