@@ -210,7 +210,10 @@ let
       "postResumeCommands"
       "postMountCommands"
     ]
-    ++ map (service: orElse "" (service.script or "")) (attrValues (initrd.systemd.services or { }))
+    ++ concatMap (service: [
+      (orElse "" (service.script or ""))
+      (orElse "" (builtins.concatStringsSep " " (words (service.serviceConfig.ExecStart or null))))
+    ]) (attrValues (initrd.systemd.services or { }))
   );
   secrets = initrd.secrets or { };
 
@@ -358,12 +361,18 @@ in
       map (boot: if boot.efiSysMountPoint or null == null then esp else boot.efiSysMountPoint) mirrored
     else
       [ esp ];
-  file_systems = mapAttrs (_: fileSystem: {
-    type = fileSystem.fsType or "auto";
-    device = fileSystem.device or null;
-    options = fileSystem.options or [ ];
-    needed = fileSystem.neededForBoot or false;
-  }) fileSystems;
+  # The name is its mount point only by default.
+  file_systems = listToAttrs (
+    map (name: {
+      name = fileSystems.${name}.mountPoint or name;
+      value = {
+        type = fileSystems.${name}.fsType or "auto";
+        device = fileSystems.${name}.device or null;
+        options = fileSystems.${name}.options or [ ];
+        needed = fileSystems.${name}.neededForBoot or false;
+      };
+    }) (attrNames fileSystems)
+  );
   persisted = listToAttrs (persisted ++ links ++ etcLinks);
   # The paths that sops-nix and agenix fill at each start.
   secret_paths =

@@ -56,7 +56,11 @@ class Firewall(OpenPorts):
         """Return whether a port can be reached through an interface."""
         single = self.interfaces.get(interface, OpenPorts())
         opened = self.lets_in(port) or single.lets_in(port) or self._rules_open(port, interface)
-        return not self.enable or interface in self.trusted or opened
+        # iptables(8) and nft(8): a name that ends so stands for all that begin with the rest.
+        trusted = any(
+            interface == name or (name[-1:] in ("+", "*") and interface.startswith(name[:-1])) for name in self.trusted
+        )
+        return not self.enable or trusted or opened
 
     def _rules_open(self, port: int, interface: str) -> bool:
         """Return whether a rule of the user's own accepts the port, or the interface, as far as a line shows."""

@@ -28,7 +28,7 @@ from holdfast.plan.answers import (
 )
 
 # sshd(8), AUTHORIZED_KEYS FILE FORMAT: options may come before type and key, a comment after them.
-_KEY: Final = re.compile(r"(?:^|\s)((?:ssh|ecdsa|sk)-[a-z0-9@.-]+ [A-Za-z0-9+/]{16,}={0,2})(?=\s|$)")
+_KEY: Final = re.compile(r"(?:^|\s)((?:ssh|ecdsa|sk)-[a-z0-9@.-]+)[ \t]+([A-Za-z0-9+/]{16,}={0,2})(?=\s|$)")
 
 
 class Configuration(Frozen):
@@ -124,7 +124,9 @@ class Configuration(Frozen):
     def public_keys(self, user: str) -> dict[str, str]:
         """Return the authorized keys of a user, each as `TYPE BASE64`, with its options (sshd(8))."""
         lines = [line for line in "\n".join(self.keys.get(user, ())).splitlines() if not line.lstrip().startswith("#")]
-        return {found[1]: line[: found.start(1)].strip() for line in lines if (found := _KEY.search(line))}
+        return {
+            f"{found[1]} {found[2]}": line[: found.start(1)].strip() for line in lines if (found := _KEY.search(line))
+        }
 
     def ssh_setting(self, name: str) -> tuple[str, ...]:
         """Return the words of a setting of sshd, from the settings and from extraConfig before any Match.

@@ -249,6 +249,37 @@ COMES_BACK: dict[str, tuple[str, str, dict[str, Any]]] = {
         "efi 64",
         {"extra_files": "/srv/files"},
     ),
+    "mount-points-beside-names": (
+        TMPFS + 'fileSystems.state = { mountPoint = "/persist"; device = "/dev/sda3"; fsType = "ext4"; };'
+        ' fileSystems.esp = { mountPoint = "/efi"; device = "/dev/sda1"; fsType = "vfat"; };'
+        ' boot.loader.efi.efiSysMountPoint = "/efi/"; services.openssh.hostKeys ='
+        ' [ { type = "ed25519"; path = "/persist/etc/ssh/ssh_host_ed25519_key"; } ];'
+        ' fileSystems."/var/lib/tailscale" = { device = "/persist/ts"; fsType = "none"; options = [ "bind" ]; };',
+        "efi 64",
+        {},
+    ),
+    "root-on-the-tailnet-only": (
+        'services.openssh.settings.PermitRootLogin = "no"; services.openssh.extraConfig ='
+        ' "Match Address 100.64.0.0/10\\n  PermitRootLogin prohibit-password\\nMatch All\\n  PermitRootLogin no\\n";',
+        "efi 64",
+        {},
+    ),
+    "all-interfaces-of-tailscale": (
+        'networking.firewall.allowedTCPPorts = [ ]; networking.firewall.trustedInterfaces = [ "tailscale+" ];',
+        "efi 64",
+        {},
+    ),
+    "luks-options-in-one": (luks("null", "discard,tpm2-device=auto"), "efi 64", {}),
+    "key-with-blanks": (
+        'users.users.root.openssh.authorizedKeys.keys = [ (builtins.replaceStrings [ " " ] [ "  " ] "KEY") ];',
+        "efi 64",
+        {},
+    ),
+    "sudo-asks-nobody-of-wheel": (
+        ADMINS_KEY + 'security.sudo.extraConfig = "Defaults:%wheel !authenticate\\n";',
+        "efi 64",
+        {"user": "admin", "elevation": "sudo"},
+    ),
     "zfs-initrd-ssh": (
         pool("file:///tmp/secret.key", "zfs set keylocation=prompt zroot")
         + "boot.initrd.network = { enable = true; ssh.enable = true; };",
@@ -301,6 +332,32 @@ STRANDED: dict[str, tuple[str, str, dict[str, Any], str]] = {
     "allow-users": ('services.openssh.settings.AllowUsers = [ "admin" ];', "efi 64", {}, "no-sshd"),
     "allow-groups-of-extra-config": ('services.openssh.extraConfig = "AllowGroups wheel\\n";', "efi 64", {}, "no-sshd"),
     "admin-with-a-password": (ADMINS_KEY, "efi 64", {"user": "admin", "elevation": "sudo"}, "no-root"),
+    "tmpfs-root-of-another-name": (
+        'fileSystems = { "/" = { mountPoint = "/old"; }; root = { mountPoint = "/"; fsType = "tmpfs"; }; };',
+        "efi 64",
+        {},
+        "loses-state",
+    ),
+    "rollback-by-a-service": (
+        'fileSystems."/" = { device = "rpool/root"; fsType = "zfs"; };'
+        ' boot.initrd.systemd.services.rollback.serviceConfig.ExecStart = "zfs rollback -r rpool/root@blank";',
+        "efi 64",
+        {},
+        "loses-state",
+    ),
+    "root-on-the-lan-only": (
+        'services.openssh.settings.PermitRootLogin = "no"; services.openssh.extraConfig ='
+        ' "Match Address 192.168.1.0/24\\n  PermitRootLogin yes\\nMatch User git\\n  PermitRootLogin yes\\n";',
+        "efi 64",
+        {},
+        "no-sshd",
+    ),
+    "sudo-asks-for-the-rest": (
+        ADMINS_KEY + 'security.sudo.extraConfig = "admin ALL=(ALL) NOPASSWD: /bin/ls, PASSWD: ALL\\n";',
+        "efi 64",
+        {"user": "admin", "elevation": "sudo"},
+        "no-root",
+    ),
     "system-user": (
         'services.openssh.settings.PermitRootLogin = "no"; users.users.svc = { group = "wheel"; extraGroups = [ ];'
         ' shell = { shellPath = "/bin/nologin"; }; openssh.authorizedKeys.keys = [ "KEY" ]; };',

@@ -43,16 +43,24 @@ def _sudo_asks(seen: Configuration, user: str, groups: set[str]) -> bool | None:
                 asks = "NOPASSWD" not in command.options
     free = False
     for line in (line.strip() for line in seen.elevation.sudo_extra):
-        if re.fullmatch(rf"Defaults(:{re.escape(user)})?\s+!authenticate", line):
-            free = True
+        free = free or _is_free_of_passwords(line, user, groups)
         rule_ = _SUDOERS.fullmatch(line)
         if line.startswith(("Defaults", "#")) or rule_ is None or not _as_root(rule_["run_as"] or "root"):
             continue
         if rule_["who"] in ("ALL", user) or (rule_["who"].startswith("%") and rule_["who"][1:] in groups):
             tags, _, commands = rule_["what"].rpartition(":")
             if "ALL" in re.split(r"[\s,]+", commands):
-                asks = "NOPASSWD" not in tags
+                # A tag counts for the commands after it, until another one says the opposite.
+                asks = re.findall(r"\b(?:NO)?PASSWD\b", tags)[-1:] != ["NOPASSWD"]
     return False if free and asks is not None else asks
+
+
+def _is_free_of_passwords(line: str, user: str, groups: set[str]) -> bool:
+    found = re.fullmatch(r"Defaults(?::(\S+))?\s+!authenticate", line)
+    if found is None:
+        return False
+    named = (found[1] or "ALL").split(",")
+    return bool({"ALL", user, *(f"%{group}" for group in groups)} & set(named))
 
 
 def _as_root(run_as: str) -> bool:

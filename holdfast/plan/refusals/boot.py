@@ -1,5 +1,6 @@
 """Whether the firmware finds the new system's boot loader, and the boot loader its system."""
 
+import posixpath
 from collections.abc import Iterator
 from typing import Final
 
@@ -103,7 +104,7 @@ def _found_by_uefi(seen: Configuration, host: Host, name: str, starting: list[st
             f"Set {option} = true there, or boot.loader.efi.canTouchEfiVariables = true.",
         )
     known = {*_UEFI_ONLY, *removable}
-    lacking = [mount for mount in seen.efi_mounts if mount not in seen.file_systems]
+    lacking = [mount for mount in seen.efi_mounts if posixpath.normpath(mount) not in seen.file_systems]
     if seen.file_systems and lacking and known.issuperset(starting):
         yield Refusal(
             "no-boot-loader",

@@ -42,6 +42,24 @@ def kept_out_by(seen: Configuration, user: str, way: Way) -> str:
     return ""
 
 
+def match_lets_root_in(seen: Configuration, way: Way) -> bool:
+    """Return whether a Match block permits root's login for connections of the way (sshd_config(5), Match).
+
+    Of its criteria, users and addresses are looked at. A setting counts from the first block that has it.
+    """
+    applies = False
+    for line in seen.ssh_extra:
+        key, *words = line.split("#")[0].replace("=", " ").split() or [""]
+        if key.lower() == "match":
+            criteria = {name.lower(): value for name, value in zip(words[::2], words[1::2], strict=False)}
+            users = criteria.get("user", "*").split(",")
+            named = any(matches(user, "root") for user in users) and "!root" not in users
+            applies = named and _comes_from(criteria.get("address", "*"), way, use_dns=False, surely=False)
+        elif applies and key.lower() == "permitrootlogin":
+            return words[:1] not in (["no"], ["forced-commands-only"])
+    return False
+
+
 def takes(options: str, seen: Configuration, way: Way) -> bool:
     """Return whether a key with these options (sshd(8)) lets Holdfast in, with commands of its own choice."""
     if re.search(r"(?i)(^|,)(command=|cert-authority\b)", re.sub(r'from="[^"]*"', "", options)):

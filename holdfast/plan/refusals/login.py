@@ -8,7 +8,7 @@ from holdfast.inventory.host import Host, Way
 from holdfast.plan.configuration import Configuration
 from holdfast.plan.plan import Plan
 from holdfast.plan.refusals.becoming_root import becomes_root
-from holdfast.plan.refusals.clients import kept_out_by, listens, takes
+from holdfast.plan.refusals.clients import kept_out_by, listens, match_lets_root_in, takes
 from holdfast.plan.refusals.naming import switch
 from holdfast.plan.refusals.refusal import Refusal
 
@@ -116,7 +116,8 @@ def _served(seen: Configuration, host: Host, logins: list[_Login], name: str) ->
         )
         return
     # PermitRootLogin keeps root out, whatever the lists say.
-    shelled = [one for one in heard if one.user != "root" or seen.root_login not in _ROOT_KEPT_OUT]
+    root_kept_out = seen.root_login in _ROOT_KEPT_OUT and not match_lets_root_in(seen, host.way)
+    shelled = [one for one in heard if one.user != "root" or not root_kept_out]
     if not shelled:
         yield Refusal(
             "no-sshd",

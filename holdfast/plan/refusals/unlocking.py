@@ -89,7 +89,8 @@ def _asks(seen: Configuration, luks: Luks) -> str:
 
 
 def _has_token(luks: Luks, token: str) -> bool:
-    return any(option.startswith(token) for option in luks.options)
+    # NixOS joins the options with commas, and so may their writer.
+    return any(option.startswith(token) for option in ",".join(luks.options).split(","))
 
 
 def _is_in_initrd(seen: Configuration, path: str) -> bool:
