@@ -49,6 +49,9 @@ def follow(verb: str, deployment: str, parameters: Mapping[str, object]) -> int:
     except HoldfastError as error:
         print(f"{verb}: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print(f"\n{verb}: nothing was started.", file=sys.stderr)
+        return CTRL_C
     began = clock.utc()
     command = ["prefect", "deployment", "run", deployment, "--watch", "--params", json.dumps(parameters)]
     # In a session of its own, so that Ctrl-C reaches only us.
@@ -57,7 +60,10 @@ def follow(verb: str, deployment: str, parameters: Mapping[str, object]) -> int:
         return following.wait()
     except KeyboardInterrupt:
         following.terminate()
-        following.wait()
+        try:
+            following.wait()
+        except KeyboardInterrupt:  # pressed again: what becomes of the run is said all the same
+            following.kill()
     print(f"\n{verb}: {_given_up(deployed, deployment, began)}", file=sys.stderr)
     return CTRL_C
 

@@ -21,8 +21,8 @@ from holdfast.tailnet.on_tailnet import why_on_tailnet
 
 LOST = """\
 This is the standard way, without a kexec image of Holdfast. What {host} loses:
-  - its tailnet, from kexec until the final system runs: until then it must be reachable at {target};
-  - the dead-man: if the installer does not answer at {target}, nothing brings the old system back;
+  - its tailnet, from kexec until the final system runs: until then it must be reachable at {where};
+  - the dead-man: if the installer does not answer at {where}, nothing brings the old system back;
   - everything on the disks that the flake's disko configuration names, as in any install.
 {back}
 To keep it on the tailnet, name an image: just install {host} {target} ./result"""
@@ -83,11 +83,21 @@ def install(host_name: str, target: str = "", kexec: str = "", *, reinstall: boo
         print(WIPES.format(host=host.name), file=sys.stderr)
     if host.way is Way.STANDARD:
         back = GIVEN_BACK if host.keep.tailscale_state else NOT_GIVEN_BACK
-        print(LOST.format(host=host.name, target=host.target, back=back), file=sys.stderr)
-        if sys.stdin.isatty() and input(f"Type {host.name} to continue: ").strip() != host.name:
+        where = f"{host.target} or {host.local}" if host.go_on_over_local else host.target
+        print(LOST.format(host=host.name, target=host.target, where=where, back=back), file=sys.stderr)
+        if sys.stdin.isatty() and _typed(host.name) != host.name:
             print(f"{verb}: nothing was started", file=sys.stderr)
             return 1
     return follow(verb, f"install/{host.name}", given)
+
+
+def _typed(name: str) -> str:
+    """Ask for a host's name. Return what was typed; nothing if the question was given up."""
+    try:
+        return input(f"Type {name} to continue: ").strip()
+    except (EOFError, KeyboardInterrupt):
+        print(file=sys.stderr)
+        return ""
 
 
 def reinstall(host_name: str, target: str = "", kexec: str = "") -> int:

@@ -202,6 +202,37 @@ def test_ctrl_c_says_what_becomes_of_the_run(
     assert server.cancelled == ([RUN] if cancelled else [])
 
 
+def test_ctrl_c_twice_says_all_the_same_what_becomes_of_the_run(
+    server: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    killed: list[bool] = []
+
+    class Impatient(Interrupted):
+        def wait(self) -> int:
+            raise KeyboardInterrupt
+
+        def kill(self) -> None:
+            killed.append(True)
+
+    monkeypatch.setattr(subprocess, "Popen", Impatient)
+    server.runs = [SimpleNamespace(id=RUN, state=Scheduled(), auto_scheduled=False)]
+    assert follow("install", "install/cottage", {}) == 130
+    assert "had not begun, and is cancelled" in capsys.readouterr().err
+    assert (server.cancelled, killed) == ([RUN], [True])
+
+
+def test_ctrl_c_while_it_looks_whether_somebody_serves(
+    server: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted() -> float:
+        raise KeyboardInterrupt
+
+    server.polled_s_ago = interrupted
+    monkeypatch.setattr(subprocess, "Popen", lambda *_given, **_told: pytest.fail("a run was created"))
+    assert follow("install", "install/cottage", {}) == 130
+    assert capsys.readouterr().err == "\ninstall: nothing was started.\n"
+
+
 def test_ctrl_c_before_there_is_a_run(
     server: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import socket
 import sys
 from pathlib import Path
@@ -184,3 +185,32 @@ def test_standard_way_is_not_unasked_where_the_inventory_says_tailscale(
         not terminal
     )
     assert calls.exists() == (status == 0)
+
+
+@pytest.mark.parametrize("pressed", [EOFError, KeyboardInterrupt])
+def test_question_that_is_given_up_starts_nothing(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    calls: Path,
+    capsys: pytest.CaptureFixture[str],
+    pressed: type[BaseException],
+) -> None:
+    def give_up(_question: str) -> str:
+        raise pressed
+
+    inventory(tmp_path, monkeypatch, TAILNET)
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
+    monkeypatch.setattr("builtins.input", give_up)
+    assert start.main("install", "cottage", "192.168.1.100") == 1
+    assert "install: nothing was started" in capsys.readouterr().err
+    assert not calls.exists()
+
+
+def test_machine_that_goes_on_over_its_local_address_has_to_be_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calls: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = ('way = "standard"', 'local = "192.168.1.9"', "go_on_over_local = true")
+    inventory(tmp_path, monkeypatch, TAILNET, *lines)
+    assert start.main("install", "cottage") == 0
+    assert re.search(r"must be reachable at \S+ or 192\.168\.1\.9;", capsys.readouterr().err)
+    assert calls.exists()
