@@ -36,6 +36,11 @@ def duration(seconds: float) -> str:
     return " ".join(f"{count} {unit}" for count, unit in parts[first : first + 2] if count)
 
 
+def clip(text: str, longest: int) -> str:
+    """Return at most `longest` characters of a text, with a sign where it was cut."""
+    return text if len(text) <= longest else text[: longest - 1] + "…"
+
+
 def in_markdown(text: str, longest: int) -> str:
     """Make text harmless in Markdown and its tables: no markup, no HTML, no control characters, one line.
 
@@ -44,9 +49,9 @@ def in_markdown(text: str, longest: int) -> str:
         longest: the most characters to keep, counted before escaping.
 
     """
-    plain = printable(text[: longest + 1])
-    short = plain if len(plain) <= longest else plain[: longest - 1] + "…"
-    entities = short.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    entities = (
+        clip(printable(text[: longest + 1]), longest).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    )
     # `://` after a scheme would be shown as a link.
     return re.sub(r"([\\`*_{}\[\]()#+!|~$^=-])", r"\\\1", entities).replace("://", ":&#47;&#47;")
 

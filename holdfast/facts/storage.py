@@ -16,14 +16,15 @@ from holdfast.facts.contents import Partition, parse_contents, parse_journals
 from holdfast.facts.graph import Graph
 from holdfast.facts.mounts import Mount, parse_mounts
 
-_VG: Final = "LVM volume group"
+VOLUME_GROUP: Final = "LVM volume group"
 _ARRAY: Final = "RAID array"
-_POOL: Final = "ZFS pool"
+POOL: Final = "ZFS pool"
 _JOURNAL: Final = "ext4 with its journal elsewhere"
 _OTHER: Final = "stacked device"
 MAX_GROUPS: Final = 1024
 # File systems that may have several devices, all with one UUID.
-_FILE_SYSTEMS: Final = ("btrfs", "bcachefs")
+_OF_SEVERAL: Final = ("btrfs", "bcachefs")
+FILE_SYSTEMS: Final = (*_OF_SEVERAL, _JOURNAL)
 # What a device is, by device mapper's UUID, by lsblk's type, or by the kernel's name for it.
 _KINDS: Final = {
     "CRYPT-LUKS": "LUKS",
@@ -116,10 +117,10 @@ class _Builder:
     def _add_signatures(self) -> None:
         """Add the groups that signatures tell: also those that are not active, or not mounted."""
         for name, content in self._contents.items():
-            if content.fstype in _FILE_SYSTEMS and content.uuid:
+            if content.fstype in _OF_SEVERAL and content.uuid:
                 self._add_file_system(content.fstype, content.uuid, name, content.label)
             elif content.fstype == "zfs_member" and content.label:
-                self._graph.put(self._group(_POOL, content.label), name)
+                self._graph.put(self._group(POOL, content.label), name)
             elif content.fstype == "linux_raid_member" and content.uuid:
                 self._graph.put(self._group(_ARRAY, content.uuid, content.label), name)
 
@@ -132,7 +133,7 @@ class _Builder:
         """Add the groups that the kernel, zpool and LVM tell, with their members."""
         for line in split_lines(said["file_systems"]):
             words = line.split()
-            if len(words) == 3 and words[0] in _FILE_SYSTEMS:
+            if len(words) == 3 and words[0] in FILE_SYSTEMS:
                 node = self._add_file_system(words[0], clean(words[1]), self._blocks.name(words[2]))
                 self._mounted.add(node)
         for name, uuid in parse_journals(said, self._blocks):
@@ -144,13 +145,13 @@ class _Builder:
             words = line.split()
             # `logs`, `cache`, `special` … head what else the pool has; those lines have no numbers.
             if words and not line[0].isspace() and set(words[1:]) != {"-"}:
-                pool = self._group(_POOL, clean(words[0]))
+                pool = self._group(POOL, clean(words[0]))
             elif pool and words and line[0].isspace() and words[0].startswith("/"):
                 self._graph.put(pool, self._blocks.name(words[0]))
         for line in split_lines(said["volume_groups"]):
             words = line.split()
             if len(words) == 2 and words[0].startswith("/"):
-                self._graph.put(self._group(_VG, clean(words[1])), self._blocks.name(words[0]))
+                self._graph.put(self._group(VOLUME_GROUP, clean(words[1])), self._blocks.name(words[0]))
 
     def _add_device(self, name: str, kind: str, below: tuple[str, ...], shown: str) -> None:
         """Add a device that lies on others, and the group that it is, or is part of."""
@@ -160,12 +161,12 @@ class _Builder:
             return
         self._shown[name] = shown
         if kind == "zvol":
-            node = self._group(_POOL, below[0]) if below else ""
+            node = self._group(POOL, below[0]) if below else ""
         elif name in self._volume_groups:
-            node = self._group(_VG, self._volume_groups[name])
+            node = self._group(VOLUME_GROUP, self._volume_groups[name])
         elif name.startswith("zd") and not below:
             # Without a link in /dev/zvol it can only be told where there is one pool.
-            pools = [pool for pool, (of, _) in self._groups.items() if of == _POOL]
+            pools = [pool for pool, (of, _) in self._groups.items() if of == POOL]
             node = pools[0] if len(pools) == 1 else ""
         else:
             array = next((uuid for device in below if (uuid := self._array(device))), "")
@@ -187,7 +188,7 @@ class _Builder:
             known = [node for node in self._nodes(mount) if node in self._disk_of or self._graph.below(node)]
             for node in known:
                 self._places.setdefault(node, []).append(number)
-            if not known and mount.kind in _FILE_SYSTEMS:
+            if not known and mount.kind in FILE_SYSTEMS:
                 lost.append((number, mount))
         placed = set(self._places)
         for number, mount in lost:
@@ -198,7 +199,7 @@ class _Builder:
 
     def _nodes(self, mount: Mount) -> set[str]:
         if mount.kind == "zfs":
-            return {self._group(_POOL, clean(mount.source.partition("/")[0]))}
+            return {self._group(POOL, clean(mount.source.partition("/")[0]))}
         devices = [mount.number] if self._blocks.known(mount.number) else mount.devices
         names = [self._blocks.name(device) for device in devices]
         if len(names) > 1:
@@ -217,7 +218,7 @@ class _Builder:
         own = {node: [number] for number, node in enumerate(upwards) if shown[number]}
         carried = self._graph.handed_down(own, MAX_ITEMS)
         for node, (kind, name) in self._groups.items():
-            for member in self._graph.below(node) if kind == _VG else ():
+            for member in self._graph.below(node) if kind == VOLUME_GROUP else ():
                 content = self._contents.get(member)
                 if content and content.fstype == "LVM2_member" and not content.label:
                     self._contents[member] = content.model_copy(update={"label": name})

@@ -5,10 +5,11 @@ from typing import Final, NamedTuple
 
 from holdfast.base.errors import TargetRefused
 from holdfast.base.frozen import Frozen
+from holdfast.base.text import clip
 from holdfast.facts.disks import Disk
 from holdfast.facts.facts import Facts
 from holdfast.inventory.host import Allowance, DiskPin, Host
-from holdfast.plan.groups import check_groups, describe_groups
+from holdfast.plan.groups import LONGEST_CONTENT, check_groups, describe_groups
 from holdfast.plan.which_disk import BY_ID, alike, find_disk, named_by_maker, there_are
 
 FAILING_DISK: Final[Allowance] = "failing-disk"
@@ -185,6 +186,7 @@ def _planned(device: str, disk: Disk, facts: Facts, host: Host | None = None) ->
     """Return a disk for the plan; with the host if the disko configuration names it."""
     links = sorted(disk.by_id, key=lambda name: (name.startswith(_NUMBERS), name))
     own = device if device.startswith(BY_ID) else ""
+    content = (disk.describe_content(), describe_groups(disk, facts))
     return PlannedDisk(
         device=device,
         name=disk.name,
@@ -194,7 +196,7 @@ def _planned(device: str, disk: Disk, facts: Facts, host: Host | None = None) ->
         wwid=disk.wwid,
         size_bytes=disk.size_bytes,
         model=disk.model,
-        content="; ".join(text for text in (disk.describe_content(), describe_groups(disk, facts)) if text),
+        content="; ".join(clip(text, LONGEST_CONTENT // 2 - 1) for text in content if text),
         pinned=host is not None and _is_pinned(disk, facts, host),
         health=disk.health,
     )

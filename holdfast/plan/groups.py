@@ -4,14 +4,19 @@ from collections.abc import Iterator
 from typing import Final
 
 from holdfast.base.errors import TargetRefused
+from holdfast.base.text import clip
 from holdfast.facts.disks import Disk
 from holdfast.facts.facts import Facts
-from holdfast.facts.storage import Group
+from holdfast.facts.storage import POOL, VOLUME_GROUP, Group
 from holdfast.inventory.host import Allowance, Host
 
 BREAKS_GROUP: Final[Allowance] = "breaks-group"
 # Disko removes them as a whole, and by their names (its disk-deactivate.jq: vgremove, zpool destroy).
-BY_NAME: Final = ("LVM volume group", "ZFS pool")
+BY_NAME: Final = (VOLUME_GROUP, POOL)
+# Of what a target says about one disk.
+LONGEST_CONTENT: Final = 4000
+_SHOWN_GROUPS: Final = 16
+_SHOWN: Final = 32
 
 
 def device_file(name: str) -> str:
@@ -56,20 +61,18 @@ def _losses(facts: Facts, wiped: frozenset[str]) -> Iterator[str]:
         gone = [disk for disk in disks if disk in wiped]
         left = [disk for disk in disks if disk not in wiped]
         if gone and left:
-            mounted = ", ".join(dict.fromkeys(place for group in groups for place in group.mountpoints))
+            mounted = _some(list(dict.fromkeys(place for group in groups for place in group.mountpoints)))
             said = f"the {kind} {name or 'without a name'}{f' (at {mounted})' if mounted else ''}"
             broken.setdefault((_paths(gone), _paths(left), kind in BY_NAME), []).append(said)
     for (gone_, left_, removed), names in broken.items():
         one = len(names) == 1
+        said = clip(_some(names), LONGEST_CONTENT)
         lost = (
             f"disko removes {'it' if one else 'them'} whole, with what is on {left_}"
             if removed
             else f"{'it breaks' if one else 'they break'}, and what is on {left_} may be lost"
         )
-        yield (
-            f"{', '.join(names)} {'lies' if one else 'lie'} on {gone_}, to be wiped, and on {left_}, not to be wiped:"
-            f" {lost}"
-        )
+        yield (f"{said} {'lies' if one else 'lie'} on {gone_}, to be wiped, and on {left_}, not to be wiped: {lost}")
 
 
 def describe_groups(disk: Disk, facts: Facts) -> str:
@@ -78,16 +81,23 @@ def describe_groups(disk: Disk, facts: Facts) -> str:
     The kernel shows a file system over several disks as mounted from only one of them.
     """
     parts = []
-    for group in facts.groups:
-        if disk.name not in group.disks or len(group.disks) < 2:
-            continue
+    shared = [group for group in facts.groups if len(group.disks) > 1 and disk.name in group.disks]
+    for group in shared[:_SHOWN_GROUPS]:
         others = [name for name in group.disks if name != disk.name]
         words = [f"{group.kind} {group.name}".strip(), f"with {_paths(others)}"]
         if group.mountpoints:
-            words.append(f"at {', '.join(group.mountpoints)}")
+            words.append(f"at {_some(list(group.mountpoints))}")
         parts.append(f"part of {' '.join(words)}")
+    if len(shared) > _SHOWN_GROUPS:
+        parts.append(f"part of {len(shared) - _SHOWN_GROUPS} more")
     return "; ".join(parts)
 
 
 def _paths(names: list[str]) -> str:
-    return ", ".join(device_file(name) for name in names)
+    return _some([device_file(name) for name in names])
+
+
+def _some(words: list[str]) -> str:
+    """Return a list for a person, of a limited length: a target may name very many."""
+    more = [f"{len(words) - _SHOWN} more"] if len(words) > _SHOWN else []
+    return ", ".join([*words[:_SHOWN], *more])

@@ -5,12 +5,12 @@ from typing import Final
 from holdfast.base.text import in_markdown
 from holdfast.inventory.host import Way
 from holdfast.plan.disks import PlannedDisk
+from holdfast.plan.groups import LONGEST_CONTENT
 from holdfast.plan.outlook import Course, course_of, in_words
 from holdfast.plan.plan import Plan
 from holdfast.plan.system import SHORT
 
 LONGEST_CELL: Final = 160
-LONGEST_CONTENT: Final = 4000
 _TITLES: Final = {
     Course.REHEARSED: "Rehearse the install of",
     Course.LEFT_ALONE: "Leave alone",

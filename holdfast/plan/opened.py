@@ -11,9 +11,10 @@ from typing import Final, NamedTuple
 from holdfast.base.errors import UnexpectedState
 from holdfast.base.frozen import Frozen
 from holdfast.facts.facts import Facts
+from holdfast.facts.storage import FILE_SYSTEMS, POOL, VOLUME_GROUP
 from holdfast.inventory.host import Host
 from holdfast.plan.disks import PlannedDisk
-from holdfast.plan.groups import BREAKS_GROUP, BY_NAME, device_file
+from holdfast.plan.groups import BREAKS_GROUP, device_file
 from holdfast.plan.which_disk import find_disk
 
 MAX_PATHS: Final = 1000
@@ -222,11 +223,17 @@ def _require_no_kept_group(
 def _uses_of(kind: str, name: str) -> Iterator[str]:
     """Yield patterns for the uses of a group's name in a script."""
     word = re.escape(name)
-    yield rf"/dev/(?:mapper/|md/|zvol/)?{word}(?![\w.-])"
-    if kind in BY_NAME:
+    if kind == VOLUME_GROUP:
+        yield rf"/dev/{word}/(?!by-)"
         # Device mapper doubles the dashes of a volume group's name (lvm(8), VALID NAMES).
         yield rf"/dev/mapper/{re.escape(name.replace('-', '--'))}-(?!-)"
-        yield rf"\b(?:vg|lv|zpool|zfs)[a-z]*\b[^\n]*(?<![\w./-]){word}(?![\w.-])"
+        yield rf"\b(?:vg|lv)[a-z]*\b[^\n]*(?<![\w./-]){word}(?![\w.-])"
+    elif kind == POOL:
+        yield rf"/dev/zvol/{word}/"
+        yield rf"\b(?:zpool|zfs)\b[^\n]*(?<![\w./-]){word}(?![\w.-])"
+    elif kind not in FILE_SYSTEMS:
+        # A file system has only a label: what that leads to is seen on the target.
+        yield rf"/dev/(?:mapper/|md/)?{word}(?![\w./-])"
 
 
 def _path(match: re.Match[str], code: str) -> str:

@@ -8,6 +8,7 @@ from holdfast.base.errors import TargetRefused
 from holdfast.facts.facts import Facts
 from holdfast.facts.storage import Group
 from holdfast.plan.disks import DiskoDisk, plan_disks
+from holdfast.plan.groups import LONGEST_CONTENT
 from holdfast.plan.markdown import to_markdown
 from tests.unit.cases import facts, host, plan, system
 from tests.unit.layouts import layout
@@ -111,6 +112,21 @@ def test_each_member_says_what_it_is_a_part_of_and_where_that_is_mounted() -> No
     assert first.endswith("part of btrfs LIVE with /dev/sdb at /, /home")
     assert second.endswith("part of btrfs LIVE with /dev/sda at /, /home")
     assert "part of" not in disks.keep[0].content
+
+
+def test_what_a_target_says_of_its_groups_does_not_grow_without_bounds() -> None:
+    """Devices stacked on all disks, with long names: a plan of them would fill the operator's memory."""
+    names = tuple(f"disk{number:03}" for number in range(250))
+    disks = "\n".join(f"{name} size {1000 + number}" for number, name in enumerate(names))
+    places = tuple(f"/{'x' * 200}{number}" for number in range(64))
+    groups = tuple(group("LUKS", *names, name=f"{'y' * 200}{number}", at=places) for number in range(1024))
+    seen = facts("debian-12", disks=disks, udev_serials="", disk_links="").model_copy(update={"groups": groups})
+    planned = plan(seen, ALLOWED, devices={"main": "/dev/disk000"})
+    assert max(len(disk.content) for disk in planned.disks) <= LONGEST_CONTENT
+    assert max(len(warning) for warning in planned.warnings) <= 3 * LONGEST_CONTENT
+    with pytest.raises(TargetRefused) as error:
+        plan_disks({"main": DiskoDisk(device="/dev/disk000")}, seen, ANY)
+    assert len(error.value.message) <= 3 * LONGEST_CONTENT
 
 
 def test_disks_that_are_formatted_already_lose_nothing_more() -> None:

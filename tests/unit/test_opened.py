@@ -197,6 +197,18 @@ def test_script_for_other_disks(text: str, leads_to: dict[str, tuple[Node, ...]]
         ("RAID array", "cottage:root", "mkfs.ext4 /dev/md/root", True),
         ("btrfs", "root", 'lvcreate -n "root" "pool2"; mkfs.btrfs -L root /dev/vda1', False),
         ("LUKS", "crypt", "mkfs.ext4 /dev/mapper/crypt", True),
+        ("bcache", "bcache0", "mkfs.ext4 /dev/bcache0", True),
+        # Each kind has names of its own.
+        ("ZFS pool", "pool", SCRIPT, False),
+        ("ZFS pool", "data", 'vgcreate "data" /dev/vda2; mkfs.ext4 /dev/data/root', False),
+        ("LVM volume group", "tank", "zpool create tank /dev/vda2; mkswap /dev/zvol/tank/swap", False),
+        ("LUKS", "pool", "mkfs.ext4 /dev/pool/root", False),
+        # A label is none; and /dev/disk is no device.
+        ("btrfs", "disk", SCRIPT, False),
+        ("bcachefs", "crypt", "mkfs.ext4 /dev/mapper/crypt", False),
+        ("LVM volume group", "disk", SCRIPT, False),
+        ("LUKS", "disk", SCRIPT, False),
+        ("RAID array", "cottage:disk", SCRIPT, False),
     ],
 )
 def test_group_of_a_kept_disk_whose_name_the_script_uses(kind: str, name: str, text: str, used: bool) -> None:
