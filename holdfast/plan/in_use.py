@@ -50,7 +50,9 @@ def in_use(facts: Facts, names: Collection[str]) -> str:
     if facts.partition_mark or mark_of is None or mark_of.origin_mark is None:
         return ""
     before = "its installer was started from a system that"
-    back = "; its dead-man brings that back" if DEAD_MAN_TIMER in facts.units else ""
+    back = "; its dead-man brings that back"
+    if DEAD_MAN_TIMER not in facts.units:
+        back = f"; no dead-man brings that back: if run {mark_of.run_id or '?'} has begun to format, Retry that one"
     if mark_of.origin_mark != "no":
         return f"{before} carries a mark of Holdfast{back}"
     if mark_of.origin_nixos == "yes" and _is_named(mark_of.origin_hostname or "", names):
