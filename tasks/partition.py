@@ -161,7 +161,7 @@ def _format_and_prove(machine: Machine, plan: Plan, built: Built, *, begun: bool
             after = before.again(target)  # before anything is mounted
             mount_again(machine, target, built)
             mark = PartitionMark(run_id=plan.run_id, plan_digest=plan.layout_digest, lock=plan.system.lock.short)
-            _mark(target, mark)
+            _mark(target, mark, f"{NEW_ROOT}{plan.system.places.mark}/{PurePosixPath(MARK_ON_DISK).name}")
             if standby.wanted(host):
                 _arm_standby(target, host, no_standby)
     for proved in before.require_same(host.name, after):
@@ -181,9 +181,16 @@ def _before_formatting(target: Connection, host: Host, plan: Plan, built: Built)
     return before
 
 
-def _mark(target: Connection, mark: PartitionMark) -> None:
-    """Write the mark to the disk and to the installer's RAM: it says for which plan the disks were formatted."""
-    for place in (MARK_ON_DISK, MARK_IN_RAM):
+def _mark(target: Connection, mark: PartitionMark, lasting: str) -> None:
+    """Write the mark to the disk and to the installer's RAM: it says for which plan the disks were formatted.
+
+    Args:
+        target: a connection to the installer.
+        mark: the mark.
+        lasting: where the new system keeps it, behind its bind mounts, which the installer does not have.
+
+    """
+    for place in dict.fromkeys((lasting, MARK_ON_DISK, MARK_IN_RAM)):
         target.run(["install", "-d", "-m", "0755", str(PurePosixPath(place).parent)], timeout_s=MARK_S)
         target.write_file(place, mark.model_dump_json().encode(), mode=0o644, timeout_s=MARK_S)
 

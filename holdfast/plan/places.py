@@ -4,7 +4,7 @@ import posixpath
 import re
 from typing import Final, NamedTuple
 
-from holdfast.base.places import STATE_DIR
+from holdfast.base.places import HOLDFAST_DIR, STATE_DIR
 from holdfast.plan.answers import FileSystem
 from holdfast.plan.configuration import Configuration
 from holdfast.plan.system import MACHINE_ID, Places
@@ -52,6 +52,7 @@ def places_of(seen: Configuration) -> Places:
     return Places(
         state=place_of(seen, STATE_DIR).path,
         machine_id=place_of(seen, MACHINE_ID).path,
+        mark=place_of(seen, HOLDFAST_DIR).path,
         host_keys=tuple(
             (kind, place.path)
             for kind, place in host_keys

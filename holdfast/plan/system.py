@@ -3,7 +3,7 @@
 from typing import Final
 
 from holdfast.base.frozen import Frozen
-from holdfast.base.places import STATE_DIR
+from holdfast.base.places import HOLDFAST_DIR, STATE_DIR
 
 MACHINE_ID: Final = "/etc/machine-id"
 SHORT: Final = 12
@@ -56,12 +56,14 @@ class Places(Frozen):
     Attributes:
         state: the folder of Tailscale's state.
         machine_id: the file with the machine-id.
+        mark: the folder of Holdfast's mark.
         host_keys: type (`ed25519`) and file of each SSH host key that is not in /etc/ssh under its usual name.
 
     """
 
     state: str = STATE_DIR
     machine_id: str = MACHINE_ID
+    mark: str = HOLDFAST_DIR
     host_keys: tuple[tuple[str, str], ...] = ()
 
 

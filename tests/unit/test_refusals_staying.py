@@ -123,7 +123,8 @@ def test_node_would_be_lost(changed: dict[str, Any], parts: list[str]) -> None:
     ],
 )
 def test_it_stays(changed: dict[str, Any]) -> None:
-    assert check(seen(**{"zfs": True, "host_id": True} | changed), host()) == ()
+    told = check(seen(**{"zfs": True, "host_id": True} | changed), host())
+    assert [line for line in told if not line.startswith("Holdfast's mark does not outlast")] == []
 
 
 ECDSA = "ecdsa-sha2-nistp256 AAAA"
@@ -212,14 +213,31 @@ def test_what_the_inventory_puts_there_would_be_gone(inventory: dict[str, Any], 
 def test_what_the_inventory_puts_on_a_file_system_that_lasts_stays() -> None:
     files = [{"path": "/persist/token", "command": ["x"]}, {"path": "/boot/token", "command": ["x"]}]
     machine_id = {"persisted": KEPT["persisted"] | {"/etc/machine-id": "/persist/etc/machine-id"}, "host_keys": KEYS}
+    machine_id["persisted"] |= {"/var/lib/holdfast": "/persist/holdfast"}
     inventory = host(files=files, keep={"machine_id": True})
     assert check(seen(**systems(root=TMPFS), **machine_id), inventory) == ()
 
 
 def test_extra_files_on_a_root_that_does_not_last_are_warned_of() -> None:
-    (said,) = check(seen(**systems(root=TMPFS), **KEPT), host(extra_files="/srv/files"))
+    said, _of_the_mark = check(seen(**systems(root=TMPFS), **KEPT), host(extra_files="/srv/files"))
     assert "of extra_files, only what lies on other file systems stays" in said
     assert check(seen(), host(extra_files="/srv/files")) == ()
+
+
+@pytest.mark.parametrize(
+    ("changed", "warned"),
+    [
+        (systems(root=TMPFS) | KEPT, True),
+        (systems(root=zfs("tank/local/root")) | KEPT | {"initrd": {"lines": ROLLBACK}}, True),
+        (systems(root=TMPFS) | KEPT | {"persisted": {"/var/lib": "/persist/var/lib"}}, False),
+        (systems(root=TMPFS, var_lib_holdfast=bind("/persist/h"), var_lib_tailscale=bind("/persist/t")), False),
+        ({}, False),
+    ],
+)
+def test_mark_that_does_not_last_is_warned_of(changed: dict[str, Any], warned: bool) -> None:
+    told = check(seen(**{"zfs": True, "host_id": True, "host_keys": KEYS} | systems() | changed), host())
+    assert [line for line in told if "knows only by its host name that it is in use" in line] == list(told)
+    assert bool(told) == warned
 
 
 @pytest.mark.parametrize(
@@ -247,6 +265,7 @@ def test_place(changed: dict[str, Any], path: str, place: Place) -> None:
             Places(
                 state="/persist/var/lib/tailscale",
                 machine_id="/persist/id",
+                mark="/persist/var/lib/holdfast",
                 host_keys=(
                     ("rsa", "/persist/etc/ssh/ssh_host_rsa_key"),
                     ("ed25519", "/persist/etc/ssh/ssh_host_ed25519_key"),

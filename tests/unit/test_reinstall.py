@@ -151,6 +151,15 @@ def test_nixos_of_another_name_is_an_origin(
     assert server.forms == []
 
 
+def test_mark_is_where_a_root_that_is_emptied_keeps_it(
+    used: FakeMachine, monkeypatch: pytest.MonkeyPatch, desk: Desk
+) -> None:
+    used.is_in("origin")
+    desk.configuration = desk.configuration | {"persisted": {"/var/lib/holdfast": "/persist/var/lib/holdfast"}}
+    assert Run(monkeypatch, SECOND).start() is None
+    assert json.loads(used.files["/mnt/persist/var/lib/holdfast/partition.json"])["run_id"] == SECOND
+
+
 @pytest.mark.parametrize("key", ["attribute", "hostName"])
 def test_name_of_the_attribute_or_of_the_configuration(
     used: FakeMachine, desk: Desk, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, key: str

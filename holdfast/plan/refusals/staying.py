@@ -4,7 +4,7 @@ import posixpath
 from collections.abc import Iterator
 from typing import Final
 
-from holdfast.base.places import STATE_DIR
+from holdfast.base.places import HOLDFAST_DIR, STATE_DIR
 from holdfast.inventory.host import Host
 from holdfast.plan.configuration import Configuration
 from holdfast.plan.places import place_of
@@ -48,10 +48,16 @@ def staying(seen: Configuration, host: Host, plan: Plan, name: str) -> Iterator[
 
 
 def staying_warnings(seen: Configuration, host: Host) -> tuple[str, ...]:
-    """Return what may be lost, and cannot be told before."""
-    if host.extra_files is None or place_of(seen, "/").lasts:
-        return ()
-    return ("the root does not outlast a reboot: of extra_files, only what lies on other file systems stays",)
+    """Return what is lost without harm to the first start, or may be lost."""
+    said = []
+    if host.extra_files is not None and not place_of(seen, "/").lasts:
+        said.append("the root does not outlast a reboot: of extra_files, only what lies on other file systems stays")
+    if not place_of(seen, HOLDFAST_DIR).lasts:
+        said.append(
+            f"Holdfast's mark does not outlast a reboot of the new system: a later run knows only by its host name that"
+            f" it is in use, and may wipe it under another name. Persist {HOLDFAST_DIR} there"
+        )
+    return tuple(said)
 
 
 def _state(seen: Configuration, host: Host, plan: Plan, name: str) -> Iterator[Refusal]:
