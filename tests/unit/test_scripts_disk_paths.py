@@ -107,6 +107,17 @@ def test_where_a_path_leads(target: Target, path: str, lines: list[str]) -> None
     assert not list(target.root.parent.rglob("evil"))
 
 
+def test_hidden_paths_of_an_nvme_disk_are_that_disk(target: Target) -> None:
+    """Facts name the head alone: with another name here, the install would stop as if a kept disk were opened."""
+    target.above("nvme1n1", "nvme1c0n1", "nvme1c1n1")
+    target.disk("nvme1n1", "nvme1n1p1")
+    for path in ("nvme1c0n1", "nvme1c1n1"):
+        target.write(target.root / "sys/block" / path, hidden="1", size="4096")
+    target.above("dm-3", "nvme1n1p1", "vdb1")
+    asked = ("/dev/nvme1n1", "/dev/nvme1n1p1", "/dev/dm-3")
+    assert target.ask("disk-paths.sh", *asked) == ["1 nvme1n1 nvme1n1", "2 nvme1n1p1 nvme1n1", "3 dm-3 nvme1n1 vdb"]
+
+
 def test_paths_are_numbered(target: Target) -> None:
     said = target.ask("disk-paths.sh", "/dev/vdb", "/dev/null", "/dev/vda1")
     assert said == ["1 vdb vdb", "3 vda1 vda"]

@@ -22,6 +22,13 @@ block() {
 	set -f
 }
 
+# is_hidden FOLDER: whether it is a path to an NVMe disk that has several: the disk itself is what the facts name
+is_hidden() {
+	hidden=
+	[ -r "$root/sys/block/${1##*/}/hidden" ] && read -r hidden <"$root/sys/block/${1##*/}/hidden"
+	[ "$hidden" = 1 ]
+}
+
 # below NAME DEPTH: prints the disks that a block device lies on, one a line
 below() {
 	folder=$(block "$1")
@@ -34,7 +41,7 @@ below() {
 	set +f
 	set -- "$1" "$2" "$folder"/slaves/*
 	set -f
-	if [ ! -e "${3:-}" ]; then
+	if [ ! -e "${3:-}" ] || is_hidden "$3"; then
 		printf '%s\n' "$1"
 		return
 	fi
