@@ -45,5 +45,5 @@ def too_late() -> str:
     return (
         f"this run begins {duration(late_s)} after it was due, which is more than {duration(settings().late_s)}"
         " (HOLDFAST_LATE_S): it ends here and has changed nothing. Hint: if it is wanted now, Retry it or start a new"
-        " one."
+        " one. If it was started just now, the clocks of this machine and of the Prefect server differ: set them."
     )
