@@ -25,7 +25,7 @@ _COMMENT: Final = re.compile(r"^[ \t]*#.*$", re.MULTILINE)
 _PATH: Final = re.compile(r"/dev/(?:(?!:/dev/)(?:[\w#+.:=@/-]|\\x[0-9A-Fa-f]{2}))*")
 # What precedes `/dev/` if that is inside another folder: `/mnt/dev/…`, `$root/dev/…`, `"$root"/dev/…`.
 _INSIDE: Final = re.compile(r"(?:/[\w.+-]*|\$\w+|\})[\"']?\Z")
-_WILD: Final = tuple("$*?[{")
+_WILD: Final = re.compile(r"[\"']?[$*?\[{]")
 # As mount(8) and fstab(5) write them.
 _TAG: Final = re.compile(r"\b(LABEL|UUID|PARTLABEL|PARTUUID)=[\"']?((?:[\w.+@-]|\\x[0-9A-Fa-f]{2})+)")
 # disko's lib/default.nix: `for dev in /dev/a /dev/b; do $BASH …/disk-deactivate "$dev"; done`.
@@ -242,7 +242,7 @@ def _path(match: re.Match[str], code: str) -> str:
     if _INSIDE.search(before):
         return ""
     path = match[0]
-    if code[match.end() : match.end() + 1] in _WILD and match.end() < len(code):
+    if _WILD.match(code, match.end()):
         # `/dev/sd$letter` may be any of them; `/dev/$name` says nothing.
         return "" if path.endswith("/") else f"{path}*"
     path = path.rstrip(".:,/")

@@ -39,6 +39,7 @@ SCRIPT = (Path(__file__).parent / "disko" / "two-disks.txt").read_text()
         ("for i in a b; do wipefs /dev/sd$i; done", ["/dev/sd*"]),
         ("wipefs /dev/disk/by-id/nvme-*", ["/dev/disk/by-id/nvme-*"]),
         ("wipefs /dev/sd{b,c}", ["/dev/sd*"]),
+        ('wipefs /dev/sd"$i"; wipefs "/dev/nvme"?n1; wipefs "/dev/vda" $i', ["/dev/sd*", "/dev/nvme*", "/dev/vda"]),
         # It says nothing of a disk.
         ("ls /dev/disk/by-id/ /dev/$name /dev/* /dev", ["/dev/disk/by-id"]),
         ("# ensure /dev/disk/by-path/..-partN exists\n   # /dev/sdb\n", []),
