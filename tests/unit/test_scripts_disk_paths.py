@@ -148,10 +148,18 @@ def test_volumes_lead_to_all_disks_below_them(target: Target) -> None:
     assert said == ["1 dm-0 vda vdb", "2 dm-1 nvme0n1", "3 md0 vda vdb"]
 
 
-def test_devices_that_lie_on_each_other_without_end(target: Target) -> None:
+def test_many_layers_lead_to_the_disk_below_them(target: Target) -> None:
+    """A thin volume with a cache, on RAID of LVM, dm-crypt, md: as many layers as people have, and some more."""
+    target.above("dm-0", "vda2")
+    for number in range(1, 16):
+        target.above(f"dm-{number}", f"dm-{number - 1}")
+    assert target.ask("disk-paths.sh", "/dev/dm-15") == ["1 dm-15 vda"]
+
+
+def test_devices_that_lie_on_each_other_without_end_are_not_taken_for_nothing(target: Target) -> None:
     target.above("dm-0", "dm-1")
     target.above("dm-1", "dm-0")
-    assert target.ask("disk-paths.sh", "/dev/dm-0") == ["1 dm-0"]
+    assert target.ask("disk-paths.sh", "/dev/dm-0") == ["1 dm-0 dm-0"]
 
 
 def test_what_disks_hold(target: Target, tmp_path: Path) -> None:

@@ -29,10 +29,15 @@ is_hidden() {
 	[ "$hidden" = 1 ]
 }
 
-# below NAME DEPTH: prints the disks that a block device lies on, one a line
+# below NAME DEPTH: prints the disks that a block device lies on, one a line. What is deeper counts as a disk: no plan
+# names it, so the install stops. As nothing, it would pass.
 below() {
 	folder=$(block "$1")
-	[ -n "$folder" ] && [ "$2" -gt 0 ] || return 0
+	[ -n "$folder" ] || return 0
+	if [ "$2" -eq 0 ]; then
+		printf '%s\n' "$1"
+		return
+	fi
 	if [ -e "$folder/partition" ]; then
 		folder=${folder%/*}
 		below "${folder##*/}" $(($2 - 1))
@@ -52,7 +57,7 @@ below() {
 
 # found NUMBER NAME: prints a line, if NAME is a block device
 found() {
-	[ -z "$(block "$2")" ] || printf '%s %s %s\n' "$1" "$2" "$(below "$2" 8 | sort -u | tr '\n' ' ')"
+	[ -z "$(block "$2")" ] || printf '%s %s %s\n' "$1" "$2" "$(below "$2" 24 | sort -u | tr '\n' ' ')"
 }
 
 # claims PATH: prints the kernel names of all devices that udev gives this link to
