@@ -17,6 +17,11 @@ _MULTIPATH: Final = "mpath-"
 _GIVEN_ONCE: Final = ("naa.", "eui.", "uuid.")
 
 
+def device_file(name: str) -> str:
+    """Return the device file of a kernel name, where `!` stands for a slash."""
+    return f"/dev/{name.replace('!', '/')}"
+
+
 @dataclass(slots=True)
 class Block:
     """A disk.
@@ -99,7 +104,7 @@ class Blocks:
     def files(self, disk: Block) -> tuple[str, ...]:
         """Return the device files of a disk's paths, and of the map that joins them; empty if it has only one path."""
         maps = [f"/dev/mapper/{mapped}" for mapped, name in self._mapped.items() if name == disk.name]
-        return (*maps, *(f"/dev/{path.replace('!', '/')}" for path in disk.paths))
+        return (*maps, *(device_file(path) for path in disk.paths))
 
     def serial(self, disk: Block) -> str:
         """Return a disk's serial number, from the kernel or else from udev; empty if neither knows one."""

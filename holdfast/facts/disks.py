@@ -4,10 +4,10 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from holdfast.base.frozen import Frozen
-from holdfast.facts.blocks import Block, Blocks
+from holdfast.facts.blocks import Block, Blocks, device_file
 from holdfast.facts.bounded import MAX_ITEMS, clean, number, pairs
 from holdfast.facts.contents import Partition
-from holdfast.facts.health import FAILING, parse_health
+from holdfast.facts.health import is_failing, parse_health
 from holdfast.facts.storage import Group, parse_storage
 
 SECTOR_BYTES: Final = 512
@@ -51,7 +51,7 @@ class Disk(Frozen):
     @property
     def path(self) -> str:
         """The device file."""
-        return f"/dev/{self.name.replace('!', '/')}"
+        return device_file(self.name)
 
     @property
     def by_id(self) -> tuple[str, ...]:
@@ -120,7 +120,7 @@ def _disk(
             contents.get(part, Partition(name=part)).model_copy(update={"size_bytes": size * SECTOR_BYTES})
             for part, size in block.parts.items()
         ),
-        health=max(said, key=lambda text: (text.startswith(FAILING), bool(text))),
+        health=max(said, key=lambda text: (is_failing(text), bool(text))),
     )
 
 

@@ -5,8 +5,7 @@ from typing import Final
 
 from holdfast.facts.bounded import clean, number, pairs
 
-PASSED: Final = "passed"
-FAILING: Final = "failing: "
+_FAILING: Final = "failing: "
 # Bits of smartctl's exit status: the disk says that it fails, or attributes that foretell a failure say so now.
 _FAILS: Final = 1 << 3 | 1 << 4
 
@@ -24,7 +23,12 @@ def parse_health(text: str) -> Mapping[str, str]:
         good = bool(results) and all(result in ("PASSED", "OK") for result in results)
         if number(status) & _FAILS or (results and not good):
             why = ", ".join(dict.fromkeys([*(one for one in results if one not in ("PASSED", "OK")), *reasons]))
-            found[name] = clean(f"{FAILING}{why or 'attributes that foretell a failure'}")
+            found[name] = clean(f"{_FAILING}{why or 'attributes that foretell a failure'}")
         elif good:
-            found[name] = PASSED
+            found[name] = "passed"
     return found
+
+
+def is_failing(health: str) -> bool:
+    """Return whether a disk's health, as parse_health tells it, says that the disk is about to fail."""
+    return health.startswith(_FAILING)

@@ -13,7 +13,7 @@ from holdfast.base.text import parse_object, printable
 
 _NODE_KEY: Final = re.compile(r"nodekey:[0-9a-f]{64}")
 # tailscale's net/tsaddr/tsaddr.go: CGNATRange and TailscaleULARange.
-_TAILNET: Final = (ipaddress.ip_network("100.64.0.0/10"), ipaddress.ip_network("fd7a:115c:a1e0::/48"))
+TAILNET: Final = (ipaddress.ip_network("100.64.0.0/10"), ipaddress.ip_network("fd7a:115c:a1e0::/48"))
 _NO_KEY: Final = "nodekey:" + "0" * 64
 
 
@@ -50,7 +50,7 @@ class Identity(Frozen):
 def is_of_tailnet(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
     """Return whether Tailscale gives such an address to nodes; True for its IPv4 and IPv6 ranges."""
     plain = getattr(address, "ipv4_mapped", None) or address
-    return any(plain in network for network in _TAILNET)
+    return any(plain in network for network in TAILNET)
 
 
 def same_node(first: Identity, second: Identity) -> bool:

@@ -1,6 +1,5 @@
 """What Holdfast builds or downloads before the target is touched: the system, and the kexec image."""
 
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,13 +10,11 @@ from holdfast.base.errors import CommandFailed, ConfigError, NotTrusted
 from holdfast.inventory.host import Host
 from holdfast.inventory.reference import Download
 from holdfast.nixcli import commands
-from holdfast.nixcli.evaluation import explained
+from holdfast.nixcli.evaluation import OnLine, explained
 from holdfast.nixcli.kept import keep, lock_of, root
 from holdfast.plan.system import Lock, PlannedSystem
 
 NIX_ANSWERS_WITHIN_S: Final = 60
-
-OnLine = Callable[[str], None]
 
 _IMAGE: Final = "Correct kexec in the inventory: a tarball, a folder that holds one, a flake's output, or a URL."
 

@@ -8,6 +8,7 @@ from holdfast.base.frozen import Frozen
 from holdfast.base.text import clip
 from holdfast.facts.disks import Disk
 from holdfast.facts.facts import Facts
+from holdfast.facts.health import is_failing
 from holdfast.inventory.host import Allowance, DiskPin, Host
 from holdfast.plan.groups import LONGEST_CONTENT, check_groups, describe_groups
 from holdfast.plan.which_disk import BY_ID, alike, find_disk, named_by_maker, there_are
@@ -125,11 +126,6 @@ def plan_disks(devices: Mapping[str, DiskoDisk], facts: Facts, host: Host, *, fo
         keep=tuple(_planned(disk.path, disk, facts) for disk in facts.disks if disk.name not in found),
         losses=losses,
     )
-
-
-def is_failing(health: str) -> bool:
-    """Return whether a disk's health (Disk.health) says that it is about to fail."""
-    return health.startswith("failing")
 
 
 def _named_disk(label: str, named: DiskoDisk, facts: Facts, host: Host) -> Disk:

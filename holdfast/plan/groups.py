@@ -5,6 +5,7 @@ from typing import Final
 
 from holdfast.base.errors import TargetRefused
 from holdfast.base.text import clip
+from holdfast.facts.blocks import device_file
 from holdfast.facts.disks import Disk
 from holdfast.facts.facts import Facts
 from holdfast.facts.storage import POOL, VOLUME_GROUP, Group
@@ -17,11 +18,6 @@ BY_NAME: Final = (VOLUME_GROUP, POOL)
 LONGEST_CONTENT: Final = 4000
 _SHOWN_GROUPS: Final = 16
 _SHOWN: Final = 32
-
-
-def device_file(name: str) -> str:
-    """Return the device file of a kernel name, where `!` stands for a slash."""
-    return f"/dev/{name.replace('!', '/')}"
 
 
 def check_groups(host: Host, facts: Facts, wiped: frozenset[str]) -> tuple[str, ...]:

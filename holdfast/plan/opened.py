@@ -10,11 +10,12 @@ from typing import Final, NamedTuple
 
 from holdfast.base.errors import UnexpectedState
 from holdfast.base.frozen import Frozen
+from holdfast.facts.blocks import device_file
 from holdfast.facts.facts import Facts
 from holdfast.facts.storage import FILE_SYSTEMS, POOL, VOLUME_GROUP
 from holdfast.inventory.host import Host
 from holdfast.plan.disks import PlannedDisk
-from holdfast.plan.groups import BREAKS_GROUP, device_file
+from holdfast.plan.groups import BREAKS_GROUP
 from holdfast.plan.which_disk import find_disk
 
 MAX_PATHS: Final = 1000

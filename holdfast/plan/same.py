@@ -5,8 +5,9 @@ from collections.abc import Iterable
 from holdfast.base.errors import UnexpectedState
 from holdfast.facts.disks import Disk
 from holdfast.facts.facts import Facts
+from holdfast.facts.health import is_failing
 from holdfast.inventory.host import Host
-from holdfast.plan.disks import FAILING_DISK, PlannedDisk, is_failing
+from holdfast.plan.disks import FAILING_DISK, PlannedDisk
 from holdfast.plan.which_disk import alike, find_disk, named_by_maker, same_id, there_are
 
 

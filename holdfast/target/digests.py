@@ -14,7 +14,7 @@ from pydantic import Field
 from holdfast.base.errors import UnexpectedState
 from holdfast.base.frozen import Frozen
 from holdfast.base.settings import script
-from holdfast.plan.groups import device_file
+from holdfast.facts.blocks import device_file
 from holdfast.ssh.connection import Connection
 
 # A disk that sleeps takes some 10 s to spin up; each is read alone.

@@ -1,4 +1,4 @@
-"""Configurations for the tests of what `build` refuses: one that comes back, with changes."""
+"""Configurations for the tests of what a configuration is refused for: one that comes back, with changes."""
 
 import json
 from typing import Any

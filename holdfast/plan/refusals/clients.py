@@ -4,11 +4,11 @@ import ipaddress
 import re
 from typing import Final
 
+from holdfast.facts.identity import TAILNET, is_of_tailnet
 from holdfast.inventory.host import Way
 from holdfast.plan.configuration import Configuration
 
-# Where a connection over the tailnet comes from (Tailscale's IP pools).
-_TAILNET: Final = (ipaddress.ip_network("100.64.0.0/10"), ipaddress.ip_network("fd7a:115c:a1e0::/48"))
+# How the addresses of TAILNET begin, for patterns.
 _TAILNET_BEGINS: Final = ("100.", "fd7a:115c:a1e0:")
 
 
@@ -108,8 +108,7 @@ def _reaches(address: str, way: Way, target: str, *, inside: bool) -> bool:
         return True
     if listening.is_loopback:
         return inside
-    on_tailnet = any(listening in network for network in _TAILNET)
-    return on_tailnet if way is Way.TAILSCALE else not on_tailnet
+    return is_of_tailnet(listening) == (way is Way.TAILSCALE)
 
 
 def _comes_from(addresses: str, way: Way, *, use_dns: bool, surely: bool) -> bool:
@@ -141,7 +140,7 @@ def _overlap(entry: str, way: Way, *, use_dns: bool, whole: bool) -> bool:
         network = ipaddress.ip_network(entry, strict=False)
     except ValueError:
         return _pattern_overlaps(entry.lower(), use_dns=use_dns, whole=whole)
-    for other in _TAILNET:
+    for other in TAILNET:
         if network.version == other.version and network.overlaps(other):
             # By IPv4 every node of a tailnet is reached, unless its policy says otherwise.
             return not whole or (other.version == 4 and network.prefixlen <= other.prefixlen)

@@ -9,7 +9,7 @@ from holdfast.plan.configuration import Configuration
 from holdfast.plan.plan import Plan
 from holdfast.plan.refusals.becoming_root import becomes_root
 from holdfast.plan.refusals.clients import kept_out_by, listens, match_lets_root_in, takes
-from holdfast.plan.refusals.naming import switch
+from holdfast.plan.refusals.flags import switch
 from holdfast.plan.refusals.refusal import Refusal
 
 # sshd_config(5), PermitRootLogin: with these values, root gets no shell with a key.
@@ -18,7 +18,7 @@ _ROOT_KEPT_OUT: Final = ("no", "forced-commands-only")
 _NO_INTERFACE: Final = "userspace-networking"
 # Where NixOS puts the keys of its options (nixos/modules/services/networking/ssh/sshd.nix).
 _KEYS_OF_NIXOS: Final = "/etc/ssh/authorized_keys.d/"
-SSH_PORT: Final = 22
+_SSH_PORT: Final = 22
 
 
 class _Login(NamedTuple):
@@ -57,7 +57,7 @@ def login(seen: Configuration, host: Host, plan: Plan, name: str, *, sudo_passwo
         return
     # Like holdfast/ssh/reach.py: as the inventory says, else as root on port 22.
     tried = [_Login(host.user, host.port), _Login(plan.origin.login.user, plan.origin.login.port)]
-    logins = list(dict.fromkeys([*tried, _Login("root", SSH_PORT)]))
+    logins = list(dict.fromkeys([*tried, _Login("root", _SSH_PORT)]))
     served: list[_Login] = []
     for one in _served(seen, host, logins, name):
         if isinstance(one, Refusal):

@@ -9,8 +9,8 @@ from holdfast.inventory.host import Host
 from holdfast.plan.configuration import Configuration
 from holdfast.plan.places import place_of
 from holdfast.plan.plan import Plan
+from holdfast.plan.refusals.flags import flag
 from holdfast.plan.refusals.login import serves_tailscale_ssh
-from holdfast.plan.refusals.naming import flag
 from holdfast.plan.refusals.refusal import Refusal
 from holdfast.plan.system import MACHINE_ID
 

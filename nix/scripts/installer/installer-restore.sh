@@ -5,7 +5,8 @@
 #   {"image_id": "…", "run_id": "…", "origin_boot_id": "…", "origin_mark": "no", "origin_nixos": "yes",
 #   "origin_hostname": "…", "state": "restored", "secrets": "none", "dead_man_at": 1790000000, "dead_man_s": 900}
 # `state` and `secrets` are "restored", "none" or "refused: WHY". run_id and origin_boot_id are null if nothing was
-# handed over. The other words on the origin are only there if kexec/run told them. dead_man_at and dead_man_s are null if the deadline is 0 seconds, which means that there is no dead-man.
+# handed over. The other words on the origin are only there if kexec/run told them. dead_man_at and dead_man_s are null
+# if the deadline is 0 seconds, which means that there is no dead-man.
 # The secrets lie in /run/holdfast/secrets, a file each: root's, 0600 in a folder that is 0700.
 # What kexec/run told stays beside the mark as run.json, for the dead-man; and the mark of disks that are formatted
 # already, from standby.sh, as partition.json. Whatever is wrong with the hand-over, the installer starts.

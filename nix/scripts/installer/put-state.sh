@@ -2,8 +2,8 @@
 # put-state.sh ROOT SYSTEM [FOLDER] <ARCHIVE
 # Runs in the installer, by `sh -c`: standard input is a state archive of the vault (tar.gz). Unpacks it into the new
 # root ROOT, where the system SYSTEM (its store path) looks for its Tailscale state, or into FOLDER below ROOT: for root
-# only (0700, 0600), and all of it or nothing. Prints nothing. It is unpacked beside its place: what was there stays until the whole archive is
-# here.
+# only (0700, 0600), and all of it or nothing. Prints nothing. It is unpacked beside its place: what was there stays
+# until the whole archive is here.
 set -eu
 umask 077
 
