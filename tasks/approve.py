@@ -33,7 +33,7 @@ class Approved(RunInput):
 def approve(host: Host, plan: Plan, built: Built) -> Plan:
     """Show the plan and wait until a person resumes the run, at most `host.deadlines.approval_s` seconds.
 
-    It comes after `build`: only the built closure and disko script show whether this run still wipes a disk.
+    It comes after `build`, so that nobody is asked for what cannot be built.
 
     Returns:
         The plan, cleared if a person approved it, or if its formatting has begun: the phases after this one go by that.

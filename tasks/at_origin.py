@@ -14,8 +14,6 @@ from tasks.run.this_run import machine_of
 def at_origin(host: Host, plan: Plan, built: Built) -> Result:
     """Check which system runs. Changes nothing.
 
-    It comes after `build`: only the built closure tells the final system from an older one that we installed.
-
     Raises:
         TargetRefused: another run's installer runs, or the final system.
 

@@ -33,8 +33,6 @@ PAGE: Final = 50
 def rehearsed(host: Host, plan: Plan, built: Built) -> Rehearsed:
     """Ask the Prefect server for a recent rehearsal of this machine. Changes nothing.
 
-    It comes after `build`: only the built closure shows whether this run begins an install or resumes one.
-
     Raises:
         TargetRefused: there is no such rehearsal; the message says what was found.
         ConfigError: the host uses the standard way, which cannot be rehearsed.

@@ -73,7 +73,7 @@ class Plan(Frozen):
         stage: the stage of the target when the plan was made.
         rehearsal: whether it is for a rehearsal, which touches no disk.
         resumes: whether an installer runs that has already formatted the disks: nothing more is wiped. If it did so
-            for another plan, which only the built disko script shows, the install stops.
+            for another plan, the install stops at `partition`.
         in_use: why the machine is in use (holdfast/plan/in_use.py); empty if it is not.
         reinstall: whether the run says that a machine in use is wiped.
         cleared: whether a machine in use may be wiped: a person has approved the plan, or its formatting has begun.

@@ -29,7 +29,7 @@ def observe(facts: Facts, toplevel: str = "") -> Observed:
 
     Args:
         facts: the facts of the target.
-        toplevel: store path of the system that this run installs, once it is built. If given, any other system is
+        toplevel: store path of the system that this run installs, once it is known. If given, any other system is
             an origin, also an older NixOS; otherwise, every system that Holdfast installed is final.
 
     """
