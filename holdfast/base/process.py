@@ -171,9 +171,10 @@ def _wait(process: subprocess.Popen[bytes], timeout_s: float) -> int | None:
     while left_s > 0:
         with suppress(subprocess.TimeoutExpired):
             return process.wait(timeout=min(CHECK_S, left_s))
-        left_s -= CHECK_S
+        checked_at = clock.monotonic()
         brake.check()
-    return None
+        left_s -= CHECK_S + clock.monotonic() - checked_at
+    return process.poll()
 
 
 def _drain(stream: IO[bytes], into: Tail, on_line: Callable[[str], None] | None) -> None:

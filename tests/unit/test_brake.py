@@ -12,7 +12,7 @@ import pytest
 
 from holdfast.base import brake, clock, process
 from holdfast.base.brake import ASK_AGAIN_S, ASK_S, Stopped, obeying
-from holdfast.base.errors import NeverCame
+from holdfast.base.errors import DeadlinePassed, NeverCame
 from holdfast.base.waiting import NotYet, wait_for
 from tests.unit.clock import FakeClock
 
@@ -129,6 +129,20 @@ def test_a_local_command_ends_with_the_run(tmp_path: Path, monkeypatch: pytest.M
     program = f"import pathlib, time; pathlib.Path({str(begun)!r}).touch(); time.sleep(600)"
     with pytest.raises(Stopped), obeying(begun.exists):
         process.run_local([sys.executable, "-c", program], timeout_s=600)
+
+
+def test_questions_to_a_slow_server_do_not_lengthen_a_deadline(time: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(brake, "ASK_S", 0.0)
+    monkeypatch.setattr(process, "CHECK_S", 0.05)
+    questions = Run()
+
+    def ask() -> bool | None:
+        time.sleep(5)
+        return questions.ask()
+
+    with obeying(ask), pytest.raises(DeadlinePassed):
+        process.run_local(["sleep", "600"], timeout_s=20)
+    assert len(questions.asked_at) <= 5
 
 
 def test_a_local_command_that_ends_in_time_is_not_disturbed() -> None:
