@@ -64,7 +64,8 @@ def login(seen: Configuration, host: Host, plan: Plan, name: str, *, sudo_passwo
             yield one
             return
         served.append(one)
-    if not any(_firewall_opens(seen, host.way, one.port) for one in served):
+    opened = [one for one in served if _firewall_opens(seen, host.way, one.port)]
+    if not opened:
         where = f"the interface {seen.tailscale_interface}" if host.way is Way.TAILSCALE else host.target
         yield Refusal(
             "no-sshd",
@@ -72,10 +73,9 @@ def login(seen: Configuration, host: Host, plan: Plan, name: str, *, sudo_passwo
             "Set services.openssh.openFirewall = true there, or open the port in networking.firewall.",
         )
         return
-    served = [one for one in served if _firewall_opens(seen, host.way, one.port)]
-    known = _with_key(seen, host, plan, served)
+    known = _with_key(seen, host, plan, opened)
     if not known:
-        yield _no_key(seen, host, plan, name, served)
+        yield _no_key(seen, host, plan, name, opened)
         return
     if not any(becomes_root(seen, one.user, host.elevation, sudo_password=sudo_password) for one in known):
         user = known[0].user
