@@ -131,7 +131,7 @@ def test_a_local_command_ends_with_the_run(tmp_path: Path, monkeypatch: pytest.M
         process.run_local([sys.executable, "-c", program], timeout_s=600)
 
 
-def test_questions_to_a_slow_server_do_not_lengthen_a_deadline(time: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_server_does_not_lengthen_a_deadline(time: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(brake, "ASK_S", 0.0)
     monkeypatch.setattr(process, "CHECK_S", 0.05)
     questions = Run()
