@@ -46,16 +46,19 @@ def capacity_of(facts: Facts) -> Capacity:
     )
 
 
-def check_target(facts: Facts, host: Host, image: Image | None, *, now: datetime | None = None) -> None:
+def check_target(
+    facts: Facts, host: Host, image: Image | None, *, toplevel: str = "", now: datetime | None = None
+) -> None:
     """Refuse a target that cannot be installed, before anything is changed on it.
 
-    Only an origin is checked for kexec. A system that Holdfast installed counts as an origin, since it may be
-    installed again.
+    Only an origin is checked for kexec. An older system that Holdfast installed is one, since it may be installed
+    again; the system of the plan is not: its trial ends, or it is verified.
 
     Args:
         facts: what was observed.
         host: the host.
         image: the kexec image, or None if it is not built yet (check_image follows then).
+        toplevel: store path of the system that the run installs; empty if it is not known.
         now: the operator's time; by default, its clock.
 
     Raises:
@@ -63,15 +66,18 @@ def check_target(facts: Facts, host: Host, image: Image | None, *, now: datetime
         UnexpectedState: it is not known which system runs there.
 
     """
-    if observe(facts).stage is Stage.OTHER:
+    stage, why = observe(facts, toplevel)
+    if stage is Stage.OTHER:
         raise UnexpectedState(
-            f"{host.name} runs {observe(facts).why}.", hint="Look at the machine; reboot it if nobody else works on it."
+            f"{host.name} runs {why}.", hint="Look at the machine; reboot it if nobody else works on it."
         )
     if not facts.root:
         raise TargetRefused(
             f"the login {host.user} on {host.name} is not root.", hint="Set elevation to sudo or doas in the inventory."
         )
-    if observe(facts).stage is Stage.INSTALLER:
+    if toplevel and stage is Stage.FINAL:
+        return
+    if stage is Stage.INSTALLER:
         if host.way is Way.TAILSCALE and is_foreign_installer(facts):
             raise TargetRefused(
                 f"{host.name} runs an installer that is not Holdfast's: it has neither a dead-man nor the Tailscale"

@@ -72,7 +72,7 @@ def plan_install(
     left_alone = is_left_alone(seen.facts, names, toplevel, reinstall=reinstall, rehearsal=rehearsal)
     tarball = None if left_alone else inspecting.result()
     if not left_alone:
-        check_target(seen.facts, host, tarball)
+        check_target(seen.facts, host, tarball, toplevel=toplevel)
         _check_address(host, seen.facts, toplevel)
     plan = make_plan(
         run_id=run_id,

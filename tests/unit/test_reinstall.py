@@ -106,6 +106,27 @@ def test_fresh_run_without_the_word_changes_nothing(
     assert "Will be wiped" not in server.artifacts["plan-cottage"]
 
 
+@pytest.mark.parametrize("system", ["trial", "final"])
+@pytest.mark.parametrize(
+    "shown",
+    [
+        {"kexec_load_disabled": "1"},  # security.protectKernelImage, as in NixOS' hardened profile
+        {"lockdown": "none [integrity] confidentiality"},
+        {"memory": "MemTotal: 300000 kB\nMemAvailable: 9000 kB"},
+        {"upload_free_bytes": "0"},
+    ],
+)
+def test_system_of_the_plan_needs_nothing_of_an_origin(
+    used: FakeMachine, monkeypatch: pytest.MonkeyPatch, system: str, shown: dict[str, str]
+) -> None:
+    """No installer is started there any more: a fresh run ends its trial, or verifies it."""
+    used.toplevel = NEW
+    used.is_in(system, **shown)
+    assert Run(monkeypatch, SECOND).start() is None
+    assert WIPED not in used.story
+    assert (used.runs, used.disk) == ("final", "final")
+
+
 @pytest.mark.parametrize("how", IN_USE)
 def test_fresh_run_with_the_word_asks_a_person_and_installs(
     used: FakeMachine, server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, how: str
