@@ -68,6 +68,22 @@ def follow(verb: str, deployment: str, parameters: Mapping[str, object]) -> int:
     return CTRL_C
 
 
+def require_server_address() -> str:
+    """Return the address of the Prefect server. Without one, Prefect would start a server of its own for each program.
+
+    Raises:
+        ConfigError: PREFECT_API_URL is not set.
+
+    """
+    url: str | None = PREFECT_API_URL.value()
+    if not url:
+        raise ConfigError(
+            "PREFECT_API_URL is not set, so there is no Prefect server to ask.",
+            hint="Set it to the server of `just serve`, as http://127.0.0.1:4200/api (docs/howto/install-a-host.md).",
+        )
+    return url
+
+
 def require_served(deployment: str) -> DeploymentResponse:
     """Return a deployment that somebody serves. A run that is created without would wait, and begin when nobody looks.
 
@@ -78,12 +94,7 @@ def require_served(deployment: str) -> DeploymentResponse:
         Unreachable: the server does not answer, or nobody serves the deployment.
 
     """
-    url = PREFECT_API_URL.value()
-    if not url:
-        raise ConfigError(
-            "PREFECT_API_URL is not set, so there is no Prefect server to ask.",
-            hint="Set it to the server of `just serve`, as http://127.0.0.1:4200/api (docs/howto/install-a-host.md).",
-        )
+    url = require_server_address()
     hint = "Start `just serve` with the same inventory and the same Prefect server, and leave it running."
     try:
         with _client() as client:

@@ -14,7 +14,6 @@ from prefect.deployments.runner import RunnerDeployment
 from prefect.settings import (
     PREFECT_API_AUTH_STRING,
     PREFECT_API_KEY,
-    PREFECT_API_URL,
     PREFECT_CLIENT_MAX_RETRIES,
     PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
     PREFECT_RUNNER_POLL_FREQUENCY,
@@ -23,6 +22,7 @@ from prefect.settings import (
 )
 
 from deployments.automations import HEARTBEAT_S, TAG, ensure_dead_runs_are_marked
+from deployments.following import require_server_address
 from deployments.schedule import check_schedule, schedule_of
 from deployments.waiting import waiting
 from flows.install import install
@@ -47,12 +47,12 @@ def who_may_reach(api_url: str, *, server_host: str, authenticated: bool) -> str
     Whoever can reach it can start installs, approve them, and run code as the worker (docs/security.md).
 
     Args:
-        api_url: the server's address; empty for a server that Prefect starts itself, on loopback.
+        api_url: the server's address.
         server_host: the address on which a server with the same settings listens.
         authenticated: whether a key or password for the server is set.
 
     """
-    if authenticated or not api_url:
+    if authenticated:
         return ""
     asked = urlsplit(api_url).hostname or ""
     where = next((host for host in (asked, server_host) if not _is_loopback(host)), "")
@@ -109,11 +109,12 @@ def main() -> int:
         inventory = load_inventory(settings().inventory)
         for host in inventory.hosts.values():
             check_schedule(inventory.path, host)
+        address = require_server_address()
     except HoldfastError as error:
         print(f"serve: {error}", file=sys.stderr)
         return 2
     warning = who_may_reach(
-        PREFECT_API_URL.value() or "",
+        address,
         server_host=PREFECT_SERVER_API_HOST.value(),
         authenticated=bool(PREFECT_API_KEY.value() or PREFECT_API_AUTH_STRING.value()),
     )

@@ -26,11 +26,11 @@ def build(host: Host, plan: Plan) -> Built:
 
     """
     on_line, folder = current().line, journal().folder
-    with hinting(SAME_LOCK if plan.image_lock else ""):
+    with hinting(lambda: SAME_LOCK if plan.image_lock else ""):
         image = inspect_image(flake.kexec_image(host, plan.image_lock, folder, on_line=on_line))
     if plan.stage is not Stage.FINAL:
         check_image(plan.origin, image, host)
-    with hinting(SAME_LOCK):
+    with hinting(lambda: SAME_LOCK):
         made = flake.build_system(plan.system, host, folder, on_line=on_line)
     toplevel, mount_script = plan.system.toplevel.out, plan.system.mount_script
     say(f"built {toplevel} ({made.closure_bytes / 1e6:.0f} MB with its closure); image {image.path.name}")

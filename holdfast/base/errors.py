@@ -17,7 +17,7 @@ Every error is one line with a hint. If a command failed, the error also carries
 may quote the target or the network, so this file makes message and hint printable and limits their length.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
@@ -107,10 +107,15 @@ class CommandFailed(HoldfastError):
 
 
 @contextmanager
-def hinting(more: str) -> Iterator[None]:
-    """Add a sentence to the hint of what the body raises: of errors that a correction of the user's input mends."""
+def hinting(more: Callable[[], str]) -> Iterator[None]:
+    """Add to the hint of what the body raises: of errors that a correction of the user's input mends.
+
+    Args:
+        more: returns the sentence to add, once the body has failed; empty for none.
+
+    """
     try:
         yield
     except (ConfigError, CommandFailed) as error:
-        error.hint = f"{error.hint} {more}".strip()
+        error.hint = f"{error.hint} {more()}".strip()
         raise

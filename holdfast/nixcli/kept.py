@@ -65,6 +65,11 @@ def lock_of(folder: Path, flake: str, *, on_line: OnLine | None = None) -> Lock:
     return lock
 
 
+def is_locked(folder: Path) -> bool:
+    """Return whether this run has locked a flake, which it then keeps to."""
+    return (folder / "locks.json").exists()
+
+
 def evaluation_of(folder: Path, host: Host, *, on_line: OnLine | None = None) -> Evaluation:
     """Return what this run evaluated for a host, or evaluate it now. Its derivations are kept with the folder.
 

@@ -11,7 +11,7 @@ from holdfast.base.settings import settings
 from holdfast.facts.facts import Facts
 from holdfast.inventory.host import Host, Way
 from holdfast.nixcli.flake import image_flake
-from holdfast.nixcli.kept import evaluation_of, lock_of
+from holdfast.nixcli.kept import evaluation_of, is_locked, lock_of
 from holdfast.plan.fitness import check_target
 from holdfast.plan.image import Image, inspect_image
 from holdfast.plan.in_use import is_left_alone, names_of
@@ -59,7 +59,11 @@ def plan_install(
 
     """
     host, on_line = machine.host, machine.log.line
-    with ThreadPoolExecutor(2) as pool, hinting(SAME_LOCK if run_id else ""):
+
+    def same_lock() -> str:
+        return SAME_LOCK if run_id and is_locked(folder) else ""
+
+    with ThreadPoolExecutor(2) as pool, hinting(same_lock):
         # The evaluation stays in this thread: a cancelled run, or Ctrl-C, ends it at once.
         looking = pool.submit(copy_context().run, _look, machine, first_use=first_use, check_lock=check_lock)
         inspecting = pool.submit(copy_context().run, _inspect, host)
@@ -91,7 +95,7 @@ def plan_install(
     )
     if left_alone:
         return plan
-    with hinting(SAME_LOCK if run_id else ""):
+    with hinting(same_lock):
         told = check_configuration(
             evaluation.configuration, host, plan, sudo_password=settings().sudo_password_file is not None
         )

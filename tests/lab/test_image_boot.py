@@ -5,6 +5,7 @@ import gzip
 import io
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -168,6 +169,9 @@ def test_mark_and_identity_are_there(guest: Guest) -> None:
         "image_id": "holdfast-kexec-installer-lab-x86_64-linux",
         "run_id": "run-1",
         "origin_boot_id": "1111-2222",
+        "origin_mark": "no",
+        "origin_nixos": "no",
+        "origin_hostname": re.sub("[^A-Za-z0-9._-]", "", os.uname().nodename),
         "state": "restored",
         "secrets": "none",
         "dead_man_s": DEAD_MAN_S,

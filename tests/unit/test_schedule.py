@@ -109,7 +109,7 @@ def test_serve_without_a_server_ends_with_one_line(
 
     monkeypatch.setattr(serve, "ensure_dead_runs_are_marked", refuse)
     monkeypatch.setattr(serve, "serve", lambda *_served, **_options: pytest.fail("it serves"))
-    monkeypatch.setattr(serve, "who_may_reach", lambda *_url, **_more: "")
+    monkeypatch.setattr(serve, "require_server_address", lambda: "http://127.0.0.1:1/api")
     inventory.write_text("[cottage]\n")
     assert serve.main() == 2
     [line] = capsys.readouterr().err.splitlines()

@@ -187,6 +187,15 @@ def test_configuration_is_refused_before_anything_is_built(
     assert any("starts no sshd" in warning for warning in body(preflight)(allowed).warnings)
 
 
+@pytest.mark.usefixtures("machine", "server")
+def test_a_flake_that_cannot_be_locked_may_be_corrected(desk: Desk) -> None:
+    desk.metadata = {}
+    chosen = chosen_host(settings().inventory, "cottage")
+    with pytest.raises(ConfigError, match="unexpected answer") as error:
+        body(preflight)(chosen)
+    assert "fresh run" not in error.value.hint
+
+
 @pytest.mark.usefixtures("server")
 def test_ten_minutes_in_vain(machine: FakeMachine) -> None:
     machine.instead["installer"] = ""
