@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Final
 
 from holdfast.base import clock
+from holdfast.base.places import MARK_IN_RAM
 from holdfast.facts.facts import Facts
 from holdfast.facts.identity import Identity
 from holdfast.inventory.host import Host, Way
@@ -72,7 +73,7 @@ def make_plan(
     # The standard way works without Tailscale; then there is no state to carry.
     there = host.way is Way.TAILSCALE or origin.identity is not None or has_live_state(facts)
     carries_state = host.keep.tailscale_state and there and not left_alone
-    return Plan(
+    made = Plan(
         run_id=run_id,
         host=host.name,
         attribute=f"{host.flake}#{host.attribute}",
@@ -100,6 +101,17 @@ def make_plan(
         warnings=()
         if left_alone
         else (*_warnings(host, facts, disks), *_warnings_of_the_way(host, facts, vault_identity)),
+    )
+    return made.model_copy(update={"warnings": (*made.warnings, *_formatted_for_another(made, facts))})
+
+
+def _formatted_for_another(plan: Plan, facts: Facts) -> tuple[str, ...]:
+    mark = facts.partition_mark
+    if not plan.resumes or plan.rehearsal or mark is None or mark.plan_digest == plan.layout_digest:
+        return ()
+    return (
+        f"run {mark.run_id} formatted its disks for another plan: the phase partition will stop. To format them again"
+        f" for this plan, remove {MARK_IN_RAM} there and start a new run",
     )
 
 

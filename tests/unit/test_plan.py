@@ -1,5 +1,6 @@
 """What a plan says, and every refusal of the preflight with its line."""
 
+import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -376,6 +377,18 @@ def test_heading_says_what_becomes_of_the_disks() -> None:
         text = to_markdown(planned)
         assert f"## {heading}\n\n{in_markdown(in_words(planned), 4000)}.\n" in text
         assert ("Will be wiped" in text) == heading.startswith("Will be wiped")
+
+
+def test_disks_that_were_formatted_for_another_plan_are_told_before_partition_stops() -> None:
+    def marked(digest: str, *, rehearsal: bool = False) -> tuple[str, ...]:
+        mark = json.dumps({"run_id": "run-1", "plan_digest": digest})
+        return plan(facts("installer", partition_mark=mark), rehearsal=rehearsal).warnings
+
+    own = plan(facts("installer")).layout_digest
+    assert marked(own) == marked("d", rehearsal=True) == ()
+    [said] = marked("d")
+    assert said.startswith("run run-1 formatted its disks for another plan: the phase partition will stop.")
+    assert "remove /run/holdfast/partition.json there" in said
 
 
 def test_plan_survives_json_and_holds_no_state() -> None:
