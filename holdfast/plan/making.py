@@ -100,7 +100,7 @@ def make_plan(
         image_lock=image_lock,
         warnings=()
         if left_alone
-        else (*_warnings(host, facts, disks), *_warnings_of_the_way(host, facts, vault_identity)),
+        else (*_warnings(host, facts, disks, stage), *_warnings_of_the_way(host, facts, stage, vault_identity)),
     )
     return made.model_copy(update={"warnings": (*made.warnings, *_formatted_for_another(made, facts))})
 
@@ -148,7 +148,7 @@ def _carried(host: Host, facts: Facts, *, carries_state: bool) -> tuple[str, ...
     return tuple(name for name, wanted in chosen if wanted)
 
 
-def _warnings(host: Host, facts: Facts, disks: Disks) -> list[str]:
+def _warnings(host: Host, facts: Facts, disks: Disks, stage: Stage) -> list[str]:
     found = [
         (not host.disks, "the inventory pins no disks: an install wipes what the flake's disko configuration names"),
         (
@@ -166,9 +166,7 @@ def _warnings(host: Host, facts: Facts, disks: Disks) -> list[str]:
         ),
         (bool(facts.kexec.secure_boot), "Secure Boot is on: the firmware may refuse to boot the final system"),
         (
-            observe(facts).stage is not Stage.INSTALLER
-            and not host.keep.tailscale_state
-            and facts.identity is not None,
+            stage is Stage.ORIGIN and not host.keep.tailscale_state and facts.identity is not None,
             "the final system does not keep this node's Tailscale state",
         ),
     ]
@@ -180,20 +178,20 @@ def _warnings(host: Host, facts: Facts, disks: Disks) -> list[str]:
     return [*disks.losses, *failing, *(text for applies, text in found if applies)]
 
 
-def _warnings_of_the_way(host: Host, facts: Facts, vault_identity: Identity | None) -> list[str]:
+def _warnings_of_the_way(host: Host, facts: Facts, stage: Stage, vault_identity: Identity | None) -> list[str]:
     """Return the risks of a machine that leaves its tailnet."""
     if host.way is not Way.STANDARD:
         return []
-    runs = observe(facts).stage is not Stage.INSTALLER
+    leaves = stage is Stage.ORIGIN
     why = facts.tailscale.backend_state or ("tailscaled does not run" if facts.tailscale.installed else "no Tailscale")
     found = [
         (
-            runs,
+            leaves,
             f"the standard way has no dead-man: if the installer does not answer at {host.target}, nothing but a"
             " person at the machine brings the old system back",
         ),
         (
-            runs and host.keep.tailscale_state and facts.identity is None,
+            leaves and host.keep.tailscale_state and facts.identity is None,
             f"it is not on a tailnet ({why}): no Tailscale state is kept, the final system needs a login of its own",
         ),
         (

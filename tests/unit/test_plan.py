@@ -391,6 +391,17 @@ def test_disks_that_were_formatted_for_another_plan_are_told_before_partition_st
     assert "remove /run/holdfast/partition.json there" in said
 
 
+def test_system_of_the_plan_is_warned_of_no_way_that_it_does_not_go() -> None:
+    runs = facts("nixos", system_mark='{"run_id": "r", "plan_digest": "d"}')
+    same = system(toplevel={"out": runs.booted_system, "drv": "/nix/store/x.drv"})
+    standard = host(disks=[], way="standard", keep={"tailscale_state": False})
+    devices = {"main": "/dev/nvme0n1"}
+    said = plan(runs, standard, devices=devices, reinstall=True).warnings
+    assert len([line for line in said if "no dead-man" in line or "does not keep this node's" in line]) == 2
+    left = plan(runs, standard, devices=devices, planned=same).warnings
+    assert left == tuple(line for line in said if "no dead-man" not in line and "does not keep this node's" not in line)
+
+
 def test_plan_survives_json_and_holds_no_state() -> None:
     made = plan(facts("debian-12"))
     assert Plan.model_validate_json(made.model_dump_json()) == made
