@@ -10,7 +10,7 @@ import pytest
 
 from holdfast.ssh.connection import Connection, open_connection
 from holdfast.ssh.endpoint import Endpoint
-from tests.ssh.sshd import Listener, Sshd, make_key, public
+from tests.ssh.sshd import Listener, Sshd, make_key, public, running
 
 TIMEOUT_S = 20
 
@@ -32,11 +32,8 @@ def client_key(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, client_key: Path) -> Iterator[Sshd]:
-    sshd = Sshd(tmp_path_factory.mktemp("sshd"), client_key)
-    sshd.folder.chmod(0o755)
-    sshd.start()
-    yield sshd
-    sshd.stop()
+    with running(tmp_path_factory.mktemp("sshd"), client_key) as sshd:
+        yield sshd
 
 
 @pytest.fixture

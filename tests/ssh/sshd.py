@@ -149,3 +149,15 @@ class Sshd:
         self.process.terminate()
         self.process.wait(timeout=10)
         self.process = None
+
+
+@contextlib.contextmanager
+def running(folder: Path, client_key: Path) -> Iterator[Sshd]:
+    """A server that runs while the body does."""
+    sshd = Sshd(folder, client_key)
+    folder.chmod(0o755)
+    sshd.start()
+    try:
+        yield sshd
+    finally:
+        sshd.stop()

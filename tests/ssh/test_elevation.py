@@ -14,7 +14,7 @@ from holdfast.base.errors import ConfigError, ConnectionLost, DeadlinePassed, Lo
 from holdfast.ssh.connection import Connection, open_connection
 from holdfast.ssh.elevation import Gate
 from holdfast.ssh.endpoint import Elevation, Endpoint
-from tests.ssh.sshd import Sshd, gone
+from tests.ssh.sshd import Sshd, gone, running
 
 T = 20
 PASSWORD = "poison pass'word"
@@ -95,10 +95,8 @@ def public_server(client_key: Path) -> Iterator[Sshd]:
     """A server whose files a user other than root can read."""
     folder = Path(f"/tmp/holdfast-sshd-{os.getpid()}")
     folder.mkdir(mode=0o755)
-    server = Sshd(folder, client_key)
-    server.start()
-    yield server
-    server.stop()
+    with running(folder, client_key) as server:
+        yield server
     shutil.rmtree(folder)
 
 

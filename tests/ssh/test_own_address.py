@@ -18,7 +18,7 @@ from holdfast.ssh.reach import connect
 from holdfast.ssh.resolve import endpoint_for
 from holdfast.target.machine import Machine
 from tests.log import Remembered
-from tests.ssh.sshd import Listener, Sshd, make_key, public
+from tests.ssh.sshd import Listener, Sshd, make_key, public, running
 from tests.ssh.test_reach import PIPE, socks_server
 
 T = 20
@@ -61,11 +61,8 @@ def tailnet(tmp_path: Path) -> Tailnet:
 @pytest.fixture
 def stranger(tmp_path_factory: pytest.TempPathFactory, client_key: Path) -> Iterator[Sshd]:
     """Another machine, which lets us in too, and has another host key."""
-    sshd = Sshd(tmp_path_factory.mktemp("stranger"), client_key)
-    sshd.folder.chmod(0o755)
-    sshd.start()
-    yield sshd
-    sshd.stop()
+    with running(tmp_path_factory.mktemp("stranger"), client_key) as sshd:
+        yield sshd
 
 
 @pytest.fixture(autouse=True)
