@@ -148,7 +148,8 @@ def _start(machine: Machine, plan: Plan, built: Built, folder: str) -> float:
 
     def start() -> float:
         nonlocal began_at
-        alone = ["setsid", "--wait", "sh", "-c", script("origin/start-alone.sh"), "start-alone.sh"]
+        alone = ["sh", "-c", script("origin/own-session.sh"), "own-session.sh"]
+        alone += ["sh", "-c", script("origin/start-alone.sh"), "start-alone.sh"]
         alone += ["again" if began_at else "first", folder, *command]
         try:
             with machine.connect_over_last_way() as target:

@@ -68,7 +68,7 @@ class Unit:
 def parse_command(argv: Sequence[str], stdin: bytes = b"") -> Command:
     """Find out what is run: a script of nix/scripts by its text, a program by its name, systemctl with its verb."""
     match list(argv):
-        case ["setsid", "--wait", *rest]:
+        case ["sh", "-c", _, "own-session.sh", *rest]:
             return parse_command(rest, stdin)
         case ["sh", "-s", "--", *args] if stdin.decode() in _SCRIPTS:
             return Command(_SCRIPTS[stdin.decode()], args)
