@@ -69,6 +69,16 @@ def test_kexec_gets_the_flags(origin: Origin) -> None:
     origin.wait_for("kexec", "\n-e --reset-vga --no-ifdown\n")
 
 
+def test_hangup_does_not_end_what_waits_to_start_kexec(origin: Origin) -> None:
+    """The link may be gone by then. A small busybox has no nohup."""
+    for name, body in (("nohup", "exit 127"), ("sleep", 'kill -HUP "$PPID"; exit 0')):
+        (origin.tools / name).unlink(missing_ok=True)  # a link to busybox
+        (origin.tools / name).write_text(f"#!/bin/sh\n{body}\n")
+        (origin.tools / name).chmod(0o755)
+    assert origin.run()[0] == 0
+    origin.wait_for("kexec", "-e")
+
+
 def test_a_kernel_that_refuses_is_asked_both_ways(origin: Origin) -> None:
     (origin.notes / "fail").touch()
     before = origin.snapshot()

@@ -289,6 +289,6 @@ echo "machine will boot into nixos in 6s..."
 console=/dev/null
 [ ! -w "$root/dev/kmsg" ] || console=$root/dev/kmsg
 leaving=1
-# Detached: this script ends first, so that its caller hears how.
+# Detached: this script ends first, so that its caller hears how. A small busybox has no nohup.
 # shellcheck disable=SC2016,SC2086 # for the inner shell; the extra flags are several words
-nohup sh -c 'sleep 6 && exec "$0" -e "$@"' "$here/kexec" $kexec_extra_flags </dev/null >"$console" 2>&1 &
+sh -c 'trap "" HUP; sleep 6 && exec "$0" -e "$@"' "$here/kexec" $kexec_extra_flags </dev/null >"$console" 2>&1 &
