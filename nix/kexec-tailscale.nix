@@ -75,9 +75,13 @@ in
 
     # The kernel's own way back to the origin. nixos/modules/system/boot/systemd/initrd.nix:
     # with `boot.panic_on_fail` a failed stage 1 ends in a panic, and not in an emergency shell that waits for ever.
+    # systemd(1): a systemd that crashes or gives up would freeze, in either stage, and the dead-man with it. Older ones
+    # know only `crash_reboot`.
     boot.kernelParams = [
       "panic=30"
       "boot.panic_on_fail"
+      "systemd.crash_reboot"
+      "systemd.crash_action=reboot"
     ];
 
     # nixos/modules/system/boot/kernel.nix. systemd-modules-load loads them before tailscaled asks for them. ZFS and

@@ -28,7 +28,10 @@ SUITE = "trixie"
 DEAD_MAN_S = 900
 """The dead-man's deadline if `kexec/run` is not given one."""
 
-KERNEL_PARAMS = "console=ttyS0 panic=30 quiet net.ifnames=0 lsm=capability systemd.show_status=false"
+KERNEL_PARAMS = (
+    "console=ttyS0 panic=30 systemd.crash_reboot systemd.crash_action=reboot quiet net.ifnames=0 lsm=capability"
+    " systemd.show_status=false"
+)
 HERE = Path(__file__).parent
 FILES = HERE / "files"
 RUN_SCRIPT = script("origin/kexec-run.sh")

@@ -53,6 +53,10 @@ def test_kernel_returns_to_the_origin_after_a_panic_or_a_failed_first_stage(nix:
     assert {"panic=30", "boot.panic_on_fail"} <= set(image(nix)["boot.kernelParams"])
 
 
+def test_systemd_reboots_when_it_gives_up_in_either_stage(nix: Nix) -> None:
+    assert {"systemd.crash_reboot", "systemd.crash_action=reboot"} <= set(image(nix)["boot.kernelParams"])
+
+
 def test_modules_that_tailscaled_asks_for_are_loaded_early(nix: Nix) -> None:
     modules = image(nix)["boot.kernelModules"]
     assert {"tun", "nf_tables", "nft_compat", "xt_mark", "xt_MASQUERADE", "xt_conntrack"} <= set(modules)

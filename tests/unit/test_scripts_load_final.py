@@ -10,6 +10,7 @@ import pytest
 
 SCRIPT = Path(__file__).parents[2] / "nix/scripts/installer/load-final.sh"
 TOP = "/nix/store/abc-nixos-system-cottage"
+ENDS = "panic=10 boot.panic_on_fail systemd.crash_reboot systemd.crash_action=reboot holdfast.trial=600"
 
 
 class Installer:
@@ -75,9 +76,7 @@ def test_loads_the_system_of_the_new_root(installer: Installer) -> None:
         f"--initrd={installer.system}/initrd",
     ]
     line = installer.command_line()
-    assert line.startswith(
-        f"init={TOP}/init root=fstab loglevel=4 panic=10 boot.panic_on_fail holdfast.trial=600 systemd.set_credential"
-    )
+    assert line.startswith(f"init={TOP}/init root=fstab loglevel=4 {ENDS} systemd.set_credential")
     assert line.endswith(" systemd.wants=holdfast-trial.service")
 
 
@@ -95,7 +94,18 @@ def test_command_line_without_room_has_no_watch(installer: Installer) -> None:
     (installer.system / "kernel-params").write_text("x" * 1600)
     done = installer.run()
     assert "no room" in done.stdout
-    assert installer.command_line().endswith(" panic=10 boot.panic_on_fail holdfast.trial=600")
+    assert installer.command_line().endswith(f" {ENDS}")
+
+
+def test_a_pid_1_that_gives_up_ends_the_trial_whatever_the_system_says(installer: Installer) -> None:
+    (installer.system / "kernel-params").write_text("systemd.crash_reboot=no systemd.crash_action=freeze")
+    installer.run()
+    words = installer.command_line().split()
+    # systemd goes by the last.
+    assert [word for word in words if word.startswith("systemd.crash")][-2:] == [
+        "systemd.crash_reboot",
+        "systemd.crash_action=reboot",
+    ]
 
 
 def test_secrets_of_the_initrd_are_added_in_memory(installer: Installer) -> None:

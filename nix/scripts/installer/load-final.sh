@@ -4,6 +4,7 @@
 # starts it. The disk stays as it is: it boots the standby (standby.sh).
 # That start is a trial: `holdfast.trial` is in its kernel's command line. It ends with a reboot, into the standby, if
 #   the kernel panics (`panic=`), or stage 1 gives up (`boot.panic_on_fail`: nixos/modules/system/boot/stage-1-init.sh),
+#   systemd gives up, and would freeze (systemd(1): `crash_action=`, and `crash_reboot` of an older one),
 #   nobody stops holdfast-trial.service within SECONDS. The unit comes with the command line, as a credential
 #   (systemd.system-credentials(7), since systemd 256; an older systemd starts without the unit).
 # Secrets that the boot loader's installer would add to the initrd are added here too. Prints `loaded: TOPLEVEL` at the
@@ -58,7 +59,7 @@ END
 kernel=$(inside "$toplevel/kernel")
 initrd=$(inside "$toplevel/initrd")
 line="init=$toplevel/init $(cat "$(inside "$toplevel/kernel-params")")"
-line="$line panic=10 boot.panic_on_fail holdfast.trial=$seconds"
+line="$line panic=10 boot.panic_on_fail systemd.crash_reboot systemd.crash_action=reboot holdfast.trial=$seconds"
 watched="$line systemd.set_credential_binary=systemd.extra-unit.holdfast-trial.service:$(unit | base64 | tr -d '\n')"
 watched="$watched systemd.wants=holdfast-trial.service"
 if [ "${#watched}" -le "$longest" ]; then
