@@ -7,6 +7,7 @@ from holdfast.plan.markdown import to_markdown
 from holdfast.plan.outlook import in_words
 from holdfast.plan.plan import Plan
 from holdfast.plan.system import SHORT
+from holdfast.plan.way_back.judging import warned_of
 from holdfast.target.planning import plan_install
 from holdfast.target.secrets import check_secrets
 from tasks.run.log import say, warn
@@ -43,7 +44,7 @@ def preflight(host: Host, *, rehearsal: bool = False, reinstall: bool = False) -
     )
     if not plan.left_alone:
         check_secrets(host)
-    for warning in (*plan.warnings, *(finding.in_one_line() for finding in plan.verdict)):
+    for warning in (*plan.warnings, *(finding.in_one_line() for finding in plan.verdict), *warned_of(plan.way_back)):
         warn(warning)
     say(in_words(plan))
     say(f"plan {plan.digest[:SHORT]}: {plan.system.toplevel.out}, from {plan.system.lock.short}")

@@ -15,6 +15,8 @@ TAILSCALED_STATE: Final = f"{STATE_DIR}/tailscaled.state"
 
 # Holdfast's own on a disk: the image in the origin, the marks in the final system.
 HOLDFAST_DIR: Final = "/var/lib/holdfast"
+# In the origin: what a rehearsal of its return proved.
+ORIGIN_PROVED: Final = f"{HOLDFAST_DIR}/origin-proved.json"
 MARK_ON_DISK: Final = f"{NEW_ROOT}{HOLDFAST_DIR}/partition.json"
 
 # Holdfast's own in RAM: it ends with the boot.

@@ -3,15 +3,11 @@
 The target is not trusted: sizes are limited, text is made printable, and a value of an unexpected form is left out.
 """
 
-import json
 from collections.abc import Mapping
 from typing import Final
 
-from pydantic import ValidationError
-
-from holdfast.base.errors import UnexpectedState
 from holdfast.base.frozen import Frozen
-from holdfast.base.text import printable
+from holdfast.facts.answer import parse_answer
 from holdfast.facts.bounded import first_word, first_words, number, pairs
 from holdfast.facts.disks import Disk, parse_disks
 from holdfast.facts.identity import Identity
@@ -29,10 +25,8 @@ from holdfast.facts.system import (
 )
 from holdfast.facts.tailscale import Tailscale, parse_tailscale
 
-MAX_FACTS_BYTES: Final = 4 * 1024 * 1024
 # An answer recorded by an older facts.sh lacks these: then they are unknown. Any other that is missing is an error.
 _MAY_BE_MISSING: Final = ("stacked", "file_systems", "pools", "volume_groups", "health")
-FORMAT: Final = "1"
 
 
 class Facts(Frozen):
@@ -120,31 +114,7 @@ def parse_facts(output: str, host: str) -> Facts:
         UnexpectedState: the output is not from the script, or is incomplete.
 
     """
-    try:
-        said = _members(output)
-        return _facts(said)
-    except (ValueError, KeyError, RecursionError) as error:
-        # pydantic's ValidationError is a ValueError; its text may be long.
-        why = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
-        raise UnexpectedState(
-            f"{host} did not answer with facts: {printable(why)[:200]}.",
-            hint="Does its login print text of its own? `ssh TARGET true` must print nothing.",
-        ) from None
-
-
-def _members(output: str) -> dict[str, str]:
-    if len(output) > MAX_FACTS_BYTES:
-        raise ValueError(f"more than {MAX_FACTS_BYTES} bytes")
-    # The login may print a line before it.
-    start = output.find('{\n"format"')
-    said = json.loads(output[start:]) if start >= 0 else None
-    if not isinstance(said, dict) or said.pop("end", None) != "1":
-        raise ValueError("not a JSON object, or only part of one")
-    if any(not isinstance(value, str) for value in said.values()):
-        raise ValueError("a fact is not a string")
-    if said["format"].strip() != FORMAT:
-        raise ValueError(f"format {said['format'].strip()[:20]}, expected {FORMAT}")
-    return dict.fromkeys(_MAY_BE_MISSING, "") | {key: value.removesuffix("\n") for key, value in said.items()}
+    return parse_answer(output, host, lambda said: _facts(dict.fromkeys(_MAY_BE_MISSING, "") | said))
 
 
 def _facts(said: Mapping[str, str]) -> Facts:

@@ -69,8 +69,9 @@ Allowance = Literal[
     "other-host-key",
     "breaks-group",
     "failing-disk",
+    "origin-may-not-return",
 ]
-"""A refusal that the user may override; see holdfast/plan/refusals/, holdfast/plan/disks.py and groups.py."""
+"""A refusal that the user may override; see holdfast/plan/refusals/, disks.py, groups.py and way_back/."""
 
 Seconds = Annotated[float, Field(gt=0, le=7 * DAY_S)]
 

@@ -47,6 +47,8 @@ def to_markdown(plan: Plan) -> str:
     lines += ["| | |", "|---|---|", *(f"| {key} | {_cell(value)} |" for key, value in facts), ""]
     if plan.carries_state:
         lines += ["## The identity", "", *_verdict(plan), ""]
+    if plan.way_back:
+        lines += ["## The way back", "", *_way_back(plan), ""]
     lines += [f"## {course}", "", f"{_cell(in_words(plan), longest=LONGEST_CONTENT)}.", ""]
     hypothetical = course in (Course.REHEARSED, Course.VERIFIED)
     if hypothetical:
@@ -78,6 +80,12 @@ def _verdict(plan: Plan) -> list[str]:
     ]
     cells = [" | ".join(_cell(text, longest=LONGEST_CONTENT) for text in row) for row in rows]
     return [*head, *(f"| {row} |" for row in cells), "", unseen]
+
+
+def _way_back(plan: Plan) -> list[str]:
+    head = ["| | about | seen | what it means | what you can do |", "|---|---|---|---|---|"]
+    rows = [(row.verdict, row.subject, row.seen, row.means, row.hint) for row in plan.way_back]
+    return [*head, *(f"| {' | '.join(_cell(text, longest=LONGEST_CONTENT) for text in row)} |" for row in rows)]
 
 
 def _gib(size_bytes: int) -> str:

@@ -12,6 +12,7 @@ from holdfast.plan.fitness import Capacity
 from holdfast.plan.stage import Stage
 from holdfast.plan.system import Lock, PlannedSystem
 from holdfast.plan.verdict import Finding
+from holdfast.plan.way_back.row import WayBackRow
 
 
 class Login(Frozen):
@@ -88,6 +89,7 @@ class Plan(Frozen):
         carries_state: whether the final system gets the node's Tailscale state.
         carried: what is carried over, in words.
         verdict: what the node shows about whether it can move (see judge).
+        way_back: what brings the machine back when something goes wrong, and where nothing does (judge_way_back).
         image: what the installer needs, in words; empty if the image is not built yet.
         image_lock: the lock of the flake that the image is an output of; None if it is a file.
         warnings: what a person should know.
@@ -115,6 +117,7 @@ class Plan(Frozen):
     carries_state: bool
     carried: tuple[str, ...]
     verdict: tuple[Finding, ...] = ()
+    way_back: tuple[WayBackRow, ...] = ()
     image: str
     image_lock: Lock | None = None
     warnings: tuple[str, ...]

@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 from holdfast.base.errors import TargetRefused, hinting
 from holdfast.base.settings import settings
 from holdfast.facts.facts import Facts
+from holdfast.facts.way_back import WayBackFacts
 from holdfast.inventory.host import Host, Way
 from holdfast.nixcli.flake import image_flake
 from holdfast.nixcli.kept import evaluation_of, is_locked, lock_of
@@ -19,12 +20,14 @@ from holdfast.plan.making import make_plan
 from holdfast.plan.plan import Login, Plan
 from holdfast.plan.refusals.checking import check_configuration
 from holdfast.plan.stage import Stage, observe
+from holdfast.plan.way_back.judging import check_way_back, judge_way_back
 from holdfast.ssh.connection import Connection
 from holdfast.ssh.reach import login_of
 from holdfast.tailnet.giving_back import check_giving_back
 from holdfast.tailnet.on_tailnet import why_on_tailnet
 from holdfast.target.look import look
 from holdfast.target.machine import Machine
+from holdfast.target.way_back import look_back
 
 SAME_LOCK: Final = "A Retry uses what this run locked: if you correct the flake, start a fresh run."
 
@@ -99,13 +102,17 @@ def plan_install(
         told = check_configuration(
             evaluation.configuration, host, plan, sudo_password=settings().sudo_password_file is not None
         )
-    return plan.model_copy(update={"warnings": (*plan.warnings, *told)})
+    way_back = judge_way_back(seen.back, host)
+    if plan.stage is Stage.ORIGIN:
+        check_way_back(way_back, host)
+    return plan.model_copy(update={"warnings": (*plan.warnings, *told), "way_back": way_back})
 
 
 class _Seen(NamedTuple):
     """The target, who answered there, and how."""
 
     facts: Facts
+    back: WayBackFacts | None
     host_key: str
     login: Login
 
@@ -114,7 +121,10 @@ def _look(machine: Machine, *, first_use: bool, check_lock: Callable[[Connection
     with machine.connect(first_use=first_use) as target:
         facts = look(target)
         check_lock(target, facts)
-        return _Seen(facts, target.host_key, login_of(target, machine.host))
+        # Whether this is the system that is installed is not known yet; a trial is, and leaves by a way of its own.
+        leaves = facts.root and not facts.on_trial and observe(facts).stage in (Stage.ORIGIN, Stage.FINAL)
+        back = look_back(target) if leaves else None
+        return _Seen(facts, back, target.host_key, login_of(target, machine.host))
 
 
 def _inspect(host: Host) -> Image | None:

@@ -21,6 +21,7 @@ from holdfast.plan.system import Derivation, Lock, PlannedSystem
 CASES = Path(__file__).parent / "facts"
 NODE_KEY = "nodekey:" + "ab" * 32
 BY_ID = "/dev/disk/by-id/virtio-COTTAGE0001"
+WAY_BACK = {"format": "1", "booted_at": "1764200000\n"}
 LOGIN_KEY = "ssh-ed25519 " + "A" * 64
 # What describe.nix says of a configuration that comes back.
 CONFIGURATION: dict[str, Any] = {
@@ -101,6 +102,11 @@ def answer(case: str, **changed: str) -> str:
     return (
         "{\n" + ",\n".join(f"{json.dumps(key)}: {json.dumps(value)}" for key, value in (said | changed).items()) + "}"
     )
+
+
+def way_back_answer(**changed: str) -> str:
+    """Return what way-back.sh prints on an origin that comes back, with some facts replaced or added."""
+    return json.dumps(WAY_BACK | changed | {"end": "1"}).replace('{"format"', '{\n"format"')
 
 
 def facts(case: str, **changed: str) -> Facts:

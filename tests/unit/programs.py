@@ -14,7 +14,7 @@ from holdfast.base.places import STANDBY_IN_RAM as FOLDER
 from holdfast.base.places import TRIAL_WATCH as WATCH
 from holdfast.base.settings import PROJECT, script
 from holdfast.target.machine import BOOT_ID
-from tests.unit.cases import answer
+from tests.unit.cases import answer, way_back_answer
 
 if TYPE_CHECKING:
     from tests.unit.target import FakeMachine
@@ -98,6 +98,11 @@ def _facts(machine: "FakeMachine", _: Command) -> str:
     if machine.runs in ("trial", "final"):
         told |= {"booted_system": f"{machine.toplevel}\n", "trial": "600\n" if machine.runs == "trial" else ""}
     return answer(CASES[machine.runs], **(told | machine.changed[machine.runs]))
+
+
+def _way_back(machine: "FakeMachine", _: Command) -> str:
+    assert machine.runs != "installer", "way-back.sh is only for the origin"
+    return way_back_answer(**machine.way_back)
 
 
 def _lock(machine: "FakeMachine", command: Command) -> str:
@@ -400,5 +405,6 @@ PROGRAMS: dict[str, Callable[["FakeMachine", Command], Done | str | None]] = {
     "upload-append.sh": _upload_append,
     "upload-finish.sh": _upload_finish,
     "upload-look.sh": _upload_look,
+    "way-back.sh": _way_back,
     "write-file.sh": _write_file,
 }

@@ -97,6 +97,7 @@ class FakeMachine:
         archive: its Tailscale state, as tar packs it.
         failed_units: the units that its final system says have failed.
         lacks: programs that it does not have.
+        way_back: what way-back.sh tells of it other than way_back_answer.
         dead_man_s: what its installer's dead-man waits; 0 if it has none, as the one that the standby starts.
         unit_s: how long a detached command takes, by the program's name; UNIT_S for others.
 
@@ -113,6 +114,7 @@ class FakeMachine:
     archive: bytes = b""
     failed_units: tuple[str, ...] = ()
     lacks: set[str] = field(default_factory=set)
+    way_back: dict[str, str] = field(default_factory=dict)
     dead_man_s: float = 900.0
     unit_s: dict[str, float] = field(default_factory=dict)
 

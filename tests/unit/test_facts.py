@@ -11,7 +11,8 @@ import pytest
 
 from holdfast.base.errors import UnexpectedState
 from holdfast.base.settings import script
-from holdfast.facts.facts import MAX_FACTS_BYTES, parse_facts
+from holdfast.facts.answer import MAX_FACTS_BYTES
+from holdfast.facts.facts import parse_facts
 from holdfast.plan.stage import observe
 from tests.unit.cases import CASES, NODE_KEY, answer, facts, status
 

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from holdfast.base.errors import TargetRefused, UnexpectedState
-from holdfast.facts.facts import MAX_FACTS_BYTES, Facts, parse_facts
+from holdfast.facts.answer import MAX_FACTS_BYTES
+from holdfast.facts.facts import Facts, parse_facts
 from holdfast.facts.identity import parse_status
 from holdfast.plan.fitness import check_target
 from holdfast.plan.markdown import to_markdown

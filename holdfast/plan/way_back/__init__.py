@@ -1,0 +1,1 @@
+"""The way back: what brings a machine back when something goes wrong, and where nothing does."""

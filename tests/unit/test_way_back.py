@@ -1,0 +1,74 @@
+"""The plan's section *The way back*: from the answer of way-back.sh to the refusal, on the fake machine."""
+
+import pytest
+
+from holdfast.base.errors import TargetRefused, UnexpectedState
+from holdfast.facts.way_back import WayBackFacts, parse_way_back
+from holdfast.inventory.host import Way
+from holdfast.plan.markdown import to_markdown
+from holdfast.plan.way_back.judging import check_way_back, judge_way_back, warned_of
+from holdfast.plan.way_back.row import Verdict, WayBackRow
+from tests.unit.cases import facts, host, plan, way_back_answer
+
+STRANDS = WayBackRow(
+    subject="tailscaled",
+    seen="nothing starts it at boot",
+    means="it would be off its tailnet",
+    hint="Run `systemctl enable tailscaled` there.",
+    verdict=Verdict.STRANDS,
+)
+UNPROVED = STRANDS.model_copy(update={"subject": "kernel", "seen": "it is new", "verdict": Verdict.UNPROVED})
+
+
+def test_what_strands_is_refused_in_one_line_with_what_mends_it_and_the_word() -> None:
+    with pytest.raises(TargetRefused) as refused:
+        check_way_back((UNPROVED, STRANDS), host())
+    assert refused.value.message == (
+        "cottage would not come back if the install stops: nothing starts it at boot, so it would be off its tailnet."
+    )
+    assert refused.value.hint == (
+        "Run `systemctl enable tailscaled` there. If somebody can reach its console, add"
+        ' "origin-may-not-return" to allow in the inventory.'
+    )
+
+
+@pytest.mark.parametrize(
+    ("rows", "allowed"),
+    [
+        ((UNPROVED,), host()),
+        ((STRANDS,), host(allow=["origin-may-not-return"])),
+        ((STRANDS,), host(way=Way.STANDARD)),
+    ],
+)
+def test_what_is_not_refused_is_warned_of(rows: tuple[WayBackRow, ...], allowed: object) -> None:
+    check_way_back(rows, allowed)  # type: ignore[arg-type]
+    assert warned_of(rows) == (rows[0].in_one_line(),)
+
+
+def test_the_plan_shows_the_rows_and_escapes_them() -> None:
+    row = STRANDS.model_copy(update={"seen": "a | b <script>"})
+    shown = to_markdown(plan(facts("debian-12")).model_copy(update={"way_back": (row,)}))
+    assert "## The way back" in shown
+    assert "| strands | tailscaled |" in shown
+    assert "<script>" not in shown
+    assert "The way back" not in to_markdown(plan(facts("debian-12")))
+
+
+def test_without_an_origin_there_is_nothing_to_say() -> None:
+    assert judge_way_back(None, host()) == ()
+
+
+@pytest.mark.parametrize("output", ["", "{}", way_back_answer()[:-10], "Welcome\n"])
+def test_an_answer_that_is_cut_off_is_refused(output: str) -> None:
+    with pytest.raises(UnexpectedState):
+        parse_way_back(output, "cottage")
+
+
+def test_an_answer_of_nothing_is_unknown() -> None:
+    assert parse_way_back('{\n"format": "1", "end": "1"}', "cottage") == WayBackFacts()
+
+
+def test_the_firmwares_entries() -> None:
+    answer = way_back_answer(boot_current="0001 \n", boot_order="0001 000a zz <b> 00011\n", boot_next="\n")
+    efi = parse_way_back(answer, "cottage").efi
+    assert (efi.current, efi.next, efi.order) == ("0001", "", ("0001", "000A"))
