@@ -18,7 +18,7 @@ _FEATURES: Final = ("--extra-experimental-features", "nix-command flakes")
 
 # What is built of a system, in `system.build`, and what evaluate.nix calls it.
 PARTS: Final = {"toplevel": "toplevel", "diskoScript": "disko_script", "mountScript": "mount_script"}
-_EVALUATE, _DESCRIBE = (Path(__file__).with_name(name) for name in ("evaluate.nix", "describe.nix"))
+_FUNCTIONS: Final = tuple(Path(__file__).with_name(f"{name}.nix") for name in ("evaluate", "describe", "layout"))
 # Flakes of these types with a revision can be fetched again from wherever they are (nix's src/libfetchers).
 _OF_REVISIONS: Final = ("git", "github", "gitlab", "hg", "sourcehut")
 _COLOUR: Final = re.compile(r"\x1b\[[0-9;]*m")
@@ -37,7 +37,7 @@ def metadata(flake: str) -> list[str]:
 
 def evaluate(flake: str, attribute: str) -> list[str]:
     """Return the command that prints what evaluate.nix says of a configuration as JSON; it builds nothing."""
-    function = f"({_EVALUATE.read_text(encoding='utf-8')}) ({_DESCRIBE.read_text(encoding='utf-8')})"
+    function = " ".join(f"({path.read_text(encoding='utf-8')})" for path in _FUNCTIONS)
     # The locked flake must stay as it is: without this, nix as root would write a flake.lock into the store.
     return _nix("eval", "--no-write-lock-file", "--json", nixos(flake, attribute), "--apply", function)
 

@@ -1,6 +1,7 @@
 # All that a run needs to know of a NixOS configuration, in one evaluation; holdfast/nixcli/evaluation.py reads the answer.
-# The first argument is the function in describe.nix, the second what lib.nixosSystem returns. What is missing is null.
-describe: nixos:
+# The arguments are the functions in describe.nix and layout.nix, and what lib.nixosSystem returns. What is missing is
+# null.
+describe: layout: nixos:
 let
   build = nixos.config.system.build or { };
   part =
@@ -15,6 +16,7 @@ let
 in
 {
   configuration = describe nixos;
+  layout = layout (nixos.config.disko.devices or null);
   # disko's lib/types/disk.nix
   disks =
     if nixos ? config.disko.devices.disk then

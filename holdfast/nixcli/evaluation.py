@@ -15,6 +15,7 @@ from holdfast.inventory.host import Host
 from holdfast.nixcli import commands
 from holdfast.plan.configuration import Configuration, parse_configuration
 from holdfast.plan.disks import DiskoDisk
+from holdfast.plan.layout import Layout, parse_layout
 from holdfast.plan.places import places_of
 from holdfast.plan.system import Derivation, Lock, PlannedSystem
 
@@ -44,12 +45,14 @@ class Evaluation:
     Attributes:
         disks: the disks of the disko configuration, by its own name for each.
         configuration: whether the machine can be reached again.
+        layout: where disko mounts file systems; None if that could not be read.
         system: what will be built.
 
     """
 
     disks: Mapping[str, DiskoDisk]
     configuration: Configuration
+    layout: Layout | None
     system: PlannedSystem
 
 
@@ -143,6 +146,7 @@ def read(host: Host, lock: Lock, answer: str) -> Evaluation:
     return Evaluation(
         disks=disks,
         configuration=configuration,
+        layout=parse_layout(said.get("layout")),
         system=PlannedSystem(
             lock=lock,
             toplevel=toplevel,
