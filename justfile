@@ -41,8 +41,8 @@ install host target="" kexec="":
 reinstall host target="" kexec="":
     @{{python}} -m deployments.start reinstall "$@"
 
-# start the installer on HOST, then return to its own system, to prove that it comes back; no disk is touched
-rehearse host target="" kexec="":
+# start the installer on HOST, then return to its own system; formats no disk (--origin: first reboots that system once)
+rehearse host target="" kexec="" *flags:
     @{{python}} -m deployments.start rehearse "$@"
 
 # show what an install of HOST would do, disk by disk; changes nothing and needs no Prefect server

@@ -1,5 +1,7 @@
 """`just install`, `reinstall` and `rehearse`, each with HOST [TARGET] [KEXEC]: start a deployment and follow its run.
 
+`just rehearse … --origin` first reboots the machine once from its own system.
+
 KEXEC is an image of Holdfast: a tarball, a folder with one, a flake's output, or a URL with its checksum. With it the
 machine stays on the tailnet. What is not named comes from the inventory, with one exception: an install with TARGET and
 without KEXEC goes the standard way, and first says what the machine loses and what it gets back. At an address of the
@@ -9,16 +11,19 @@ tailnet the machine would be lost then, so that is refused.
 import ipaddress
 import sys
 from pathlib import Path
+from typing import Final
 
 from deployments.following import follow
 from holdfast.base.errors import ConfigError, HoldfastError
 from holdfast.base.settings import settings
+from holdfast.base.text import printable
 from holdfast.inventory.host import Host, Way
 from holdfast.inventory.loading import chosen_host
 from holdfast.plan.image import inspect_image
 from holdfast.plan.rehearsal import rehearsal_host
 from holdfast.tailnet.on_tailnet import why_on_tailnet
 
+ORIGIN: Final = "--origin"
 LOST = """\
 This is the standard way, without a kexec image of Holdfast. What {host} loses:
   - its tailnet, from kexec until the final system runs: until then it must be reachable at {where};
@@ -158,20 +163,42 @@ def _same_name(target: str, inventorys: str) -> bool:
     return False
 
 
-def rehearse(host_name: str, target: str = "", kexec: str = "") -> int:
-    """Start a rehearsal."""
+def rehearse(host_name: str, target: str = "", kexec: str = "", *, origin: bool = False) -> int:
+    """Start a rehearsal.
+
+    Args:
+        host_name: the host's name in the inventory.
+        target: another address than the inventory's.
+        kexec: another image.
+        origin: whether the machine is first rebooted once from its own system.
+
+    """
     try:
         host = rehearsal_host(chosen(host_name, target, kexec))
     except HoldfastError as error:
         print(f"rehearse: {error}", file=sys.stderr)
         return 2
-    told = {"target": target, "image": host.kexec if kexec else ""}
+    told = {"target": target, "image": host.kexec if kexec else "", "origin": origin}
     return follow("rehearse", f"rehearse/{host.name}", {key: value for key, value in told.items() if value})
 
 
 def main(verb: str, *arguments: str) -> int:
-    """Start what the verb of `just` names."""
-    return {"install": install, "reinstall": reinstall, "rehearse": rehearse}[verb](*arguments)
+    """Start what the verb of `just` names. Empty words are what `just` hands on for those that were left out."""
+    flags = [word for word in arguments if word.startswith("-")]
+    words = [word for word in arguments if not word.startswith("-")]
+    known = (ORIGIN,) if verb == "rehearse" else ()
+    usage = f"just {verb} HOST [TARGET] [KEXEC]" + "".join(f" [{flag}]" for flag in known)
+    if unknown := [flag for flag in flags if flag not in known]:
+        print(f"{verb}: there is no flag {printable(unknown[0])[:80]}. Hint: {usage}", file=sys.stderr)
+        return 2
+    while len(words) > 1 and not words[-1]:
+        words.pop()
+    if not 1 <= len(words) <= 3:
+        print(f"{verb}: it takes one to three words, and got {len(words)}. Hint: {usage}", file=sys.stderr)
+        return 2
+    if verb == "rehearse":
+        return rehearse(*words, origin=ORIGIN in flags)
+    return {"install": install, "reinstall": reinstall}[verb](*words)
 
 
 if __name__ == "__main__":

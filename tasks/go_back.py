@@ -5,32 +5,32 @@ from uuid import UUID
 
 from prefect.client.orchestration import get_client
 
-from holdfast.base import clock
-from holdfast.base.errors import DeadlinePassed
-from holdfast.base.waiting import NotYet, wait_for
 from holdfast.facts.facts import Facts
 from holdfast.facts.identity import Identity
 from holdfast.inventory.host import Host
 from holdfast.plan.plan import Plan
-from holdfast.plan.rehearsal import NODE_LABEL, require_home, require_untouched
-from holdfast.plan.results import Built, Returned, WentBack
+from holdfast.plan.rehearsal import NODE_LABEL, require_untouched
+from holdfast.plan.results import Built, Returned, Started, WentBack
+from holdfast.ssh.connection import Connection
 from holdfast.tailnet.operator import path_to
 from holdfast.target.dead_man import on_clock
-from holdfast.target.diagnose import Diagnosis
-from holdfast.target.look import look
+from holdfast.target.home import keep_proof, wait_for_origin
 from holdfast.target.mounting import leave_installer
 from tasks.run.log import say
 from tasks.run.phase import phase
 from tasks.run.this_run import hold_target, machine_of, run_id
 
-HINT: Final = "Look at its console: boot loader, network, tailscaled."
+HINT: Final = (
+    "Look at its console: boot loader, network, tailscaled. A retry continues the rehearsal from what it finds."
+)
 
 
 @phase("go_back")
-def go_back(host: Host, plan: Plan, built: Built, returned: Returned) -> WentBack:
+def go_back(host: Host, plan: Plan, built: Built, started: Started, returned: Returned) -> WentBack:
     """Reboot the installer, unless the origin is back already, and wait for the origin on the tailnet.
 
-    The dead-man stays armed meanwhile. If the reboot hangs, the dead-man reboots the machine.
+    The dead-man stays armed meanwhile. If the reboot hangs, the dead-man reboots the machine. That the origin came back
+    is then kept there as a proof, for later plans.
 
     Raises:
         UnexpectedState: the installer is another run's or in use, or another system than the origin came back.
@@ -41,49 +41,33 @@ def go_back(host: Host, plan: Plan, built: Built, returned: Returned) -> WentBac
 
     """
     machine = machine_of(host, plan)
-    diagnosis = Diagnosis(host, plan.origin.identity, addresses=plan.origin.addresses, log=machine.log)
-    asked_at = 0.0
-    asked = False
 
-    def probe() -> tuple[Facts, Identity, str]:
-        nonlocal asked, asked_at
-        with machine.connect() as target:
-            facts = look(target)
-            diagnosis.saw(facts)
-            if facts.boot_id == returned.boot_id:
-                if not asked:
-                    require_untouched(host.name, plan.run_id, facts)
-                    hold_target(target, facts)
-                    # Before the command: the machine may be gone before the answer arrives.
-                    asked_at = clock.now()
-                    leave_installer(target, "reboot", machine.log)
-                    asked = True
-                raise NotYet("the installer still answers")
-            require_home(host.name, plan, facts, target.host_key, built.toplevel)
-            if facts.identity is None:
-                raise NotYet("the origin answers, its tailscaled is not up yet")
-            return facts, facts.identity, target.host_key
+    def check(target: Connection, facts: Facts) -> None:
+        require_untouched(host.name, plan.run_id, facts)
+        hold_target(target, facts)
 
-    what = f"{host.name} to return to its origin"
-    say(f"waiting for {what}, at most {host.deadlines.reboot_return_s:.0f} s")
-    try:
-        facts, identity, host_key = wait_for(
-            what, diagnosis.watch(probe), deadline_s=host.deadlines.reboot_return_s, on_change=say
-        )
-    except DeadlinePassed as error:
-        diagnosis.look()
-        raise DeadlinePassed(
-            f"{error.message} {diagnosis.summary()} {_what_next(returned, asked_at)}",
-            hint=f"{diagnosis.hint() or HINT} A retry of the run continues the rehearsal from what it finds.",
-        ) from error
-    away_s = round(clock.now() - asked_at, 1) if asked_at else None
-    _label(identity)
-    path = path_to(identity)
+    home = wait_for_origin(
+        machine,
+        plan,
+        built,
+        what=f"{host.name} to return to its origin",
+        left=started.origin_boot_id,
+        leaving=returned.boot_id,
+        check=check,
+        leave=lambda target: leave_installer(target, "reboot", machine.log),
+        then=lambda asked_at: _what_next(returned, asked_at),
+        hint=HINT,
+    )
+    _label(home.identity)
+    keep_proof(machine, run_id(), home)
+    path = path_to(home.identity)
     say(
         f"{host.name} is back in its origin, as the same node (path: {path}); it was away {_shown(returned.away_s)} for"
-        f" kexec and {_shown(away_s)} for the reboot; its disks are as they were"
+        f" kexec and {_shown(home.away_s)} for the reboot; its disks are as they were"
     )
-    return WentBack(boot_id=facts.boot_id, identity=identity, host_key=host_key, away_s=away_s, path=path)
+    return WentBack(
+        boot_id=home.facts.boot_id, identity=home.identity, host_key=home.host_key, away_s=home.away_s, path=path
+    )
 
 
 def _label(identity: Identity) -> None:

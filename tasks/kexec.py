@@ -60,7 +60,7 @@ def kexec(host: Host, plan: Plan, built: Built) -> Started:
         on_change=say,
     )
     if before.skipped:
-        return Started(skipped=before.skipped, origin_boot_id=plan.origin.boot_id)
+        return Started(skipped=before.skipped, origin_boot_id=before.boot_id or plan.origin.boot_id)
     _upload(machine, built, f"{folder}.tar")
     brake.check(fresh=True)
     kexec_at = _start(machine.on_boot(before.boot_id), plan, built, folder)
@@ -68,7 +68,7 @@ def kexec(host: Host, plan: Plan, built: Built) -> Started:
 
 
 class _Ready(NamedTuple):
-    """The boot id of the origin that will be left; or the reason why no installer has to be started."""
+    """The boot id of the origin that will be left, or was; and the reason why no installer has to be started."""
 
     boot_id: str = ""
     skipped: str = ""
@@ -83,7 +83,9 @@ def _prepare(machine: Machine, plan: Plan, built: Built, folder: str) -> _Ready:
         if stage is not Stage.FINAL:
             require_free(host, plan, facts)
         if stage in (Stage.INSTALLER, Stage.FINAL):
-            return _Ready(skipped=f"the {stage} system runs already")
+            mark = facts.installer_mark
+            left = (mark and mark.origin_boot_id) or ""
+            return _Ready(boot_id=left, skipped=f"the {stage} system runs already")
         if stage is Stage.OTHER:
             raise UnexpectedState(f"{host.name} runs {why}.", hint="Look at it before going on.")
         _same_machine(host, plan, facts)

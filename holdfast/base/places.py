@@ -15,8 +15,9 @@ TAILSCALED_STATE: Final = f"{STATE_DIR}/tailscaled.state"
 
 # Holdfast's own on a disk: the image in the origin, the marks in the final system.
 HOLDFAST_DIR: Final = "/var/lib/holdfast"
-# In the origin: what a rehearsal of its return proved.
+# In the origin: the proof that it comes back, and which run asked it to reboot for that.
 ORIGIN_PROVED: Final = f"{HOLDFAST_DIR}/origin-proved.json"
+ORIGIN_REBOOT: Final = f"{HOLDFAST_DIR}/origin-reboot.json"
 MARK_ON_DISK: Final = f"{NEW_ROOT}{HOLDFAST_DIR}/partition.json"
 
 # Holdfast's own in RAM: it ends with the boot.

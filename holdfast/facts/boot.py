@@ -44,7 +44,9 @@ class BootFacts(Frozen):
 
 def parse_boot(said: Mapping[str, str]) -> BootFacts:
     """Parse what way-back.sh says of the boot."""
-    return BootFacts(booted_at=number(said["booted_at"]), proved=_proof(said["proved"]))
+    return BootFacts(
+        booted_at=number(said["booted_at"]), fingerprint=said["fingerprint"].strip(), proved=_proof(said["proved"])
+    )
 
 
 def _proof(text: str) -> Proof | None:

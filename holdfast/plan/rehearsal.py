@@ -97,8 +97,16 @@ def require_untouched(host: str, run_id: str, facts: Facts) -> None:
     )
 
 
-def require_home(host: str, plan: Plan, facts: Facts, host_key: str, toplevel: str) -> None:
+def require_home(host: str, plan: Plan, facts: Facts, host_key: str, toplevel: str, *, left: str) -> None:
     """Require that the running system is the origin, on a new boot, and the same machine.
+
+    Args:
+        host: the host's name.
+        plan: its plan.
+        facts: what it answered.
+        host_key: the SSH host key that answered.
+        toplevel: store path of the system that is to be installed.
+        left: the boot id on which the origin was left; empty if it is unknown.
 
     Raises:
         UnexpectedState: it is not an origin, or is still on the boot that the rehearsal began on.
@@ -110,9 +118,9 @@ def require_home(host: str, plan: Plan, facts: Facts, host_key: str, toplevel: s
         raise UnexpectedState(
             f"{host} came back as {why}, not as its origin.", hint="Look at what it boots before you install it."
         )
-    if facts.boot_id == plan.origin.boot_id:
+    if facts.boot_id == left:
         raise UnexpectedState(
-            f"{host} runs its origin on the boot that the rehearsal began on ({facts.boot_id}).",
+            f"{host} runs its origin on the boot that it was left on ({facts.boot_id}).",
             hint="It is not the machine that was in the installer. Look at the address in the inventory.",
         )
     require_same_node(host, plan.origin.identity, facts.identity, hint="Find out who answers there.")

@@ -59,6 +59,27 @@ class Preserved(Result):
     size_bytes: int = 0
 
 
+class OriginProved(Result):
+    """The proof that the origin comes back from a reboot by itself.
+
+    Attributes:
+        boot_id: the boot ID on which it came back; empty if the phase was skipped.
+        kernel: its kernel release then.
+        identity: who it is on the tailnet.
+        host_key: the SSH host key that answered.
+        away_s: seconds from the reboot to SSH; None if this attempt did not ask for it.
+        path: how the operator reaches it.
+
+    """
+
+    boot_id: str = ""
+    kernel: str = ""
+    identity: Identity | None = None
+    host_key: str = ""
+    away_s: float | None = None
+    path: PathTaken = "unknown"
+
+
 class Started(Result):
     """The installer was started.
 

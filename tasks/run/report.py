@@ -21,9 +21,12 @@ LONGEST_ERROR: Final = 4000
 # Boot ids, node keys, store paths.
 _PLAIN: Final = re.compile(r"[A-Za-z0-9:/+._?=-]{1,256}")
 REHEARSAL: Final = "rehearse"
+# The stage after a rehearsal's reboot of the origin (tasks/prove_origin.py).
+PROVED: Final = "proved"
 DONE: Final = "Nothing is left to do: log in over the tailnet. The vault keeps a copy of the old state."
 REHEARSED: Final = (
-    f"The machine came back as the same node. Its disks did not change, except for the image in `{HOLDFAST_DIR}`."
+    "The machine came back as the same node. Its disks did not change, except for the image and the proof of its return"
+    f" in `{HOLDFAST_DIR}`."
     " `install/{host}` may follow; it does not upload the image again."
 )
 CANCELLED: Final = (
@@ -67,8 +70,12 @@ class Closure(Frozen):
 
 
 class Away(Frozen):
-    """Seconds until SSH answered over the tailnet: after kexec, after the start of the trial, after the reboot."""
+    """Seconds until SSH answered over the tailnet.
 
+    It counts from the origin's own reboot in a rehearsal, kexec, the start of the trial, and the reboot at the end.
+    """
+
+    origin: float | None
     kexec: float | None
     trial: float | None
     reboot: float | None
@@ -80,7 +87,8 @@ class Report(Frozen):
     Attributes:
         flow: `install` or `rehearse`.
         said: why a run ended before its work, although nothing failed; empty if it did its work, or failed.
-        identity: by stage; the last is `final`, or in a rehearsal `returned`, which is the origin again.
+        identity: by stage; the last is `final`, or in a rehearsal `returned`, which is the origin again. A rehearsal
+            that rebooted the origin first has `proved`, the origin after that.
         boot_id: likewise.
         outside_phases_s: time inside the run but outside any phase.
         path: how the operator reached the last system, or the installer: direct, relay or unknown.
@@ -123,7 +131,9 @@ class Report(Frozen):
             f"| stage | boot id | identity |\n|---|---|---|\n{stages}\n\n"
             f"- built: {_shown(self.closure.built)}\n"
             + ("" if self.flow == REHEARSAL else f"- booted: {_shown(self.closure.booted)}\n")
-            + f"- away: {_seconds(self.away_s.kexec)} for kexec, "
+            + "- away: "
+            + (f"{_seconds(self.away_s.origin)} for the origin's own reboot, " if PROVED in self.boot_id else "")
+            + f"{_seconds(self.away_s.kexec)} for kexec, "
             + ("" if self.flow == REHEARSAL else f"{_seconds(self.away_s.trial)} for the trial, ")
             + f"{_seconds(self.away_s.reboot)} for the reboot; "
             f"path: {in_markdown(self.path, LONGEST_CELL)}\n- outside any phase: {self.outside_phases_s:.1f} s; "
@@ -163,10 +173,11 @@ def assemble(run_id: str, flow: str, host: str, entries: Iterable[Attempt], *, p
     """Make the report from a journal. What no phase has found out stays None."""
     all_entries = list(entries)
     stage, last = ("returned", "go_back") if flow == REHEARSAL else ("final", "verify")
-    places = {"origin": ("preflight", "origin"), "installer": ("reconnect",), stage: (last,)}
     runs = [entry for entry in all_entries if entry.phase == "run"]
     attempts = [entry for entry in all_entries if entry.phase != "run"]
     results = {entry.phase: entry.result for entry in attempts if entry.outcome == "done"}
+    proved = {PROVED: ("prove_origin",)} if _get(results, "prove_origin", "boot_id") else {}
+    places = {"origin": ("preflight", "origin"), **proved, "installer": ("reconnect",), stage: (last,)}
     total_s = sum(entry.seconds for entry in runs)
     return Report(
         run_id=run_id,
@@ -185,6 +196,7 @@ def assemble(run_id: str, flow: str, host: str, entries: Iterable[Attempt], *, p
             built=_text(_get(results, "build", "toplevel")), booted=_text(_get(results, "verify", "booted"))
         ),
         away_s=Away(
+            origin=_number(_get(results, "prove_origin", "away_s")),
             kexec=_number(_get(results, "reconnect", "away_s")),
             trial=_number(_get(results, "trial", "away_s")),
             reboot=_number(_get(results, last, "away_s")),

@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple
 
 from holdfast.base.places import DEAD_MAN_TIMER as TIMER
-from holdfast.base.places import MARK_IN_RAM
+from holdfast.base.places import MARK_IN_RAM, ORIGIN_PROVED
 from holdfast.base.places import STANDBY_IN_RAM as FOLDER
 from holdfast.base.places import TRIAL_WATCH as WATCH
 from holdfast.base.settings import PROJECT, script
@@ -102,7 +102,7 @@ def _facts(machine: "FakeMachine", _: Command) -> str:
 
 def _way_back(machine: "FakeMachine", _: Command) -> str:
     assert machine.runs != "installer", "way-back.sh is only for the origin"
-    return way_back_answer(**machine.way_back)
+    return way_back_answer(**({"proved": machine.text(ORIGIN_PROVED)} | machine.way_back))
 
 
 def _lock(machine: "FakeMachine", command: Command) -> str:
@@ -186,6 +186,18 @@ def _systemd_run(machine: "FakeMachine", command: Command) -> None:
     assert command.args == ["--quiet", "--on-active=2s", "systemctl", "reboot"]
     machine.tell("told to reboot")
     machine.timer("reboot", 2, machine.reset)
+
+
+def _reboot(machine: "FakeMachine", _: Command) -> None:
+    machine.tell("told to reboot")
+    machine.timer("reboot", 2, machine.reset)
+
+
+def _rm(machine: "FakeMachine", command: Command) -> None:
+    option, *paths = command.args
+    assert option == "-f"
+    for path in paths:
+        machine.files.pop(path, None)
 
 
 def _unit_start(machine: "FakeMachine", command: Command) -> None:
@@ -380,7 +392,9 @@ PROGRAMS: dict[str, Callable[["FakeMachine", Command], Done | str | None]] = {
     "put-file.sh": _put_file,
     "put-state.sh": _tells("state of the vault put"),
     "readlink": _readlink,
+    "reboot.sh": _reboot,
     "restore-state.sh": _restore_state,
+    "rm": _rm,
     "run": _kexec_run,
     "standby-give-back.sh": _give_back,
     "standby-make-room.sh": _nothing,

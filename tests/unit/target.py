@@ -237,6 +237,7 @@ class FakeMachine:
         self.handed, self.stock = (run_id, dead_man_s), stock
         ours = self.runs in ("trial", "final")
         self.before_it = {
+            "origin_boot_id": self.boot_id,
             "origin_mark": "yes" if self.fact("system_mark") else "no",
             "origin_nixos": "yes" if ours or self.fact("booted_system") else "no",
             "origin_hostname": self.fact("hostname"),

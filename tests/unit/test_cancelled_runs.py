@@ -23,7 +23,7 @@ INSTALL = (
     *("preflight", "build", "preserve", "approve", "kexec", "reconnect"),
     *("partition", "install", "restore", "trial", "reboot", "verify"),
 )
-REHEARSAL = ["preflight", "build", "at_origin", "preserve", "kexec", "reconnect", "go_back"]
+REHEARSAL = ["preflight", "build", "at_origin", "preserve", "prove_origin", "kexec", "reconnect", "go_back"]
 # What of the story changes the machine so that it does not run on as before.
 LEAVES = ("installer started by kexec", "disks formatted", "told to kexec", "told to reboot")
 
@@ -42,7 +42,7 @@ def run_flow(
                 return work(*given, **told)
 
             monkeypatch.setattr(module, called, begin)
-    ended: State[Any] | None = getattr(module, name).fn("cottage")
+    ended: State[Any] | None = getattr(module, name).fn("cottage", **({"origin": True} if name == "rehearse" else {}))
     return ended
 
 

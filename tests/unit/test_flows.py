@@ -48,7 +48,7 @@ def test_entrypoint_loads_as_prefect_loads_it(monkeypatch: pytest.MonkeyPatch, n
     assert flow.retries == 0
 
 
-def phases_called(monkeypatch: pytest.MonkeyPatch, inventory: Path, flow: str) -> list[str]:
+def phases_called(monkeypatch: pytest.MonkeyPatch, inventory: Path, flow: str, **parameters: object) -> list[str]:
     """Run a flow's body for cottage with phases that do nothing, and return which it called, in order."""
     module = importlib.import_module(f"flows.{flow}")
     called: list[str] = []
@@ -59,7 +59,7 @@ def phases_called(monkeypatch: pytest.MonkeyPatch, inventory: Path, flow: str) -
 
     for name in PHASE_FILES & {"install_system", *vars(module)} - {flow} | {"install_system"} & vars(module).keys():
         monkeypatch.setattr(module, name, lambda *_given, name=name, **_told: call(name))
-    getattr(module, flow).fn.__wrapped__("cottage")
+    getattr(module, flow).fn.__wrapped__("cottage", **parameters)
     assert inventory.exists()
     return [name.removesuffix("_system") for name in called]
 
@@ -75,8 +75,10 @@ def test_phases_of_an_install(monkeypatch: pytest.MonkeyPatch, inventory: Path) 
 
 def test_phases_of_a_rehearsal(monkeypatch: pytest.MonkeyPatch, inventory: Path) -> None:
     phases = phases_of(rehearse)
-    assert phases_called(monkeypatch, inventory, "rehearse") == [phase.name for phase in phases]
-    assert all(phase.always and phase.is_task for phase in phases)
+    assert phases_called(monkeypatch, inventory, "rehearse") == [phase.name for phase in phases if phase.always]
+    assert [phase.name for phase in phases if not phase.always] == ["prove_origin"]
+    assert all(phase.is_task for phase in phases)
+    assert phases_called(monkeypatch, inventory, "rehearse", origin=True) == [phase.name for phase in phases]
     inventory.write_text(f'{INVENTORY}way = "standard"\n')
     with pytest.raises(ConfigError, match="standard way"):
         phases_called(monkeypatch, inventory, "rehearse")
@@ -95,6 +97,8 @@ def test_order_that_keeps_the_machine_and_its_disks() -> None:
     there_and_back = [phase.name for phase in phases_of(rehearse)]
     assert "partition" not in there_and_back
     assert there_and_back.index("at_origin") < there_and_back.index("kexec")
+    before = ["preflight", "build", "at_origin", "preserve", "prove_origin", "kexec"]
+    assert there_and_back[: len(before)] == before, "all that may fail does so before the origin is rebooted"
     assert there_and_back[-1] == "go_back"
 
 
@@ -121,7 +125,10 @@ def test_deployment_of_a_host_has_its_name_a_form_and_a_limit(inventory: Path) -
     assert (len(made.schedules or []), len(rehearsal.schedules or [])) == (1, 0)
     assert rehearsal.name == "cottage"
     assert rehearsal.parameters == {"host": "cottage"}
-    assert set(rehearsal._parameter_openapi_schema.properties) == {"host", "target", "image"}
+    back = rehearsal._parameter_openapi_schema.properties
+    assert set(back) == {"host", "target", "image", "origin"}
+    assert (back["origin"]["type"], back["origin"]["default"]) == ("boolean", False)
+    assert back["origin"]["description"].startswith("first reboots the machine once from its own system")
     assert made.name == "cottage"
     assert made.parameters == {"host": "cottage"}
     # A server that restarts would end the run; the lock on the target keeps a second one out.
@@ -252,6 +259,42 @@ def test_rehearsal_takes_what_is_not_named_from_the_inventory(
     assert start.main("rehearse", "cottage", "100.64.0.9", "image.tar") == 0
     given = json.loads(prefect_calls.read_text().splitlines()[-1])
     assert given == {"target": "100.64.0.9", "image": f"{tmp_path}/image.tar"}
+
+
+@pytest.mark.usefixtures("inventory")
+@pytest.mark.parametrize(
+    ("words", "given"),
+    [
+        (["--origin"], {"origin": True}),
+        (["--origin", ""], {"origin": True}),  # as `just` hands it on
+        (["100.64.0.9", "--origin"], {"origin": True, "target": "100.64.0.9"}),
+        (["", "", "--origin"], {"origin": True}),
+        (["", ""], {}),
+    ],
+)
+def test_rehearsal_may_reboot_the_origin_first(prefect_calls: Path, words: list[str], given: dict[str, object]) -> None:
+    assert start.main("rehearse", "cottage", *words) == 0
+    assert json.loads(prefect_calls.read_text().splitlines()[-1]) == given
+
+
+@pytest.mark.usefixtures("inventory")
+@pytest.mark.parametrize(
+    ("verb", "words", "said"),
+    [
+        ("rehearse", ["cottage", "--orign"], "rehearse: there is no flag --orign. Hint: just rehearse HOST"),
+        ("rehearse", ["cottage", "--origin=yes"], "there is no flag --origin=yes"),
+        ("install", ["cottage", "--origin"], "install: there is no flag --origin. Hint: just install HOST"),
+        ("reinstall", ["-n", "cottage"], "reinstall: there is no flag -n. Hint: just reinstall HOST"),
+        ("rehearse", ["--origin"], "it takes one to three words, and got 0"),
+        ("install", ["cottage", "a", "b", "c"], "it takes one to three words, and got 4"),
+    ],
+)
+def test_words_that_a_verb_does_not_know_start_nothing(
+    prefect_calls: Path, capsys: pytest.CaptureFixture[str], verb: str, words: list[str], said: str
+) -> None:
+    assert start.main(verb, *words) == 2
+    assert said in capsys.readouterr().err
+    assert not prefect_calls.exists()
 
 
 def test_rehearsal_of_the_standard_way_starts_nothing(

@@ -12,6 +12,7 @@ from holdfast.base.places import (
     HOLDFAST_DIR,
     HOLDFAST_RAM_DIR,
     INSTALL_UNIT,
+    ORIGIN_REBOOT,
     PARTITION_UNIT,
     STANDBY_IN_RAM,
 )
@@ -23,7 +24,7 @@ MODULES = [ROOT / "nix" / "host.nix", *sorted((ROOT / "nix").glob("kexec-tailsca
 MODULES.append(ROOT / "nix" / "kexec-tailscale.nix")
 SHARED = {value for name, value in vars(places).items() if name.isupper() and isinstance(value, str)}
 # In no script: Python gives these to a script as an argument, or to systemd as a name.
-PYTHON_ONLY = frozenset({STANDBY_IN_RAM, PARTITION_UNIT, INSTALL_UNIT, BOOT_LOADER_UNIT})
+PYTHON_ONLY = frozenset({ORIGIN_REBOOT, STANDBY_IN_RAM, PARTITION_UNIT, INSTALL_UNIT, BOOT_LOADER_UNIT})
 # Not in Python: only the scripts and the Nix modules use these.
 SCRIPTS_ONLY = frozenset(
     {

@@ -28,7 +28,7 @@ from holdfast.plan.rehearsal import (
     require_start,
     require_untouched,
 )
-from holdfast.plan.results import Rehearsed, Returned, WentBack
+from holdfast.plan.results import Rehearsed, Returned, Started, WentBack
 from tasks import go_back, rehearsed
 from tests.unit.cases import built, facts, host, plan, status
 from tests.unit.programs import MOUNTED
@@ -115,8 +115,8 @@ def back(machine: FakeMachine) -> FakeMachine:
     return machine
 
 
-def goes_back(returned: Returned = RETURNED) -> WentBack:
-    done = body(go_back.go_back)(host(), PLAN, BUILT, returned)
+def goes_back(returned: Returned = RETURNED, left: str = BEFORE.boot_id) -> WentBack:
+    done = body(go_back.go_back)(host(), PLAN, BUILT, Started(origin_boot_id=left), returned)
     assert isinstance(done, WentBack)
     return done
 
@@ -184,7 +184,7 @@ def test_installer_in_use_is_not_rebooted(back: FakeMachine, server: Server) -> 
 @pytest.mark.parametrize(
     ("comes", "shows", "error", "said"),
     [
-        ("origin", {"boot_id": BEFORE.boot_id}, UnexpectedState, "on the boot that the rehearsal began on"),
+        ("origin", {"boot_id": BEFORE.boot_id}, UnexpectedState, "on the boot that it was left on"),
         ("final", {}, UnexpectedState, "came back as the installed system"),
         ("installer", {}, UnexpectedState, "came back as the installer lab-1"),
         (

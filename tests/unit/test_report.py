@@ -81,13 +81,22 @@ def test_report_of_a_rehearsal() -> None:
     assert (report.flow, report.outcome, report.path) == ("rehearse", "done", "direct")
     assert report.boot_id == {"origin": "b1", "installer": "b2", "returned": "b3"}
     assert report.identity["returned"] == report.identity["origin"]
-    assert (report.away_s.kexec, report.away_s.reboot) == (45.5, 38.5)
+    assert (report.away_s.origin, report.away_s.kexec, report.away_s.reboot) == (None, 45.5, 38.5)
     said = report.to_markdown()
     assert said.startswith("# rehearse cottage: done")
     assert "| returned | `b3` |" in said
     assert "45.5 s for kexec, 38.5 s for the reboot; path: direct" in said
     assert "`install/cottage` may follow" in said
     assert "booted" not in said
+
+    proof = entry("prove_origin", 50, result={"boot_id": "b0", "identity": NODE, "away_s": 31.5, "path": "relay"})
+    again = assemble("r", "rehearse", "cottage", [*entries, proof, back, entry("run", 70)], peak_rss_bytes=1000)
+    assert list(again.boot_id) == ["origin", "proved", "installer", "returned"]
+    assert (again.boot_id["proved"], again.away_s.origin) == ("b0", 31.5)
+    assert again.identity["proved"] == again.identity["origin"]
+    assert "away: 31.5 s for the origin's own reboot, 45.5 s for kexec, 38.5 s for the reboot" in again.to_markdown()
+    skipped = entry("prove_origin", 1, result={"skipped": "the installer runs already", "boot_id": ""})
+    assert "proved" not in assemble("r", "rehearse", "cottage", [skipped], peak_rss_bytes=1).boot_id
 
     failed = assemble("r", "rehearse", "cottage", [*entries, entry("run", 20, outcome="failed")], peak_rss_bytes=1)
     assert (failed.path, failed.away_s.reboot, failed.boot_id["returned"]) == ("relay", None, None)

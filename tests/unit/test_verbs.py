@@ -50,6 +50,8 @@ def test_every_verb_finds_the_environment_that_the_bootstrap_made(tmp_path: Path
         ("reinstall", ["cottage", "100.64.0.2", "./a b"]),
         ("rehearse", ["cottage"]),
         ("rehearse", ["cottage", "100.64.0.2", "./a b"]),
+        ("rehearse", ["cottage", "--origin"]),
+        ("rehearse", ["cottage", "100.64.0.2", "./a b", "--origin"]),
         ("plan", ["cottage"]),
         ("plan", ["cottage", "100.64.0.2", "./a b"]),
         ("vault", ["list"]),

@@ -1,0 +1,44 @@
+"""Whole rehearsals that reboot the origin first, and their Retry after a crash: `rehearse --origin`."""
+
+import pytest
+
+from holdfast.plan.results import Started
+from tests.unit.runs import Run
+from tests.unit.target import RUN, FakeMachine
+from tests.unit.test_prove_origin import FIRST_BOOT, crash, proof
+from tests.unit.test_prove_origin import origin as origin
+from tests.unit.test_whole_runs import inventory as inventory
+
+pytestmark = pytest.mark.usefixtures("desk", "server", "log")
+
+
+def test_rehearsal_goes_on_from_the_new_boot(origin: FakeMachine, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Run(monkeypatch, RUN, "rehearse", origin=True)
+    assert run.start() is None
+    started = [told for told in origin.story if told in ("told to reboot", "installer started by kexec")]
+    assert started == ["told to reboot", "installer started by kexec", "told to reboot"]
+    boots = [told for told in origin.story if told.endswith(" boots")]
+    assert boots == ["origin boots", "installer boots", "origin boots"]
+    assert proof(origin).boot_id == origin.boot_id
+    kexec = run.results["kexec"]
+    assert isinstance(kexec, Started)
+    assert kexec.origin_boot_id == FIRST_BOOT
+
+
+@pytest.mark.parametrize("broke_off_at", ["way-back.sh", "upload-look.sh", "systemctl is-active", "leave-installer.sh"])
+def test_retry_after_the_proof_does_not_reboot_the_origin_again(
+    origin: FakeMachine, monkeypatch: pytest.MonkeyPatch, broke_off_at: str
+) -> None:
+    run = Run(monkeypatch, RUN, "rehearse", origin=True)
+    if broke_off_at == "way-back.sh":
+        origin.after("reboot.sh", lambda: origin.before(broke_off_at, crash))
+    else:
+        origin.before(broke_off_at, crash)
+    with pytest.raises(KeyboardInterrupt):
+        run.start()
+    assert run.start() is None
+    assert origin.story.count("told to reboot") == 2  # the origin, and the installer at the end
+    assert (origin.runs, proof(origin).boot_id) == ("origin", origin.boot_id)
+    kexec = run.results["kexec"]
+    assert isinstance(kexec, Started)
+    assert kexec.origin_boot_id == FIRST_BOOT, "also when the installer ran already"
