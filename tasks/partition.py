@@ -103,7 +103,7 @@ def _remount(machine: Machine, target: Connection, built: Built) -> None:
     mount_again(machine, target, built)
     if standby.wanted(machine.host):
         try:
-            standby.arm(target, NEW_ROOT)
+            standby.arm(target, NEW_ROOT, machine.host)
         except standby.NoStandby:
             return  # the first arming gave back the RAM that it is armed from
         say(ARMED)
@@ -199,7 +199,7 @@ def _arm_standby(target: Connection, host: Host, no_standby: str) -> None:
     try:
         if no_standby:
             raise standby.NoStandby(no_standby)
-        standby.arm(target, NEW_ROOT)
+        standby.arm(target, NEW_ROOT, host)
     except standby.NoStandby as error:
         why = error.message
         warn(f"if the power fails before nixos-install has ended, {host.name} will not boot: no standby, since {why}")

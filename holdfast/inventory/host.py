@@ -70,8 +70,12 @@ Allowance = Literal[
     "breaks-group",
     "failing-disk",
     "origin-may-not-return",
+    "state-on-boot",
 ]
-"""A refusal that the user may override; see holdfast/plan/refusals/, disks.py, groups.py and way_back/."""
+"""A refusal that the user may override; see holdfast/plan/refusals/, disks.py, groups.py and way_back/.
+
+`state-on-boot`: the standby of an encrypted root keeps the node's state on the boot partition.
+"""
 
 Seconds = Annotated[float, Field(gt=0, le=7 * DAY_S)]
 

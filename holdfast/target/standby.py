@@ -1,5 +1,7 @@
 """The standby: the installer on the new disk, until the final system has its boot loader (nix/scripts/any/standby.sh).
 
+If the image has a starter (nix/scripts/installer/starter.sh), it comes too: only that goes to the boot partition.
+
 The install does not depend on it: a caller that catches NoStandby logs the reason and continues.
 """
 
@@ -19,11 +21,12 @@ from holdfast.base.settings import script
 from holdfast.base.size import MIB
 from holdfast.base.text import printable
 from holdfast.facts.facts import Facts
-from holdfast.inventory.host import Host, Way
+from holdfast.inventory.host import Allowance, Host, Way
 from holdfast.plan.image import MAX_RUN_BYTES
 from holdfast.ssh.connection import Connection
 from holdfast.target import dead_man
 from holdfast.target.machine import Machine
+from holdfast.target.one_program import one_program
 
 # To make room in RAM, to write the command line there, and to give the room back.
 ROOM_S: Final = 60
@@ -31,6 +34,7 @@ ROOM_S: Final = 60
 PUT_S: Final = 600
 # Every boot loader takes a command line of this length; the kernel's own limit on x86 is 2048 bytes.
 MAX_COMMAND_LINE: Final = 2000
+STATE_ON_BOOT: Final[Allowance] = "state-on-boot"
 _SHOWN: Final = 300
 
 
@@ -50,7 +54,7 @@ def wanted(host: Host) -> bool:
 def bring(
     machine: Machine, image: Path, facts: Facts, *, on_progress: Callable[[int, int], None] | None = None
 ) -> None:
-    """Upload the image's kernel and initrd into the installer's RAM, before the origin is wiped.
+    """Upload the image's kernel, initrd and starter into the installer's RAM, before the origin is wiped.
 
     The dead-man stays armed, and is fed while this makes progress.
 
@@ -58,7 +62,7 @@ def bring(
         machine: the machine, on this boot of the installer.
         image: the kexec image that the installer was started from.
         facts: what the installer answered.
-        on_progress: called with the bytes that are there and the bytes in all, for each of the two files.
+        on_progress: called with the bytes that are there and the bytes in all, for each of the files.
 
     Raises:
         NoStandby: a standby is not possible here; the message says why.
@@ -68,7 +72,7 @@ def bring(
         raise NoStandby("Secure Boot is on, and the boot loader of a standby is not signed")
     try:
         with tempfile.TemporaryDirectory(prefix="holdfast-standby-") as folder:
-            files, command_line = _unpack(image, Path(folder))
+            files, command_line = _unpack(image, Path(folder), facts)
             size = sum(file.stat().st_size for file in files)
             _require_memory(size, facts.available_bytes)
             with machine.connect_over_last_way() as target:
@@ -89,19 +93,20 @@ def bring(
         raise NoStandby(why) from error
 
 
-def arm(target: Connection, root: str) -> None:
+def arm(target: Connection, root: str, host: Host) -> None:
     """Make the new disk boot the installer that `bring` uploaded, and give back the RAM that it took.
 
     Args:
         target: a connection to the installer.
         root: where the new root is mounted, with this plan's mark.
+        host: the host; its `allow` says whether the boot partition may hold the state of an encrypted root.
 
     Raises:
         NoStandby: the disk does not boot the installer.
 
     """
     try:
-        said = _said(target, "put", root, STANDBY_IN_RAM)
+        said = _said(target, "put", root, STANDBY_IN_RAM, *({STATE_ON_BOOT} & {*host.allow}))
         argv = ["sh", "-c", script("installer/standby-give-back.sh"), "standby-give-back.sh", STANDBY_IN_RAM]
         target.run(argv, timeout_s=ROOM_S, check=False)
     except HoldfastError as error:
@@ -173,15 +178,18 @@ def _upload(machine: Machine, file: Path, facts: Facts, on_progress: Callable[[i
             return
 
 
-def _unpack(image: Path, folder: Path) -> tuple[list[Path], str]:
-    """Write kernel and initrd of the image into the folder, and return them with the kernel's command line.
+def _unpack(image: Path, folder: Path, facts: Facts) -> tuple[list[Path], str]:
+    """Write what the standby needs of the image into the folder, and return it with the kernel's command line.
+
+    That is kernel and initrd and, if the image has one, the starter: for UEFI as one program, standby.efi.
 
     Raises:
         ConfigError: the image lacks a part, or its `kexec/run` is not Holdfast's.
         tarfile.TarError, OSError, EOFError: the image cannot be read, or the operator's disk is full.
 
     """
-    names = {"kexec/bzImage": folder / "kernel", "kexec/initrd": folder / "initrd"}
+    parts = {"bzImage": "kernel", "initrd": "initrd", "starter": "starter", "stub.efi": "stub.efi"}
+    names = {f"kexec/{part}": folder / name for part, name in parts.items()}
     runner = ""
     with tarfile.open(image, mode="r|*") as tar:
         for member in tar:
@@ -193,9 +201,21 @@ def _unpack(image: Path, folder: Path) -> tuple[list[Path], str]:
                 with names[name].open("wb") as out:
                     while piece := file.read(MIB):
                         out.write(piece)
-    if missing := [name for name, path in names.items() if not path.is_file()]:
+    kernel, initrd, starter, stub = names.values()
+    if missing := [name for name, path in names.items() if path in {kernel, initrd} and not path.is_file()]:
         raise ConfigError(f"{image} has no {', no '.join(missing)}.")
-    return list(names.values()), _command_line(image, runner)
+    line = _command_line(image, runner)
+    if not starter.is_file():
+        return [kernel, initrd], line
+    if facts.firmware == "bios":
+        return [kernel, initrd, starter], line
+    if not stub.is_file():
+        return [kernel, initrd], line
+    program = folder / "standby.efi"
+    program.write_bytes(
+        one_program(stub.read_bytes(), command_line=line, initrd=starter.read_bytes(), kernel=kernel.read_bytes())
+    )
+    return [kernel, initrd, program], line
 
 
 def _command_line(image: Path, runner: str) -> str:

@@ -9,11 +9,20 @@ from holdfast.base.settings import script
 MARK = "# Holdfast standby: boots the installer until the new system has its boot loader"
 COMMAND_LINE = "init=/nix/store/x/init console=ttyS0 panic=30"
 KERNEL, INITRD = b"kernel" * 100, b"initrd" * 101  # the initrd's size is no multiple of four
+STARTER, PROGRAM = b"starter" * 9, b"starter and kernel" * 9
 PARTITION_JSON = '{"run_id":"run-1","plan_digest":"abc"}'
 BIOS_FILES = {"holdfast/kernel", "holdfast/initrd", "holdfast/handover", "syslinux.cfg", "ldlinux.sys", "ldlinux.c32"}
 UEFI_FILES = {
     *("holdfast/kernel", "holdfast/initrd", "holdfast/handover", "holdfast/loader.efi", "EFI/BOOT/BOOTX64.EFI"),
     *("loader/loader.conf", "loader/entries/holdfast-standby.conf"),
+}
+BIOS_STARTER_FILES = {
+    *("holdfast/kernel", "holdfast/starter", "holdfast/known"),
+    *("syslinux.cfg", "ldlinux.sys", "ldlinux.c32"),
+}
+UEFI_STARTER_FILES = {
+    *("EFI/holdfast/standby.efi", "EFI/holdfast/standby.efi.extra.d/standby.cred"),
+    *("holdfast/loader.efi", "EFI/BOOT/BOOTX64.EFI", "loader/loader.conf", "loader/entries/holdfast-standby.conf"),
 }
 
 
@@ -36,8 +45,9 @@ class Target:
         self.mount("", "ext4", "/dev/vda2")
         self.mount("/boot", "vfat", "/dev/vda1")
         self.disk(table="dos")
-        self.tool("df", 'echo head; echo "x 1 1 ${FREE_KIB:-999999} 1% /x"')
-        self.tool("lsblk", 'if [ "$3" = "${CRYPT:-}" ]; then echo crypt; fi; printf "part\\ndisk\\n"')
+        self.tool("df", 'echo head; echo "x 204800 1 ${FREE_KIB:-999999} 1% /x"')
+        self.tool("zpool", 'case $1 in get) echo 1234567 ;; *) printf "pool\\t1G\\n\\t/dev/vda2\\t1G\\n" ;; esac')
+        self.tool("lsblk", 'if [ "$3" = "${CRYPT:-}" ]; then echo crypt; fi; printf "${LAYERS:-}part\\ndisk\\n"')
         self.tool(
             "sfdisk", f'echo "sfdisk $*" >>{self.calls}; if [ "$1" = --part-attrs ]; then echo "${{ATTRIBUTES:-}}"; fi'
         )
@@ -90,7 +100,8 @@ class Target:
             "findmnt",
             f"""case $1 in
             -Rrnv) [ "$4" = {self.root} ] && cut -d ' ' -f 2,3 {self.folder}/mounts ;;
-            *) grep "^$5 " {self.folder}/mounts | cut -d ' ' -f 2,3 | grep . ;;
+            *) if [ "$3" = FSROOT ]; then echo "${{FSROOT:-/}}"; exit; fi
+                grep "^$5 " {self.folder}/mounts | cut -d ' ' -f 2,3 | grep . ;;
             esac""",
         )
 
@@ -106,10 +117,16 @@ class Target:
         link.parent.mkdir(parents=True, exist_ok=True)
         if not link.is_symlink():
             link.symlink_to(device)
-        self.tool("blkid", f"echo {table}")
+        self.tool("blkid", f'case $3 in UUID) echo "uuid-of-${{6##*/}}" ;; *) echo {table} ;; esac')
 
     def uefi(self) -> None:
         (self.live / "sys/firmware/efi").mkdir(parents=True)
+
+    def starter(self, mounts: str = "vfat ext4 btrfs lvm") -> None:
+        """Bring a starter, as an image that has one; `mounts` says what it can mount and put together."""
+        self.write("etc/holdfast/standby/starter-mounts", mounts.replace(" ", "\n") + "\n")
+        self.write("run/holdfast/standby/starter", "").write_bytes(STARTER)
+        self.write("run/holdfast/standby/standby.efi", "").write_bytes(PROGRAM)
 
     def run(self, *arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
         env = {"PATH": f"{self.tools}:{os.environ['PATH']}", "HOLDFAST_ROOT": str(self.live), **environment}
@@ -124,8 +141,8 @@ class Target:
             check=False,
         )
 
-    def put(self, **environment: str) -> str:
-        done = self.run("put", self.root, self.ram, **environment)
+    def put(self, *words: str, **environment: str) -> str:
+        done = self.run("put", self.root, self.ram, *words, **environment)
         assert done.returncode == 0, done.stderr
         assert done.stdout.count("\n") == 1
         assert not list((self.live / "run/holdfast").glob("standby.*"))
@@ -144,9 +161,9 @@ class Target:
     def boot_code(self) -> bytes:
         return (self.live / "dev/vda").read_bytes()[:440]
 
-    def handover(self, place: str = "boot") -> dict[str, tuple[int, bytes]]:
-        """Return what the kernel unpacks: mode and content by name."""
-        data = (self.root / place / "holdfast/handover").read_bytes()
+    def handover(self, place: str = "boot/holdfast/handover") -> dict[str, tuple[int, bytes]]:
+        """Return what the kernel unpacks of a file below the new root: mode and content by name."""
+        data = (self.root / place).read_bytes()
         assert len(data) % 4 == 0
         found: dict[str, tuple[int, bytes]] = {}
         at = 0

@@ -153,6 +153,31 @@ def test_secrets_are_overwritten_before_they_are_removed(target: Target) -> None
     assert left == bytes(len(left))
 
 
+def test_older_handover_is_overwritten_by_the_next_one(target: Target) -> None:
+    target.write("run/holdfast/secrets/portal", "user=me")
+    target.put()
+    handover = target.root / "boot/holdfast/handover"
+    (target.root / "kept").hardlink_to(handover)
+    target.write("run/holdfast/secrets/portal", "user=you")
+    target.put()
+    assert not (target.root / "kept").read_bytes().strip(b"\0")
+    assert b"user=you" in handover.read_bytes()
+    assert target.files() == BIOS_FILES
+
+
+@pytest.mark.parametrize("left", ["handover.old", "handover.new", "handover.0123456789ab.new"])
+def test_handover_that_a_killed_put_has_left_is_overwritten(target: Target, left: str) -> None:
+    for again in (target.put, target.remove):
+        target.put()
+        older = target.root / "boot/holdfast" / left
+        older.write_text("secret")
+        (target.root / "kept").unlink(missing_ok=True)
+        (target.root / "kept").hardlink_to(older)
+        again()
+        assert not older.exists()
+        assert not (target.root / "kept").read_bytes().strip(b"\0")
+
+
 def test_remove_leaves_the_final_systems_extlinux(target: Target) -> None:
     target.put()
     boot = target.root / "boot"
@@ -206,7 +231,10 @@ def test_what_breaks_off_later_leaves_the_earlier_one(target: Target) -> None:
     assert target.files() == BIOS_FILES
 
 
-@pytest.mark.parametrize("words", [[], ["put"], ["put", "/", "/x"], ["put", "mnt", "/x"], ["remove"], ["arm", "/mnt"]])
+@pytest.mark.parametrize(
+    "words",
+    [[], ["put"], ["put", "/", "/x"], ["put", "mnt", "/x"], ["put", "/mnt", "/x", "all"], ["remove"], ["arm", "/mnt"]],
+)
 def test_wrong_calls_are_refused(target: Target, words: list[str]) -> None:
     done = target.run(*words)
     assert (done.returncode, done.stdout) == (2, "")

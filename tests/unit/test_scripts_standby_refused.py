@@ -26,14 +26,16 @@ def test_nothing_beside_an_encrypted_root(target: Target, mounts: dict[str, tupl
     target.tool("zpool", 'printf "pool\\t1G\\n\\t/dev/mapper/pool\\t1G\\n"')
     for place, (fstype, source) in mounts.items():
         target.mount(place, fstype, source)
-    assert target.put(CRYPT=crypt) == "none: the root is encrypted and the boot partition is not"
+    target.starter()
+    encrypted = "none: the root is encrypted and the boot partition is not (`allow` has no state-on-boot)"
+    assert target.put(CRYPT=crypt) == encrypted
+    assert target.run("show", target.root, CRYPT=crypt).stdout == f"{encrypted}\n"
     assert target.files() == set()
     assert target.boot_code == b"o" * 440
 
 
 def test_plain_zfs_and_a_root_in_ram_are_no_secret(target: Target) -> None:
     target.tool("zfs", "echo off")
-    target.tool("zpool", 'printf "pool\\t1G\\n\\t/dev/vda2\\t1G\\n"')
     target.mount("", "tmpfs", "tmpfs")
     target.mount("/nix", "zfs", "pool/nix")
     assert target.put().startswith("armed: ")
@@ -46,7 +48,8 @@ def test_what_cannot_be_looked_into_counts_as_encrypted(target: Target) -> None:
 
 def test_too_little_room_is_said(target: Target) -> None:
     assert target.put(FREE_KIB="98304") == (
-        f"none: too little room: {target.root}/boot has 96 MiB free, and 97 are needed"
+        f"none: too little room: {target.root}/boot has 96 MiB free, and 97 are needed."
+        " It has 200 MiB in all: 201 would do"
     )
     assert target.files() == set()
 

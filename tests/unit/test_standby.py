@@ -19,6 +19,7 @@ from holdfast.target.machine import Machine
 from tests.log import Remembered
 from tests.unit.cases import KEXEC_RUN as RUN
 from tests.unit.cases import facts, host
+from tests.unit.efi_stub import make_stub, sections_of
 from tests.unit.programs import Done
 from tests.unit.target import FakeMachine
 
@@ -76,6 +77,51 @@ def test_brings_kernel_initrd_and_command_line(tmp_path: Path, installer: FakeMa
     assert installer.told("standby-make-room.sh") == [["/run/holdfast/standby", str(606 + 16 * MIB)]]
     [written] = installer.told("write-file.sh")
     assert written[1] == "600"
+
+
+STARTER = {"kexec/starter": b"starter", "kexec/stub.efi": make_stub()}
+
+
+def test_brings_the_starter_of_an_image_that_has_one(tmp_path: Path, installer: FakeMachine) -> None:
+    assert bring(image(tmp_path, FILES | STARTER), firmware="bios") == ""
+    assert installer.files["/run/holdfast/standby/starter"] == b"starter"
+    assert "/run/holdfast/standby/standby.efi" not in installer.files
+
+
+def test_starter_is_one_program_for_uefi(tmp_path: Path, installer: FakeMachine) -> None:
+    assert bring(image(tmp_path, FILES | STARTER), firmware="efi") == ""
+    program = sections_of(installer.files["/run/holdfast/standby/standby.efi"])
+    assert program[".linux"][1] == b"kernel"
+    assert program[".initrd"][1] == b"starter"
+    assert program[".cmdline"][1] == COMMAND_LINE.encode()
+    assert "/run/holdfast/standby/starter" not in installer.files
+    [(_, room)] = installer.told("standby-make-room.sh")
+    assert int(room) == 606 + len(installer.files["/run/holdfast/standby/standby.efi"]) + 16 * MIB
+
+
+def test_starter_without_a_stub_is_for_bios_only(tmp_path: Path, installer: FakeMachine) -> None:
+    half = {"kexec/starter": b"starter"}
+    assert bring(image(tmp_path, FILES | half), firmware="efi") == ""
+    assert {path.rpartition("/")[2] for path in installer.files if "/standby/" in path} == {
+        *("kernel", "initrd", "command-line"),
+    }
+
+
+def test_stub_that_cannot_be_used_is_a_reason(tmp_path: Path) -> None:
+    assert "EFI stub cannot be used" in bring(
+        image(tmp_path, FILES | STARTER | {"kexec/stub.efi": b"none"}), firmware="efi"
+    )
+
+
+@pytest.mark.parametrize(
+    ("allow", "words"), [([], []), (["failing-disk"], []), (["failing-disk", "state-on-boot"], ["state-on-boot"])]
+)
+def test_state_of_an_encrypted_root_needs_the_users_word(
+    installer: FakeMachine, target: Connection, allow: list[str], words: list[str]
+) -> None:
+    installer.on("standby.sh", lambda _: "armed: by BIOS, /dev/vda1 boots the installer\n")
+    standby.arm(target, "/mnt", host(allow=allow))
+    assert installer.told("standby.sh") == [["put", "/mnt", "/run/holdfast/standby", *words]]
 
 
 def not_yet(machine: FakeMachine, takes_s: float) -> Callable[[], None]:
@@ -157,7 +203,7 @@ FAILED = Done(stderr="extlinux: no", status=1)
 def test_arm_says_why_not(installer: FakeMachine, target: Connection, says: str, why: str) -> None:
     installer.on("standby.sh", lambda _: says)
     with pytest.raises(standby.NoStandby, match=f"^{re.escape(why)}$") if why else nullcontext():
-        standby.arm(target, "/mnt")
+        standby.arm(target, "/mnt", host())
     assert installer.commands == [
         ("standby.sh", ["put", "/mnt", "/run/holdfast/standby"], b""),
         ("standby-give-back.sh", ["/run/holdfast/standby"], b""),
@@ -171,7 +217,7 @@ def test_arm_says_why_not(installer: FakeMachine, target: Connection, says: str,
 def test_failure_is_raised_as_what_it_means(installer: FakeMachine, target: Connection, lost: bool, said: str) -> None:
     installer.on("standby.sh", lambda _: installer.cut() if lost else FAILED)
     with pytest.raises(standby.NoStandby, match=said):
-        standby.arm(target, "/mnt")
+        standby.arm(target, "/mnt", host())
     with pytest.raises(standby.StandbyStays, match=said):
         standby.remove(target, "/mnt")
 

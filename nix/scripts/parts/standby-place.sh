@@ -13,7 +13,7 @@ mounted() {
 
 extlinux_can() { case $1 in vfat | ext2 | ext3 | ext4) ;; *) return 1 ;; esac }
 
-# Sets `boot`, the folder; `source`, its device; `prefix`, its path in its own file system.
+# Sets `boot`, the folder; `source` and `fstype`, its device and type; `prefix`, its path in its own file system.
 find_boot() {
 	prefix=
 	if [ "$firmware" = UEFI ]; then
@@ -68,31 +68,7 @@ find_loader() {
 	[ -f "$tools/boot.efi" ] || none "the image brings no EFI boot loader"
 }
 
-encrypted() { none "the root is encrypted and the boot partition is not"; }
-
-# require_plain DEVICE: refuses an encrypted root: the standby would put its secrets on the boot partition in the clear
-require_plain() {
-	types=$(lsblk -snro TYPE "$1") && [ -n "$types" ] || none "cannot tell whether $1 is encrypted"
-	case $types in *crypt*) encrypted ;; esac
-}
-
-require_all_plain() {
-	findmnt -Rrnv -o FSTYPE,SOURCE "$root" >"$work/mounts" && [ -s "$work/mounts" ] || none "nothing is mounted at $root"
-	while read -r type device; do
-		case $type in
-		tmpfs | ramfs | devtmpfs | devpts | proc | sysfs | efivarfs) ;;
-		zfs)
-			[ "$(zfs get -H -o value encryption "$device")" = off ] || encrypted
-			zpool list -vHPL "${device%%/*}" | awk '$1 ~ /^\/dev\// { print $1 }' >"$work/vdevs"
-			[ -s "$work/vdevs" ] || none "cannot tell whether the pool of $device is encrypted"
-			while read -r vdev; do require_plain "$vdev"; done <"$work/vdevs"
-			;;
-		*) require_plain "$device" ;;
-		esac
-	done <"$work/mounts"
-}
-
-# find_all: sets all that says where a standby goes, or is
+# find_all: sets all that says where a standby is started from
 find_all() {
 	case $root in /?*) ;; *) usage ;; esac
 	mkdir -p "$live/run/holdfast"
@@ -100,8 +76,18 @@ find_all() {
 	firmware=BIOS
 	[ ! -d "$live/sys/firmware/efi" ] || firmware=UEFI
 
-	require_all_plain
+	findmnt -Rrnv -o FSTYPE,SOURCE "$root" >"$work/mounts" && [ -s "$work/mounts" ] || none "nothing is mounted at $root"
 	find_boot
+	device=$source
+	boot_type=$fstype
 	if [ "$firmware" = UEFI ]; then find_loader; else find_disk; fi
 	ours=$boot/holdfast
+	efi=$boot/EFI/holdfast/standby.efi
+	if [ "$firmware" = UEFI ]; then
+		started_at=$efi
+		known=$efi.extra.d/standby.cred
+	else
+		started_at=$ours/starter
+		known=$ours/known
+	fi
 }
