@@ -14,6 +14,7 @@ HOST_ADDRESS = "10.0.2.2"
 """The address of the host's loopback, as a guest sees it in QEMU's user network."""
 DNS_ADDRESS = "10.0.2.3"
 MEMORY_MIB = 1024
+_FIRMWARE = "usr/share/OVMF"
 DISK_SLOT = 16
 """The first disk's place on the PCI bus; the places before it are for disks that are plugged in later."""
 
@@ -37,11 +38,31 @@ class Kernel:
 
 
 @dataclass(frozen=True, slots=True)
+class Hardware:
+    """What kind of machine it is, beside its disks and its memory.
+
+    Attributes:
+        uefi: it has UEFI firmware, with an order of boot entries of its own; else a BIOS, which starts the first disk.
+        machine: QEMU's machine type: `pc`, or `q35`, which has an iTCO watchdog, and takes no disk while it runs.
+        more: more arguments of QEMU, for more devices.
+
+    """
+
+    uefi: bool = False
+    machine: str = "pc"
+    more: tuple[str, ...] = ()
+
+
+BIOS = Hardware()
+UEFI = Hardware(uefi=True)
+
+
+@dataclass(frozen=True, slots=True)
 class VirtualMachine:
     """What a machine is made of.
 
     Attributes:
-        disks: it boots from the first.
+        disks: it boots from the first, unless its UEFI firmware has another order.
         serial_log: the file for what the machine prints on its first serial port.
         qmp: a unix socket for QEMU's control protocol, at most 100 characters long.
         ssh_port: port on the host's loopback that leads to the guest's port 22.
@@ -49,6 +70,8 @@ class VirtualMachine:
         cores: with several, about one boot in a hundred ends with QEMU 10.0 failing an assertion in iotlb_to_section
             (its issue 1921). With one, a guest may not answer for long: about one kexec in thirty broke the link.
         kernel: what to start instead of the first disk.
+        hardware: what kind of machine it is.
+        variables: where its UEFI firmware keeps its boot entries (`make_variables`); without them it has a BIOS.
 
     """
 
@@ -59,6 +82,8 @@ class VirtualMachine:
     memory_mib: int = MEMORY_MIB
     cores: int = 2
     kernel: Kernel | None = None
+    hardware: Hardware = BIOS
+    variables: Path | None = None
 
     def command(self) -> list[str]:
         """Return the argv that runs the machine in the foreground, until the machine is powered off.
@@ -72,6 +97,7 @@ class VirtualMachine:
             *toolchain.tree_command("qemu-system-x86_64"),
             "-nodefaults", "-no-user-config", "-display", "none",
             "-L", f"{tree}/usr/share/qemu", "-L", f"{tree}/usr/share/seabios", "-L", f"{tree}/usr/lib/ipxe/qemu",
+            "-machine", self.hardware.machine,
             "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", str(self.cores), "-m", str(self.memory_mib),
             "-device", "virtio-rng-pci",
             "-serial", f"file:{self.serial_log}",
@@ -80,16 +106,21 @@ class VirtualMachine:
             "-device", "virtio-net-pci,netdev=net",
         ]
         # fmt: on
+        if self.variables:
+            code = f"{tree}/{_FIRMWARE}/OVMF_CODE_4M.fd"
+            command += ["-drive", f"if=pflash,format=raw,readonly=on,file={code}"]
+            command += ["-drive", f"if=pflash,format=qcow2,file={self.variables}"]
         for number, disk in enumerate(self.disks):
             command += ["-drive", f"if=none,id=disk{number},file={disk.path},format={disk.format},cache=unsafe"]
             slot = f"addr={DISK_SLOT + number:#x}"
-            if not self.kernel:  # QEMU would start the disk instead of the kernel
+            # QEMU would start the disk instead of the kernel, and would change UEFI's order of boot entries each time.
+            if not self.kernel and not self.variables:
                 slot += f",bootindex={number}"
             command += ["-device", f"virtio-blk-pci,drive=disk{number},serial={disk.serial},{slot}"]
         if self.kernel:
             command += ["-kernel", str(self.kernel.image), "-initrd", str(self.kernel.initrd)]
             command += ["-append", self.kernel.command_line]
-        return command
+        return [*command, *self.hardware.more]
 
 
 def make_overlay(backing: Path, into: Path, backing_format: str) -> None:
@@ -100,6 +131,12 @@ def make_overlay(backing: Path, into: Path, backing_format: str) -> None:
 def make_disk(into: Path, size_bytes: int) -> None:
     """Make an empty qcow2 disk."""
     _image_tool("create", "-f", "qcow2", str(into), str(size_bytes))
+
+
+def make_variables(into: Path) -> None:
+    """Make the memory of a UEFI firmware that has never been started; qcow2, so that `savevm` saves it too."""
+    fresh = toolchain.qemu() / _FIRMWARE / "OVMF_VARS_4M.fd"
+    _image_tool("convert", "-f", "raw", "-O", "qcow2", str(fresh), str(into))
 
 
 def _image_tool(*arguments: str) -> None:

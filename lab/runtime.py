@@ -5,11 +5,13 @@ import os
 import shlex
 import shutil
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 from holdfast.base.errors import NeverCame
-from lab import qemu, supervisor, toolchain
+from lab import qemu, supervisor, toolchain, uefi
 from lab.joined import joined_pair
 from lab.world import PROJECT, World, until_ssh
 
@@ -32,6 +34,7 @@ class Lab:
         name = hashlib.sha256(str(self.run_dir).encode()).hexdigest()[:8]
         self.world = World(self.run_dir, Path("/run") / f"holdfast-lab-{name}", owned)
         self._memory_mib = qemu.MEMORY_MIB
+        self._hardware = qemu.BIOS
 
     @property
     def key(self) -> Path:
@@ -101,6 +104,20 @@ class Lab:
         self.power_on()
         self.wait_for_ssh()
 
+    @contextmanager
+    def other_machine(self, hardware: qemu.Hardware) -> Iterator[None]:
+        """Let the machine be of another kind while the body runs: in its origin, the same node, with fresh disks.
+
+        Afterwards it is of the kind of before, in its origin, with fresh disks.
+        """
+        before, self._hardware = self._hardware, hardware
+        try:
+            self.start_over()
+            yield
+        finally:
+            self._hardware = before
+            self.start_over()
+
     def wait_for_ssh(self) -> None:
         """Wait until the machine answers over the tailnet."""
         until_ssh("cottage to answer over the tailnet", ["ssh", "-F", str(self.ssh_config), "cottage", "true"], 180)
@@ -129,6 +146,7 @@ class Lab:
                 qemu.Disk(self.run_dir / "data.qcow2", "DATA0001"),
             ),
             memory_mib=memory_mib,
+            hardware=self._hardware,
         )
 
     def plug_in_disk(self, serial: str) -> None:
@@ -205,10 +223,14 @@ class Lab:
 
     def _make_disks(self) -> None:
         """Make the machine's disks again: the origin's, and one that no install may touch."""
-        for name in ("disk.qcow2", "data.qcow2"):
-            (self.run_dir / name).unlink(missing_ok=True)
-        qemu.make_overlay(joined_pair() / "origin.qcow2", self.run_dir / "disk.qcow2", "qcow2")
-        qemu.make_disk(self.run_dir / "data.qcow2", DATA_BYTES)
+        disk, data = self.run_dir / "disk.qcow2", self.run_dir / "data.qcow2"
+        for file in (disk, data, self.world.variables):
+            file.unlink(missing_ok=True)
+        qemu.make_overlay(joined_pair() / "origin.qcow2", disk, "qcow2")
+        qemu.make_disk(data, DATA_BYTES)
+        if self._hardware.uefi:
+            uefi.make_bootable(disk)
+            qemu.make_variables(self.world.variables)
 
     def _write_ssh_config(self) -> None:
         proxy = shlex.join([*self.tailscale, "nc", "%h", "%p"])

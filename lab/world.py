@@ -96,7 +96,18 @@ class World:
         """Start the operator's tailscaled."""
         self.start("operator", self.tailnet.operator_daemon_command(), QUIET)
 
-    def start_machine(self, disks: tuple[qemu.Disk, ...], *, memory_mib: int = qemu.MEMORY_MIB) -> None:
+    @property
+    def variables(self) -> Path:
+        """The boot entries of the machine's UEFI firmware (`qemu.make_variables`)."""
+        return self.run / "variables.qcow2"
+
+    def start_machine(
+        self,
+        disks: tuple[qemu.Disk, ...],
+        *,
+        memory_mib: int = qemu.MEMORY_MIB,
+        hardware: qemu.Hardware = qemu.BIOS,
+    ) -> None:
         """Power the machine on, and wait until QEMU takes orders."""
         machine = qemu.VirtualMachine(
             disks=disks,
@@ -105,6 +116,8 @@ class World:
             ssh_port=SSH_PORT,
             memory_mib=memory_mib,
             cores=int(os.environ.get("HOLDFAST_LAB_CORES", "2")),
+            hardware=hardware,
+            variables=self.variables if hardware.uefi else None,
         )
         self.start("machine", machine.command())
         _until("QEMU to take orders", lambda: qemu.ask(self.qmp, "query-status"), 30)

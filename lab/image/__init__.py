@@ -54,10 +54,11 @@ LINKS = {
     "usr/sbin/iptables": "xtables-nft-multi",
     "usr/sbin/ip6tables": "xtables-nft-multi",
     "usr/bin/tailscale": "../sbin/tailscaled",
-    # What standby.sh takes, which boots by BIOS here.
+    # What standby.sh takes: for a BIOS, and for UEFI.
     "etc/holdfast/standby/extlinux": "/usr/bin/extlinux",
     "etc/holdfast/standby/mbr.bin": "/usr/lib/syslinux/mbr/mbr.bin",
     "etc/holdfast/standby/gptmbr.bin": "/usr/lib/syslinux/mbr/gptmbr.bin",
+    "etc/holdfast/standby/boot.efi": "/usr/lib/systemd/boot/efi/systemd-bootx64.efi",
     # Debian's base-files makes it only when it is configured; tailscale looks there for its socket.
     "var/run": "/run",
 }
