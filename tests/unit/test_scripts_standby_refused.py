@@ -78,6 +78,57 @@ def test_what_is_lacking_is_said(target: Target, uefi: bool, lacking: str, reaso
     assert target.files() == set()
 
 
+@pytest.mark.parametrize(
+    ("device", "shown", "uefi", "bios"),
+    [
+        ("sda1", {"partition": "1"}, True, True),
+        ("md0", {"md/level": "raid1", "md/metadata_version": "1.0"}, True, False),
+        ("md0", {"md/level": "raid1", "md/metadata_version": "0.90"}, True, False),
+        ("md0", {"md/level": "raid1", "md/metadata_version": "1.2"}, False, False),
+        ("md0", {"md/level": "raid0", "md/metadata_version": "1.0"}, False, False),
+        ("md0p1", {"partition": "1"}, False, False),
+        ("dm-0", {"dm/uuid": "part1-mpath-3600140512345678901234567890abcde"}, True, False),
+        ("dm-0", {"dm/uuid": "LVM-abc"}, False, False),
+        ("sda", {}, False, False),
+    ],
+)
+def test_firmware_and_boot_code_know_partitions_of_disks(
+    target: Target, device: str, shown: dict[str, str], *, uefi: bool, bios: bool
+) -> None:
+    disk = {"sda1": "sda", "md0p1": "md0"}.get(device, "block")
+    folder = target.live / f"sys/devices/{disk}/{device}"
+    for name, text in shown.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(f"{text}\n")
+    folder.mkdir(parents=True, exist_ok=True)
+    (target.live / f"sys/class/block/{device}").symlink_to(folder)
+    for name in (device, disk):
+        target.write(f"dev/{name}", "o" * 512)
+    target.mount("/boot", "vfat", f"/dev/{device}")
+    said = target.put()
+    assert said.startswith("armed: ") is bios, said
+    assert bios or said == f"none: /dev/{device} is not a partition of a disk"
+    target.remove()
+    target.uefi()
+    said = target.put()
+    assert said.startswith("armed: ") is uefi, said
+    assert uefi or said == f"none: the firmware cannot read /dev/{device}: it is not a partition of a disk"
+
+
+def test_firmware_of_32_bits_cannot_start_the_kernel(target: Target) -> None:
+    target.uefi()
+    target.write("sys/firmware/efi/fw_platform_size", "32\n")
+    assert target.put() == "none: the firmware has 32 bits, and the installer's kernel 64"
+    target.write("sys/firmware/efi/fw_platform_size", "64\n")
+    assert target.put().startswith("armed: ")
+
+
+def test_nothing_shows_whether_bcachefs_is_encrypted(target: Target) -> None:
+    target.mount("/home", "bcachefs", "/dev/vda3:/dev/vdb")
+    assert target.put() == "none: cannot tell whether /dev/vda3:/dev/vdb is encrypted"
+    assert target.put("state-on-boot").startswith("armed: ")
+
+
 def test_disk_without_a_table_that_is_known(target: Target) -> None:
     target.disk(table="sun")
     assert target.put() == "none: /dev/vda has neither a GPT nor an msdos partition table"

@@ -117,7 +117,7 @@ def test_uefi_starts_one_program_of_its_own(target: Target) -> None:
             {"type": "ext4", "folder": f"/persist/nix/{STORE}"},
         ),
         # The starter cannot mount that of /nix.
-        ({"": ("ext4", "/dev/vda2"), "/nix": ("bcachefs", "/dev/vda3")}, "", "/", "", {"id": "uuid-of-vda2"}),
+        ({"": ("ext4", "/dev/vda2"), "/nix": ("nilfs2", "/dev/vda3")}, "", "/", "", {"id": "uuid-of-vda2"}),
     ],
 )
 def test_installer_lies_where_the_starter_finds_it(
@@ -144,7 +144,7 @@ def test_zfs_is_known_by_its_pool(target: Target) -> None:
 @pytest.mark.parametrize(
     ("mount", "environment"),
     [
-        (("bcachefs", "/dev/vda2"), {}),
+        (("nilfs2", "/dev/vda2"), {}),
         (("xfs", "/dev/vda2"), {}),
         (("ext4", "/dev/md0"), {"LAYERS": "raid1\\n"}),
         (("ext4", "/dev/mapper/x"), {"LAYERS": "mpath\\n"}),

@@ -36,11 +36,38 @@ find_boot() {
 	none "extlinux can boot from no file system below $root"
 }
 
-# Sets `disk`, `number` of the partition, and `boot_code`, the file with the disk's first bytes.
-find_disk() {
+# Sets `partition`, the folder of `source` in sysfs.
+find_partition() {
 	partition=$(readlink -f "$live$source")
 	partition=$(readlink -f "$live/sys/class/block/${partition##*/}") || none "$source is not a block device"
-	[ -r "$partition/partition" ] || none "$source is not a partition of a disk"
+}
+
+# Is it a partition of a disk? Firmware and boot code do not know arrays and volumes.
+is_on_disk() {
+	of=${partition%/*}
+	case ${of##*/} in md*) return 1 ;; esac
+	[ -r "$partition/partition" ]
+}
+
+# Does a firmware see the file system on its disks? A mirror with its superblock behind it looks like that (md(4)).
+is_mirror() {
+	[ "$(cat "$partition/md/level" 2>/dev/null)" = raid1 ] &&
+		case $(cat "$partition/md/metadata_version") in 0.90 | 1.0) ;; *) return 1 ;; esac
+}
+
+is_on_paths() { case $(cat "$partition/dm/uuid" 2>/dev/null) in part*-mpath-*) ;; *) return 1 ;; esac }
+
+require_readable() {
+	[ "$(cat "$live/sys/firmware/efi/fw_platform_size" 2>/dev/null)" != 32 ] ||
+		none "the firmware has 32 bits, and the installer's kernel 64"
+	find_partition
+	is_on_disk || is_mirror || is_on_paths || none "the firmware cannot read $source: it is not a partition of a disk"
+}
+
+# Sets `disk`, `number` of the partition, and `boot_code`, the file with the disk's first bytes.
+find_disk() {
+	find_partition
+	is_on_disk || none "$source is not a partition of a disk"
 	number=$(cat "$partition/partition")
 	disk=${partition%/*}
 	disk=/dev/${disk##*/}
@@ -66,6 +93,7 @@ find_loader() {
 	esac
 	loader=$boot/EFI/BOOT/$loader
 	[ -f "$tools/boot.efi" ] || none "the image brings no EFI boot loader"
+	require_readable
 }
 
 # find_all: sets all that says where a standby is started from

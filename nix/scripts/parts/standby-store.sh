@@ -15,6 +15,7 @@ find_secrecy() {
 	while read -r type on; do
 		case $type in
 		tmpfs | ramfs | devtmpfs | devpts | proc | sysfs | efivarfs) ;;
+		bcachefs) secret="cannot tell whether $on is encrypted" ;;
 		zfs)
 			[ "$(zfs get -H -o value encryption "$on")" = off ] || secret=$encrypted
 			zpool list -vHPL "${on%%/*}" | awk '$1 ~ /^\/dev\// { print $1 }' >"$work/vdevs"
