@@ -34,6 +34,7 @@ class Image:
         arch: the architecture that it runs on, as in `uname -m`.
         kernel_bytes: size of its kernel.
         initrd_bytes: compressed size of its initrd.
+        starter_bytes: size of its starter, with the stub for UEFI; 0 if it has none (nix/scripts/installer/starter.sh).
         takes_secrets: whether its `kexec/run` accepts secrets for the installer (`--secrets`).
 
     """
@@ -45,6 +46,7 @@ class Image:
     arch: str
     kernel_bytes: int
     initrd_bytes: int
+    starter_bytes: int
     takes_secrets: bool
 
     @property
@@ -117,6 +119,7 @@ def inspect_image(path: Path) -> Image:
         arch=arch,
         kernel_bytes=sizes["kexec/bzImage"],
         initrd_bytes=sizes["kexec/initrd"],
+        starter_bytes=sizes.get("kexec/starter", 0) and sizes["kexec/starter"] + sizes.get("kexec/stub.efi", 0),
         takes_secrets=re.search(rb"^\s*--secrets\) ", runner, re.MULTILINE) is not None,
     )
 

@@ -21,6 +21,7 @@ from holdfast.plan.plan import Login, Plan
 from holdfast.plan.refusals.checking import check_configuration
 from holdfast.plan.stage import Stage, observe
 from holdfast.plan.way_back.judging import check_way_back, judge_way_back
+from holdfast.plan.way_back.standby import standby_rows
 from holdfast.ssh.connection import Connection
 from holdfast.ssh.reach import login_of
 from holdfast.tailnet.giving_back import check_giving_back
@@ -102,7 +103,9 @@ def plan_install(
         told = check_configuration(
             evaluation.configuration, host, plan, sudo_password=settings().sudo_password_file is not None
         )
-    way_back = judge_way_back(seen.back, host)
+    is_installed = plan.stage is Stage.FINAL
+    of_new_system = () if is_installed else standby_rows(evaluation.layout, host, seen.facts, tarball)
+    way_back = judge_way_back(seen.back, host, *of_new_system)
     if plan.stage is Stage.ORIGIN:
         check_way_back(way_back, host)
     return plan.model_copy(update={"warnings": (*plan.warnings, *told), "way_back": way_back})

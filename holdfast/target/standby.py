@@ -21,8 +21,9 @@ from holdfast.base.settings import script
 from holdfast.base.size import MIB
 from holdfast.base.text import printable
 from holdfast.facts.facts import Facts
-from holdfast.inventory.host import Allowance, Host, Way
+from holdfast.inventory.host import Host, Way
 from holdfast.plan.image import MAX_RUN_BYTES
+from holdfast.plan.way_back.standby import STATE_ON_BOOT
 from holdfast.ssh.connection import Connection
 from holdfast.target import dead_man
 from holdfast.target.machine import Machine
@@ -34,7 +35,6 @@ ROOM_S: Final = 60
 PUT_S: Final = 600
 # Every boot loader takes a command line of this length; the kernel's own limit on x86 is 2048 bytes.
 MAX_COMMAND_LINE: Final = 2000
-STATE_ON_BOOT: Final[Allowance] = "state-on-boot"
 _SHOWN: Final = 300
 
 

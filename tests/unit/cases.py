@@ -132,6 +132,7 @@ def image(
     initrd_bytes: int = 48 * MIB,
     kernel_bytes: int = 10 * MIB,
     size_bytes: int = 60 * MIB,
+    starter_bytes: int = 20 * MIB,
     takes_secrets: bool = True,
 ) -> Image:
     return Image(
@@ -142,6 +143,7 @@ def image(
         arch=arch,
         kernel_bytes=kernel_bytes,
         initrd_bytes=initrd_bytes,
+        starter_bytes=starter_bytes,
         takes_secrets=takes_secrets,
     )
 

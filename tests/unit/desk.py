@@ -8,6 +8,7 @@ from urllib.parse import unquote
 from holdfast.base.command import CommandResult
 from holdfast.base.errors import CommandFailed
 from tests.unit.cases import BY_ID, CONFIGURATION, LOCK, built, system
+from tests.unit.disko_layouts import recorded
 from tests.unit.target import FakeMachine
 
 COPY_S = 5.0
@@ -26,6 +27,7 @@ class Desk:
         scripts: the text of the scripts in the store, by path; the disko script formats one disk.
         missing: paths that are not in the store.
         disks: the disks of the disko configuration.
+        layout: what layout.nix says of it.
         status: what tailscale says; None for what it sees of the machine, empty if it does not answer.
 
     """
@@ -45,6 +47,7 @@ class Desk:
         self.scripts: dict[str, str] = {}
         self.missing: set[str] = set()
         self.disks: dict[str, dict[str, object]] = {"main": {"device": BY_ID, "destroy": True}}
+        self.layout: object = recorded("hybrid")["mounts"]
         self.status: str | None = None
 
     def run_local(
@@ -98,7 +101,7 @@ class Desk:
         """What evaluate.nix says of the flake."""
         made = system(toplevel={"out": self.built.toplevel, "drv": "/nix/store/drv-nixos-system.drv"})
         parts = made.model_dump(include={"toplevel", "disko_script", "mount_script"})
-        return {"disks": self.disks, "configuration": self.configuration, **parts}
+        return {"disks": self.disks, "configuration": self.configuration, "layout": self.layout, **parts}
 
     def _copies(self, words: Sequence[str], on_line: Callable[[str], None]) -> str:
         """Copy three paths, of which one is there in part if it fails; return how it failed."""

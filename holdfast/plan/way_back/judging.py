@@ -11,15 +11,16 @@ from holdfast.plan.way_back.row import Verdict, WayBackRow
 MAY_NOT_RETURN: Final = "origin-may-not-return"
 
 
-def judge_way_back(back: WayBackFacts | None, host: Host) -> tuple[WayBackRow, ...]:
+def judge_way_back(back: WayBackFacts | None, host: Host, *of_new_system: WayBackRow) -> tuple[WayBackRow, ...]:
     """Return what was seen of the way back, what strands the machine first.
 
     Args:
         back: what its origin shows; None if the origin does not run.
         host: the host.
+        of_new_system: what is known of the new disk and the new system.
 
     """
-    rows = [*(origin_rows(back, host) if back else ())]
+    rows = [*(origin_rows(back, host) if back else ()), *of_new_system]
     worst_first = (Verdict.STRANDS, Verdict.UNPROVED, Verdict.FINE)
     return tuple(sorted(rows, key=lambda row: worst_first.index(row.verdict)))
 
