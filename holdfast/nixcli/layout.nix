@@ -209,8 +209,6 @@ let
       [ ];
 
   groupsOf = kind: named (devices.${kind} or { });
-  membersOf =
-    kind: name: together (map (one: one.below) (filter (one: one.kind == kind && one.name == name) found));
 
   ofDisk =
     { name, of }:
@@ -221,6 +219,7 @@ let
       }
     ) (of.content or null);
   ofArray =
+    membersOf:
     { name, of }:
     walk (
       onto "mdadm" (membersOf "mdadm" name)
@@ -233,6 +232,7 @@ let
       }
     ) (of.content or null);
   ofGroup =
+    membersOf:
     { name, of }:
     concatMap (
       volume:
@@ -251,6 +251,7 @@ let
 
   # lib/types/zpool.nix and zfs_fs.nix. The pool's own dataset is `__root` where disko has filled it in.
   ofPool =
+    membersOf:
     { name, of }:
     let
       datasets = set (of.datasets or { });
@@ -312,6 +313,7 @@ let
 
   # lib/types/bcachefs_filesystem.nix
   ofBcachefs =
+    membersOf:
     { name, of }:
     let
       below = membersOf "bcachefs" name;
@@ -327,15 +329,23 @@ let
       mount nothing (text (of.fsType or null)) (text (of.mountpoint or null))
     );
 
-  # That a group has a member depends on no group's own layers, so this list may be looked into while it is made.
-  found = concatLists [
-    (concatMap ofDisk (groupsOf "disk"))
-    (concatMap ofArray (groupsOf "mdadm"))
-    (concatMap ofGroup (groupsOf "lvm_vg"))
-    (concatMap ofPool (groupsOf "zpool"))
-    (concatMap ofBcachefs (groupsOf "bcachefs_filesystems"))
-    (concatMap ofNodev (groupsOf "nodev"))
-  ];
+  # Groups lie on each other, and a wrong configuration may go in circles: so each round knows the one before.
+  rounds = 8;
+  found = foldl' (
+    known: _:
+    let
+      membersOf =
+        kind: name: together (map (one: one.below) (filter (one: one.kind == kind && one.name == name) known));
+    in
+    concatLists [
+      (concatMap ofDisk (groupsOf "disk"))
+      (concatMap (ofArray membersOf) (groupsOf "mdadm"))
+      (concatMap (ofGroup membersOf) (groupsOf "lvm_vg"))
+      (concatMap (ofPool membersOf) (groupsOf "zpool"))
+      (concatMap (ofBcachefs membersOf) (groupsOf "bcachefs_filesystems"))
+      (concatMap ofNodev (groupsOf "nodev"))
+    ]
+  ) [ ] (genList (round: round) rounds);
   answer = map (
     one:
     {

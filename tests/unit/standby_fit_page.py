@@ -25,7 +25,7 @@ whether a machine gets both, before anything is changed. This page shows what it
 folder of [disko](https://github.com/nix-community/disko) that has a root, and of some others. A test makes it from
 [what the evaluation answers](../tests/unit/disko/layouts) about them; so it is what this version says.
 
-- **small**: only the starter, with its kernel, is on the boot partition: at most {MAX_STARTER_BYTES // 10**6} MB. The
+- **small**: only the starter, with its kernel, is on the boot partition: at most {MAX_STARTER_BYTES // MIB} MiB. The
   installer and the hand-over are on the new root. It takes no word in `allow`.
 - **whole**: the installer and the hand-over are on the boot partition, too. It is so for an encrypted root, which the
   starter cannot open, and for a root on a file system that it does not know. For an encrypted root it takes the word

@@ -61,6 +61,13 @@ def asked_of_all() -> dict[str, Any]:
             " }; }; }",
             ["/", "/a", "/b"],
         ),
+        (
+            '{ disk.a.content = { type = "lvm_pv"; vg = "a"; }; lvm_vg = {'
+            ' a.lvs = { x.content = { type = "lvm_pv"; vg = "b"; }; };'
+            ' b.lvs = { x.content = { type = "lvm_pv"; vg = "a"; };'
+            ' y.content = { type = "filesystem"; format = "ext4"; mountpoint = "/round"; }; }; }; }',
+            ["/round"],
+        ),
         ('{ nodev."/tmp".fsType = "tmpfs"; nodev.x = { mountpoint = "/y"; fsType = "nfs"; }; }', ["/tmp", "/y"]),
     ],
 )

@@ -82,9 +82,9 @@ def test_an_encrypted_root_takes_the_word(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "firmware", "why"),
     [
-        ("esp-64m", "efi", "/boot is too small: some 63 MiB can be used, and 158 are needed"),
-        ("esp-100m", "efi", "/boot is too small: some 99 MiB can be used, and 158 are needed"),
-        ("esp-100m", "bios", "/boot is too small: some 99 MiB can be used, and 158 are needed"),
+        ("esp-64m", "efi", "/boot is too small: some 63 MiB can be used, and 160 are needed"),
+        ("esp-100m", "efi", "/boot is too small: some 99 MiB can be used, and 160 are needed"),
+        ("esp-100m", "bios", "/boot is too small: some 99 MiB can be used, and 160 are needed"),
         ("lvm-thin", "efi", "/ is too small for the installer: 8 MiB, and 384 are needed"),
         ("esp-in-raid-with-superblock-first", "efi", "cannot read /boot on an array of level 1 with metadata 1.2"),
         ("boot-on-raid1", "bios", "/boot is on mdadm on partition"),

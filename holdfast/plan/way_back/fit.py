@@ -11,8 +11,8 @@ from holdfast.base.size import MIB
 from holdfast.facts.system import Firmware
 from holdfast.plan.layout import Layout, Mount
 
-# What the starter may take on the boot partition, with the kernel that runs it.
-MAX_STARTER_BYTES: Final = 64_000_000
+# What the starter may take on the boot partition, with the kernel that runs it (nix/kexec-tailscale/standby.nix).
+MAX_STARTER_BYTES: Final = 64 * MIB
 # What stays free there for the final system's own kernel and initrd (standby.sh: margin).
 MARGIN_BYTES: Final = 96 * MIB
 # The node's state, keys and the user's secrets.
@@ -30,7 +30,7 @@ _BIOS_MACHINES: Final = frozenset({"x86_64", "i686", "i586", "i486", "i386"})
 # standby-store.sh: what keeps nothing on a disk.
 _IN_RAM: Final = frozenset({"tmpfs", "ramfs", "devtmpfs", "devpts", "proc", "sysfs", "efivarfs"})
 # What the image's starter can mount and put together (/etc/holdfast/standby/starter-mounts).
-STARTER_MOUNTS: Final = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs", "vfat", "zfs"})
+STARTER_MOUNTS: Final = frozenset({"ext4", "xfs", "btrfs", "f2fs", "vfat", "zfs"})
 STARTER_LAYERS: Final = frozenset({"partition", "mdadm", "lvm", "lvm-thin"})
 
 
