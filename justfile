@@ -13,9 +13,9 @@ default:
 demo *flags: _debian
     {{python}} -m lab.demo "$@"
 
-# all tests: unit, ssh against a real sshd, end to end in the lab (arguments go to pytest)
+# all tests: unit, ssh against a real sshd, end to end in two labs at once (arguments go to pytest, which then runs one)
 test *args: _debian
-    {{python}} -m pytest "$@"
+    @[ $# -gt 0 ] || set -- --numprocesses=2; {{python}} -m pytest "$@"
 
 # cause faults in real installs in the lab, phase by phase, with a table at the end (about an hour)
 faults: _debian

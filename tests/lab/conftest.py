@@ -1,5 +1,6 @@
-"""One lab and one operator for the end-to-end tests; both end also when a test fails or is interrupted."""
+"""A lab and an operator for the end-to-end tests; both end also when a test fails or is interrupted."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -10,6 +11,8 @@ from lab.runtime import Lab
 
 @pytest.fixture(scope="session")
 def lab() -> Iterator[Lab]:
+    if worker := os.environ.get("PYTEST_XDIST_WORKER", "").removeprefix("gw").replace("0", ""):
+        os.environ.setdefault("HOLDFAST_LAB", f"run-{worker}")
     lab = Lab()
     try:
         lab.up()
