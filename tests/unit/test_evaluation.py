@@ -160,6 +160,16 @@ def test_flake_that_does_not_evaluate_keeps_nixs_words(nix: Nix, nixs: str, said
     assert "\n".join(lines) == nixs
 
 
+@pytest.mark.parametrize(
+    ("said", "places"), [(None, None), ("x", None), ([], []), ([{"place": "/", "type": "ext4"}], ["/"])]
+)
+def test_layout_that_cannot_be_read_is_no_error(said: object, places: list[str] | None) -> None:
+    made = read(host(flake="/f"), LOCK, json.dumps(ANSWER | {"layout": said})).layout
+    assert (None if made is None else [mount.place for mount in made.mounts]) == places
+    # As an older version of Holdfast kept it.
+    assert read(host(flake="/f"), LOCK, json.dumps(ANSWER)).layout is None
+
+
 NO_DIRTY_REV = ("", "error: attribute 'dirtyRev' missing", 1)
 
 

@@ -12,6 +12,7 @@ from holdfast.base.settings import settings
 from holdfast.inventory.loading import chosen_host
 from holdfast.plan.markdown import to_markdown
 from holdfast.plan.results import Started
+from holdfast.plan.stage import Stage
 from holdfast.target.machine import Machine
 from holdfast.target.planning import plan_install
 from tasks.build import build
@@ -20,6 +21,7 @@ from tasks.reconnect import reconnect
 from tests.log import Remembered
 from tests.unit.cases import CONFIGURATION, KEXEC_RUN, built, facts, host, plan, status
 from tests.unit.desk import Desk
+from tests.unit.disko_layouts import recorded
 from tests.unit.programs import CASES
 from tests.unit.server import Server, body
 from tests.unit.target import RUN, FakeMachine
@@ -151,6 +153,43 @@ def test_nothing_is_used_of_a_flake_that_changes_after_preflight(desk: Desk) -> 
     assert body(preflight)(chosen) == plan
     assert body(build)(chosen, plan) == made
     assert (desk.locked, desk.evaluated) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("changed", "name", "standby", "warnings"),
+    [
+        ({}, "simple-efi", "/boot (vfat, 500 MiB): ", 0),
+        ({}, "esp-64m", "none: /boot is too small: ", 2),
+        ({}, "luks-lvm", "none: /home is encrypted, and the boot partition is not", 2),
+        ({"allow": ("state-on-boot",)}, "luks-lvm", "/boot (vfat, 500 MiB): the installer, with the node's state, ", 0),
+        ({"standby": False}, "simple-efi", "none: the inventory says `standby = false`", 2),
+        ({}, None, "unknown: the disko configuration could not be read", 2),
+    ],
+)
+@pytest.mark.usefixtures("server")
+def test_preflight_says_whether_there_will_be_a_standby(
+    desk: Desk, log: Remembered, changed: dict[str, object], name: str | None, standby: str, warnings: int
+) -> None:
+    desk.layout = recorded(name)["mounts"] if name else None
+    chosen = chosen_host(settings().inventory, "cottage").model_copy(update=changed)
+    plan = body(preflight)(chosen)
+    rows = {row.subject: row for row in plan.way_back}
+    assert rows["standby"].seen.startswith(standby)
+    assert "trial" in rows
+    warned = [line for line in log.warned if line.startswith(("standby: ", "trial: "))]
+    assert len(warned) == warnings
+    # Nothing that is approved, and no mark on the disks, depends on it.
+    assert plan.model_copy(update={"way_back": ()}).digest == plan.digest
+
+
+@pytest.mark.usefixtures("server")
+def test_a_machine_that_is_only_verified_needs_no_standby(machine: FakeMachine, desk: Desk) -> None:
+    machine.is_in("final")
+    desk.disks = {"main": {"device": "/dev/nvme0n1", "destroy": True}}
+    desk.layout = recorded("esp-64m")["mounts"]
+    plan = body(preflight)(chosen_host(settings().inventory, "cottage").model_copy(update={"disks": ()}))
+    assert plan.stage is Stage.FINAL
+    assert [row.subject for row in plan.way_back if row.subject in ("standby", "trial")] == []
 
 
 def test_plan_of_a_run_is_what_the_verb_shows(server: Server, tmp_path: Path) -> None:
