@@ -57,7 +57,7 @@ class Answer(NamedTuple):
         if not first.why:
             return f"yes, {first.form}; {self._larger(self.plain)}"
         if not first.encrypted:
-            return f"no: {first.why}{_would_do(first)}"
+            return f"no: {first.why}{_would_do(first)}{f'. {first.helps}'.rstrip(' .') if first.helps else ''}"
         if self.with_word[0].why:
             return f"no: {first.why}; with `state-on-boot`{_would_do(self.with_word[0], ' ')}"
         said = f"with `state-on-boot`, {self.with_word[0].form}"

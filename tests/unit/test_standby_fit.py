@@ -195,6 +195,32 @@ def test_rows_of_a_machine_that_gets_none(name: str, changed: dict[str, object],
     assert "nothing leads back" in trial
 
 
+def test_a_partition_that_is_not_marked_is_in_doubt() -> None:
+    plain = BOOT.model_copy(update={"volume": PARTITION.model_copy(update={"esp": False})})
+    unmarked = Layout(mounts=(plain, ROOT))
+    standby, trial = standby_rows(unmarked, host(), facts("debian-12", firmware="efi 64"), image())
+    assert standby.verdict is trial.verdict is Verdict.UNPROVED
+    assert "it fits, but /boot is not marked as an EFI system partition" in standby.seen
+    assert "EF00" in standby.hint
+    # A BIOS does not look at the type.
+    rows = standby_rows(unmarked, host(), facts("debian-12", firmware="bios"), image())
+    assert {row.verdict for row in rows} == {Verdict.FINE}
+
+
+@pytest.mark.parametrize(
+    ("name", "firmware", "helps"),
+    [
+        ("negative-size", "efi 64", "A partition of type EF00 with FAT, mounted at /boot, would do."),
+        ("esp-in-raid-with-superblock-first", "efi 64", 'An array with `level = 1` and `metadata = "1.0"` would do'),
+        ("mdadm", "bios", "A partition of its own for /boot, on one disk, would do."),
+        ("msdos-logical", "bios", "A primary partition would do."),
+    ],
+)
+def test_what_would_help_is_said(name: str, firmware: str, helps: str) -> None:
+    standby, _ = standby_rows(layout(name), host(), facts("debian-12", firmware=firmware), image())
+    assert standby.hint.startswith(helps)
+
+
 def test_the_word_is_the_hosts() -> None:
     allowed = host(allow=["state-on-boot"])
     standby, _ = standby_rows(layout("luks-lvm"), allowed, facts("debian-12", firmware="efi 64"), image())

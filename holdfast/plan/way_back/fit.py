@@ -9,7 +9,7 @@ from typing import Final, Literal
 from holdfast.base.frozen import Frozen
 from holdfast.base.size import MIB
 from holdfast.facts.system import Firmware
-from holdfast.plan.layout import Layout, Mount
+from holdfast.plan.layout import Layout, Mount, Raid
 
 # What the starter may take on the boot partition, with the kernel that runs it (nix/kexec-tailscale/standby.nix).
 MAX_STARTER_BYTES: Final = 64 * MIB
@@ -56,6 +56,8 @@ class Fit(Frozen):
         boot: where the boot partition is mounted, and what it is; empty if there is none.
         why: why there is no standby; empty if there is one, or if it is not known.
         unknown: why it cannot be computed; empty if it can.
+        helps: what would change that, as a sentence; empty if nothing would, or if the next two say it.
+        doubt: why the firmware may not start it all the same; empty if nothing speaks for that.
         encrypted: whether there is none because the root is encrypted and `allow` does not have `state-on-boot`.
         would_do_bytes: the size of a boot partition that is large enough, if this one is not; else 0.
 
@@ -65,6 +67,8 @@ class Fit(Frozen):
     boot: str = ""
     why: str = ""
     unknown: str = ""
+    helps: str = ""
+    doubt: str = ""
     encrypted: bool = False
     would_do_bytes: int = 0
 
@@ -85,21 +89,28 @@ def fit(layout: Layout | None, firmware: Firmware, arch: str, parts: Parts, *, s
     efi = firmware in ("efi", "efi32")
     boot = _boot_of_efi(layout) if efi else _boot_of_bios(layout)
     if boot is None:
-        what = "no FAT file system is mounted at /boot/efi, /efi or /boot" if efi else _NO_EXTLINUX
-        return Fit(why=what)
+        return _NO_ESP if efi else _NO_EXTLINUX
     shown = f"{boot.place} ({_in_words(boot)})"
-    if why := (_not_for_efi(boot, firmware, arch) if efi else _not_for_bios(boot, arch)):
-        return Fit(boot=shown, why=why)
+    refused = _not_for_efi(boot, firmware, arch) if efi else _not_for_bios(boot, arch)
+    if refused.why:
+        return refused.model_copy(update={"boot": shown})
     encrypted = _encrypted(layout)
     store = None if encrypted or parts.starter_bytes is None else _store(layout)
     made = _room(boot, store, parts)
     if encrypted and not state_on_boot:
         why = f"{encrypted}, and the boot partition is not"
         return Fit(boot=shown, why=why, encrypted=True, would_do_bytes=made.would_do_bytes)
-    return made.model_copy(update={"boot": shown})
+    return made.model_copy(update={"boot": shown, "doubt": refused.doubt if made.form else ""})
 
 
-_NO_EXTLINUX: Final = "extlinux boots from FAT and ext2 to ext4 only, and neither is mounted at /boot or /"
+_NO_ESP: Final = Fit(
+    why="no FAT file system is mounted at /boot/efi, /efi or /boot",
+    helps="A partition of type EF00 with FAT, mounted at /boot, would do.",
+)
+_NO_EXTLINUX: Final = Fit(
+    why="extlinux boots from FAT and ext2 to ext4 only, and neither is mounted at /boot or /",
+    helps="A partition with ext4 or FAT, mounted at /boot, would do.",
+)
 
 
 def _boot_of_efi(layout: Layout) -> Mount | None:
@@ -113,35 +124,43 @@ def _boot_of_bios(layout: Layout) -> Mount | None:
     return next((mount for mount in found if mount and mount.type in _EXTLINUX), None)
 
 
-def _not_for_efi(boot: Mount, firmware: Firmware, arch: str) -> str:
-    """Return why the firmware would not start it."""
+def _not_for_efi(boot: Mount, firmware: Firmware, arch: str) -> Fit:
+    """Return why the firmware would not start it, or might not."""
     if arch not in _EFI_MACHINES:
-        return f"the name of the EFI boot loader for {arch} is not known"
+        return Fit(why=f"the name of the EFI boot loader for {arch} is not known")
     if firmware == "efi32":
-        return "the firmware has 32 bits, and the image's kernel 64"
-    if boot.layers == ("partition",):
-        return ""
+        return Fit(why="the firmware has 32 bits, and the image's kernel 64")
+    if boot.layers == ("partition",) or (boot.layers == ("partition", "mdadm") and _is_mirror(boot.raid)):
+        return Fit() if boot.volume.esp else Fit(doubt=f"{boot.place} is not marked as an EFI system partition")
     if boot.layers == ("partition", "mdadm") and boot.raid:
-        if boot.raid.shows_file_system:
-            return ""
-        return (
-            f"the firmware cannot read {boot.place} on an array of level {boot.raid.level or '?'} with metadata"
-            f" {boot.raid.metadata or '1.2'}"
+        array = f"an array of level {boot.raid.level or '?'} with metadata {boot.raid.metadata or '1.2'}"
+        return Fit(
+            why=f"the firmware cannot read {boot.place} on {array}",
+            helps='An array with `level = 1` and `metadata = "1.0"` would do, or a partition of its own.',
         )
-    return f"the firmware cannot read {boot.place} on {_on(boot)}"
+    return Fit(why=f"the firmware cannot read {boot.place} on {_on(boot)}", helps=_OF_ITS_OWN)
 
 
-def _not_for_bios(boot: Mount, arch: str) -> str:
+def _not_for_bios(boot: Mount, arch: str) -> Fit:
     """Return why a BIOS would not start it: its boot code is on the disk of that partition (standby-place.sh)."""
     if arch not in _BIOS_MACHINES:
-        return f"the image brings no extlinux for {arch}"
+        return Fit(why=f"the image brings no extlinux for {arch}")
     if boot.layers != ("partition",):
-        return f"extlinux boots from a partition of a disk, and {boot.place} is on {_on(boot)}"
+        return Fit(
+            why=f"extlinux boots from a partition of a disk, and {boot.place} is on {_on(boot)}", helps=_OF_ITS_OWN
+        )
     if boot.volume.table not in ("gpt", "msdos"):
-        return "the disk has neither a GPT nor an msdos partition table"
+        return Fit(why="the disk has neither a GPT nor an msdos partition table")
     if boot.volume.table == "msdos" and (boot.volume.logical or (boot.volume.number or 1) > 4):
-        return f"{boot.place} is not on a primary partition"
-    return ""
+        return Fit(why=f"{boot.place} is not on a primary partition", helps="A primary partition would do.")
+    return Fit()
+
+
+_OF_ITS_OWN: Final = "A partition of its own for /boot, on one disk, would do."
+
+
+def _is_mirror(raid: Raid | None) -> bool:
+    return raid is not None and raid.shows_file_system
 
 
 def _encrypted(layout: Layout) -> str:

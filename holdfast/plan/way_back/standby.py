@@ -61,6 +61,14 @@ def _decided_by_host(host: Host, facts: Facts) -> Fit | None:
 
 
 def _standby(found: Fit) -> WayBackRow:
+    if found.form and found.doubt:
+        return WayBackRow(
+            subject="standby",
+            seen=f"{found.boot}: it fits, but {found.doubt}",
+            means=f"some firmwares do not start it; then, {_NO_WAY}",
+            hint='Set `type = "EF00"` on that partition.',
+            verdict=Verdict.UNPROVED,
+        )
     if found.form:
         where = (
             "the boot partition starts the installer, which lies on the new root"
@@ -99,7 +107,7 @@ def _hint(found: Fit) -> str:
         )
     if found.would_do_bytes:
         return f"A boot partition of {found.would_do_bytes // MIB} MiB would do. {_PAGE}"
-    return ""
+    return f"{found.helps} {_PAGE}" if found.helps else ""
 
 
 def _trial(found: Fit) -> WayBackRow:
@@ -108,8 +116,8 @@ def _trial(found: Fit) -> WayBackRow:
             subject="trial",
             seen="the disk boots the standby meanwhile",
             means="the new system is started once, by kexec, before its boot loader is written; if it does not come up,"
-            " a reboot leads to the installer",
-            verdict=Verdict.FINE,
+            " a reboot leads to the installer" + (", if the firmware starts that" if found.doubt else ""),
+            verdict=Verdict.UNPROVED if found.doubt else Verdict.FINE,
         )
     return WayBackRow(
         subject="trial",
