@@ -103,15 +103,7 @@ mark() {
 
 booted_system() { readlink "$root/run/booted-system" || readlink "$root/run/current-system"; }
 
-# Sets tailscaled_pid.
-find_tailscaled() {
-	tailscaled_pid=
-	set +f
-	for process in "$root"/proc/[0-9]*; do
-		if [ "$(line "$process/comm")" = tailscaled ]; then tailscaled_pid=${process##*/}; fi
-	done
-	set -f
-}
+. "${0%/*}/../parts/facts-tailscaled.sh"
 
 # Those of its flags that say where its state is. No others are printed: an argument may hold a secret.
 tailscaled_flags() {

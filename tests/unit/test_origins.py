@@ -1,0 +1,37 @@
+"""way-back.sh, its parser and its verdict on recorded origins (origins_table.py), under dash and busybox."""
+
+from pathlib import Path
+
+import pytest
+
+from holdfast.plan.way_back.judging import judge_way_back
+from holdfast.plan.way_back.row import Verdict
+from tests.unit.cases import host
+from tests.unit.origins import SHELLS
+from tests.unit.origins_table import FAMILIES, TABLE, Case, worst
+
+# Each system under both shells, and of the others every second one under each.
+RUNS = [
+    pytest.param(case, shell, id=f"{case.name}-{shell}")
+    for number, case in enumerate(TABLE)
+    for shell in (SHELLS if number < FAMILIES else [SHELLS[0 if case.gnu else number % 2]])
+]
+
+
+@pytest.mark.parametrize(("case", "shell"), RUNS)
+def test_the_verdict(tmp_path: Path, case: Case, shell: str) -> None:
+    seen = case.make().look(tmp_path, shell)
+    rows = judge_way_back(seen, host())
+    bad = [row.in_one_line() for row in rows if row.verdict is not Verdict.FINE]
+    shown = "\n".join(f"{row.verdict} {row.in_one_line()}" for row in rows)
+    assert worst(rows) is case.verdict, shown
+    assert len(bad) == len(case.said), shown
+    for words in case.said:
+        assert any(words in line for line in bad), shown
+    assert {"tailscaled", "SSH"} <= {row.subject for row in rows}, shown
+    assert len(seen.boot.fingerprint) == 64
+
+
+def test_the_table_is_as_large_as_it_should_be() -> None:
+    assert len(TABLE) > 50
+    assert len({case.name for case in TABLE}) == len(TABLE)
