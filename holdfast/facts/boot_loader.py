@@ -85,8 +85,11 @@ def parse_loader(said: Mapping[str, str]) -> LoaderFacts:
         default = _default_of_systemd_boot(entries, told)
     elif said["grub"].strip():
         name, once = "GRUB", clean(environment.get("next_entry", ""))
-        menu = [BootEntry(**entry) for entry in grub_default(said["grub"], environment.get("saved_entry", ""))]
-        default = menu[0] if menu else _default_of_bls(said["grub"], entries, environment.get("saved_entry", ""))
+        saved = environment.get("saved_entry", "")
+        # Fedora's menu has its own entries besides, such as that of the firmware's settings.
+        default = _default_of_bls(said["grub"], entries, saved)
+        if default is None and (found := grub_default(said["grub"], saved)):
+            default = BootEntry(**found)
     elif said["syslinux"].strip():
         name, default = "extlinux", _default_of_syslinux(said["syslinux"])
     return LoaderFacts(

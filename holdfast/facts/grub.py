@@ -20,8 +20,10 @@ class _Node:
         self.children: list[_Node] = []
 
 
-def grub_default(text: str, saved: str) -> list[dict[str, str]]:
+def grub_default(text: str, saved: str) -> dict[str, str]:
     """Return the entry that GRUB starts by default, as fields of a BootEntry; empty if there is none in its menu.
+
+    The kernels of other systems, which os-prober has found, lie on their own disks: whether they are there is not seen.
 
     Args:
         text: the lines of grub.cfg that way-back.sh selects.
@@ -30,12 +32,13 @@ def grub_default(text: str, saved: str) -> list[dict[str, str]]:
     """
     menu, default = _menu(text)
     if not menu.children:
-        return []
+        return {}
     wanted = saved if "saved_entry" in default else default
     node = _find(menu, wanted) or menu.children[0]
     while node.kind == "submenu" and node.children:
         node = node.children[0]
-    return [{"name": clean(node.title or node.identifier or "?"), "kernel": node.kernel, "missing": node.missing}]
+    missing = "" if node.identifier.startswith("osprober") else node.missing
+    return {"name": clean(node.title or node.identifier or "?"), "kernel": node.kernel, "missing": missing}
 
 
 def _menu(text: str) -> tuple[_Node, str]:

@@ -21,7 +21,14 @@ from holdfast.plan.system import Derivation, Lock, PlannedSystem
 CASES = Path(__file__).parent / "facts"
 NODE_KEY = "nodekey:" + "ab" * 32
 BY_ID = "/dev/disk/by-id/virtio-COTTAGE0001"
-WAY_BACK = {"format": "1", "booted_at": "1764200000\n"}
+# What way-back.sh prints on an origin that comes back.
+WAY_BACK = {
+    "format": "1",
+    "booted_at": "1764200000\n",
+    "processes": "init systemd\ntailscaled 900 2000 systemd /system.slice/tailscaled.service\n"
+    "server 812 sshd /system.slice/ssh.service\n",
+    "boot_units": "multi-user.target\nssh.service\ntailscaled.service\n",
+}
 LOGIN_KEY = "ssh-ed25519 " + "A" * 64
 # What describe.nix says of a configuration that comes back.
 CONFIGURATION: dict[str, Any] = {

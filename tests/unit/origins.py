@@ -36,7 +36,7 @@ class Origin:
     Attributes:
         files: its files, by their paths in its root.
         links: its symbolic links.
-        tools: its programs: what each does, as shell.
+        tools: its programs: what each does, as shell; one that it lacks is empty.
         units: systemd's properties of its units.
         at_boot: the units that systemd starts at boot.
         when: when files were put there, in seconds since 1970; the others a month before the boot.
@@ -53,7 +53,7 @@ class Origin:
     mounts: list[str] = field(default_factory=list)
 
     def file(self, path: str, content: str | bytes = "") -> "Origin":
-        self.files[path] = content.encode() if isinstance(content, str) else content
+        self.files[path] = content.encode("utf-8", "surrogateescape") if isinstance(content, str) else content
         return self
 
     def link(self, path: str, target: str) -> "Origin":
@@ -173,6 +173,8 @@ class Origin:
             given["systemctl"] = _systemctl(folder, self.units, self.at_boot)
         tools.mkdir(exist_ok=True)
         for name, text in (given | self.tools).items():
+            if not text:
+                continue
             (tools / name).write_text(f"#!/bin/sh\n{text}\n")
             (tools / name).chmod(0o755)
         if shell == "busybox":

@@ -317,6 +317,14 @@ TABLE: Final = (
         "sshd disabled, the login by Tailscale SSH",
         lambda: debian().unit("ssh.service", state="disabled").serves_login("tailscaled"),
     ),
+    _fine(
+        "Tailscale SSH, whose children are named tailscaled",
+        lambda: (
+            debian()
+            .serves_login("tailscaled", "/system.slice/tailscaled.service")
+            .process(901, "tailscaled", parent=900, cgroup=BY_HAND)
+        ),
+    ),
     # What has changed.
     _unproved(
         "a kernel installed and never booted",
@@ -394,6 +402,23 @@ TABLE: Final = (
         "Fedora, an older kernel saved as the default",
         lambda: fedora().file("boot/grub2/grubenv", "saved_entry=0a1b-6.1.0-30-amd64\n"),
         "the default of GRUB is 0a1b-6.1.0-30-amd64.conf",
+    ),
+    _fine(
+        "Fedora, a menu with the firmware's settings besides",
+        lambda: fedora().file(
+            "boot/grub2/grub.cfg",
+            "set default=\"${saved_entry}\"\nblscfg\nmenuentry 'UEFI Firmware Settings' {\n\tfwsetup\n}\n",
+        ),
+    ),
+    _unproved(
+        "GRUB, another system is the default",
+        lambda: debian().file(
+            "boot/grub/grub.cfg",
+            "set default=\"1\"\nmenuentry 'Debian' {\n}\n"
+            "menuentry 'Arch' $menuentry_id_option 'osprober-gnulinux-x' {\n"
+            "\tlinux /boot/vmlinuz-6.18-arch root=/dev/sda3\n}\n",
+        ),
+        "the default of GRUB is Arch, /boot/vmlinuz-6.18-arch",
     ),
     # File systems.
     _strands(

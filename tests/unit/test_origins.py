@@ -4,10 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from holdfast.facts.way_back import WayBackFacts
 from holdfast.plan.way_back.judging import judge_way_back
 from holdfast.plan.way_back.row import Verdict
 from tests.unit.cases import host
 from tests.unit.origins import SHELLS
+from tests.unit.origins_page import PAGE, page
 from tests.unit.origins_table import FAMILIES, TABLE, Case, worst
 
 # Each system under both shells, and of the others every second one under each.
@@ -18,9 +20,15 @@ RUNS = [
 ]
 
 
+@pytest.fixture(scope="module")
+def told() -> dict[str, WayBackFacts]:
+    """What way-back.sh told of the origins so far."""
+    return {}
+
+
 @pytest.mark.parametrize(("case", "shell"), RUNS)
-def test_the_verdict(tmp_path: Path, case: Case, shell: str) -> None:
-    seen = case.make().look(tmp_path, shell)
+def test_the_verdict(tmp_path: Path, case: Case, shell: str, told: dict[str, WayBackFacts]) -> None:
+    seen = told[case.name] = case.make().look(tmp_path, shell)
     rows = judge_way_back(seen, host())
     bad = [row.in_one_line() for row in rows if row.verdict is not Verdict.FINE]
     shown = "\n".join(f"{row.verdict} {row.in_one_line()}" for row in rows)
@@ -35,3 +43,9 @@ def test_the_verdict(tmp_path: Path, case: Case, shell: str) -> None:
 def test_the_table_is_as_large_as_it_should_be() -> None:
     assert len(TABLE) > 50
     assert len({case.name for case in TABLE}) == len(TABLE)
+
+
+def test_the_page_says_what_this_version_says(told: dict[str, WayBackFacts]) -> None:
+    if len(told) < len(TABLE):
+        pytest.skip("not all of the table was run")
+    assert PAGE.read_text() == page(told), "write it anew: python -m tests.unit.origins_page"

@@ -27,7 +27,7 @@ root=${HOLDFAST_ROOT:-} # a folder that stands for the machine's root, in tests
 
 . "${0%/*}/../parts/facts-efi.sh"
 
-find_tailscaled
+find_first_tailscaled
 # What is asked for only once, since it takes time, and goes into more than one fact.
 units=$(systemd_units 2>/dev/null </dev/null)
 services=$(boot_services 2>/dev/null </dev/null)

@@ -49,7 +49,7 @@ files_of() {
 		;;
 	esac
 	set -f
-	for file; do [ ! -f "$file" ] || printf '%s\n' "$file"; done
+	for file; do [ ! -f "$file" ] || printf '%s\n' "$file"; done | sort -u
 }
 
 decisive_groups='kernel loader fstab crypttab network tailscaled'
@@ -106,6 +106,8 @@ fingerprint() {
 		grub_environment
 		nixos_next
 		printf '%s\n' "$services" "$scripts"
-		printf '%s\n' "$units" | grep -e '^Id=' -e '^UnitFileState='
+		# Not those of this login: they have another number each time.
+		printf '%s\n' "$units" | grep -e '^Id=' -e '^UnitFileState=' | tr '\n' ' ' | sed 's/Id=/\
+Id=/g' | grep -v -e '\.scope' -e '@' | sort -u
 	} | sha256sum | cut -c 1-64
 }

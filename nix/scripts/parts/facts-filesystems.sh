@@ -14,9 +14,11 @@ device_path() {
 	esac
 }
 
-# device_state NAME: prints `here` or `missing`, or `unknown` if its links are not kept here, or if it is no device
+# device_state NAME: prints `here` or `missing`, or `unknown` if its links are not kept here, or if it is no device. In
+# names of links, udev writes unusual characters in a way of its own.
 device_state() {
 	path=$(device_path "$1")
+	case $path in *[!A-Za-z0-9./_:+-]*) path= ;; esac
 	if [ -z "$path" ] || [ ! -d "$root${path%/*}" ]; then
 		echo unknown
 	elif [ -e "$root$path" ] || [ -L "$root$path" ]; then
@@ -28,7 +30,7 @@ device_state() {
 
 # The lines of fstab: `DEVICE PLACE TYPE OPTIONS STATE`. Of the options only those that count: one may be a password.
 fstab() {
-	while read -r device place type options _; do
+	head -n 256 "$root/etc/fstab" | while read -r device place type options _; do
 		case $device in '' | '#'* | //* | *:/*) continue ;; esac
 		kept=
 		case ",$options," in *,nofail,*) kept=$kept,nofail ;; esac
@@ -39,7 +41,7 @@ fstab() {
 		case ",$options," in *,ro,*) kept=$kept,ro ;; esac
 		kept=${kept#,}
 		printf '%s %s %s %s %s\n' "$device" "$place" "$type" "${kept:--}" "$(device_state "$device")"
-	done <"$root/etc/fstab"
+	done
 }
 
 # The places where fstab has file systems mounted at boot, and the boot waits for them.

@@ -14,7 +14,7 @@ has_file() {
 
 # with_state: reads lines, and says of each file of a kernel or an initrd whether it is there
 with_state() {
-	while read -r word rest; do
+	head -n 2000 | while read -r word rest; do
 		case $word in
 		linux* | LINUX | kernel | KERNEL | initrd* | INITRD)
 			for path in $rest; do

@@ -112,12 +112,12 @@ encrypted() {
 
 # The lines of crypttab, each with whether its key file is there: `crypttab NAME DEVICE KEY OPTIONS here`.
 crypttab() {
-	while read -r name device key options _; do
+	head -n 256 "$root/etc/crypttab" | while read -r name device key options _; do
 		case $name in '' | '#'*) continue ;; esac
 		state=-
 		case $key in /dev/* | /*:*) ;; /*) if [ -e "$root$key" ]; then state=here; else state=missing; fi ;; esac
 		printf 'crypttab %s %s %s %s %s\n' "$name" "$device" "${key:-none}" "${options:--}" "$state"
-	done <"$root/etc/crypttab"
+	done
 }
 
 # OpenRC's own crypttab, if it is used: `dmcrypt TARGET KEY`.

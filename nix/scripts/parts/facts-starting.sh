@@ -34,6 +34,18 @@ find_server() {
 	done
 }
 
+# Sets tailscaled_pid to the tailscaled that was started first: its SSH server has children of its name.
+find_first_tailscaled() {
+	find_tailscaled
+	for _ in 1 2 3 4; do
+		[ -n "$tailscaled_pid" ] || return 0
+		split_stat "$tailscaled_pid"
+		first_line "$root/proc/$parent/comm"
+		[ "$text" = tailscaled ] || return 0
+		tailscaled_pid=$parent
+	done
+}
+
 # Lines: `init NAME`, `tailscaled PID TICKS PARENT CGROUP`, `server PID NAME CGROUP`, `lingers USER`.
 processes() {
 	if [ -d "$root/run/systemd/system" ]; then echo 'init systemd'; else echo "init $(line "$root/proc/1/comm")"; fi
