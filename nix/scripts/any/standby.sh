@@ -18,8 +18,8 @@
 # What starts it is there too:
 #   UEFI: holdfast/loader.efi EFI/BOOT/BOOT….EFI loader/loader.conf loader/entries/holdfast-standby.conf
 #   BIOS: syslinux.cfg, what extlinux installs, the disk's first 440 bytes, and the flag of the partition they start
-# The image brings the programs for it: /etc/holdfast/standby/{extlinux,mbr.bin,gptmbr.bin,boot.efi}, and says in
-# /etc/holdfast/standby/starter-mounts what its starter can mount: words like ext4, zfs, lvm, md.
+# The image brings the programs for it: /etc/holdfast/standby/{extlinux,mbr.bin,gptmbr.bin,boot.efi}, and says in a
+# file beside them, starter-mounts, what its starter can mount: words like ext4, zfs, lvm, md.
 # `put` and `show` print one line: `armed: …`, or `none: WHY` if the disk does not boot a standby. Both exit with 0
 # then. `remove` removes exactly what `put` wrote and nobody else has replaced. It overwrites secrets first, and prints
 # `removed: …` or `none: …`. All can be repeated. The script may come on standard input, so nothing in it may read that.
