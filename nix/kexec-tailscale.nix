@@ -51,6 +51,7 @@ in
     ./kexec-tailscale/options.nix
     ./kexec-tailscale/restore.nix
     ./kexec-tailscale/dead-man.nix
+    ./kexec-tailscale/watchdog.nix
     ./kexec-tailscale/network.nix
     ./kexec-tailscale/tailscale.nix
     ./kexec-tailscale/login.nix
@@ -118,13 +119,16 @@ in
 
     # ------------------------------------------------------------------ the image
 
-    # nixos-images' nix/kexec-installer/module.nix fills in the same two values. The parameters are inside double
-    # quotes in the script.
+    # nixos-images' nix/kexec-installer/module.nix fills in the first two values. All are inside double quotes in the
+    # script.
     system.build.kexecRun = lib.mkForce (
       pkgs.writeScript "kexec-run" (
         scripts.filled ./scripts/origin/kexec-run.sh {
           init = "${config.system.build.toplevel}/init";
           kernelParams = lib.escape [ "\\" "\"" "$" "`" ] (toString config.boot.kernelParams);
+          watchdogDrivers = toString (
+            import ./kexec-tailscale/watchdog-drivers.nix { inherit lib platform; }
+          );
         }
       )
     );

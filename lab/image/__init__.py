@@ -30,8 +30,10 @@ DEAD_MAN_S = 900
 
 KERNEL_PARAMS = (
     "console=ttyS0 panic=30 systemd.crash_reboot systemd.crash_action=reboot quiet net.ifnames=0 lsm=capability"
-    " systemd.show_status=false"
+    " systemd.show_status=false watchdog.stop_on_reboot=0"
 )
+WATCHDOG_DRIVERS = "i6300esb"
+"""The watchdogs that the image drives: of QEMU's, the kernel for clouds has no other (no iTCO_wdt)."""
 HERE = Path(__file__).parent
 FILES = HERE / "files"
 RUN_SCRIPT = script("origin/kexec-run.sh")
@@ -117,7 +119,8 @@ def _make_kexec_folder(tree: Path, kexec: Path) -> None:
         for library in re.findall(r"=> (\S+/lib/x86_64-linux-gnu/\S+)", needed):
             shutil.copy(library, libraries)
         _write(kexec / program.name, WRAPPER.format(name=program.name), 0o755)
-    _write(kexec / "run", RUN_SCRIPT.replace("@init@", "/init").replace("@kernelParams@", KERNEL_PARAMS), 0o755)
+    run = RUN_SCRIPT.replace("@init@", "/init").replace("@kernelParams@", KERNEL_PARAMS)
+    _write(kexec / "run", run.replace("@watchdogDrivers@", WATCHDOG_DRIVERS), 0o755)
 
 
 def _make_installer(tree: Path, tailscaled: Path) -> None:

@@ -39,6 +39,14 @@ def text(nix: Nix, name: str) -> str:
     return found
 
 
+def drivers_of(nix: Nix, system: str) -> list[str]:
+    """Return the drivers of watchdogs that kexec/run of an image names."""
+    packages = nix.packages(f'(image "{system}" {{ }}).config.system.build.kexecRun')
+    (run,) = (one["text"] for one in packages.values() if one["name"] == "kexec-run")
+    (line,) = re.findall(r'^watchdog_drivers="([^"@]+)"', run, re.MULTILINE)
+    return str(line).split()
+
+
 def fill(name: str, **placeholders: str) -> str:
     """Return a script of nix/scripts with its placeholders filled in; each of them must be there."""
     text = script(name)
@@ -230,7 +238,8 @@ def test_kexec_run_is_the_script_of_this_repository(nix: Nix) -> None:
     (init,) = re.findall(r'^init="(.*)"$', made, re.MULTILINE)
     assert re.fullmatch(r"/nix/store/\S+-nixos-system-[^/]*/init", init)
     parameters = " ".join(image(nix)["boot.kernelParams"])
-    assert made == fill("origin/kexec-run.sh", init=init, kernelParams=parameters)
+    drivers = " ".join(drivers_of(nix, "x86_64-linux"))
+    assert made == fill("origin/kexec-run.sh", init=init, kernelParams=parameters, watchdogDrivers=drivers)
 
 
 def test_kernel_parameters_cannot_leave_their_quotes(nix: Nix) -> None:
@@ -375,3 +384,38 @@ def test_every_option_is_documented(nix: Nix) -> None:
         assert option["hasDefault"], name
         assert option["hasExample"], name
         assert option["type"] != "raw value", name
+
+
+def test_watchdogs_run_on_through_a_reboot_and_kexec(nix: Nix) -> None:
+    assert "watchdog.stop_on_reboot=0" in image(nix)["boot.kernelParams"]
+
+
+@pytest.mark.parametrize("contents", ["boot.initrd.systemd.contents", "environment.etc"])
+def test_systemd_feeds_the_watchdog_in_both_stages(nix: Nix, contents: str) -> None:
+    (text,) = (
+        one["text"]
+        for name, one in image(nix)[contents].items()
+        if name.endswith("systemd/system.conf.d/holdfast.conf")
+    )
+    assert text.splitlines() == ["[Manager]", "RuntimeWatchdogSec=3min", "RebootWatchdogSec=10min"]
+
+
+@pytest.mark.parametrize(
+    ("system", "some", "helpers"),
+    [
+        ("x86_64-linux", ["i6300esb", "iTCO_wdt", "sp5100_tco"], ["i2c_i801", "lpc_ich"]),
+        ("aarch64-linux", ["bcm2835_wdt"], []),
+    ],
+)
+def test_the_first_stage_loads_the_drivers_that_kexec_run_names(
+    nix: Nix, system: str, some: list[str], helpers: list[str]
+) -> None:
+    values = image(nix, system=system)
+    drivers = drivers_of(nix, system)
+    assert set(some) <= set(drivers)
+    assert {*drivers, *helpers} <= set(values["boot.initrd.availableKernelModules"])
+    service = values["boot.initrd.systemd.services"]["holdfast-watchdog"]
+    # A dash: no machine has all of them.
+    assert service["serviceConfig"]["ExecStart"] == [f"-/bin/modprobe --quiet {driver}" for driver in drivers]
+    assert service["before"] == service["wantedBy"] == ["sysinit.target"]
+    assert service["unitConfig"]["DefaultDependencies"] is False

@@ -56,7 +56,7 @@ class Origin:
         self._program(self.kexec / "kexec", FAKE_KEXEC)
         self._program(self.kexec / "ip", FAKE_IP)
         text = SCRIPT.replace("@init@", "/init").replace("@kernelParams@", "panic=30 quiet")
-        self._program(self.kexec / "run", text)
+        self._program(self.kexec / "run", text.replace("@watchdogDrivers@", "hpwdt i6300esb iTCO_wdt"))
         (self.kexec / "initrd").write_bytes(INITRD)
         self.write("root/.ssh/authorized_keys", KEY + "\n")
         self.write("etc/ssh/ssh_host_ed25519_key", "host " + POISON)

@@ -41,6 +41,7 @@ SCRIPTS_ONLY = frozenset(
         "holdfast-restore.service",
         "holdfast-tailscale-folder.service",
         "holdfast-tailscale-prefs.service",
+        "holdfast-watchdog.service",
     }
 )
 KNOWN = SHARED | SCRIPTS_ONLY

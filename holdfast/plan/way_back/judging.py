@@ -7,6 +7,7 @@ from holdfast.facts.way_back import WayBackFacts
 from holdfast.inventory.host import Host, Way
 from holdfast.plan.way_back.origin import origin_rows
 from holdfast.plan.way_back.row import Verdict, WayBackRow
+from holdfast.plan.way_back.watchdog import watchdog_rows
 
 MAY_NOT_RETURN: Final = "origin-may-not-return"
 
@@ -21,6 +22,7 @@ def judge_way_back(back: WayBackFacts | None, host: Host, *of_new_system: WayBac
 
     """
     rows = [*(origin_rows(back, host) if back else ()), *of_new_system]
+    rows += watchdog_rows(back.watchdog, host) if back else ()
     worst_first = (Verdict.STRANDS, Verdict.UNPROVED, Verdict.FINE)
     return tuple(sorted(rows, key=lambda row: worst_first.index(row.verdict)))
 

@@ -6,7 +6,8 @@
 #   the kernel panics (`panic=`), or stage 1 gives up (`boot.panic_on_fail`: nixos/modules/system/boot/stage-1-init.sh),
 #   systemd gives up, and would freeze (systemd(1): `crash_action=`, and `crash_reboot` of an older one),
 #   nobody stops holdfast-trial.service within SECONDS. The unit comes with the command line, as a credential
-#   (systemd.system-credentials(7), since systemd 256; an older systemd starts without the unit).
+#   (systemd.system-credentials(7), since systemd 256; an older systemd starts without the unit),
+#   it hangs, and the machine has a hardware watchdog that it takes over (trial-watchdog.sh).
 # Secrets that the boot loader's installer would add to the initrd are added here too. Prints `loaded: TOPLEVEL` at the
 # end.
 set -euf
@@ -28,6 +29,8 @@ root=${1%/}
 toplevel=$2
 seconds=$3
 case $seconds in '' | *[!0-9]*) fail "$seconds is not a number of seconds" ;; esac
+
+. "${0%/*}/../parts/trial-watchdog.sh"
 
 # inside PATH: prints the file below ROOT that PATH leads to there, whose links may be absolute
 inside() {
@@ -68,6 +71,8 @@ else
 	echo "the kernel's command line has no room for the unit that watches over this start"
 fi
 
+take_watchdog_along
+
 secrets=
 clean_up() {
 	if [ -n "$secrets" ]; then umount "$root/run"; fi
@@ -89,4 +94,5 @@ load() {
 }
 load --kexec-syscall || load --kexec-syscall-auto || fail "kexec cannot load $kernel"
 [ "$(cat "$live/sys/kernel/kexec_loaded")" = 1 ] || fail "kexec has loaded nothing"
+set_watchdog_at_kexec
 echo "loaded: $toplevel"

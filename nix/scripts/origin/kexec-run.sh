@@ -25,6 +25,7 @@ export LC_ALL=C
 
 init="@init@"
 kernel_params="@kernelParams@"
+watchdog_drivers="@watchdogDrivers@" # that the installer loads
 
 root=${HOLDFAST_ROOT:-} # a folder that stands for the origin's root, in tests
 secrets_limit=2097152   # bytes of the secrets' tar; installer-restore.sh refuses more, and
@@ -40,6 +41,7 @@ fail() {
 . "${0%/*}/../parts/newc.sh"
 . "${0%/*}/../parts/kexec-state.sh"
 . "${0%/*}/../parts/kexec-origin.sh"
+. "${0%/*}/../parts/kexec-watchdog.sh"
 
 kexec_extra_flags=
 state=
@@ -118,6 +120,7 @@ clean_up() {
 	cut_back || status=1
 	if [ -n "$loaded" ] && [ -z "$leaving" ]; then
 		"$here/kexec" --unload || true
+		watchdog_back
 	fi
 	exit "$status"
 }
@@ -284,11 +287,14 @@ if ! load --kexec-syscall && ! load --kexec-syscall-auto; then
 	fail "kexec could not load the installer"
 fi
 cut_back
+ready_watchdog
 
 echo "machine will boot into nixos in 6s..."
 console=/dev/null
 [ ! -w "$root/dev/kmsg" ] || console=$root/dev/kmsg
 leaving=1
-# Detached: this script ends first, so that its caller hears how. A small busybox has no nohup.
+# Detached: this script ends first, so that its caller hears how. A small busybox has no nohup. To open the watchdog
+# arms it; a V before it is closed stops it (Documentation/watchdog/watchdog-api.rst), if this system is still here.
 # shellcheck disable=SC2016,SC2086 # for the inner shell; the extra flags are several words
-sh -c 'trap "" HUP; sleep 6 && exec "$0" -e "$@"' "$here/kexec" $kexec_extra_flags </dev/null >"$console" 2>&1 &
+sh -c 'trap "" HUP; sleep 6 || exit; [ -z "$0" ] || command exec 8>"$0"; "$@"; [ -z "$0" ] || printf V >&8' \
+	"$hop_device" "$here/kexec" -e $kexec_extra_flags </dev/null >"$console" 2>&1 &

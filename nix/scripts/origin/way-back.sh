@@ -61,6 +61,8 @@ fact mounts mounts
 fact errors errors
 fact hibernation hibernation
 fact watchdogs watchdogs
+fact watchdog_core watchdog_core
+fact watchdog_hop watchdog_hop
 fact boot_current efi_numbers BootCurrent
 fact boot_next efi_numbers BootNext
 fact boot_order efi_numbers BootOrder

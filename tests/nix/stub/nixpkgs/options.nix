@@ -85,6 +85,7 @@ in
   "assertions" = with' [ ] (option "nixos/modules/misc/assertions.nix" (listOf raw));
 
   "boot.initrd.availableKernelModules" = with' [ ] (option kernel (listOf str));
+  "boot.initrd.systemd.contents" = with' { } (option initrd (set { text = typed lines; }));
   "boot.initrd.systemd.enable" = with' false (option initrd bool);
   "boot.initrd.systemd.initrdBin" = with' [ ] (option initrd (listOf package));
   "boot.initrd.systemd.services" = with' { } (option initrd (set service));
@@ -112,7 +113,8 @@ in
 
   "environment.etc" = with' { } (
     option "nixos/modules/system/etc/etc.nix" (set {
-      source = typed path;
+      source = defaulted (nullOr path) null;
+      text = defaulted (nullOr lines) null;
     })
   );
   "environment.systemPackages" = with' [ ] (
