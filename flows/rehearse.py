@@ -29,7 +29,7 @@ def rehearse(host: str, target: str | None = None, image: str | None = None, ori
         image: a kexec image to use instead of the inventory's: a tarball, a folder with one, a flake's output, or a
             URL with `#sha256=HEX`.
         origin: first reboots the machine once from its own system, and goes on only if that comes back by itself.
-            Nobody may type a passphrase at its console meanwhile: that would prove nothing.
+            Nobody may help it at its console meanwhile (a passphrase, say): that would prove nothing.
 
     """
     chosen = rehearsal_host(chosen_host(settings().inventory, host, target=target, image=image))

@@ -10,9 +10,11 @@ from holdfast.facts.boot import Proof
 from holdfast.facts.facts import Facts
 from holdfast.inventory.host import Host
 from holdfast.plan.plan import Plan
+from holdfast.plan.rehearsal import require_start
 from holdfast.plan.results import Built, OriginProved
 from holdfast.plan.stage import Stage, observe
 from holdfast.plan.way_back.judging import check_way_back, judge_way_back, warned_of
+from holdfast.plan.way_back.row import WayBackRow
 from holdfast.ssh.connection import Connection
 from holdfast.tailnet.operator import path_to
 from holdfast.target.dead_man import on_clock
@@ -35,14 +37,15 @@ HINT: Final = (
 )
 
 
-@phase("prove_origin")
+@phase("prove_origin", retries=2)
 def prove_origin(host: Host, plan: Plan, built: Built) -> OriginProved:
     """Reboot the origin by its own means, unless this run has done so, and wait for it on the tailnet.
 
     That it came back is then kept there as a proof, for this and for later plans.
 
     Raises:
-        TargetRefused: it would be stranded, and the inventory does not allow that; or another run works on it.
+        TargetRefused: it would be stranded, and the inventory does not allow that; another system than the origin runs;
+            or another run works on it.
         UnexpectedState: another system came back, or it came back without its firmware and its boot loader.
         NotTrusted: another node, or another host key, answers.
         DeadlinePassed: it did not answer in time; the message says what was seen last.
@@ -52,13 +55,15 @@ def prove_origin(host: Host, plan: Plan, built: Built) -> OriginProved:
     machine = machine_of(host, plan)
     with machine.wait_and_connect() as target:
         facts = look(target)
+        require_start(host.name, plan.run_id, facts, built.toplevel)
         if observe(facts, built.toplevel).stage is Stage.INSTALLER:
             return OriginProved(skipped="the installer runs already, so its origin has been left")
         back = look_back(target)
+        doubts = judge_way_back(back, host)
         rebooted = _has_rebooted(target, plan, facts, back.boot.proved)
         if not rebooted:
             # The plan may be days old, and it is this reboot that would strand the machine.
-            check_way_back(judge_way_back(back, host), host)
+            check_way_back(doubts, host)
     if rebooted:
         say(f"{host.name} was rebooted already since this run began: it is not rebooted again")
     else:
@@ -73,7 +78,7 @@ def prove_origin(host: Host, plan: Plan, built: Built) -> OriginProved:
         leaving="" if rebooted else facts.boot_id,
         check=hold_target,
         leave=lambda target: ask_to_reboot(target, run_id(), facts.boot_id),
-        then=lambda asked_at: _where_it_is(plan, asked_at),
+        then=lambda asked_at: _where_it_is(doubts, asked_at),
         hint=HINT,
     )
     _same_system(machine.on_boot(home.facts.boot_id), plan, home.facts)
@@ -126,7 +131,7 @@ def _same_system(machine: Machine, plan: Plan, facts: Facts) -> None:
         )
 
 
-def _where_it_is(plan: Plan, asked_at: float) -> str:
+def _where_it_is(seen: tuple[WayBackRow, ...], asked_at: float) -> str:
     """Return what was done to a machine that does not answer, for the message."""
     if not asked_at:
         return "It was not told to reboot by this attempt, and nothing was changed on its disks."
@@ -134,5 +139,5 @@ def _where_it_is(plan: Plan, asked_at: float) -> str:
         f"It was told to reboot at {on_clock(asked_at)} (operator's clock), by its own means. No installer was started,"
         f" and nothing was changed on its disks, except for a note in {HOLDFAST_DIR}."
     )
-    doubts = " ".join(warned_of(plan.way_back))
-    return f"{said} The plan said: {doubts}" if doubts else said
+    doubts = " ".join(warned_of(seen))
+    return f"{said} What was seen before: {doubts}" if doubts else said

@@ -49,21 +49,22 @@ def stopped_in(phase: str, host: Host | None, plan: Plan | None) -> str:
         plan: the machine's plan; None if there is none yet.
 
     """
-    where = _where(host, plan) if host else ""
+    where = _where(phase, host, plan) if host else ""
     return " ".join(part for part in (f"cancelled in the phase {phase}.", where, WAY_ON) if part)
 
 
-def _where(host: Host, plan: Plan | None) -> str:
+def _where(phase: str, host: Host, plan: Plan | None) -> str:
     try:
         return whereabouts(machine_of(host, plan))
     except HoldfastError as error:
         return (
-            f"{host.name} could not be looked at: {error.message} Last known: {last_known(host, journal().entries())}"
+            f"{host.name} could not be looked at: {error.message} Last known:"
+            f" {last_known(phase, host, journal().entries())}"
         )
 
 
-def last_known(host: Host, entries: Iterable[Attempt]) -> str:
-    """Say where a machine was, as far as the journal of this run tells."""
+def last_known(phase: str, host: Host, entries: Iterable[Attempt]) -> str:
+    """Say where a machine was, as far as the phase in which the run stops, and its journal, tell."""
     done = {entry.phase: entry.result for entry in entries if entry.outcome == "done"}
     seen = {name: value for name, value in done.items() if isinstance(value, Mapping) and not value.get("skipped")}
     if "reboot" in seen:
@@ -73,6 +74,8 @@ def last_known(host: Host, entries: Iterable[Attempt]) -> str:
     if "partition" in seen:
         return "its disks are formatted, and it stays in the installer until it is rebooted."
     kexec_at, fires_at = _moment(seen, "kexec", "kexec_at"), _moment(seen, "reconnect", "dead_man_at")
+    if phase == "prove_origin":
+        return "it may have been told to reboot, by its own boot loader; this run has not started the installer."
     if not kexec_at and not fires_at:
         return "this run has not started the installer."
     if host.way is Way.STANDARD:

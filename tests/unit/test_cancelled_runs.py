@@ -101,6 +101,19 @@ def test_cancelled_while_a_command_runs(
     assert not set(after_cancel(machine)) & set(LEAVES)
 
 
+def test_cancelled_while_the_origin_reboots(
+    machine: FakeMachine, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine.instead["origin"] = ""
+    machine.after("reboot.sh", cancelled(server, machine))
+    ended = run_flow("rehearse", monkeypatch)
+    assert ended is not None
+    said = str(ended.message)
+    assert said.startswith("cancelled in the phase prove_origin. cottage could not be looked at: ")
+    assert "Last known: it may have been told to reboot, by its own boot loader; this run has not started" in said
+    assert not set(after_cancel(machine)) & set(LEAVES)
+
+
 @pytest.mark.parametrize(
     ("slow", "phase", "says", "then"),
     [

@@ -1,5 +1,6 @@
 """What way-back.sh answers in detail: its digest, its times, and what hostile files do to it."""
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from holdfast.plan.way_back.judging import judge_way_back
 from holdfast.plan.way_back.row import Verdict
 from tests.unit.cases import facts, host, plan
 from tests.unit.hostile import safe_markdown
-from tests.unit.origins import BOOTED, KERNEL, Origin, debian, encrypted_debian, fedora, ubuntu
+from tests.unit.origins import BOOTED, KERNEL, Origin, alpine, debian, encrypted_debian, fedora, ubuntu
 from tests.unit.test_facts import HOSTILE
 
 RUN_ID = "0d2b3c4d-aaaa-4bbb-8ccc-444455556666"
@@ -47,19 +48,71 @@ def test_the_digest_covers_what_decides_a_boot(tmp_path: Path, other: Callable[[
 
 
 def proved(folder: Path, made: Origin, **changed: object) -> list[tuple[str, Verdict, str]]:
+    """Return subject, verdict and what was seen of each row, as proved_rows does."""
+    return [row[:3] for row in proved_rows(folder, made, **changed)]
+
+
+def proved_rows(folder: Path, made: Origin, **changed: object) -> list[tuple[str, Verdict, str, str]]:
     """Return the rows of an origin whose return was proved as it is, or otherwise."""
     kept = {"run_id": RUN_ID, "boot_id": BOOT_ID, "at": BOOTED, "fingerprint": fingerprint(folder / "before", made)}
     proof = Proof.model_validate(kept | changed)
     made.file("var/lib/holdfast/origin-proved.json", proof.model_dump_json())
     (folder / "after").mkdir()
     rows = judge_way_back(made.look(folder / "after"), host())
-    return [(row.subject, row.verdict, row.seen) for row in rows]
+    return [(row.subject, row.verdict, row.seen, row.means) for row in rows]
 
 
 def test_a_proof_makes_fine_what_was_unproved(tmp_path: Path) -> None:
     rows = proved(tmp_path, debian().changed(f"boot/initrd.img-{KERNEL}"))
     assert {verdict for _, verdict, _ in rows} == {Verdict.FINE}
     assert rows[0][2].startswith("proved on 2025-11-24: it came back by itself")
+
+
+BY_HAND = "/user.slice/user-0.slice/session-2.scope"
+
+
+@pytest.mark.parametrize(
+    ("made", "subject"),
+    [
+        (lambda: debian().unit("tailscaled.service", state="disabled"), "tailscaled"),
+        (lambda: alpine().without("etc/runlevels/default/tailscale").runs_tailscaled("/", parent="ash"), "tailscaled"),
+        (lambda: debian().runs_tailscaled(BY_HAND, parent="sh"), "tailscaled"),
+        (lambda: debian().unit("ssh.service", state="disabled"), "SSH"),
+        (lambda: encrypted_debian("root UUID=3 none luks,keyscript=/lib/from-the-net\n"), "encryption"),
+    ],
+)
+def test_a_proof_settles_what_a_boot_shows(tmp_path: Path, made: Callable[[], Origin], subject: str) -> None:
+    """Also what would strand the machine as far as can be seen, if its host allowed to try that."""
+    before = {row.subject: row for row in judge_way_back(made().look(tmp_path), host())}
+    assert before[subject].verdict is not Verdict.FINE
+    (tmp_path / "proved").mkdir()
+    found = {about: (verdict, means) for about, verdict, _, means in proved_rows(tmp_path / "proved", made())}
+    assert found[subject] == (Verdict.FINE, "proved on 2025-11-24: it came back all the same")
+
+
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [
+        (
+            lambda: debian().changed("etc/fstab", "UUID=1 / ext4 rw 0 1\n").changed(f"boot/vmlinuz-{KERNEL}", days=6),
+            f"changed since: /boot/vmlinuz-{KERNEL} (2025-11-30), /etc/fstab (2025-11-29)",
+        ),
+        (
+            lambda: functools.reduce(
+                lambda made, number: made.changed(f"etc/systemd/network/{number}.network"), range(9), debian()
+            ),
+            "/etc/systemd/network/5.network (2025-11-29) and 3 more",
+        ),
+        (lambda: debian(), "changed since: something else that decides its boot"),
+    ],
+)
+def test_a_proof_that_is_out_of_date_says_what_has_changed(
+    tmp_path: Path, made: Callable[[], Origin], said: str
+) -> None:
+    [row] = [row for row in proved_rows(tmp_path, made(), fingerprint="0" * 64) if row[0] == "proof"]
+    assert row[1] is Verdict.UNPROVED
+    assert row[2].startswith("proved on 2025-11-24, and changed since: ")
+    assert said in row[2]
 
 
 def test_a_proof_of_something_else_proves_nothing(tmp_path: Path) -> None:

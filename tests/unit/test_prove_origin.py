@@ -153,6 +153,22 @@ def test_installer_that_runs_already_is_left_alone(origin: FakeMachine) -> None:
     assert origin.story == []
 
 
+@pytest.mark.parametrize(
+    ("runs", "shows", "said"),
+    [
+        ("installer", {"installer_mark": json.dumps({"image_id": "i", "run_id": OTHER, "state": "none"})}, OTHER),
+        ("final", {}, "the installed system"),
+        ("origin", {"partition_mark": "{"}, "a mark that cannot be read"),
+    ],
+)
+def test_what_is_no_origin_is_not_rebooted(origin: FakeMachine, runs: str, shows: dict[str, str], said: str) -> None:
+    origin.toplevel = BUILT.toplevel
+    origin.is_in(runs, **shows)
+    with pytest.raises(TargetRefused, match=f"a rehearsal starts from an origin.*{said}"):
+        prove()
+    assert origin.story == []
+
+
 def test_machine_of_another_run_is_not_rebooted(origin: FakeMachine, server: Server) -> None:
     server.over[OTHER] = False
     origin.locked_by = OTHER
@@ -247,22 +263,22 @@ def test_proof_without_a_fingerprint_is_not_kept(origin: FakeMachine, log: Remem
 # What does not come.
 
 
-def test_origin_that_stays_away(origin: FakeMachine) -> None:
+def test_origin_that_stays_away(origin: FakeMachine, monkeypatch: pytest.MonkeyPatch) -> None:
     origin.instead["origin"] = ""
-    made = PLAN.model_copy(update={"way_back": (DOUBT,)})
+    monkeypatch.setattr(phase, "judge_way_back", lambda _back, _host: (DOUBT,))
     with pytest.raises(DeadlinePassed) as error:
-        prove(made)
+        prove()
     said = error.value.message
     assert "for cottage to come back from a reboot of its origin; last seen:" in said
     assert "It was told to reboot at " in said
     assert "No installer was started, and nothing was changed on its disks, except for a note" in said
-    assert "The plan said: kernel: it was never booted: it may not start." in said
+    assert "What was seen before: kernel: it was never booted: it may not start." in said
     assert "passphrase" in error.value.hint
     assert "does not reboot it again" in error.value.hint
     assert reboots(origin) == 1
     # Somebody has switched it on.
     origin.is_in("origin", boot_id=OTHER)
-    assert prove(made).boot_id == OTHER
+    assert prove().boot_id == OTHER
     assert reboots(origin) == 1
 
 
