@@ -8,6 +8,7 @@ from holdfast.base.settings import settings
 from holdfast.inventory.loading import chosen_host
 from tasks.approve import approve
 from tasks.build import build
+from tasks.finish import finish
 from tasks.install import install as install_system
 from tasks.kexec import kexec
 from tasks.partition import partition
@@ -47,6 +48,7 @@ def install(
     chosen = chosen_host(settings().inventory, host, target=target, image=image, way=way)
     plan = preflight(chosen, reinstall=reinstall)
     if plan.left_alone:
+        finish(chosen, plan)
         return ended(plan)
     built = build(chosen, plan)
     if chosen.rehearsal_max_age_days is not None:

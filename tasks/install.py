@@ -8,7 +8,7 @@ from holdfast.plan.in_use import require_free
 from holdfast.plan.plan import Plan
 from holdfast.plan.results import Built, Installed, Preserved
 from holdfast.plan.stage import nothing_to_do
-from holdfast.target import standby, trial
+from holdfast.target import first_boot, standby, trial
 from holdfast.target.carrying import carry_over
 from holdfast.target.look import look
 from holdfast.target.mounting import mount_again
@@ -49,7 +49,7 @@ def install(host: Host, plan: Plan, built: Built, preserved: Preserved) -> Insta
         hold_target(target, facts)
         machine = machine.on_boot(facts.boot_id)
         mount_again(machine, target, built)
-        no_trial = trial.why_not(target, host, facts)
+        no_trial = trial.why_not(target, host, facts, machine.log)
         if not no_trial:
             work += ", no boot loader"
         begun = has_begun(target, work)
@@ -74,7 +74,7 @@ def install(host: Host, plan: Plan, built: Built, preserved: Preserved) -> Insta
         # Also a standby of an earlier run, from when the inventory asked for one.
         with machine.wait_and_connect() as target:
             try:
-                standby.remove(target, NEW_ROOT)
+                first_boot.finish(target, NEW_ROOT, facts, machine.log, booted=False)
             except standby.StandbyStays as error:
                 warn(
                     "a part of the standby is still on the boot partition, with the node's state in it:"

@@ -17,7 +17,7 @@ from holdfast.plan.results import Built, Partitioned
 from holdfast.plan.same import found_disks, kept_disks, require_no_new_failure, same_disks
 from holdfast.plan.stage import nothing_to_do
 from holdfast.ssh.connection import Connection
-from holdfast.target import dead_man, standby
+from holdfast.target import dead_man, first_boot, standby
 from holdfast.target.digests import Proof, take
 from holdfast.target.look import look
 from holdfast.target.machine import Machine
@@ -64,7 +64,7 @@ def partition(host: Host, plan: Plan, built: Built) -> Partitioned:
         machine = machine.on_boot(facts.boot_id)
         if facts.partition_mark:
             _say_other_lock(plan, facts.partition_mark)
-            _remount(machine, target, built)
+            _remount(machine, target, built, facts)
             return Partitioned(formatted=False, skipped="this plan's disks are formatted already")
         # Another run, or this one before its worker died, may have begun: then the disks are formatted, maybe in part.
         begun = has_begun(target, work)
@@ -72,7 +72,7 @@ def partition(host: Host, plan: Plan, built: Built) -> Partitioned:
             require_free(host, plan, facts)
             _require_disks_of(plan, host, facts)
     no_standby = "" if begun else _prepare(machine, built, facts)
-    _format_and_prove(machine, plan, built, begun=begun, no_standby=no_standby)
+    _format_and_prove(machine, plan, built, facts, begun=begun, no_standby=no_standby)
     return Partitioned(formatted=True)
 
 
@@ -98,7 +98,7 @@ def _say_other_lock(plan: Plan, mark: PartitionMark) -> None:
         say(f"run {mark.run_id} formatted the disks from another state of the flake ({mark.lock}): the same layout")
 
 
-def _remount(machine: Machine, target: Connection, built: Built) -> None:
+def _remount(machine: Machine, target: Connection, built: Built, facts: Facts) -> None:
     """Mount the disks that were formatted for this plan, and arm their standby if that is possible."""
     mount_again(machine, target, built)
     if standby.wanted(machine.host):
@@ -107,6 +107,7 @@ def _remount(machine: Machine, target: Connection, built: Built) -> None:
         except standby.NoStandby:
             return  # the first arming gave back the RAM that it is armed from
         say(ARMED)
+        first_boot.guard(target, NEW_ROOT, facts, machine.log)
 
 
 def _prepare(machine: Machine, built: Built, facts: Facts) -> str:
@@ -127,13 +128,16 @@ def _prepare(machine: Machine, built: Built, facts: Facts) -> str:
     return ""
 
 
-def _format_and_prove(machine: Machine, plan: Plan, built: Built, *, begun: bool, no_standby: str) -> None:
+def _format_and_prove(
+    machine: Machine, plan: Plan, built: Built, facts: Facts, *, begun: bool, no_standby: str
+) -> None:
     """Run the disko script, mark the disks as this plan's, and check that it left alone what is not to be wiped.
 
     Args:
         machine: the machine, on this boot of the installer.
         plan: the plan.
         built: what was built for it.
+        facts: what the installer answered.
         begun: whether formatting was begun before: then it is only followed, and no disk can be compared.
         no_standby: why a standby is not possible; empty if it is.
 
@@ -163,7 +167,7 @@ def _format_and_prove(machine: Machine, plan: Plan, built: Built, *, begun: bool
             mark = PartitionMark(run_id=plan.run_id, plan_digest=plan.layout_digest, lock=plan.system.lock.short)
             _mark(target, mark, f"{NEW_ROOT}{plan.system.places.mark}/{PurePosixPath(MARK_ON_DISK).name}")
             if standby.wanted(host):
-                _arm_standby(target, host, no_standby)
+                _arm_standby(machine, target, facts, no_standby)
     for proved in before.require_same(host.name, after):
         say(proved)
 
@@ -195,13 +199,14 @@ def _mark(target: Connection, mark: PartitionMark, lasting: str) -> None:
         target.write_file(place, mark.model_dump_json().encode(), mode=0o644, timeout_s=MARK_S)
 
 
-def _arm_standby(target: Connection, host: Host, no_standby: str) -> None:
+def _arm_standby(machine: Machine, target: Connection, facts: Facts, no_standby: str) -> None:
     try:
         if no_standby:
             raise standby.NoStandby(no_standby)
-        standby.arm(target, NEW_ROOT, host)
+        standby.arm(target, NEW_ROOT, machine.host)
     except standby.NoStandby as error:
-        why = error.message
-        warn(f"if the power fails before nixos-install has ended, {host.name} will not boot: no standby, since {why}")
+        name, why = machine.host.name, error.message
+        warn(f"if the power fails before nixos-install has ended, {name} will not boot: no standby, since {why}")
     else:
         say(ARMED)
+        first_boot.guard(target, NEW_ROOT, facts, machine.log)

@@ -1,4 +1,7 @@
-"""Starts the final system once while the disk still boots the installer, then installs its boot loader."""
+"""Starts the final system once while the disk still boots the installer, then installs its boot loader.
+
+Under UEFI the standby stays, for the first boot from the disk is a trial too.
+"""
 
 import functools
 import re
@@ -6,15 +9,16 @@ from typing import Final
 
 from holdfast.base import brake, clock
 from holdfast.base.errors import CommandFailed, UnexpectedState
-from holdfast.base.places import BOOT_LOADER_UNIT
+from holdfast.base.places import BOOT_LOADER_UNIT, NEW_ROOT
 from holdfast.facts.facts import Facts
+from holdfast.facts.system import UEFI
 from holdfast.inventory.host import Host
 from holdfast.plan.in_use import require_free
 from holdfast.plan.plan import Plan
 from holdfast.plan.results import Built, Installed, Tried
 from holdfast.plan.stage import Stage, observe
 from holdfast.ssh.connection import Connection
-from holdfast.target import standby
+from holdfast.target import first_boot, standby
 from holdfast.target import trial as first_start
 from holdfast.target.final import wait_for_final
 from holdfast.target.look import look
@@ -30,15 +34,19 @@ THEN: Final = (
     " hangs, a power cycle starts the installer from the disk."
 )
 # What the installers of systemd-boot, GRUB and extlinux print, in one line.
-BOOT_IS_FULL: Final = re.compile(r"/boot\b.*No space left|No space left.*/boot\b")
+_BOOT_IS_FULL: Final = re.compile(r"/boot\b.*No space left|No space left.*/boot\b")
+# What bootctl and efibootmgr print, if the firmware has no room for one more entry.
+_FIRMWARE_IS_FULL: Final = re.compile(r"[Bb]oot (?:variable|entry|order).*No space left")
+FULL: Final = {"the boot partition": _BOOT_IS_FULL, "the firmware's memory for entries": _FIRMWARE_IS_FULL}
 ENVIRONMENT: Final = {"NIXOS_INSTALL_BOOTLOADER": "1"}
 
 
-@phase("trial", retries=2)
+@phase("trial", retries=2, until_booted=True)
 def trial(host: Host, plan: Plan, built: Built, installed: Installed) -> Tried:
     """Start the final system from the installer by kexec, wait for it on the tailnet, install its boot loader there.
 
-    Until the boot loader is installed, the disk boots the installer.
+    Until the boot loader is installed, the disk boots the installer. Under UEFI that stays so, but for one start of the
+    new system, until `verify` has proved it.
 
     Raises:
         UnexpectedState: neither the installer nor the final system runs; or the final system did not come up, and
@@ -93,23 +101,27 @@ def trial(host: Host, plan: Plan, built: Built, installed: Installed) -> Tried:
     with machine.wait_and_connect() as target:
         first_start.end_watch(target)
         give_files_their_owners(target, host)
-    _install_boot_loader(machine, plan, built)
+    _install_boot_loader(machine, plan, built, came.facts)
     return Tried(boot_id=came.facts.boot_id, away_s=away_s)
 
 
 def _begin(machine: Machine, target: Connection, built: Built, facts: Facts) -> str:
     """Start the final system's trial. Return why there is none; empty if it was started."""
     mount_again(machine, target, built)
-    if why := first_start.why_not(target, machine.host, facts):
+    if why := first_start.why_not(target, machine.host, facts, machine.log):
         return why
+    first_boot.guard(target, NEW_ROOT, facts, machine.log)
     say(f"starting {built.toplevel} by kexec; until it has come up, the disk boots the installer")
     watch_s = machine.host.deadlines.reboot_return_s
     first_start.begin(target, built.toplevel, machine.log, watch_s=watch_s)
     return ""
 
 
-def _install_boot_loader(machine: Machine, plan: Plan, built: Built) -> None:
-    """Let the final system install its boot loader, then remove the standby."""
+def _install_boot_loader(machine: Machine, plan: Plan, built: Built, facts: Facts) -> None:
+    """Let the final system install its boot loader. Keep the standby for the first boot if that can be, or remove it.
+
+    Meanwhile the firmware starts the standby, whatever the boot loader's installer writes.
+    """
     install = functools.partial(
         machine.run_detached,
         f"{BOOT_LOADER_UNIT}{plan.run_id[:8]}",
@@ -118,20 +130,21 @@ def _install_boot_loader(machine: Machine, plan: Plan, built: Built) -> None:
         timeout_s=machine.host.deadlines.install_s,
         env=ENVIRONMENT,
     )
+    with machine.wait_and_connect() as target:
+        first_boot.guard(target, "/", facts, machine.log)
     try:
         install()
     except CommandFailed as error:
-        if not BOOT_IS_FULL.search(error.result.stdout):
+        full = next((what for what, said in FULL.items() if said.search(error.result.stdout)), "")
+        if not full:
             raise
         with machine.wait_and_connect() as target:
             try:
-                standby.remove(target, "/")
+                first_boot.finish(target, "/", facts, machine.log, booted=False)
             except standby.StandbyStays:
                 raise error from None
-        warn("the boot partition is full: the standby is removed, and the boot loader is installed once more")
+        warn(f"{full} is full: the standby is removed, and the boot loader is installed once more")
         install()
     with machine.wait_and_connect() as target:
-        try:
-            standby.remove(target, "/")
-        except standby.StandbyStays as error:
-            warn(f"the standby is still on the boot partition, with the node's state in it: {error.message}")
+        # The trial's kernel may not have what the firmware's was given: then it says so.
+        first_boot.prepare(target, machine.log, uefi=plan.origin.firmware in UEFI or facts.firmware in UEFI)

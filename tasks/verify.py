@@ -1,6 +1,5 @@
 """Waits for the final system and proves that it is the one that was built, on the same node."""
 
-from contextlib import suppress
 from typing import Final
 
 from holdfast.base import clock
@@ -10,26 +9,30 @@ from holdfast.inventory.host import Host
 from holdfast.plan.plan import Plan
 from holdfast.plan.results import Built, Rebooted, Verified
 from holdfast.tailnet.operator import path_to
-from holdfast.target import standby
+from holdfast.target import first_boot
 from holdfast.target.final import expects_node, wait_for_final
 from tasks.run.log import say, warn
 from tasks.run.phase import phase
 from tasks.run.this_run import machine_of
 
 NEXT: Final = "Nothing more happens without you: the system stays as it is."
+BACK: Final = "Nothing more happens without you: switched off and on, the machine starts the installer from its disk."
 
 
 @phase("verify")
 def verify(host: Host, plan: Plan, built: Built, rebooted: Rebooted) -> Verified:
     """Wait for SSH from the final system; compare boot id, closure, identity, host key; look for failed units.
 
-    Diagnose while nothing answers. A node that has to be on the tailnet is proved over the tailnet only.
+    Diagnose while nothing answers. A node that has to be on the tailnet is proved over the tailnet only. Then the way
+    back goes: the firmware's order is set for good, and the standby is removed.
 
     Raises:
+        BackInInstaller: the boot loader did not start the system, and the standby has started the installer.
         NeverCame: it did not answer in time; the message says what was seen last and where it can be reached.
         UnexpectedState: another system booted than the one that was built.
         NotTrusted: another node, or another host key, answers.
         TargetRefused: it runs, with failed units.
+        StandbyStays: all is proved, and a part of the standby is still on the disk.
 
     """
     machine = machine_of(host, plan)
@@ -40,7 +43,7 @@ def verify(host: Host, plan: Plan, built: Built, rebooted: Rebooted) -> Verified
         left=rebooted.boot_id,
         trial=False,
         deadline_s=host.deadlines.reboot_return_s,
-        then=NEXT,
+        then=BACK if rebooted.way_back else NEXT,
     )
     facts, failed, over_local = came.facts, came.failed, came.over_local
     away_s = round(clock.now() - rebooted.rebooted_at, 1) if rebooted.rebooted_at else None
@@ -49,12 +52,11 @@ def verify(host: Host, plan: Plan, built: Built, rebooted: Rebooted) -> Verified
     if failed:
         raise TargetRefused(
             f"{host.name} runs its final system, with failed units: {', '.join(failed)}.",
-            hint="Look at `systemctl status` there; a retry of the run checks again.",
+            hint="Look at `systemctl status` there; a retry of the run checks again."
+            + (" Until that has succeeded, a reboot starts the installer." if rebooted.way_back else ""),
         )
-    if rebooted.skipped and standby.wanted(host):
-        # It rebooted by itself, maybe before `install` had removed the standby.
-        with machine.connect() as target, suppress(standby.StandbyStays):
-            standby.remove(target, "/")
+    with machine.connect() as target:
+        efi = first_boot.finish(target, "/", facts, machine.log, booted=True)
     node = "as the same node, " if expects_node(plan, built) and plan.origin.identity else ""
     say(f"{host.name} runs {built.toplevel}, {node}with no failed unit")
     _tell_new_name(host, plan.origin.identity, facts.identity)
@@ -67,6 +69,7 @@ def verify(host: Host, plan: Plan, built: Built, rebooted: Rebooted) -> Verified
         away_s=away_s,
         path="unknown" if over_local else path_to(facts.identity),
         over_local=over_local,
+        efi=efi,
     )
 
 

@@ -7,6 +7,7 @@ HoldfastError
   NotTrusted          find out first why it is not the expected machine
   UnexpectedState     look at the target
     Restarted         retry: it starts from what runs now
+    BackInInstaller   retry: it tries the new system once more
   Unreachable         bring the link back, or wait
     ConnectionLost    run the phase again: it attaches to what still runs
     DeadlinePassed    see what was awaited, and what was seen
@@ -89,6 +90,10 @@ class UnexpectedState(HoldfastError):
 
 class Restarted(UnexpectedState):
     """The target restarted while a phase worked on it: running the phase again starts from what runs now."""
+
+
+class BackInInstaller(UnexpectedState):
+    """The new system did not boot from its disk, and the standby runs: a Retry starts with its trial again."""
 
 
 class CommandFailed(HoldfastError):

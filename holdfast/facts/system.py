@@ -2,12 +2,13 @@
 
 import re
 from collections.abc import Iterator
-from typing import Literal
+from typing import Final, Literal
 
 from holdfast.facts.bounded import MAX_ITEMS, clean, split_lines
 
 # `efi32` is a UEFI that starts 32-bit programs only, whatever the processor; `other` is a board with neither.
 Firmware = Literal["efi", "efi32", "bios", "other"]
+UEFI: Final = ("efi", "efi32")
 
 
 def parse_boot_id(text: str) -> str:

@@ -4,6 +4,7 @@ import hashlib
 import json
 
 from holdfast.base.frozen import Frozen
+from holdfast.facts.efi import EfiFacts
 from holdfast.facts.identity import Identity
 from holdfast.facts.system import Firmware
 from holdfast.inventory.host import Way
@@ -89,6 +90,7 @@ class Plan(Frozen):
         carries_state: whether the final system gets the node's Tailscale state.
         carried: what is carried over, in words.
         verdict: what the node shows about whether it can move (see judge).
+        efi: the firmware's entries and their order; None without UEFI, or if the origin does not run.
         way_back: what brings the machine back when something goes wrong, and where nothing does (judge_way_back).
         image: what the installer needs, in words; empty if the image is not built yet.
         image_lock: the lock of the flake that the image is an output of; None if it is a file.
@@ -117,6 +119,7 @@ class Plan(Frozen):
     carries_state: bool
     carried: tuple[str, ...]
     verdict: tuple[Finding, ...] = ()
+    efi: EfiFacts | None = None
     way_back: tuple[WayBackRow, ...] = ()
     image: str
     image_lock: Lock | None = None

@@ -3,6 +3,7 @@
 from typing import Literal
 
 from holdfast.base.frozen import Frozen
+from holdfast.facts.efi import EfiFacts
 from holdfast.facts.identity import Identity
 
 PathTaken = Literal["direct", "relay", "unknown"]
@@ -173,11 +174,13 @@ class Rebooted(Result):
     Attributes:
         rebooted_at: when, in seconds since 1970; 0 if the final system ran already.
         boot_id: the boot ID of the system before the reboot.
+        way_back: whether a power cycle leads to the installer until `verify` has proved the new system.
 
     """
 
     rebooted_at: float = 0
     boot_id: str = ""
+    way_back: bool = False
 
 
 class Verified(Result):
@@ -192,6 +195,7 @@ class Verified(Result):
         away_s: seconds from the reboot to SSH; None if this run did not reboot it.
         path: how the operator reaches it.
         over_local: whether it was reached at `local` of the inventory; only for a system without Tailscale.
+        efi: the firmware's entries and their order, as they stay; None without UEFI, or if they are unknown.
 
     """
 
@@ -203,6 +207,18 @@ class Verified(Result):
     away_s: float | None
     path: PathTaken
     over_local: bool = False
+    efi: EfiFacts | None = None
+
+
+class Finished(Result):
+    """A machine that is in use has no standby any more.
+
+    Attributes:
+        efi: the firmware's entries and their order; None without UEFI, or if they are unknown.
+
+    """
+
+    efi: EfiFacts | None = None
 
 
 class Rehearsed(Result):

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-from holdfast.base.errors import NeverCame, UnexpectedState
+from holdfast.base.errors import BackInInstaller, NeverCame, UnexpectedState
 from holdfast.base.places import NEW_ROOT
 from holdfast.base.waiting import NotYet, wait_for
 from holdfast.facts.facts import Facts
@@ -38,6 +38,17 @@ class Arrived:
     over_local: bool
 
 
+def back_in_installer(name: str, toplevel: str) -> BackInInstaller:
+    """Return what is said of a machine whose first boot from its disk led to the standby."""
+    return BackInInstaller(
+        f"the boot loader of {name} did not start {toplevel}, which its trial has proved: the machine is in the"
+        " installer again, started by the standby on its disk, on its tailnet. Nothing is lost.",
+        hint="Its console shows what the boot loader says. A Retry, or a new run with a corrected configuration, starts"
+        " with the trial again, and formats nothing. A firmware that never starts what it is told to start next needs"
+        " `standby = false` in the inventory, and a new run.",
+    )
+
+
 def expects_node(plan: Plan, built: Built) -> bool:
     """Return whether the final system has to be on the tailnet, as the node of the plan."""
     return plan.carries_state and built.tailscale
@@ -67,6 +78,7 @@ def wait_for_final(
     Raises:
         NeverCame: it did not answer in time; the message says what was seen last and where it can be reached.
         UnexpectedState: another system came; in the trial also the installer, started by the standby.
+        BackInInstaller: not in the trial: the installer came, started by the standby.
         NotTrusted: another node, or another host key, answers.
 
     """
@@ -89,6 +101,8 @@ def wait_for_final(
                         hint=f"Its console, or `journalctl -D {NEW_ROOT}/var/log/journal` there, may show why."
                         " Correct the configuration and start a new run: it continues there and formats nothing.",
                     )
+                if facts.partition_mark:
+                    raise back_in_installer(host.name, built.toplevel)
                 raise NotYet("the installer answers, on another boot")
             if facts.booted_system != built.toplevel:
                 raise UnexpectedState(

@@ -20,6 +20,7 @@ from holdfast.plan.making import make_plan
 from holdfast.plan.plan import Login, Plan
 from holdfast.plan.refusals.checking import check_configuration
 from holdfast.plan.stage import Stage, observe
+from holdfast.plan.way_back.first_boot import first_boot_rows
 from holdfast.plan.way_back.judging import check_way_back, judge_way_back
 from holdfast.plan.way_back.standby import standby_rows
 from holdfast.ssh.connection import Connection
@@ -105,10 +106,12 @@ def plan_install(
         )
     is_installed = plan.stage is Stage.FINAL
     of_new_system = () if is_installed else standby_rows(evaluation.layout, host, seen.facts, tarball)
-    way_back = judge_way_back(seen.back, host, *of_new_system)
+    of_first_boot = () if is_installed or not seen.back else first_boot_rows(seen.back.efi, host)
+    way_back = judge_way_back(seen.back, host, *of_new_system, *of_first_boot)
+    efi = seen.back.efi if seen.back and seen.back.efi.bits else None
     if plan.stage is Stage.ORIGIN:
         check_way_back(way_back, host)
-    return plan.model_copy(update={"warnings": (*plan.warnings, *told), "way_back": way_back})
+    return plan.model_copy(update={"warnings": (*plan.warnings, *told), "way_back": way_back, "efi": efi})
 
 
 class _Seen(NamedTuple):

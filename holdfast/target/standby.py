@@ -35,6 +35,8 @@ ROOM_S: Final = 60
 PUT_S: Final = 600
 # Every boot loader takes a command line of this length; the kernel's own limit on x86 is 2048 bytes.
 MAX_COMMAND_LINE: Final = 2000
+# What standby.sh says of a standby that is complete, beside the boot loader of the new system.
+OTHER_LOADER: Final = "another boot loader is in its place"
 _SHOWN: Final = 300
 
 
@@ -124,12 +126,15 @@ def why_missing(target: Connection, root: str) -> str:
     return _why_not_armed(said)
 
 
-def remove(target: Connection, root: str) -> None:
+def remove(target: Connection, root: str) -> bool:
     """Remove the standby and the secrets in it. Called when the final system's boot loader is in place.
 
     Args:
         target: a connection to the installer, or to the final system.
         root: where the new root is mounted; `/` in the final system.
+
+    Returns:
+        Whether there was one.
 
     Raises:
         StandbyStays: a part of it is still there.
@@ -141,6 +146,7 @@ def remove(target: Connection, root: str) -> None:
         raise StandbyStays(error.message) from error
     if not said.startswith(("removed: ", "none: ")):
         raise StandbyStays(said)
+    return said.startswith("removed: ")
 
 
 def _why_not_armed(said: str) -> str:

@@ -12,20 +12,21 @@ from holdfast.base.settings import script
 from holdfast.facts.facts import Facts
 from holdfast.inventory.host import Host
 from holdfast.ssh.connection import Connection
-from holdfast.target import standby
+from holdfast.target import first_boot, standby
 from holdfast.target.mounting import leave_installer
 
 LOAD_S: Final = 300
 ASK_S: Final = 60
 
 
-def why_not(target: Connection, host: Host, facts: Facts) -> str:
+def why_not(target: Connection, host: Host, facts: Facts, log: Log) -> str:
     """Return why the final system gets no trial before its boot loader is installed; empty if it gets one.
 
     Args:
         target: a connection to the installer, where the new root is mounted.
         host: the host.
         facts: what the installer answered.
+        log: takes what was done to the firmware's order.
 
     Raises:
         ConnectionLost: the link broke, so that is unknown.
@@ -37,7 +38,10 @@ def why_not(target: Connection, host: Host, facts: Facts) -> str:
         return "the installer's kernel refuses to load another one"
     if target.run(["sh", "-c", "command -v kexec"], timeout_s=ASK_S, check=False).exit_status:
         return "the installer has no kexec"
-    return standby.why_missing(target, NEW_ROOT)
+    missing = standby.why_missing(target, NEW_ROOT)
+    # Once the new system has its boot loader, only the firmware's own order leads to the standby.
+    beside = missing == standby.OTHER_LOADER
+    return "" if beside and first_boot.guard(target, NEW_ROOT, facts, log) else missing
 
 
 def begin(target: Connection, toplevel: str, log: Log, *, watch_s: float) -> None:

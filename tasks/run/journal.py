@@ -27,6 +27,7 @@ class Attempt(Frozen):
         start: in which start of the run it was: 1 for the first, and one more for each Retry.
         result: the phase's result as JSON; never holds a secret.
         error: one line, if it is not done.
+        back: whether it found the machine in the installer again, after its first boot: its trial has to come again.
 
     """
 
@@ -39,6 +40,7 @@ class Attempt(Frozen):
     start: int
     result: JsonValue = None
     error: str = ""
+    back: bool = False
 
 
 class Journal:
@@ -93,7 +95,7 @@ class Stopwatch:
         self._started_at = clock.now()
         self._started = clock.monotonic()
 
-    def entry(self, outcome: Outcome, *, result: JsonValue = None, error: str = "") -> Attempt:
+    def entry(self, outcome: Outcome, *, result: JsonValue = None, error: str = "", back: bool = False) -> Attempt:
         """Return the entry for an attempt that ends now."""
         return Attempt(
             phase=self.phase,
@@ -103,4 +105,5 @@ class Stopwatch:
             start=self.start,
             result=result,
             error=error,
+            back=back,
         )

@@ -13,10 +13,10 @@ from prefect.runtime import flow_run
 from pydantic import BaseModel
 
 from holdfast.base.brake import Stopped, obeying
-from holdfast.base.errors import HoldfastError, NeverCame, Restarted, Unreachable
+from holdfast.base.errors import BackInInstaller, HoldfastError, NeverCame, Restarted, Unreachable
 from holdfast.inventory.host import Host
 from holdfast.plan.plan import Plan
-from tasks.run.journal import Stopwatch
+from tasks.run.journal import Outcome, Stopwatch
 from tasks.run.log import RunLog, reporting_to
 from tasks.run.stopping import is_cancelled, stopped_in
 from tasks.run.this_run import journal, run_id
@@ -63,7 +63,8 @@ def journaled(name: str, host: Host | None, plan: Plan | None = None) -> Iterato
         raise
     except BaseException as error:
         line = str(error) if isinstance(error, HoldfastError | Stopped) else type(error).__name__
-        journal().add(watch.entry("cancelled" if isinstance(error, Stopped) else "failed", error=line))
+        outcome: Outcome = "cancelled" if isinstance(error, Stopped) else "failed"
+        journal().add(watch.entry(outcome, error=line, back=isinstance(error, BackInInstaller)))
         raise
     journal().add(watch.entry("done", result=results[0].model_dump(mode="json") if results else None))
 
@@ -79,7 +80,14 @@ def _counted_start(settled_by: str) -> int:
     return min([flow_run.get_run_count(), *done])
 
 
-def phase(name: str, *, retries: int = 0, settled_by: str = "") -> Callable[[Callable[P, R]], "Task[P, R]"]:
+def _times_back() -> int:
+    """Return how often this run found the machine in the installer again, after its first boot."""
+    return sum(entry.back for entry in journal().entries())
+
+
+def phase(
+    name: str, *, retries: int = 0, settled_by: str = "", until_booted: bool = False
+) -> Callable[[Callable[P, R]], "Task[P, R]"]:
     """Make a Prefect task of a phase.
 
     Its result is kept by run id and phase, so that a retry of the run does not run the phase again. (Prefect's
@@ -92,11 +100,16 @@ def phase(name: str, *, retries: int = 0, settled_by: str = "") -> Callable[[Cal
             and partition.
         settled_by: a later phase. Until it is done, this phase's work can be undone (an installer returns to its
             origin), so a retry of the run runs this phase again.
+        until_booted: whether a machine that did not boot its new system, and is in the installer again, has undone this
+            phase's work (BackInInstaller). Then a retry of the run runs this phase again.
 
     """
 
     def of_run(_context: TaskRunContext, _arguments: dict[str, Any]) -> str:
-        return f"{run_id()}-{name}-{_counted_start(settled_by)}" if settled_by else f"{run_id()}-{name}"
+        if settled_by:
+            return f"{run_id()}-{name}-{_counted_start(settled_by)}"
+        back = _times_back() if until_booted else 0
+        return f"{run_id()}-{name}{f'-again-{back}' if back else ''}"
 
     def decorate(work: Callable[P, R]) -> "Task[P, R]":
         @functools.wraps(work)

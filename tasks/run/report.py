@@ -14,10 +14,12 @@ from holdfast.base import clock
 from holdfast.base.frozen import Frozen
 from holdfast.base.places import HOLDFAST_DIR
 from holdfast.base.text import in_markdown
+from holdfast.facts.efi import EfiFacts
 from tasks.run.journal import Attempt, Outcome
 
 LONGEST_CELL: Final = 256
 LONGEST_ERROR: Final = 4000
+LONGEST_ORDER: Final = 1000
 # Boot ids, node keys, store paths.
 _PLAIN: Final = re.compile(r"[A-Za-z0-9:/+._?=-]{1,256}")
 REHEARSAL: Final = "rehearse"
@@ -69,6 +71,20 @@ class Closure(Frozen):
     booted: str | None
 
 
+class EfiEntries(Frozen):
+    """The firmware's entries: `order`, as the firmware tries them, and each entry's number with its name and kind."""
+
+    order: tuple[str, ...]
+    entries: tuple[str, ...]
+
+
+class Efi(Frozen):
+    """The firmware's entries before the install and after it; None for what this run has not seen."""
+
+    before: EfiEntries | None
+    after: EfiEntries | None
+
+
 class Away(Frozen):
     """Seconds until SSH answered over the tailnet.
 
@@ -91,6 +107,7 @@ class Report(Frozen):
             that rebooted the origin first has `proved`, the origin after that.
         boot_id: likewise.
         outside_phases_s: time inside the run but outside any phase.
+        efi: the firmware's entries; None without UEFI.
         path: how the operator reached the last system, or the installer: direct, relay or unknown.
         peak_rss_bytes: the most memory that the flow's process used.
 
@@ -110,6 +127,7 @@ class Report(Frozen):
     boot_id: Mapping[str, str | None]
     closure: Closure
     away_s: Away
+    efi: Efi | None = None
     path: str
     peak_rss_bytes: int
     versions: Mapping[str, str]
@@ -136,7 +154,9 @@ class Report(Frozen):
             + f"{_seconds(self.away_s.kexec)} for kexec, "
             + ("" if self.flow == REHEARSAL else f"{_seconds(self.away_s.trial)} for the trial, ")
             + f"{_seconds(self.away_s.reboot)} for the reboot; "
-            f"path: {in_markdown(self.path, LONGEST_CELL)}\n- outside any phase: {self.outside_phases_s:.1f} s; "
+            f"path: {in_markdown(self.path, LONGEST_CELL)}\n"
+            + _orders(self.efi)
+            + f"- outside any phase: {self.outside_phases_s:.1f} s; "
             f"memory of the flow: {self.peak_rss_bytes / 1e6:.0f} MB\n\n**Next:** {self._next()}\n"
         )
 
@@ -151,6 +171,18 @@ class Report(Frozen):
         if self.said:
             return LEFT_ALONE
         return DONE if self.outcome == "done" else FAILED
+
+
+def _orders(efi: Efi | None) -> str:
+    """Return the firmware's orders as lines of the list; empty without UEFI."""
+    if not efi:
+        return ""
+    shown = []
+    for when, seen in (("before", efi.before), ("after", efi.after)):
+        names = dict(entry.split(" ", 1) for entry in seen.entries) if seen else {}
+        order = ", ".join(f"{number} {names.get(number, '(no entry)')}" for number in seen.order) if seen else ""
+        shown.append(f"- firmware's order {when}: {in_markdown(order or 'not seen in this run', LONGEST_ORDER)}\n")
+    return "".join(shown)
 
 
 def _who(identity: NodeIdentity | None) -> str:
@@ -201,6 +233,7 @@ def assemble(run_id: str, flow: str, host: str, entries: Iterable[Attempt], *, p
             trial=_number(_get(results, "trial", "away_s")),
             reboot=_number(_get(results, last, "away_s")),
         ),
+        efi=_efi(_get(results, "preflight", "efi"), _get(results, last, "efi") or _get(results, "finish", "efi")),
         path=_text(_get(results, last, "path") or _get(results, "reconnect", "path")) or "unknown",
         peak_rss_bytes=peak_rss_bytes,
         versions={
@@ -244,6 +277,21 @@ def _text(value: JsonValue) -> str | None:
 
 def _number(value: JsonValue) -> float | None:
     return float(value) if isinstance(value, int | float) and abs(value) < 1e12 else None
+
+
+def _efi(before: JsonValue, after: JsonValue) -> Efi | None:
+    said = [_entries(value) for value in (before, after)]
+    return Efi(before=said[0], after=said[1]) if any(said) else None
+
+
+def _entries(value: JsonValue) -> EfiEntries | None:
+    try:
+        seen = EfiFacts.model_validate(value) if isinstance(value, dict) else None
+    except ValidationError:
+        return None
+    if seen is None:
+        return None
+    return EfiEntries(order=seen.order, entries=tuple(f"{entry.describe()} ({entry.kind})" for entry in seen.entries))
 
 
 def _identity(value: JsonValue) -> NodeIdentity | None:

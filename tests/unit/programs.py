@@ -14,7 +14,9 @@ from holdfast.base.places import STANDBY_IN_RAM as FOLDER
 from holdfast.base.places import TRIAL_WATCH as WATCH
 from holdfast.base.settings import PROJECT, script
 from holdfast.target.machine import BOOT_ID
+from holdfast.target.standby import OTHER_LOADER
 from tests.unit.cases import answer, way_back_answer
+from tests.unit.firmware import NEW
 
 if TYPE_CHECKING:
     from tests.unit.target import FakeMachine
@@ -102,7 +104,8 @@ def _facts(machine: "FakeMachine", _: Command) -> str:
 
 def _way_back(machine: "FakeMachine", _: Command) -> str:
     assert machine.runs != "installer", "way-back.sh is only for the origin"
-    return way_back_answer(**({"proved": machine.text(ORIGIN_PROVED)} | machine.way_back))
+    efi = machine.efi.told() if machine.efi else {"efi_state": "none"}
+    return way_back_answer(**({"proved": machine.text(ORIGIN_PROVED)} | efi | machine.way_back))
 
 
 def _lock(machine: "FakeMachine", command: Command) -> str:
@@ -297,11 +300,24 @@ def _nixos_install(machine: "FakeMachine", command: Command) -> None:
     machine.tell(f"nixos-install{', no boot loader' * no_boot_loader}")
     if not no_boot_loader:
         machine.disk = "final"
+        if machine.efi:
+            machine.efi.order = [NEW, *(name for name in machine.efi.order if name != NEW)]
 
 
 def _boot_loader(machine: "FakeMachine", _: Command) -> None:
     machine.tell("boot loader installed")
     machine.disk = "final"
+    if machine.efi:
+        machine.efi.order = [NEW, *(name for name in machine.efi.order if name != NEW)]
+
+
+def _efi_boot(machine: "FakeMachine", command: Command) -> str:
+    assert machine.efi, "this machine starts by BIOS"
+    assert command.args[1] == ("/mnt" if machine.runs == "installer" else "/")
+    said, changed = machine.efi.served(command.args, standby=machine.standby)
+    if changed:
+        machine.tell(changed)
+    return said
 
 
 def _standby(machine: "FakeMachine", command: Command) -> str:
@@ -317,6 +333,8 @@ def _standby(machine: "FakeMachine", command: Command) -> str:
         machine.disk = "" if machine.disk == "installer" else machine.disk
         machine.tell("standby removed")
         return "removed: the standby in /boot\n"
+    if machine.standby and machine.efi and machine.disk == "final":
+        return f"none: {OTHER_LOADER}\n"
     return ARMED if machine.standby else "none: there is no standby\n"
 
 
@@ -380,6 +398,7 @@ PROGRAMS: dict[str, Callable[["FakeMachine", Command], Done | str | None]] = {
     "disk-paths.sh": _disk_paths,
     "disko": _disko,
     "disko-mount": _mount,
+    "efi-boot.sh": _efi_boot,
     "end-old-copies.sh": _tells("old copies ended"),
     "facts.sh": _facts,
     "install": _nothing,

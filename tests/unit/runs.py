@@ -9,11 +9,14 @@ from prefect import Task
 from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 
+from holdfast.base.errors import BackInInstaller
 from tests.unit.server import body
 
 # Until this phase is done, the phases before it that it settles run again (`settled_by` in tasks/run/phase.py).
 SETTLES: Final = "partition"
 SETTLED: Final = ("kexec", "reconnect")
+# These run again if the machine did not boot its new system (`until_booted`).
+UNTIL_BOOTED: Final = ("trial", "reboot")
 
 
 class Run:
@@ -45,7 +48,12 @@ class Run:
             for called, phase in list(vars(self._module).items()):
                 if isinstance(phase, Task):
                     patched.setattr(self._module, called, self._kept(phase.name, body(phase)))
-            ended: State[None] | None = self._flow("cottage", **self.parameters)
+            try:
+                ended: State[None] | None = self._flow("cottage", **self.parameters)
+            except BackInInstaller:
+                for name in UNTIL_BOOTED:
+                    self.results.pop(name, None)
+                raise
         return ended
 
     def _kept(self, name: str, work: Callable[..., Any]) -> Callable[..., Any]:

@@ -29,6 +29,7 @@ from holdfast.ssh.endpoint import Endpoint
 from holdfast.ssh.execute import Ended
 from tests.unit.cases import LOGIN_KEY, answer
 from tests.unit.clock import FakeClock
+from tests.unit.firmware import Firmware
 from tests.unit.programs import CASES, INSTALLER_MARK, PROGRAMS, Command, Done, Unit, parse_command
 
 # The run whose phases a test calls; a run's id is a UUID in Prefect.
@@ -97,6 +98,7 @@ class FakeMachine:
         archive: its Tailscale state, as tar packs it.
         failed_units: the units that its final system says have failed.
         lacks: programs that it does not have.
+        efi: its UEFI, which the recorded answers say it has; None if it starts by BIOS.
         way_back: what way-back.sh tells of it other than way_back_answer.
         dead_man_s: what its installer's dead-man waits; 0 if it has none, as the one that the standby starts.
         unit_s: how long a detached command takes, by the program's name; UNIT_S for others.
@@ -114,6 +116,7 @@ class FakeMachine:
     archive: bytes = b""
     failed_units: tuple[str, ...] = ()
     lacks: set[str] = field(default_factory=set)
+    efi: Firmware | None = field(default_factory=Firmware)
     way_back: dict[str, str] = field(default_factory=dict)
     dead_man_s: float = 900.0
     unit_s: dict[str, float] = field(default_factory=dict)
@@ -183,7 +186,13 @@ class FakeMachine:
 
     def reset(self) -> None:
         """Boot from the disk, as after a power cut."""
-        self.leave_for(self.disk)
+        self.leave_for(self.efi.starts(self.disk, standby=self.standby) if self.efi else self.disk)
+
+    def has_bios(self) -> None:
+        """Be started by a BIOS."""
+        self.efi = None
+        for system in CASES:
+            self.shows(system, firmware="bios")
 
     def told(self, name: str) -> list[list[str]]:
         """Return the arguments of each command of that name."""

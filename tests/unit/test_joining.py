@@ -17,6 +17,7 @@ from tasks.partition import partition
 from tests.log import Remembered
 from tests.unit.cases import KEXEC_RUN, built, facts, host, plan
 from tests.unit.desk import Desk
+from tests.unit.firmware import GUARDED
 from tests.unit.programs import Command, Done
 from tests.unit.server import Server, body
 from tests.unit.target import RUN, FakeMachine
@@ -85,6 +86,7 @@ def test_partition_of_an_untouched_machine(installer: FakeMachine, made: Built) 
         f"{MARK_ON_DISK} written",
         f"{MARK_IN_RAM} written",
         "standby armed",
+        GUARDED,
     ]
     unit = installer.units[f"holdfast-partition-{UNIT}"]
     assert unit.work == f"holdfast partition {PLAN.layout_digest}"
@@ -188,7 +190,7 @@ def test_partition_names_a_kept_disk_that_changed(with_two: FakeMachine, made: B
         body(partition)(HOST, PLAN, made)
     # Nothing is formatted again all the same, and the new disk boots the installer.
     assert {MARK_ON_DISK, MARK_IN_RAM} <= with_two.files.keys()
-    assert with_two.story[-1] == "standby armed"
+    assert with_two.story[-2:] == ["standby armed", GUARDED]
 
 
 def test_partition_goes_on_beside_a_disk_that_cannot_be_read(

@@ -67,7 +67,7 @@ def test_install_arrives_although_the_name_is_lost(
     machine.ways = {target: None, OWN: None}
     machine.after(moment, lambda: machine.ways.update({target: then}))
     run_flow("install", monkeypatch)
-    assert machine.story[-1] == "final boots"
+    assert machine.story[-3:] == ["final boots", "order new system, disk, network", "standby removed"]
     assert machine.disk == "final"
     assert log.warned == []
 

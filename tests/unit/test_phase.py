@@ -1,17 +1,21 @@
 """Under which key Prefect keeps a phase's result: what a Retry runs again, and what it does not."""
 
+import logging
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from holdfast.base.errors import BackInInstaller, UnexpectedState
 from tasks.install import install
 from tasks.kexec import kexec
 from tasks.partition import partition
+from tasks.reboot import reboot
 from tasks.reconnect import reconnect
 from tasks.run import flow, phase, this_run
 from tasks.run.journal import Journal, Stopwatch
+from tasks.trial import trial
 
 
 class Run:
@@ -23,6 +27,9 @@ class Run:
 
     def done(self, name: str) -> None:
         self.journal.add(Stopwatch(name, self.start).entry("done"))
+
+    def back(self, name: str) -> None:
+        self.journal.add(Stopwatch(name, self.start).entry("failed", back=True))
 
     def failed(self, name: str) -> None:
         self.journal.add(Stopwatch(name, self.start).entry("failed"))
@@ -70,6 +77,30 @@ def test_retry_keeps_the_other_phases(run: Run) -> None:
     run.failed("install")
     run.start = 2
     assert (key(partition), key(install)) == before
+
+
+def test_retry_tries_again_what_did_not_boot(run: Run) -> None:
+    before = {key(of) for of in (trial, reboot)}
+    run.failed("verify")
+    run.start = 2
+    assert {key(of) for of in (trial, reboot)} == before
+    run.back("verify")
+    run.start = 3
+    second = {key(of) for of in (trial, reboot)}
+    assert not second & before
+    run.done("verify")
+    run.start = 4
+    assert {key(of) for of in (trial, reboot)} == second
+    assert key(install) == "run-1-install"
+
+
+def test_a_machine_that_is_back_is_told_in_the_journal(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(phase, "get_run_logger", lambda: logging.getLogger("tests"))
+    monkeypatch.setattr(phase, "is_cancelled", lambda: False)
+    for error, back in ((BackInInstaller("x"), True), (UnexpectedState("x"), False)):
+        with pytest.raises(UnexpectedState), phase.journaled("verify", None):
+            raise error
+        assert [*run.journal.entries()][-1].back is back
 
 
 @pytest.mark.parametrize(("host", "expected"), [("cottage", "report-cottage"), ("\x1b[2J Foo\n", "report-unknown")])

@@ -234,22 +234,36 @@ def test_remove_says_why_it_is_still_there(installer: FakeMachine, target: Conne
 
 
 def test_trial_needs_a_standby_and_a_kexec(installer: FakeMachine, target: Connection) -> None:
+    log = Remembered()
     installer.standby = True
-    assert trial.why_not(target, host(), INSTALLER) == ""
+    assert trial.why_not(target, host(), INSTALLER, log) == ""
     assert installer.told("standby.sh") == [["show", "/mnt"]]
     assert (
-        trial.why_not(target, host(standby=False), INSTALLER)
+        trial.why_not(target, host(standby=False), INSTALLER, log)
         == "this host gets no standby (`standby` in the inventory, or the standard way)"
     )
     encrypted = "the root is encrypted and the boot partition is not"
     installer.on("standby.sh", lambda _: f"none: {encrypted}\n")
-    assert trial.why_not(target, host(), INSTALLER) == encrypted
+    assert trial.why_not(target, host(), INSTALLER, log) == encrypted
     installer.on("standby.sh", lambda _: installer.cut())
     with pytest.raises(ConnectionLost):
-        trial.why_not(target, host(), INSTALLER)
+        trial.why_not(target, host(), INSTALLER, log)
     installer.on("standby.sh", lambda _: FAILED)
-    assert trial.why_not(target, host(), INSTALLER).endswith("ended with status 1: extlinux: no")
+    assert trial.why_not(target, host(), INSTALLER, log).endswith("ended with status 1: extlinux: no")
     locked = facts("installer", kexec_load_disabled="1")
-    assert "refuses to load another one" in trial.why_not(target, host(), locked)
+    assert "refuses to load another one" in trial.why_not(target, host(), locked, log)
     installer.lacks = {"kexec"}
-    assert trial.why_not(target, host(), INSTALLER) == "the installer has no kexec"
+    assert trial.why_not(target, host(), INSTALLER, log) == "the installer has no kexec"
+
+
+def test_standby_beside_another_boot_loader_needs_the_firmwares_order(
+    installer: FakeMachine, target: Connection
+) -> None:
+    assert installer.efi
+    installer.standby, installer.disk, installer.efi.order = True, "final", ["new system", "standby", "disk"]
+    assert trial.why_not(target, host(), INSTALLER, Remembered()) == ""
+    assert installer.efi.order == ["standby", "new system", "disk"]
+    installer.efi.refuses = "the firmware does not take BootOrder (Input/output error)"
+    assert trial.why_not(target, host(), INSTALLER, Remembered()) == standby.OTHER_LOADER
+    bios = facts("installer", firmware="bios")
+    assert trial.why_not(target, host(), bios, Remembered()) == standby.OTHER_LOADER

@@ -18,7 +18,8 @@ LAN = "192.168.1.100"
 BUILT = built(toplevel=TOPLEVEL)
 ORIGIN = facts("debian-12")
 OWNED = {"path": "/etc/token", "command": ["echo", "x"], "owner": "app:app"}
-CONFIRMED = ["watch stopped", "/etc/token put", "boot loader installed", "standby removed"]
+CONFIRMED = ["watch stopped", "/etc/token put", "boot loader installed"]
+CONFIRMED.append("order standby, new system, disk, network, once new system")
 LEFT = ["locked", "new system loaded", "told to kexec"]
 
 
@@ -76,6 +77,8 @@ class TestTrial:
         machine.is_in("installer")
         machine.mounted = machine.standby = True
         machine.disk = "installer"
+        assert machine.efi
+        machine.efi.order, machine.efi.once = ["standby", "disk", "network"], "standby"
 
     def test_system_that_comes_up_gets_its_boot_loader(self, machine: FakeMachine) -> None:
         tried = trial()
@@ -149,9 +152,15 @@ class TestTrial:
 
         machine.on("switch-to-configuration", install)
         trial()
-        assert machine.story[-3:] == ["boot loader: no space", "standby removed", "boot loader installed"]
+        assert machine.story[-4:] == [
+            "boot loader: no space",
+            "order disk, network",
+            "standby removed",
+            "boot loader installed",
+        ]
         assert machine.commands[-1] == Command("standby.sh", ["remove", "/"])
         assert "the boot partition is full" in log.warned[0]
+        assert log.warned[1:] == ["nothing leads back from the first boot: there is no standby below /"]
 
     def test_boot_loader_that_fails_keeps_the_standby(self, machine: FakeMachine) -> None:
         machine.on("switch-to-configuration", lambda _: Done(stderr="grub-install: error\n", status=1))

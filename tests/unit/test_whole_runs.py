@@ -22,6 +22,7 @@ from tests.log import Remembered
 from tests.unit.cases import CONFIGURATION, KEXEC_RUN, built, facts, host, plan, status
 from tests.unit.desk import Desk
 from tests.unit.disko_layouts import recorded
+from tests.unit.firmware import GUARDED
 from tests.unit.programs import CASES
 from tests.unit.server import Server, body
 from tests.unit.target import RUN, FakeMachine
@@ -98,6 +99,7 @@ def test_install(machine: FakeMachine, desk: Desk, log: Remembered, monkeypatch:
         "/mnt/var/lib/holdfast/partition.json written",
         "/run/holdfast/partition.json written",
         "standby armed",
+        GUARDED,
         "copied to /mnt: nixos-system",
         "carried over: host-keys tailscale-state",
         "nixos-install, no boot loader",
@@ -107,10 +109,12 @@ def test_install(machine: FakeMachine, desk: Desk, log: Remembered, monkeypatch:
         "trial boots",
         "watch stopped",
         "boot loader installed",
-        "standby removed",
+        "order standby, new system, disk, network, once new system",
         "locked",
         "told to reboot",
         "final boots",
+        "order new system, disk, network",
+        "standby removed",
     ]
     assert machine.story[2].endswith(".tar uploaded")
     assert (machine.disk, machine.standby, log.warned) == ("final", False, [])

@@ -172,6 +172,7 @@ show() {
 		return
 	fi
 	find_secrecy
+	[ -n "$secret" ] || ! is_complete || none "another boot loader is in its place"
 	none "${secret:-the disk does not boot the installer}"
 }
 

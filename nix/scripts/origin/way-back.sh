@@ -63,8 +63,10 @@ fact hibernation hibernation
 fact watchdogs watchdogs
 fact watchdog_core watchdog_core
 fact watchdog_hop watchdog_hop
+fact efi_state efi_state
 fact boot_current efi_numbers BootCurrent
 fact boot_next efi_numbers BootNext
 fact boot_order efi_numbers BootOrder
+fact boot_entries efi_entries
 echo '"end": "1"'
 echo '}'

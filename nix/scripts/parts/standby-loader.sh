@@ -71,8 +71,8 @@ END
 # whole FOLDER HANDOVER: does the installer lie there?
 whole() { [ -s "$1/kernel" ] && [ -s "$1/initrd" ] && [ -s "$1/$2" ]; }
 
-# armed: is the whole standby on the disk, and is it what the firmware starts?
-armed() {
+# is_complete: is the whole standby on the disk?
+is_complete() {
 	if [ -f "$known" ]; then
 		[ -s "$started_at" ] || return 1
 		[ "$firmware" = UEFI ] || [ -s "$ours/kernel" ] || return 1
@@ -82,6 +82,11 @@ armed() {
 	else
 		whole "$ours" handover || return 1
 	fi
+}
+
+# armed: is it complete, and what the firmware starts?
+armed() {
+	is_complete || return 1
 	if [ "$firmware" = UEFI ]; then
 		ours "$boot/loader/loader.conf" && same "$tools/boot.efi" "$loader"
 	else
