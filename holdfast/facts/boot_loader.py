@@ -20,7 +20,7 @@ class BootEntry(Frozen):
     Attributes:
         name: its title or ID.
         kernel: the path of its kernel, as the boot loader names it; empty if it is not known.
-        missing: a file that it names and that is not there: its kernel or initrd; empty if there is none.
+        missing: a file that it names and that is missing or empty: its kernel or initrd; empty if there is none.
 
     """
 
@@ -145,10 +145,7 @@ def _default_of_systemd_boot(entries: tuple[BootEntry, ...], told: Mapping[str, 
     found = [one for one in entries if fnmatch.fnmatchcase(_plain(one.name), pattern)] or [
         one for one in entries if _plain(one.name).rpartition(".")[0] == pattern
     ]
-    running = [one for one in found if _plain(one.name) == _plain(told["selected"])]
-    if len(found) > 1 and running and "preferred" not in told:
-        return max(found, key=lambda one: _version(one.name))
-    return found[0] if found else None
+    return max(found, key=lambda one: _version(one.name), default=None)
 
 
 def _default_of_bls(grub: str, entries: tuple[BootEntry, ...], saved: str) -> BootEntry | None:

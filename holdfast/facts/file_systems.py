@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from holdfast.base.frozen import Frozen
-from holdfast.facts.bounded import MAX_ITEMS, clean, number, split_lines
+from holdfast.facts.bounded import MAX_ITEMS, clean, first_word, number, split_lines
 
 MAX_MOUNTS: Final = 256
 
@@ -52,6 +52,7 @@ class FileSystemFacts(Frozen):
         fstab: the lines of fstab.
         mounts: the mounted file systems on disks.
         errors: the file systems and arrays that have counted errors: type, name, number.
+        of_state: the type of the file system that the Tailscale state lies on; empty if unknown.
         hibernation: the swap devices that hold the image of a hibernation, and whether the boot would resume it.
 
     """
@@ -59,6 +60,7 @@ class FileSystemFacts(Frozen):
     fstab: tuple[FstabLine, ...] = ()
     mounts: tuple[Mounted, ...] = ()
     errors: tuple[tuple[str, str, int], ...] = ()
+    of_state: str = ""
     hibernation: tuple[tuple[str, bool], ...] = ()
 
 
@@ -84,5 +86,9 @@ def parse_file_systems(said: Mapping[str, str]) -> FileSystemFacts:
         device, _, use = line.partition(" ")
         images[clean(device)] = images.get(clean(device), False) or use == "resumed"
     return FileSystemFacts(
-        fstab=tuple(fstab), mounts=tuple(mounts), errors=tuple(errors), hibernation=tuple(images.items())
+        fstab=tuple(fstab),
+        mounts=tuple(mounts),
+        errors=tuple(errors),
+        of_state=first_word(said["state_file_system"]),
+        hibernation=tuple(images.items()),
     )

@@ -329,7 +329,7 @@ def fedora() -> Origin:
     made.file("boot/grub2/grub.cfg", 'set default="${saved_entry}"\ninsmod blscfg\nblscfg\n')
     made.file("boot/grub2/grubenv", f"# GRUB Environment Block\nsaved_entry=0a1b-{KERNEL}\nboot_success=1\n")
     for kernel in (KERNEL, "6.1.0-30-amd64"):
-        made.file(f"boot/vmlinuz-{kernel}").file(f"boot/initramfs-{kernel}.img")
+        made.file(f"boot/vmlinuz-{kernel}", "k").file(f"boot/initramfs-{kernel}.img", "i")
         made.file(
             f"boot/loader/entries/0a1b-{kernel}.conf",
             f"title Fedora Linux ({kernel})\nversion {kernel}\nlinux /vmlinuz-{kernel}\n"
@@ -344,7 +344,9 @@ def fedora() -> Origin:
 def alpine() -> Origin:
     """Make an Alpine: OpenRC, extlinux, busybox."""
     made = base("init").command_line("BOOT_IMAGE=vmlinuz-lts root=UUID=1 modules=ext4 quiet")
-    made.file("boot/vmlinuz-lts").file("boot/initramfs-lts").file("etc/init.d/tailscale", "#!/sbin/openrc-run\n")
+    made.file("boot/vmlinuz-lts", "k").file("boot/initramfs-lts", "i").file(
+        "etc/init.d/tailscale", "#!/sbin/openrc-run\n"
+    )
     made.file(
         "boot/extlinux.conf",
         "DEFAULT menu.c32\nPROMPT 0\nLABEL lts\n  MENU DEFAULT\n  LINUX vmlinuz-lts\n  INITRD initramfs-lts\n"
@@ -365,10 +367,8 @@ def nixos() -> Origin:
     made = systemd("sshd.service").file("etc/NIXOS").link("run/booted-system", STORE)
     made.command_line(f"initrd=\\EFI\\nixos\\x-initrd.efi init={STORE}/init root=fstab")
     made.link("nix/var/nix/profiles/system", "system-7-link").link("nix/var/nix/profiles/system-7-link", STORE)
-    made.file("boot/loader/loader.conf", "timeout 5\ndefault nixos-generation-7.conf\n").file(
-        "boot/EFI/nixos/x-bzImage.efi"
-    )
-    made.file("boot/EFI/nixos/x-initrd.efi")
+    made.file("boot/loader/loader.conf", "timeout 5\ndefault nixos-generation-7.conf\n")
+    made.file("boot/EFI/nixos/x-bzImage.efi", "k").file("boot/EFI/nixos/x-initrd.efi", "i")
     for number in (6, 7):
         made.file(
             f"boot/loader/entries/nixos-generation-{number}.conf",
@@ -391,7 +391,7 @@ def openwrt() -> Origin:
 def void() -> Origin:
     """Make a Void: runit, GRUB."""
     made = base("runit").file("boot/grub/grub.cfg", GRUB_CFG.format(default="0", kernel=KERNEL).replace(".img", ""))
-    made.file(f"boot/vmlinuz-{KERNEL}").file(f"boot/initrd-{KERNEL}")
+    made.file(f"boot/vmlinuz-{KERNEL}", "k").file(f"boot/initrd-{KERNEL}", "i")
     for service in ("sshd", "tailscaled"):
         made.link(f"etc/runit/runsvdir/default/{service}", f"/etc/sv/{service}")
     return made.runs_tailscaled("/", parent="runsv").serves_login(cgroup="/")
@@ -401,7 +401,7 @@ def devuan() -> Origin:
     """Make a Devuan: System V's init."""
     made = base("init").file("etc/inittab", "id:2:initdefault:\n").file("etc/init.d/tailscaled", "#!/bin/sh\n")
     made.file("boot/grub/grub.cfg", GRUB_CFG.format(default="0", kernel=KERNEL))
-    made.file(f"boot/vmlinuz-{KERNEL}").file(f"boot/initrd.img-{KERNEL}")
+    made.file(f"boot/vmlinuz-{KERNEL}", "k").file(f"boot/initrd.img-{KERNEL}", "i")
     for name in ("S02ssh", "S03tailscaled", "S01cron"):
         made.link(f"etc/rc2.d/{name}", f"../init.d/{name[3:]}")
     return made.runs_tailscaled("/", parent="init").serves_login(cgroup="/")

@@ -105,6 +105,16 @@ def _on_lvm_on_luks() -> Origin:
     return made.mount("/dev/mapper/vg-root", "/").mount("/dev/mapper/vg-home", "/home")
 
 
+def _in_ram() -> Origin:
+    made = debian()
+    overlay = "lowerdir=/media/root-ro,upperdir=/media/root-rw/upper,workdir=/media/root-rw/work"
+    made.mounts = [
+        "20 1 0:20 / /media/root-rw rw - tmpfs tmpfs-root rw",
+        f"21 1 0:21 / / rw,relatime - overlay overlayroot rw,{overlay}",
+    ]
+    return made
+
+
 def _hibernated(command_line: str) -> Origin:
     image = b"\0" * 4086 + b"S1SUSPEND\0"
     return debian().command_line(f"BOOT_IMAGE=/boot/vmlinuz-{KERNEL} {command_line}").file("dev/disk/by-uuid/2", image)
@@ -168,6 +178,27 @@ TABLE: Final = (
             .file("sys/class/tpm/tpm0/x")
         ),
         "a TPM that the initrd of initramfs-tools cannot ask",
+    ),
+    _fine(
+        "LUKS 1, Clevis by luksmeta",
+        lambda: (
+            encrypted_debian()
+            .crypt("dm-0", "root", "sda3", kind="LUKS1")
+            .prints("luksmeta", "0   active empty", "1   active cb6e8904-81ff-40da-a84a-07ab9ab5715e")
+            .initrd("usr/bin/clevis")
+        ),
+    ),
+    _strands(
+        "btrfs over two LUKS devices, one of them with a passphrase",
+        lambda: (
+            encrypted_debian(f"{KEY_IN_INITRD}other UUID=5 none luks\n")
+            .initrd("cryptroot/keyfiles/root.key")
+            .crypt("dm-1", "other", "sda2")
+            .file("sys/fs/btrfs/0a-1b/devices/dm-0")
+            .file("sys/fs/btrfs/0a-1b/devices/dm-1")
+            .mount("/dev/mapper/root", "/", "btrfs")
+        ),
+        "/ (other on sda2) is encrypted, and opened by a passphrase",
     ),
     _strands(
         "LUKS, FIDO2",
@@ -271,6 +302,15 @@ TABLE: Final = (
     _fine("tailscaled in a container that Docker starts at boot", lambda: _docker("unless-stopped")),
     _strands(
         "tailscaled in a container that Docker does not start", lambda: _docker("no"), "does not start at boot (no)"
+    ),
+    _fine(
+        "tailscaled in a quadlet of Podman",
+        lambda: (
+            debian()
+            .unit("tailscaled.service", state="", loaded="not-found")
+            .unit("tailscale.service", state="generated", boot=True)
+            .runs_tailscaled("/system.slice/tailscale.service/libpod-payload-0a1b", parent="conmon")
+        ),
     ),
     _fine(
         "tailscaled from cron, @reboot",
@@ -391,12 +431,12 @@ TABLE: Final = (
     _strands(
         "GRUB, the kernel of the default removed",
         lambda: debian().without(f"boot/vmlinuz-{KERNEL}"),
-        f"needs /boot/vmlinuz-{KERNEL}, which is not there",
+        f"needs /boot/vmlinuz-{KERNEL}, which is missing or empty",
     ),
     _strands(
         "Alpine, the initrd of the default removed",
         lambda: alpine().without("boot/initramfs-lts"),
-        "needs initramfs-lts, which is not there",
+        "needs initramfs-lts, which is missing or empty",
     ),
     _unproved(
         "Fedora, an older kernel saved as the default",
@@ -419,6 +459,28 @@ TABLE: Final = (
             "\tlinux /boot/vmlinuz-6.18-arch root=/dev/sda3\n}\n",
         ),
         "the default of GRUB is Arch, /boot/vmlinuz-6.18-arch",
+    ),
+    _unproved(
+        "systemd-boot, another entry for the next boot only",
+        lambda: nixos().file(
+            "sys/firmware/efi/efivars/LoaderEntryOneShot-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f",
+            b"\x06\0\0\0" + "nixos-generation-6.conf\0".encode("utf-16-le"),
+        ),
+        "systemd-boot starts nixos-generation-6.conf the next time only",
+    ),
+    _unproved(
+        "UEFI, the firmware tries another entry first",
+        lambda: (
+            debian()
+            .file("sys/firmware/efi/efivars/BootCurrent-8be4df61-93ca-11d2-aa0d-00e098032b8c", b"\x06\0\0\0\x03\0")
+            .file("sys/firmware/efi/efivars/BootOrder-8be4df61-93ca-11d2-aa0d-00e098032b8c", b"\x07\0\0\0\0\0\x03\0")
+        ),
+        "the firmware tries its entry 0000 first, and has started 0003",
+    ),
+    _strands(
+        "an initrd that is empty, as after a full /boot",
+        lambda: debian().file(f"boot/initrd.img-{KERNEL}", ""),
+        f"needs /boot/initrd.img-{KERNEL}, which is missing or empty",
     ),
     # File systems.
     _strands(
@@ -449,6 +511,12 @@ TABLE: Final = (
             "nas:/y /mnt/y nfs defaults 0 0\nUUID=8 /usb ext4 noauto 0 0\nUUID=7 none swap sw 0 0\n",
         ),
     ),
+    _strands(
+        "a root in RAM: an overlay over a file system that stays",
+        _in_ram,
+        "/var/lib/tailscale lies in RAM (tmpfs)",
+    ),
+    _fine("a root in RAM, the Tailscale state on a disk", lambda: _in_ram().mount("/dev/sda1", "/var/lib/tailscale")),
     _strands(
         "a hibernation image that the boot would resume",
         lambda: _hibernated("root=UUID=1 resume=UUID=2"),

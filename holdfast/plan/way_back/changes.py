@@ -107,7 +107,7 @@ def loader_rows(boot: BootFacts) -> Iterator[WayBackRow]:
     if default.missing:
         yield WayBackRow(
             subject="boot loader",
-            seen=f"the default of {loader.name}, {default.name}, needs {default.missing}, which is not there",
+            seen=f"the default of {loader.name}, {default.name}, needs {default.missing}, which is missing or empty",
             means="the machine would stop at its boot loader",
             hint="Make its boot loader's configuration again (Debian: `update-grub`, Fedora: `grub2-mkconfig`, NixOS:"
             " `nixos-rebuild boot`), or choose another default.",

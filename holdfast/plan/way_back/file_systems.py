@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Final
 
+from holdfast.base.places import STATE_DIR
 from holdfast.facts.boot import BootFacts
 from holdfast.facts.file_systems import FileSystemFacts, FstabLine
 from holdfast.plan.way_back.row import Verdict, WayBackRow
@@ -18,6 +19,14 @@ _CHECK: Final = "Check it from a rescue system (`fsck -f`), or reboot while some
 def file_system_rows(boot: BootFacts) -> Iterator[WayBackRow]:
     """Yield where the boot would stop at a file system."""
     seen = boot.file_systems
+    if boot.starting.tailscaled and seen.of_state in ("tmpfs", "ramfs"):
+        yield WayBackRow(
+            subject="Tailscale state",
+            seen=f"{STATE_DIR} lies in RAM ({seen.of_state})",
+            means="after a boot the machine would be no node of its tailnet",
+            hint=f"Put {STATE_DIR} on a disk.",
+            verdict=Verdict.STRANDS,
+        )
     yield from _root(seen)
     yield from _errors(seen)
     yield from _missing(seen, systemd=boot.starting.init == "systemd")

@@ -68,6 +68,9 @@ def _by_systemd(seen: StartingFacts, process: Process) -> _Start:
     own = seen.unit("tailscaled.service")
     name = process.unit
     if _CONTAINER.search(process.cgroup):
+        # A quadlet of Podman is a unit of its own.
+        if "libpod" in process.cgroup and name.endswith(".service") and _at_boot(seen, seen.unit(name)):
+            return _Start(Verdict.FINE, f"systemd starts its container at boot ({name})")
         return _in_container(seen)
     if "/user@" in process.cgroup:
         user = "a user's own systemd starts tailscaled"

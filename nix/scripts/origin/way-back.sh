@@ -58,6 +58,7 @@ fact opening printf '%s\n' "$opened"
 case $opened in *crypt* | *zfs*) fact initrd initrd ;; esac
 fact fstab fstab
 fact mounts mounts
+fact state_file_system state_file_system
 fact errors errors
 fact hibernation hibernation
 fact watchdogs watchdogs

@@ -68,6 +68,32 @@ mounts() {
 	done <"$root/proc/self/mountinfo"
 }
 
+# mounted_at PATH: prints the type and the options of the file system that a path lies on
+mounted_at() {
+	best=
+	told=
+	while read -r _ _ _ _ place _ rest; do
+		case $1/ in
+		"${place%/}"/*)
+			[ "${#place}" -ge "${#best}" ] || continue
+			best=$place
+			told=${rest#*- }
+			;;
+		esac
+	done <"$root/proc/self/mountinfo"
+	printf '%s %s\n' "${told%% *}" "${told##* }"
+}
+
+# The type of the file system that the Tailscale state lies on; of an overlay, that of its upper part.
+state_file_system() {
+	path=$(readlink -f "$root/var/lib/tailscale")
+	path=${path#"$root"}
+	seen=$(mounted_at "${path:-/var/lib/tailscale}")
+	upper=$(printf '%s' "$seen" | tr ',' '\n' | sed -n 's/.*upperdir=//p' | head -n 1)
+	if [ -n "$upper" ]; then seen=$(mounted_at "$upper"); fi
+	printf '%s\n' "${seen%% *}"
+}
+
 # Errors that file systems and arrays have counted: `ext4 sda1 3`, `btrfs UUID 7`, `md md0 1`.
 errors() {
 	set +f

@@ -1,15 +1,15 @@
 # shellcheck shell=sh disable=SC2154 # way-back.sh sets root
 # facts-loader.sh: a part of way-back.sh: what the boot loader starts by default. holdfast/facts/boot_loader.py parses it.
 
-# has_file PATH: prints `here` or `missing`: whether a file that a boot loader names is there, whatever its file system
-# is mounted at; `unknown` if the name holds a variable of the boot loader's
+# has_file PATH: prints `here` or `missing`: whether a file that a boot loader names is there and not empty, whatever its
+# file system is mounted at; `unknown` if the name holds a variable of the boot loader's
 has_file() {
 	path=$(printf '%s' "$1" | sed -e 's/^([^)]*)//' -e 's/\\/\//g')
 	case $path in '' | *'$'*) echo unknown && return ;; esac
 	for place in '' /boot /boot/efi /efi /boot/firmware; do
-		if [ -e "$root$place/${path#/}" ]; then echo here && return; fi
+		if [ -s "$root$place/${path#/}" ]; then echo here && return; fi
 	done
-	if [ -e "$root/boot/${path##*/}" ]; then echo here; else echo missing; fi
+	if [ -s "$root/boot/${path##*/}" ]; then echo here; else echo missing; fi
 }
 
 # with_state: reads lines, and says of each file of a kernel or an initrd whether it is there
