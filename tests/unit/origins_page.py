@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Final
 
 from holdfast.facts.way_back import WayBackFacts
-from holdfast.plan.way_back.judging import judge_way_back
+from holdfast.plan.way_back.origin import origin_rows
 from holdfast.plan.way_back.row import Verdict
 from tests.unit.cases import host
 from tests.unit.origins_table import FAMILIES, TABLE, Case, worst
@@ -60,7 +60,7 @@ _TAIL: Final = """
 
 def page(seen: dict[str, WayBackFacts]) -> str:
     """Return the page, made of what way-back.sh told of each origin of the table."""
-    first = judge_way_back(seen[TABLE[0].name], host())
+    first = origin_rows(seen[TABLE[0].name], host())
     rows = "\n".join(f"| {row.subject} | {row.seen} | {row.means} |" for row in first)
     families = "\n".join(f"- {case.name}" for case in TABLE[:FAMILIES])
     others = [_line(case, seen[case.name]) for case in TABLE[FAMILIES:]]
@@ -68,7 +68,7 @@ def page(seen: dict[str, WayBackFacts]) -> str:
 
 
 def _line(case: Case, seen: WayBackFacts) -> str:
-    rows = judge_way_back(seen, host())
+    rows = tuple(origin_rows(seen, host()))
     why = "; ".join(row.seen for row in rows if row.verdict is not Verdict.FINE)
     of_its_kind = [row.seen for row in rows if row.subject in ("encryption", "tailscaled")]
     return f"| {case.name} | {worst(rows)} | {why or of_its_kind[0]} |"

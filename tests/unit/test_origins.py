@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from holdfast.facts.way_back import WayBackFacts
-from holdfast.plan.way_back.judging import judge_way_back
+from holdfast.plan.way_back.origin import origin_rows
 from holdfast.plan.way_back.row import Verdict
 from tests.unit.cases import host
 from tests.unit.origins import SHELLS
@@ -29,7 +29,7 @@ def told() -> dict[str, WayBackFacts]:
 @pytest.mark.parametrize(("case", "shell"), RUNS)
 def test_the_verdict(tmp_path: Path, case: Case, shell: str, told: dict[str, WayBackFacts]) -> None:
     seen = told[case.name] = case.make().look(tmp_path, shell)
-    rows = judge_way_back(seen, host())
+    rows = tuple(origin_rows(seen, host()))
     bad = [row.in_one_line() for row in rows if row.verdict is not Verdict.FINE]
     shown = "\n".join(f"{row.verdict} {row.in_one_line()}" for row in rows)
     assert worst(rows) is case.verdict, shown
