@@ -74,7 +74,7 @@ systemd_boot() {
 
 # syslinux and extlinux, also as U-Boot reads it.
 syslinux() {
-	for file in boot/extlinux.conf boot/extlinux/extlinux.conf boot/syslinux/syslinux.cfg boot/syslinux/extlinux.conf; do
+	for file in boot/extlinux.conf boot/extlinux/extlinux.conf boot/syslinux.cfg boot/syslinux/syslinux.cfg; do
 		[ -r "$root/$file" ] || continue
 		sed -n -e 's/^[[:space:]]*//' -e '/^[Dd][Ee][Ff][Aa][Uu][Ll][Tt][[:space:]]/p' -e '/^[Ll][Aa][Bb][Ee][Ll][[:space:]]/p' \
 			-e '/^[Mm][Ee][Nn][Uu] [Dd][Ee][Ff][Aa][Uu][Ll][Tt]/p' -e '/^LINUX[[:space:]]/p' -e '/^linux[[:space:]]/p' \
