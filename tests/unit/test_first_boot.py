@@ -8,19 +8,21 @@ import pytest
 from holdfast.base.errors import BackInInstaller, HoldfastError, NeverCame, TargetRefused
 from holdfast.facts.efi import EfiFacts
 from holdfast.target.standby import StandbyStays
+from tasks.finish import finish
 from tasks.run.journal import Attempt
 from tasks.run.report import assemble
 from tests.log import Remembered
-from tests.unit.cases import CONFIGURATION, answer, built
+from tests.unit.cases import CONFIGURATION, answer, built, facts, host, plan
 from tests.unit.desk import Desk
 from tests.unit.firmware import NEW, STANDBY, Firmware
 from tests.unit.programs import Command, Done
 from tests.unit.runs import Run
-from tests.unit.server import Server
+from tests.unit.server import Server, body
 from tests.unit.target import RUN, FakeMachine
 from tests.unit.test_whole_runs import inventory as inventory
 
 pytestmark = pytest.mark.usefixtures("desk", "inventory")
+MARK = f'{{"run_id": "{RUN}", "plan_digest": "x"}}'
 OTHER_RUN = "1d2b3c4d-aaaa-4bbb-8ccc-444455556666"
 GUARDED = "order standby, disk, network, once standby"
 # From the trial on.
@@ -209,12 +211,33 @@ def test_run_that_died_after_the_reboot_is_finished_though_the_flake_has_changed
     machine.clock.sleep(120)
     assert (machine.runs, machine.standby) == ("final", True)
     desk.built = built(toplevel=f"/nix/store/{'b' * 32}-nixos-system")
-    machine.shows("final", system_mark=f'{{"run_id": "{RUN}", "plan_digest": "x"}}')
+    machine.shows("final", system_mark=MARK)
     ended = Run(monkeypatch, OTHER_RUN).start()
     assert ended is not None
     assert ended.name == "Installed already"
     assert clean(machine)
     assert "the standby is removed: from now on the disk starts the new system only" in log.said
+
+
+@pytest.mark.parametrize(
+    ("system", "changed", "skipped"),
+    [
+        ("origin", {}, "no run of Holdfast"),
+        ("final", {}, "no run of Holdfast"),  # a NixOS of that name, without our mark
+        ("trial", {"system_mark": MARK}, "no run of Holdfast"),
+        ("final", {"system_mark": MARK, "uid": "1000"}, "is not root"),
+        ("final", {"system_mark": MARK}, ""),
+    ],
+)
+def test_finish_touches_only_what_holdfast_has_installed(
+    machine: FakeMachine, uefi: Firmware, server: Server, system: str, changed: dict[str, str], skipped: str
+) -> None:
+    assert server
+    machine.is_in(system, **({"system_mark": ""} | changed))
+    machine.standby, uefi.order = True, [STANDBY, NEW]
+    done = body(finish)(host(), plan(facts("debian-12")))
+    assert skipped in done.skipped
+    assert machine.standby is bool(skipped)
 
 
 def test_full_memory_of_the_firmware_loses_the_standby_and_is_said(
