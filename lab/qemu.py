@@ -72,6 +72,7 @@ class VirtualMachine:
         kernel: what to start instead of the first disk.
         hardware: what kind of machine it is.
         variables: where its UEFI firmware keeps its boot entries (`make_variables`); without them it has a BIOS.
+        rtc: what the hardware clock says at the start, as `2023-06-01T12:00:00` in UTC; empty for the time of now.
 
     """
 
@@ -84,6 +85,7 @@ class VirtualMachine:
     kernel: Kernel | None = None
     hardware: Hardware = BIOS
     variables: Path | None = None
+    rtc: str = ""
 
     def command(self) -> list[str]:
         """Return the argv that runs the machine in the foreground, until the machine is powered off.
@@ -110,6 +112,8 @@ class VirtualMachine:
             code = f"{tree}/{_FIRMWARE}/OVMF_CODE_4M.fd"
             command += ["-drive", f"if=pflash,format=raw,readonly=on,file={code}"]
             command += ["-drive", f"if=pflash,format=qcow2,file={self.variables}"]
+        if self.rtc:
+            command += ["-rtc", f"base={self.rtc}"]
         for number, disk in enumerate(self.disks):
             command += ["-drive", f"if=none,id=disk{number},file={disk.path},format={disk.format},cache=unsafe"]
             slot = f"addr={DISK_SLOT + number:#x}"

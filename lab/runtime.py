@@ -86,22 +86,22 @@ class Lab:
         self.world.start_tailnet()
         self.wait_for_ssh()
 
-    def start_over(self) -> None:
-        """Put the machine back to its origin, as the same node on the same tailnet.
+    def start_over(self, *, rtc: str = "") -> None:
+        """Put the machine back to its origin, as the same node on the same tailnet. `rtc`: see `power_on`.
 
         Without KVM, about one boot in sixty never gets its network; so there is a second try.
         """
         try:
-            self._boot_origin()
+            self._boot_origin(rtc)
         except NeverCame as error:
             console = (self.run_dir / "serial.log").read_text(errors="replace")[-1000:]
             toolchain.announce(f"{error.message} Its console ends with {console!r}. Trying once more …")
-            self._boot_origin()
+            self._boot_origin(rtc)
 
-    def _boot_origin(self) -> None:
+    def _boot_origin(self, rtc: str) -> None:
         self.power_off()
         self._make_disks()
-        self.power_on()
+        self.power_on(rtc=rtc)
         self.wait_for_ssh()
 
     @contextmanager
@@ -137,8 +137,8 @@ class Lab:
             else:
                 path.unlink()
 
-    def power_on(self, *, memory_mib: int = qemu.MEMORY_MIB) -> None:
-        """Start the machine from its own disk."""
+    def power_on(self, *, memory_mib: int = qemu.MEMORY_MIB, rtc: str = "") -> None:
+        """Start the machine from its own disk. `rtc`: what its hardware clock says, if not the time."""
         self._memory_mib = memory_mib
         self.world.start_machine(
             (
@@ -147,6 +147,7 @@ class Lab:
             ),
             memory_mib=memory_mib,
             hardware=self._hardware,
+            rtc=rtc,
         )
 
     def plug_in_disk(self, serial: str) -> None:

@@ -107,6 +107,7 @@ class World:
         *,
         memory_mib: int = qemu.MEMORY_MIB,
         hardware: qemu.Hardware = qemu.BIOS,
+        rtc: str = "",
     ) -> None:
         """Power the machine on, and wait until QEMU takes orders."""
         machine = qemu.VirtualMachine(
@@ -115,6 +116,7 @@ class World:
             qmp=self.qmp,
             ssh_port=SSH_PORT,
             memory_mib=memory_mib,
+            rtc=rtc,
             cores=int(os.environ.get("HOLDFAST_LAB_CORES", "2")),
             hardware=hardware,
             variables=self.variables if hardware.uefi else None,

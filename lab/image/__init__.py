@@ -40,7 +40,15 @@ RUN_SCRIPT = script("origin/kexec-run.sh")
 GENERATOR = script("installer/dead-man-generator.sh")
 GUEST_SCRIPTS = {
     f"{name}.sh": script(f"installer/{name}.sh")
-    for name in ("installer-restore", "restore-network", "tailscale-prefs", "carry-over", "dead-man")
+    for name in (
+        "carry-over",
+        "dead-man",
+        "installer-restore",
+        "restore-network",
+        "set-clock",
+        "tailscale-prefs",
+        "tailscale-watch",
+    )
 }
 INSTALL_WRAPPER = script("installer/nixos-install.sh")
 NIXOS_INSTALL = HERE.parent / "final" / "nixos-install"

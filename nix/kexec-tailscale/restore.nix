@@ -22,6 +22,7 @@ in
   boot.initrd.systemd.storePaths = [
     "${pkgs.bash}/bin"
     "${../scripts/installer/installer-restore.sh}"
+    "${../scripts/installer/set-clock.sh}"
   ];
 
   # nixos-images' nix/restore-remote-access.nix has this unit. It stops at the first thing that is missing, such as host
@@ -58,6 +59,8 @@ in
       if [ -s /machine-id ]; then
         cp /machine-id /sysroot/etc/machine-id
       fi
+      # Before the restore: the dead-man's mark in it is a moment on this clock.
+      ${sh} ${../scripts/installer/set-clock.sh} /holdfast/run.json
       ${sh} ${../scripts/installer/installer-restore.sh} --root /sysroot --image-id ${config.system.image.id} \
         --dead-man-s ${toString cfg.deadManSeconds} /
       restored=$?

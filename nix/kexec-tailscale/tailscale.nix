@@ -30,6 +30,17 @@ in
     script = cfg.beforeTailscaled;
   };
 
+  systemd.services.holdfast-tailscale-watch = {
+    description = "Restart a tailscaled that hangs";
+    wantedBy = [ "tailscaled.service" ];
+    after = [ "tailscaled.service" ];
+    path = [ "/run/current-system/sw" ];
+    serviceConfig = {
+      ExecStart = "${scripts.sh} ${scripts.folder}/installer/tailscale-watch.sh";
+      Restart = "always";
+    };
+  };
+
   # Its own unit: tailscaled may be started again, but the preferences are softened only once.
   systemd.services.holdfast-tailscale-prefs = {
     description = "Switch off the Tailscale preferences that could lock the operator out";

@@ -26,6 +26,10 @@ pytestmark = pytest.mark.lab
 MACHINE_ID = "0123456789abcdef0123456789abcdef"
 DEAD_MAN_S = 700
 BOOT_S = 180
+WATCHED_S = 30
+"""Until the watch has heard tailscaled once, in seconds; it looks every 5 s."""
+BEHIND_S = 3 * 365 * 86400
+"""How far the hardware clock is behind, in seconds."""
 ADDRESSES = [
     {
         "ifname": "ens3",
@@ -144,6 +148,7 @@ def booted(folder: Path, forge: Callable[[Path], None] | None = None) -> Iterato
         qmp=folder / "qmp",
         ssh_port=port,
         kernel=Kernel(image_folder() / "kexec/bzImage", initrd, KERNEL_PARAMS),
+        rtc=time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(time.time() - BEHIND_S)),
     )
     (folder / "serial.log").touch()
     process = subprocess.Popen(machine.command(), cwd=folder)
@@ -191,6 +196,12 @@ def test_mark_and_identity_are_there(guest: Guest) -> None:
     assert json.loads(guest.said("cat /run/holdfast/run.json"))["hostname"] == "cottage"
 
 
+def test_clock_is_that_of_the_origin(guest: Guest) -> None:
+    assert abs(int(guest.said("date +%s")) - time.time()) < BOOT_S
+    assert time.time() - int(guest.said("cat /sys/class/rtc/rtc0/since_epoch")) > BEHIND_S / 2
+    assert "set-clock: the clock was " in guest.said("journalctl -u holdfast-restore -o cat")
+
+
 def test_preferences_that_could_lock_out_are_off_and_kept(guest: Guest) -> None:
     state = json.loads(guest.said("cat /var/lib/tailscale/tailscaled.state"))
     prefs = json.loads(base64.b64decode(state["profile-1"]))
@@ -205,6 +216,20 @@ def test_preferences_that_could_lock_out_are_off_and_kept(guest: Guest) -> None:
 def test_units_are_well(guest: Guest) -> None:
     assert guest.said("systemctl --failed --no-legend") == ""
     assert guest.said("systemctl is-active tailscaled ssh systemd-networkd").split() == ["active"] * 3
+
+
+def test_a_tailscaled_that_hangs_is_restarted(guest: Guest) -> None:
+    alive = "timeout 5 tailscale status --json | grep -c BackendState"
+    guest.wait_until("tailscaled's answer", lambda: guest.answers(alive) == "1", 60)
+    time.sleep(WATCHED_S)
+    pid = guest.said("pidof tailscaled")
+    guest.said("kill -STOP $(pidof tailscaled)")
+    began = time.monotonic()
+    guest.wait_until("another tailscaled", lambda: guest.answers("pidof tailscaled") not in ("", pid), 180)
+    guest.wait_until("its answer", lambda: guest.answers(alive) == "1", 60)
+    print(f"tailscaled was back after {time.monotonic() - began:.0f} s")
+    assert "has not answered 3 times" in guest.said("journalctl -u holdfast-tailscale-watch -o cat")
+    assert guest.said("systemctl is-active holdfast-tailscale-watch tailscaled").split() == ["active"] * 2
 
 
 def test_static_addresses_and_routes_are_back(guest: Guest) -> None:

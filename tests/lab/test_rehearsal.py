@@ -13,13 +13,21 @@ from tests.lab import leaks
 
 pytestmark = pytest.mark.lab
 
+BEHIND_S = 3 * 365 * 86400
+RTC = ["cat", "/sys/class/rtc/rtc0/since_epoch"]
+CLOCK_MAY_DIFFER_S = 600
 BOOT_ID = ["cat", "/proc/sys/kernel/random/boot_id"]
 
 
 @pytest.fixture(scope="module")
 def demanding(lab: Lab, operator: Operator) -> Iterator[Operator]:
-    """The machine in its origin, and an inventory that demands a rehearsal first."""
-    lab.start_over()
+    """The machine in its origin, whose hardware clock is three years behind, and an inventory that demands a rehearsal.
+
+    Only the origin's own clock is right, as NTP leaves it.
+    """
+    lab.start_over(rtc=time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(time.time() - BEHIND_S)))
+    assert time.time() - float(lab.ssh_local(RTC)) > BEHIND_S / 2
+    lab.ssh_local(["date", "-s", f"@{time.time():.0f}"])
     inventory = lab.run_dir / "hosts.toml"
     plain = inventory.read_text()
     try:
@@ -59,6 +67,10 @@ def test_rehearsal_comes_back_and_lets_the_install_begin(lab: Lab, demanding: Op
     assert shown == set()
     assert leaks.on_machine(lab, secrets) == []
     assert leaks.in_files(lab.run_dir, secrets) == []
+
+    # The installer had the origin's time, and set the hardware clock when it left.
+    assert abs(time.time() - float(lab.ssh_local(RTC))) < CLOCK_MAY_DIFFER_S
+    assert abs(time.time() - float(lab.ssh_local(["date", "+%s"]))) < CLOCK_MAY_DIFFER_S
 
     run_id = start(demanding)
     ends = time.monotonic() + 120

@@ -75,6 +75,15 @@ def test_tailscaled_starts(nix: Nix) -> None:
     assert image(nix)["services.tailscale.enable"] is True
 
 
+def test_a_tailscaled_that_hangs_is_restarted_by_the_script_of_this_repository(nix: Nix) -> None:
+    watch = image(nix)["systemd.services"]["holdfast-tailscale-watch"]
+    assert watch["wantedBy"] == watch["after"] == ["tailscaled.service"]
+    assert watch["serviceConfig"]["Restart"] == "always"
+    assert watch["path"] == ["/run/current-system/sw"]
+    _, script = watch["serviceConfig"]["ExecStart"].split()
+    assert nix.stored(script).read_text() == (SCRIPTS / "installer/tailscale-watch.sh").read_text()
+
+
 def test_state_is_restored_before_the_second_stage_and_so_before_tailscaled(nix: Nix) -> None:
     restore = image(nix)["boot.initrd.systemd.services"]["holdfast-restore"]
     assert restore["wantedBy"] == ["initrd.target"]
@@ -97,6 +106,17 @@ def test_restore_runs_the_script_of_this_repository_on_the_new_root(nix: Nix) ->
         *("--dead-man-s", "900", "/"),
     ]
     assert {shell.removesuffix("/sh"), restore} <= set(values["boot.initrd.systemd.storePaths"])
+
+
+def test_clock_is_set_before_the_mark_is_written(nix: Nix) -> None:
+    values = image(nix)
+    script = values["boot.initrd.systemd.services"]["holdfast-restore"]["script"]
+    (command,) = (line for line in script.splitlines() if "set-clock.sh" in line)
+    _, clock, told = command.split()
+    assert told == "/holdfast/run.json"
+    assert nix.stored(clock).read_text() == (SCRIPTS / "installer/set-clock.sh").read_text()
+    assert clock in values["boot.initrd.systemd.storePaths"]
+    assert script.index("set-clock.sh") < script.index("installer-restore.sh")
 
 
 def test_first_stage_has_the_programs_of_the_restore(nix: Nix) -> None:

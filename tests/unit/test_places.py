@@ -42,6 +42,7 @@ SCRIPTS_ONLY = frozenset(
         "holdfast-restore.service",
         "holdfast-tailscale-folder.service",
         "holdfast-tailscale-prefs.service",
+        "holdfast-tailscale-watch.service",
         "holdfast-watchdog.service",
     }
 )

@@ -1,8 +1,10 @@
 """carry-over.sh: what goes from the installer to the new root."""
 
 import json
+import os
 import shlex
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -35,6 +37,9 @@ def test_carries_all_that_is_asked_for(installer: Installer) -> None:
         "var/lib": "0o755",
         "var/lib/holdfast": "0o755",
         "var/lib/holdfast/carried": "0o600",
+        "var/lib/systemd": "0o755",
+        "var/lib/systemd/timesync": "0o755",
+        "var/lib/systemd/timesync/clock": "0o644",
         "var/lib/tailscale": "0o700",
         "var/lib/tailscale/certs": oct((installer.state.parent / "certs").stat().st_mode & 0o777),
         "var/lib/tailscale/certs/a.crt": "0o644",
@@ -67,7 +72,25 @@ def test_a_folder_that_is_a_file_system_of_its_own_stays_one(installer: Installe
     assert done.returncode == 0, done.stderr
     assert folder.stat().st_ino == before
     assert sorted(path.name for path in folder.iterdir()) == ["lost+found", "tailscaled.state"]
-    assert sorted(path.name for path in folder.parent.iterdir()) == ["holdfast", "tailscale"]
+    assert sorted(path.name for path in folder.parent.iterdir()) == ["holdfast", "systemd", "tailscale"]
+
+
+def test_the_new_system_starts_with_the_date_of_the_installer(installer: Installer) -> None:
+    clock = installer.new_root / "var/lib/systemd/timesync/clock"
+    began = time.time() - 1
+    for _ in range(2):
+        assert installer.carry(installer.new_root, "machine-id").returncode == 0
+        assert began <= clock.stat().st_mtime <= time.time()
+        os.utime(clock, (0, 0))
+
+
+@pytest.mark.parametrize("place", ["systemd", "systemd/timesync", "systemd/timesync/clock"])
+def test_no_date_is_written_through_a_link(installer: Installer, tmp_path: Path, place: str) -> None:
+    link = installer.new_root / "var/lib" / place
+    link.parent.mkdir(parents=True)
+    link.symlink_to(tmp_path / "outside")
+    assert installer.carry(installer.new_root, "machine-id").returncode == 0
+    assert not (tmp_path / "outside").exists()
 
 
 def test_the_script_may_come_on_standard_input(installer: Installer) -> None:
@@ -126,6 +149,7 @@ def test_the_new_system_may_keep_each_elsewhere(installer: Installer) -> None:
         "persist/ssh/host.pub": "0o644",
         "persist/var/lib/tailscale/tailscaled.state": "0o600",
         "var/lib/holdfast/carried": "0o600",
+        "var/lib/systemd/timesync/clock": "0o644",
     }
     assert (installer.new_root / "persist/ssh/host").read_text() == "private"
 

@@ -3,6 +3,7 @@
 import json
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ def origin(request: pytest.FixtureRequest, tmp_path: Path) -> Origin:
 
 
 def test_hands_over_and_leaves_no_trace(origin: Origin) -> None:
-    before = origin.snapshot()
+    before, began = origin.snapshot(), int(time.time())
     status, out, _ = origin.run("--run-id", "run-1", "--dead-man-s", "600", "--hostname", "cottage")
     assert status == 0
     assert "machine will boot into nixos in 6s..." in out
@@ -36,7 +37,9 @@ def test_hands_over_and_leaves_no_trace(origin: Origin) -> None:
         "ssh/ssh_host_ed25519_key",
         "ssh/ssh_host_ed25519_key.pub",
     ]
-    assert json.loads((tree / "holdfast/run.json").read_text()) == {
+    told = json.loads((tree / "holdfast/run.json").read_text())
+    assert began <= told.pop("time") <= time.time()
+    assert told == {
         "run_id": "run-1",
         "origin_boot_id": "11111111-2222",
         "origin_mark": "no",

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import tarfile
+import time
 from pathlib import Path
 
 import pytest
@@ -22,9 +23,12 @@ def target(shell: list[str], tmp_path: Path) -> Target:
 
 
 def test_handover_makes_the_standby_the_same_node_and_run(target: Target) -> None:
+    began = int(time.time())
     target.put()
     found = target.handover()
     archive = found.pop("holdfast/tailscale-state.tar.gz")
+    told = json.loads(found["holdfast/run.json"][1])["time"]
+    assert began <= told <= time.time()
     assert {name: (oct(mode), content.decode()) for name, (mode, content) in found.items()} == {
         "ssh": ("0o40700", ""),
         "ssh/authorized_keys": ("0o100600", "ssh-ed25519 AAAA me\nssh-ed25519 BBBB you\n"),
@@ -39,7 +43,8 @@ def test_handover_makes_the_standby_the_same_node_and_run(target: Target) -> Non
         "holdfast/resolv.conf": ("0o100644", "nameserver 192.0.2.53\nnameserver 2001:db8::53\n"),
         "holdfast/run.json": (
             "0o100644",
-            '{\n"run_id": "run-1",\n"origin_boot_id": "1111-2222",\n"dead_man_s": 0,\n"hostname": "cottage"\n}\n',
+            f'{{\n"run_id": "run-1",\n"origin_boot_id": "1111-2222",\n"time": {told},\n"dead_man_s": 0,\n'
+            '"hostname": "cottage"\n}\n',
         ),
         "holdfast/partition.json": ("0o100644", PARTITION_JSON),
     }

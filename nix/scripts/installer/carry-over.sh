@@ -161,4 +161,11 @@ for what in "$@"; do
 	esac
 	echo "$what"
 done
+# systemd-timesyncd(8) sets the clock to this file's time when it starts, and keeps it up to date. A machine without a
+# hardware clock then starts with today's date. A link could lead out of the new root.
+clock=$place/var/lib/systemd/timesync/clock
+if [ ! -L "$place/var/lib/systemd" ] && [ ! -L "${clock%/*}" ] && [ ! -L "$clock" ]; then
+	make "${clock%/*}"
+	(umask 022 && touch "$clock")
+fi
 sync

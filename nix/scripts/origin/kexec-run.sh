@@ -244,6 +244,7 @@ run_facts() {
 {
 "run_id": "$run_id",
 "origin_boot_id": "$(cat "$root/proc/sys/kernel/random/boot_id")",
+"time": $(date +%s),
 $(origin_facts)
 "dead_man_s": ${dead_man_s:-null},
 "hostname": "$host_name"

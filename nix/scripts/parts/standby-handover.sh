@@ -82,6 +82,7 @@ add_facts() {
 {
 "run_id": "$(told run_id)",
 "origin_boot_id": "$(told origin_boot_id)",
+"time": $(date +%s),
 "dead_man_s": 0,
 "hostname": "$(uname -n)"
 }

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from lab.flow_runs import ENDED, phases_before, phases_done, report_of, retry, start
 from lab.operator import NOWHERE, Operator
+from lab.qemu import MEMORY_MIB
 from lab.runtime import Lab
 from lab.world import SSH_PORT
 from tests.lab import leaks
@@ -190,12 +191,12 @@ class Journey:
     def memory(self, mib: int) -> Iterator[None]:
         """Let the machine have less memory while the body runs; its power is cut for that before and after."""
 
-        def on(**memory: int) -> None:
+        def on(memory_mib: int = MEMORY_MIB) -> None:
             self.lab.power_off()
-            self.lab.power_on(**memory)
+            self.lab.power_on(memory_mib=memory_mib)
             self.lab.wait_for_ssh()
 
-        with _and_back(lambda: on(memory_mib=mib), on):
+        with _and_back(lambda: on(mib), on):
             yield
 
     def _expire_key(self) -> None:
