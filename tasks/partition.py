@@ -146,7 +146,14 @@ def _format_and_prove(
     with ExitStack() as unstopped, ExitStack() as while_formatting:
         with machine.wait_and_connect() as target:
             before = Proof() if begun else _before_formatting(target, host, plan, built)
-            while_formatting.enter_context(keys_in_ram(host, machine.connect_over_last_way, machine.log))
+            keys = keys_in_ram(
+                host,
+                machine.connect_over_last_way,
+                machine.log,
+                most_s=host.deadlines.partition_s,
+                units=f"{PARTITION_UNIT}*.service",
+            )
+            while_formatting.enter_context(keys)
             # Half formatted, without dead-man and standby, is the worst place to leave it in.
             unstopped.enter_context(brake.held(lambda: warn(UNSTOPPED)))
             dead_man.disarm(target)

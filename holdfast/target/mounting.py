@@ -29,7 +29,7 @@ def mount_again(machine: Machine, target: Connection, built: Built) -> None:
         return
     if built.mount_script:
         machine.copy([built.mount_script])
-    with keys_in_ram(machine.host, lambda: nullcontext(target), machine.log):
+    with keys_in_ram(machine.host, lambda: nullcontext(target), machine.log, most_s=MOUNT_S):
         ensure_mounted(target, machine.host.name, built.mount_script)
 
 

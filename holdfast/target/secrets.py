@@ -1,6 +1,11 @@
-"""Puts the user's secrets into the new root, or into the installer's RAM."""
+"""Puts the user's secrets into the new root, or into the installer's RAM.
+
+Keys for disks lie in RAM only while they are needed. A unit on the machine, `forget-keys`, is started before they come
+and removes them if this end cannot. Its name does not begin like those of a run's work, which would wait for its end.
+"""
 
 import io
+import math
 import tarfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -15,6 +20,7 @@ from holdfast.inventory.secret import MAX_INSTALLER_SECRETS_BYTES, ExtraFile
 from holdfast.ssh.connection import Connection
 
 KEYS_S: Final = 60
+FORGETS: Final = "forget-keys"
 # An exit status of put-file.sh.
 UNKNOWN_OWNER: Final = 3
 
@@ -94,25 +100,38 @@ def give_files_their_owners(target: Connection, host: Host) -> None:
 
 
 @contextmanager
-def keys_in_ram(host: Host, connect: Callable[[], AbstractContextManager[Connection]], log: Log) -> Iterator[None]:
+def keys_in_ram(
+    host: Host,
+    connect: Callable[[], AbstractContextManager[Connection]],
+    log: Log,
+    *,
+    most_s: float,
+    units: str = "",
+) -> Iterator[None]:
     """Keep the host's encryption keys in the installer's RAM while the body runs; then overwrite and remove them.
+
+    The machine removes them by itself when the body's work has ended there, and after most_s at the latest.
 
     Args:
         host: the host.
         connect: opens a connection to the installer, or lends an open one.
         log: warned if the keys could not be removed.
+        most_s: seconds that the body's work may take.
+        units: the units that do that work, as a pattern of systemctl; empty if it is no unit.
 
     Raises:
         ConfigError: a key cannot be read.
-        CommandFailed: a key cannot be written, or its place is not in RAM.
+        CommandFailed: a key cannot be written, its place is not in RAM, or the machine would not remove it by itself.
 
     """
     if not host.encryption_keys:
         yield
         return
     contents = {key.path: key.read() for key in host.encryption_keys}
+    at_most_s = math.ceil(most_s) + KEYS_S
     try:
         with connect() as target:
+            _let_it_forget(target, tuple(contents), units, at_most_s)
             for path, content in contents.items():
                 try:
                     _run(target, ["--ram", "/", path, "0:0", "0600", "0700", str(len(content))], content, KEYS_S)
@@ -124,10 +143,26 @@ def keys_in_ram(host: Host, connect: Callable[[], AbstractContextManager[Connect
         try:
             with connect() as target:
                 _run(target, ["--forget", *(key.path for key in host.encryption_keys)], None, KEYS_S)
+                target.run(["systemctl", "stop", f"{FORGETS}.service"], timeout_s=KEYS_S, check=False)
         except Restarted:
             pass  # the keys were in RAM, and are gone
         except HoldfastError as error:
-            log.warn(f"the encryption keys may be in the RAM of {host.name} until it reboots: {error.message}")
+            when = "when the formatting there has ended, and " if units else ""
+            log.warn(
+                f"the encryption keys could not be removed from the RAM of {host.name}: {error.message} It removes them"
+                f" itself, {when}within {at_most_s} s at the latest."
+            )
+
+
+def _let_it_forget(target: Connection, paths: tuple[str, ...], units: str, at_most_s: int) -> None:
+    """Start the unit that removes the keys by itself, in the place of one that an earlier run left."""
+    target.run(["systemctl", "stop", f"{FORGETS}.service"], timeout_s=KEYS_S, check=False)
+    command = ["sh", "-c", script("installer/forget-keys.sh"), "forget-keys.sh", str(at_most_s), units or "-", *paths]
+    # systemd puts its variables in the place of `$NAME` (systemd.service(5), "Command lines").
+    command = [word.replace("$", "$$") for word in command]
+    options = ["--description=holdfast removes keys", "--property=CollectMode=inactive-or-failed"]
+    start = ["sh", "-c", script("any/unit-start.sh"), "unit-start.sh", FORGETS, *options]
+    target.run([*start, "--", *command], timeout_s=KEYS_S)
 
 
 def _run(target: Connection, args: list[str], content: bytes | None, timeout_s: float) -> None:

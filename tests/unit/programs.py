@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -143,7 +144,8 @@ def _tailscale(machine: "FakeMachine", _: Command) -> str:
 
 def _show(machine: "FakeMachine", command: Command) -> str:
     if command.args[0] == "--all":
-        return "\n".join(unit.shown(name) for name, unit in machine.units.items())
+        matching = [name for name in machine.units if fnmatch(name, command.args[-1])]
+        return "\n".join(machine.units[name].shown(name) for name in matching)
     unit = machine.units.get(command.args[0])
     return unit.shown(command.args[0]) if unit else "LoadState=not-found\n"
 
@@ -208,7 +210,9 @@ def _unit_start(machine: "FakeMachine", command: Command) -> None:
     split = options.index("--")
     told = [option.partition("=")[2] for option in options[:split]]
     env = dict(word.split("=", 1) for word in told[1:])
-    machine.start_unit(name, told[0], options[split + 1 :], env)
+    # As systemd does it; a lone `$` would begin a variable.
+    argv = [word.replace("$$", "$") for word in options[split + 1 :]]
+    machine.start_unit(f"{name.removesuffix('.service')}.service", told[0], argv, env)
 
 
 def _unit_look(machine: "FakeMachine", command: Command) -> str:
@@ -360,6 +364,12 @@ def _put_file(machine: "FakeMachine", command: Command) -> None:
     machine.tell(f"{path} put")
 
 
+def _forget_keys(machine: "FakeMachine", command: Command) -> None:
+    for path in command.args[2:]:
+        if machine.files.pop(path, None):
+            machine.tell(f"{path} removed by the machine itself")
+
+
 def _load_final(machine: "FakeMachine", command: Command) -> None:
     machine.watch_s = float(command.args[2])
     machine.tell("new system loaded")
@@ -376,6 +386,8 @@ def _tells(what: str) -> Callable[["FakeMachine", Command], None]:
 
 
 def _restore_state(machine: "FakeMachine", command: Command) -> str:
+    if command.args == ["show"]:
+        return f"{'a' * 64} none\n"
     machine.tell("state of the vault put")
     return f"/var/lib/tailscale.before-restore-{command.args[0]}\n"
 
@@ -401,6 +413,7 @@ PROGRAMS: dict[str, Callable[["FakeMachine", Command], Done | str | None]] = {
     "efi-boot.sh": _efi_boot,
     "end-old-copies.sh": _tells("old copies ended"),
     "facts.sh": _facts,
+    "forget-keys.sh": _forget_keys,
     "install": _nothing,
     "journalctl": _nothing,
     "leave-installer.sh": _leave_installer,

@@ -6,7 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.base.errors import CommandFailed, ConfigError, ConnectionLost, Restarted, TargetRefused, UnexpectedState
+from holdfast.base.errors import (
+    CommandFailed,
+    ConfigError,
+    ConnectionLost,
+    HoldfastError,
+    Restarted,
+    TargetRefused,
+    UnexpectedState,
+)
 from holdfast.base.places import MARK_IN_RAM, MARK_ON_DISK
 from holdfast.facts.marks import PartitionMark
 from holdfast.plan.results import Built, Preserved, Started
@@ -20,7 +28,7 @@ from tests.unit.desk import Desk
 from tests.unit.firmware import GUARDED
 from tests.unit.programs import Command, Done
 from tests.unit.server import Server, body
-from tests.unit.target import RUN, FakeMachine
+from tests.unit.target import KEYS_AT_MOST_S, RUN, FakeMachine
 from tests.unit.test_image import whole, write
 
 HOST = host()
@@ -139,6 +147,7 @@ def test_partition_has_the_keys_in_ram_only_while_it_formats(installer: FakeMach
     # A key that cannot be written leaves the dead-man armed.
     during = ["/run/keys/a put", "dead-man stopped", "disks formatted", "/run/keys/a forgotten"]
     assert installer.story[first : first + 4] == during
+    assert "forget-keys.service" not in installer.units
     installer.files.clear()
     installer.is_in("installer")
     installer.story.clear()
@@ -146,6 +155,34 @@ def test_partition_has_the_keys_in_ram_only_while_it_formats(installer: FakeMach
     with pytest.raises(CommandFailed, match="no key"):
         body(partition)(keyed, PLAN, made)
     assert installer.story[-3:] == ["/run/keys/a put", "dead-man stopped", "/run/keys/a forgotten"]
+
+
+def test_keys_go_by_themselves_if_the_link_is_down_for_good(
+    installer: FakeMachine, made: Built, log: Remembered
+) -> None:
+    keyed = host(encryption_keys=[{"path": "/run/keys/a", "command": ["echo", "x"]}], deadlines={"partition_s": 600})
+    installer.after("disko", lambda: installer.ways.clear())
+    with pytest.raises(HoldfastError):
+        body(partition)(keyed, PLAN, made)
+    (start,) = (args for args in installer.told("unit-start.sh") if args[0] == "forget-keys")
+    # Before the key came: "660" is the time for the formatting, and a minute.
+    assert start[-3:] == ["660", "holdfast-partition-*.service", "/run/keys/a"]
+    names = [command.name for command in installer.commands]
+    assert names.index("unit-start.sh") < names.index("put-file.sh")
+    assert "/run/keys/a forgotten" not in installer.story
+    assert any("It removes them itself, when the formatting there has ended, and within 660 s" in w for w in log.warned)
+    installer.clock.sleep(KEYS_AT_MOST_S)
+    assert installer.story[-1] == "/run/keys/a removed by the machine itself"
+    assert "/run/keys/a" not in installer.files
+
+
+def test_no_key_is_put_where_nothing_would_remove_it(installer: FakeMachine, made: Built) -> None:
+    keyed = host(encryption_keys=[{"path": "/run/keys/a", "command": ["echo", "x"]}])
+    installer.on("unit-start.sh", lambda _: Done(stderr="Failed to start transient service unit", status=1))
+    with pytest.raises(CommandFailed):
+        body(partition)(keyed, PLAN, made)
+    assert "/run/keys/a put" not in installer.story
+    assert "dead-man stopped" not in installer.story
 
 
 TWO = "vda size 6291456\nvda serial COTTAGE0001\nvdb size 2048\nvdb serial DATA"

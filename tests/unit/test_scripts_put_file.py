@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from holdfast.base.settings import script
 from tests.unit.conftest import Userland
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="files get owners")
 
-SCRIPT = (Path(__file__).parents[2] / "nix/scripts/any/put-file.sh").read_text()
+SCRIPT = script("any/put-file.sh")
 TOOLS = ("cat", "chmod", "chown", "dd", "mkdir", "mv", "rm", "stat", "sync", "wc")
 POISON = b"poison\0of the user\n"
 SHM = Path("/dev/shm")

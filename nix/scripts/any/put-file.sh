@@ -16,16 +16,11 @@ fail() {
 	exit 1
 }
 
+. "${0%/*}/../parts/forget.sh"
+
 if [ "${1:-}" = --forget ]; then
 	shift
-	for path in "$@"; do
-		for file in "$path" "$path.holdfast-new"; do
-			if [ ! -L "$file" ] && [ -f "$file" ] && [ -s "$file" ]; then
-				dd if=/dev/zero of="$file" bs="$(wc -c <"$file")" count=1 conv=notrunc 2>/dev/null
-			fi
-			rm -f "$file"
-		done
-	done
+	forget "$@"
 	exit 0
 fi
 
