@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from holdfast.base.settings import script
 from tests.unit.conftest import Userland
 
-SCRIPT = Path(__file__).parents[2] / "nix/scripts/installer/disk-digests.sh"
-TOOLS = ("dd", "sha256sum", "tr")
+SCRIPT = script("installer/disk-digests.sh")
+TOOLS = ("cut", "dd", "mktemp", "od", "rm", "sha256sum", "tr")
 MIB = 1024 * 1024
 
 
@@ -32,8 +33,8 @@ class Target:
     def ask(self, *disks: str) -> list[str]:
         env = {"PATH": self.userland.path, "HOLDFAST_ROOT": str(self.root)}
         command = [*self.userland.shell, "-s", "--", *disks]
-        with SCRIPT.open("rb") as script:
-            done = subprocess.run(command, stdin=script, capture_output=True, env=env, check=True, timeout=60)
+        text = SCRIPT.encode()
+        done = subprocess.run(command, input=text, capture_output=True, env=env, check=True, timeout=60)
         assert done.stderr == b""
         return done.stdout.decode().splitlines()
 
