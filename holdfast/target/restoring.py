@@ -1,11 +1,12 @@
 """Restores a state archive from the vault to a machine, but only while no other machine is that node."""
 
+import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
 from holdfast.base import clock
-from holdfast.base.errors import ConfigError, NeverCame, TargetRefused
+from holdfast.base.errors import CommandFailed, ConfigError, NeverCame, TargetRefused, UnexpectedState
 from holdfast.base.places import STATE_DIR, TAILSCALED_STATE
 from holdfast.base.settings import Settings, script
 from holdfast.base.text import LONGEST_LINE, printable
@@ -35,6 +36,11 @@ _UNSURE: Final = (
     "It is unknown whether another machine is this node now, so nothing is restored. Bring this operator onto the"
     " node's tailnet, with a policy that lets it see the node, and try again."
 )
+
+
+# The exit status of restore-state.sh if the machine has changed since `show`.
+CHANGED: Final = 3
+_SEEN: Final = re.compile(r"([0-9a-f]{64}|none) ([0-9a-f]{64}|none)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +98,8 @@ def restore(machine: Machine, target: Connection, entry: VaultEntry, settings: S
     Raises:
         ConfigError: the archive cannot be read or decrypted here.
         NotTrusted: the archive is unsafe, or not of the node that its label names.
-        TargetRefused: the node is, or may be, online; or the machine is another node, or cannot take the state.
+        TargetRefused: the node is, or may be, online; the machine is another node, or cannot take the state; or it
+            changed while it was looked at.
         CommandFailed: the state could not be put in place; the machine still has its earlier state.
         NeverCame: the machine did not become this node in time.
 
@@ -101,6 +108,8 @@ def restore(machine: Machine, target: Connection, entry: VaultEntry, settings: S
     identity = entry.label.identity
     archive = Vault(settings).read(entry.path)
     checked = check_archive(archive, identity)
+    # First: whatever changes after this moment is found when the state is put there.
+    seen = _seen(target)
     facts = look(target)
     if is_node(facts, target, host, identity):
         return PutBack(identity, already=True)
@@ -114,11 +123,19 @@ def restore(machine: Machine, target: Connection, entry: VaultEntry, settings: S
     # As late as possible: the node may come online at any moment.
     if check_offline(operators_status(), identity, now).expired:
         log.say("the node's key has expired: run `tailscale up --force-reauth` after the restore")
-    done = target.run(
-        ["sh", "-c", script("any/restore-state.sh"), "restore-state.sh", f"{now:%Y%m%dT%H%M%SZ}"],
-        stdin=archive,
-        timeout_s=PUT_S,
-    )
+    try:
+        done = target.run(
+            ["sh", "-c", script("any/restore-state.sh"), "restore-state.sh", f"{now:%Y%m%dT%H%M%SZ}", *seen],
+            stdin=archive,
+            timeout_s=PUT_S,
+        )
+    except CommandFailed as error:
+        if error.result.exit_status != CHANGED:
+            raise
+        raise TargetRefused(
+            f"{host.name} has changed while it was looked at: somebody logged in to Tailscale there, or a run began.",
+            hint="Nothing was restored. Look at the machine, and try again.",
+        ) from None
     kept = printable(done.stdout.strip()[:LONGEST_LINE])
     _wait_for_node(machine, target, identity, kept)
     return PutBack(identity, kept)
@@ -233,6 +250,17 @@ def check_takes_state(facts: Facts, host: Host) -> None:
             f"{host.name} runs {facts.init or 'an unknown init'}, and only systemd can be told to stop tailscaled.",
             hint="Do it by hand, as docs/howto/restore-from-the-vault.md describes.",
         )
+
+
+def _seen(target: Connection) -> tuple[str, str]:
+    """Return digests of the machine's Tailscale state and of its lock, for restore-state.sh to compare later."""
+    said = target.run_script(script("any/restore-state.sh"), ["show"], timeout_s=ASK_S).stdout.strip()
+    if not (match := _SEEN.fullmatch(said)):
+        raise UnexpectedState(
+            f"{target.endpoint.host} gave no valid digests of its Tailscale state and its lock.",
+            hint="Does a login there print text? `ssh TARGET true` must print nothing.",
+        )
+    return match[1], match[2]
 
 
 def _ask(target: Connection) -> Status | None:

@@ -15,7 +15,9 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="the state is root's")
 
 
 def put(target: Connection, root: Path, archive: bytes) -> str:
-    command = ["sh", "-c", script("any/restore-state.sh"), "restore-state.sh", "20260601T120000Z"]
+    command = ["sh", "-c", script("any/restore-state.sh"), "restore-state.sh"]
+    shown = target.run(["env", f"HOLDFAST_ROOT={root}", *command, "show"], timeout_s=30).stdout.split()
+    command += ["20260601T120000Z", *shown]
     return target.run(["env", f"HOLDFAST_ROOT={root}", *command], stdin=archive, timeout_s=30).stdout
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from holdfast.base.errors import ConfigError, NeverCame, NotTrusted, TargetRefused
+from holdfast.base.errors import ConfigError, NeverCame, NotTrusted, TargetRefused, UnexpectedState
 from holdfast.base.settings import Settings
 from holdfast.facts.identity import Identity, Status, parse_status
 from holdfast.tailnet.vault import Label, Vault, VaultEntry
@@ -16,6 +16,7 @@ from holdfast.target.restoring import BECOMES_S, PutBack, check_offline, choose,
 from tests.log import Remembered
 from tests.unit.cases import host
 from tests.unit.desk import Desk
+from tests.unit.programs import PROGRAMS, Command, Done
 from tests.unit.target import FakeMachine
 from tests.unit.test_archive import NODE, STATE, state, tar_of
 
@@ -146,7 +147,13 @@ def test_archive_from_before_the_key_was_renewed_is_refused() -> None:
 def world(machine: FakeMachine, desk: Desk) -> FakeMachine:
     """A machine that becomes the node when the state was put there, and an operator that sees the node offline."""
     machine.shows("origin", tailscale_status=says("NeedsLogin"))
-    machine.after("restore-state.sh", lambda: machine.shows("origin", tailscale_status=says("Running", NODE)))
+
+    def put_there(command: Command) -> Done | str | None:
+        if command.args != ["show"]:
+            machine.shows("origin", tailscale_status=says("Running", NODE))
+        return PROGRAMS["restore-state.sh"](machine, command)
+
+    machine.on("restore-state.sh", put_there)
     desk.status = operator_says(node())
     return machine
 
@@ -159,13 +166,46 @@ def put_back(settings: Settings, entry: VaultEntry, told: list[str] | None = Non
 def put(machine: FakeMachine) -> list[bytes]:
     """What was sent to be put there."""
     assert not any("privkey" in word for command in machine.commands for word in command.args)
-    return [command.stdin for command in machine.commands if command.name == "restore-state.sh"]
+    put = [command for command in machine.commands if command.name == "restore-state.sh" and command.args != ["show"]]
+    assert all(command.args[1:] == ["a" * 64, "none"] for command in put)
+    return [command.stdin for command in put]
 
 
 @pytest.fixture
 def entry(settings: Settings) -> VaultEntry:
     keep(settings)
     return choose(Vault(settings), "cottage")
+
+
+def test_machine_that_changes_while_it_is_looked_at_is_left_alone(
+    world: FakeMachine, settings: Settings, entry: VaultEntry
+) -> None:
+    def answer(command: Command) -> Done | str:
+        return (
+            f"{'a' * 64} none\n"
+            if command.args == ["show"]
+            else Done(stderr="restore-state: a run has begun", status=3)
+        )
+
+    world.on("restore-state.sh", answer)
+    with pytest.raises(TargetRefused, match="somebody logged in to Tailscale there, or a run began") as error:
+        put_back(settings, entry)
+    assert "try again" in error.value.hint
+
+
+def test_the_look_comes_before_all_that_is_decided(world: FakeMachine, settings: Settings, entry: VaultEntry) -> None:
+    put_back(settings, entry)
+    names = [(command.name, *command.args[:1]) for command in world.commands]
+    assert names[0] == ("restore-state.sh", "show")
+    assert names.index(("lock.sh", "show")) > 0
+
+
+@pytest.mark.parametrize("said", ["", "none", "a b\n", f"{'a' * 64} {'b' * 63}\n", "Welcome!\nnone none\n"])
+def test_look_that_cannot_be_read(world: FakeMachine, settings: Settings, entry: VaultEntry, said: str) -> None:
+    world.on("restore-state.sh", lambda _: said)
+    with pytest.raises(UnexpectedState, match="no valid digests"):
+        put_back(settings, entry)
+    assert put(world) == []
 
 
 def test_machine_becomes_the_node(world: FakeMachine, settings: Settings, entry: VaultEntry) -> None:

@@ -2,15 +2,17 @@
 
 import json
 import subprocess
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from holdfast.base.settings import script
 from tests.unit.conftest import Userland
 
-SCRIPT = Path(__file__).parents[2] / "nix/scripts/any/lock.sh"
+SCRIPT = script("any/lock.sh")
 TOOLS = ("cat", "date", "head", "mkdir", "mv", "rmdir", "sed", "sleep", "wc")  # no flock
 NOBODY = {"run_id": "", "since": 0, "renewed": 0, "age_s": 0}
 
@@ -29,9 +31,12 @@ class Target:
 
     def start(self, *words: str) -> "subprocess.Popen[bytes]":
         env = {"PATH": self.userland.path, "HOLDFAST_ROOT": str(self.root)}
-        with SCRIPT.open("rb") as script:
+        # From a file, since a pipe would have to be fed.
+        with tempfile.TemporaryFile() as text:
+            text.write(SCRIPT.encode())
+            text.seek(0)
             return subprocess.Popen(
-                [*self.userland.shell, "-s", "--", *words], stdin=script, stdout=subprocess.PIPE, env=env
+                [*self.userland.shell, "-s", "--", *words], stdin=text, stdout=subprocess.PIPE, env=env
             )
 
     def ask(self, *words: str) -> dict[str, Any]:

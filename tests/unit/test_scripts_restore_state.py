@@ -1,15 +1,19 @@
 """A state archive in the place of a machine's own: whole or not at all, and what was there is kept."""
 
+import hashlib
 import os
 import shlex
 import subprocess
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from holdfast.base.settings import script
 from tests.unit.test_archive import tar_of
 
-SCRIPT = Path(__file__).parents[2] / "nix/scripts/any/restore-state.sh"
+SCRIPT = script("any/restore-state.sh")
 TIME = "20260601T120000Z"
 POISON = b'{"privkey": "poison-of-the-state"}'
 ARCHIVE = tar_of(("./tailscaled.state", POISON), ("./certs/a.crt", b"cert"))
@@ -39,10 +43,24 @@ class Machine:
         (self.state / name).parent.mkdir(parents=True, exist_ok=True)
         (self.state / name).write_text(text)
 
-    def run(self, archive: bytes = ARCHIVE, time: str = TIME) -> "subprocess.CompletedProcess[bytes]":
+    def call(self, *words: str, archive: bytes = b"") -> "subprocess.CompletedProcess[bytes]":
         env = {"PATH": f"{self.tools}:{os.environ['PATH']}", "HOLDFAST_ROOT": str(self.root)}
-        command = [*self.shell, "-c", SCRIPT.read_text(), "restore-state.sh", time]
+        command = [*self.shell, "-c", SCRIPT, "restore-state.sh", *words]
         return subprocess.run(command, input=archive, capture_output=True, env=env, timeout=30, check=False)
+
+    def show(self) -> list[str]:
+        done = self.call("show")
+        assert (done.returncode, done.stderr) == (0, b"")
+        return done.stdout.decode().split()
+
+    def run(
+        self, archive: bytes = ARCHIVE, at: str = TIME, seen: list[str] | None = None
+    ) -> "subprocess.CompletedProcess[bytes]":
+        return self.call(at, *(seen or self.show()), archive=archive)
+
+    @property
+    def lock(self) -> Path:
+        return self.root / "run/holdfast/lock.json"
 
     def told(self) -> list[str]:
         return self.log.read_text().splitlines() if self.log.exists() else []
@@ -163,8 +181,111 @@ def test_link_is_not_followed(machine: Machine, tmp_path: Path) -> None:
     assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
-@pytest.mark.parametrize("time", ["", "../x", "2026-06-01", "x"])
-def test_time_is_a_time(machine: Machine, time: str) -> None:
-    done = machine.run(time=time)
+@pytest.mark.parametrize("at", ["", "../x", "2026-06-01", "x"])
+def test_time_is_a_time(machine: Machine, at: str) -> None:
+    done = machine.run(at=at)
+    assert (done.returncode, machine.told()) == (1, [])
+    assert b"usage" in done.stderr
+
+
+def test_show_changes_nothing(machine: Machine) -> None:
+    assert machine.show() == ["none", "none"]
+    machine.own()
+    machine.lock.parent.mkdir(parents=True)
+    machine.lock.write_text("held")
+    digests = [hashlib.sha256(text).hexdigest() for text in (b"own", b"held")]
+    assert machine.show() == digests
+    assert machine.told() == []
+    assert [path.name for path in machine.lock.parent.iterdir()] == ["lock.json"]
+
+
+def a_person_logs_in(machine: Machine) -> None:
+    machine.own(text="another node")
+
+
+def a_person_logs_out(machine: Machine) -> None:
+    (machine.state / "tailscaled.state").unlink()
+
+
+def a_run_begins(machine: Machine) -> None:
+    machine.lock.parent.mkdir(parents=True, exist_ok=True)
+    machine.lock.write_text("held by run-1")
+
+
+def the_lock_is_renewed(machine: Machine) -> None:
+    machine.lock.write_text("held by run-1, later")
+
+
+@pytest.mark.parametrize(
+    ("had", "change", "said"),
+    [
+        (True, a_person_logs_in, b"another than a moment ago"),
+        (False, a_person_logs_in, b"another than a moment ago"),
+        (True, a_person_logs_out, b"another than a moment ago"),
+        (True, a_run_begins, b"a run has begun"),
+        (False, a_run_begins, b"a run has begun"),
+    ],
+)
+def test_machine_that_has_changed_since_the_look_keeps_its_state(
+    machine: Machine, had: bool, change: Callable[[Machine], None], said: bytes
+) -> None:
+    if had:
+        machine.own()
+    seen = machine.show()
+    change(machine)
+    after = machine.files() if (machine.root / "var").exists() else set()
+    done = machine.run(seen=seen)
+    assert done.returncode == 3
+    assert said in done.stderr
+    assert b"poison" not in done.stderr
+    assert machine.told() == []
+    assert machine.files() == after
+    assert not machine.before.exists()
+
+
+def test_a_run_that_renews_its_lock_keeps_the_state_out(machine: Machine) -> None:
+    machine.own()
+    a_run_begins(machine)
+    seen = machine.show()
+    the_lock_is_renewed(machine)
+    assert machine.run(seen=seen).returncode == 3
+
+
+def test_state_that_changes_while_tailscaled_stops_stays(machine: Machine) -> None:
+    machine.own()
+    seen = machine.show()
+    state = shlex.quote(f"{machine.state}/tailscaled.state")
+    machine.tool("systemctl", f'echo "$*" >>{machine.log}; [ "$1" != stop ] || echo new >{state}')
+    done = machine.run(seen=seen)
+    assert done.returncode == 3
+    assert machine.told() == ["stop tailscaled", "start tailscaled"]
+    assert (machine.state / "tailscaled.state").read_text() == "new\n"
+
+
+def test_no_run_can_take_the_lock_meanwhile(machine: Machine) -> None:
+    """The lock's script, started while tailscaled is stopped, waits until tailscaled runs again."""
+    lock = machine.root.parent / "lock.sh"
+    lock.write_text(script("any/lock.sh"))
+    (machine.root / "proc").mkdir()
+    (machine.root / "proc/uptime").write_text("100.0 1.0\n")
+    take = f"HOLDFAST_ROOT={machine.root} dash {lock} take run-1 >/dev/null 2>&1 9>&- </dev/null"
+    machine.tool(
+        "systemctl",
+        f'echo "$*" >>{machine.log}\n'
+        f"case $1 in stop) {take} & sleep 1; [ ! -e {machine.lock} ] || exit 9 ;; esac",
+    )
+    seen = machine.show()
+    assert machine.run(seen=seen).returncode == 0
+    ends = time.monotonic() + 60
+    while not machine.lock.exists():
+        assert time.monotonic() < ends
+        time.sleep(0.1)
+    assert machine.told()[:2] == ["stop tailscaled", "start tailscaled"]
+    assert (machine.state / "tailscaled.state").read_bytes() == POISON
+
+
+@pytest.mark.parametrize("words", [(), ("show", "x"), (TIME,), (TIME, "none"), (TIME, "none", "none", "x")])
+def test_words_that_it_does_not_understand(machine: Machine, words: tuple[str, ...]) -> None:
+    done = machine.call(*words, archive=ARCHIVE)
     assert (done.returncode, machine.told()) == (1, [])
     assert b"usage" in done.stderr

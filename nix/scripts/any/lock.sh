@@ -12,10 +12,9 @@ export LC_ALL=C
 umask 022
 
 root=${HOLDFAST_ROOT:-} # a folder that stands for the machine's root, in tests
-folder=$root/run/holdfast
-file=$folder/lock.json
-wait_s=20 # seconds to wait for another `take` at the same moment
 longest=1000 # bytes of the file
+
+. "${0%/*}/../parts/lock-alone.sh"
 
 usage() {
 	echo "usage: lock.sh show | take RUN_ID [--instead-of OTHER]" >&2
@@ -60,29 +59,10 @@ write_lock() {
 	mv -f "$file.new" "$file"
 }
 
-# Lets only one `take` work at a time. The kernel gives flock's lock back however this script ends.
-alone() {
-	mkdir -p "$folder"
-	if command -v flock >/dev/null; then
-		exec 9>"$folder/lock.guard"
-		flock 9
-		return
-	fi
-	tries=$((wait_s * 10))
-	until mkdir "$folder/lock.busy" 2>/dev/null; do
-		tries=$((tries - 1))
-		if [ "$tries" -le 0 ]; then
-			echo "lock.sh: somebody else takes the lock for $wait_s s. Hint: if nobody does, remove $folder/lock.busy" >&2
-			exit 1
-		fi
-		sleep 0.1 2>/dev/null || sleep 1
-	done
-	trap 'rmdir "$folder/lock.busy"' EXIT
-	trap 'exit 1' HUP INT TERM
-}
-
 # take RUN_ID OTHER
 take() {
+	trap not_alone EXIT
+	trap 'exit 1' HUP INT TERM
 	alone
 	read_lock
 	now=$(date +%s)
