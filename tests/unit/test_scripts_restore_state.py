@@ -271,8 +271,7 @@ def test_no_run_can_take_the_lock_meanwhile(machine: Machine) -> None:
     take = f"HOLDFAST_ROOT={machine.root} dash {lock} take run-1 >/dev/null 2>&1 9>&- </dev/null"
     machine.tool(
         "systemctl",
-        f'echo "$*" >>{machine.log}\n'
-        f"case $1 in stop) {take} & sleep 1; [ ! -e {machine.lock} ] || exit 9 ;; esac",
+        f'echo "$*" >>{machine.log}\ncase $1 in stop) {take} & sleep 1; [ ! -e {machine.lock} ] || exit 9 ;; esac',
     )
     seen = machine.show()
     assert machine.run(seen=seen).returncode == 0
