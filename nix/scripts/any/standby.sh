@@ -79,6 +79,12 @@ ours() { [ -f "$1" ] && [ "$(head -n 1 "$1")" = "$mark" ]; }
 # older hand-over is overwritten, not only replaced
 place() {
 	if same "$1" "$2"; then return; fi
+	case ${2##*/} in
+	handover*) # a killed `put` may have left these
+		wipe "$2.new"
+		wipe "$2.old"
+		;;
+	esac
 	{
 		cat "$1"
 		case ${2##*/} in initrd | starter) pad "$(bytes "$1")" ;; esac
