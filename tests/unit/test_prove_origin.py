@@ -23,7 +23,7 @@ from holdfast.plan.way_back.row import Verdict, WayBackRow
 from tasks import prove_origin as phase
 from tests.log import Remembered
 from tests.unit.cases import built, facts, host, plan, status
-from tests.unit.programs import PROGRAMS, Done
+from tests.unit.programs import PROGRAMS, Command, Done
 from tests.unit.server import Server, body
 from tests.unit.target import HOST_KEY, RUN, FakeMachine
 
@@ -145,6 +145,16 @@ def test_reboot_whose_answer_was_lost_is_asked_again_only_of_the_same_boot(origi
     origin.after("reboot.sh", origin.cut)
     prove()
     assert origin.story.count("origin boots") == 2
+
+
+def test_origin_that_takes_its_time_to_go_down_is_asked_once(origin: FakeMachine) -> None:
+    def reboot(_: Command) -> None:
+        origin.tell("told to reboot")
+        origin.timer("reboot", 90, origin.reset)
+
+    origin.on("reboot.sh", reboot)
+    assert prove().boot_id == FIRST_BOOT
+    assert reboots(origin) == 1
 
 
 def test_installer_that_runs_already_is_left_alone(origin: FakeMachine) -> None:

@@ -155,6 +155,15 @@ def test_origin_that_is_back_already_is_enough(back: FakeMachine) -> None:
 
 
 @pytest.mark.usefixtures("desk", "server")
+def test_boot_that_kexec_left_is_not_home_although_the_plan_has_another(back: FakeMachine) -> None:
+    """After the reboot of `rehearse --origin`, or the dead-man's, the origin was left on a boot that no plan knows."""
+    back.is_in("origin", boot_id=HOME)
+    with pytest.raises(UnexpectedState, match="on the boot that it was left on"):
+        goes_back(left=HOME)
+    assert goes_back(left=OTHER).boot_id == HOME
+
+
+@pytest.mark.usefixtures("desk", "server")
 def test_reboot_whose_answer_was_lost_is_asked_again_only_of_the_installer(back: FakeMachine) -> None:
     back.before("leave-installer.sh", back.cut)
     assert goes_back().away_s is not None
