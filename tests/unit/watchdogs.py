@@ -20,8 +20,15 @@ class Watchdogs:
     module: bool = True
     uses: dict[str, int | None] = field(default_factory=dict)
 
-    def add(self, driver: str, **files: str) -> None:
-        """Add a watchdog that nobody uses, with some of its files changed; an empty driver is no hardware."""
+    def add(self, driver: str, *, told: bool = True, **files: str) -> None:
+        """Add a watchdog that nobody uses, with some of its files changed; an empty driver is no hardware.
+
+        Args:
+            driver: its kernel module.
+            told: whether the driver tells the core which device it drives.
+            files: what the files below /sys/class/watchdog/watchdogN have.
+
+        """
         kinds = self.root / "sys/class/watchdog"
         folder = kinds / f"watchdog{len(list(kinds.glob('*')))}"
         folder.mkdir(parents=True)
@@ -31,7 +38,8 @@ class Watchdogs:
         if driver:
             device = self.root / f"sys/devices/{driver}"
             device.mkdir(parents=True, exist_ok=True)
-            (folder / "device").symlink_to(device)
+            if told:
+                (folder / "device").symlink_to(device)
             drives = self.root / f"sys/bus/pci/drivers/{driver}"
             drives.mkdir(parents=True, exist_ok=True)
             (device / "driver").symlink_to(drives)

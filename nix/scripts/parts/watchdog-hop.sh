@@ -8,7 +8,8 @@
 # watchdog_value FILE: prints its first line
 watchdog_value() { [ ! -r "$1" ] || head -n 1 "$1"; }
 
-# watchdog_driver FOLDER: prints the kernel module of a watchdog, or else its driver's name
+# watchdog_driver FOLDER: prints the kernel module of a watchdog, or else its driver's name. i6300esb does not tell the
+# core which device it drives.
 watchdog_driver() {
 	for link in "$1/device/driver/module" "$1/device/driver"; do
 		if [ -e "$link" ]; then
@@ -17,6 +18,7 @@ watchdog_driver() {
 			return
 		fi
 	done
+	[ "$(watchdog_value "$1/identity")" != "i6300ESB timer" ] || echo i6300esb
 }
 
 # hop_parameter DRIVER: prints the parameter that sets its timeout. For another driver the kernel may feed the hardware
