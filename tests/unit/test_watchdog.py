@@ -64,7 +64,8 @@ def test_a_watchdog_that_nobody_uses_can_be_armed(machine: Watchdogs, userland: 
 
 def test_a_driver_that_does_not_tell_its_device_is_known_by_its_name(machine: Watchdogs, userland: Userland) -> None:
     """QEMU's, in Debian's kernels 6.1 and 6.12."""
-    machine.add("i6300esb", told=False, identity="i6300ESB timer")
+    machine.told = False
+    machine.add("i6300esb", identity="i6300ESB timer")
     seen = look(machine, userland)
     assert (seen.devices[0].driver, seen.hop_driver) == ("i6300esb", "i6300esb")
 

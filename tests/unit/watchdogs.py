@@ -12,6 +12,7 @@ class Watchdogs:
         core: the core's `stop_on_reboot`; None if the kernel does not have the parameter.
         module: whether the core is a module, and not built in.
         uses: how often each driver is in use; None if the driver is built in.
+        told: whether the drivers tell the core which device they drive.
 
     """
 
@@ -19,16 +20,10 @@ class Watchdogs:
     core: str | None = "-1"
     module: bool = True
     uses: dict[str, int | None] = field(default_factory=dict)
+    told: bool = True
 
-    def add(self, driver: str, *, told: bool = True, **files: str) -> None:
-        """Add a watchdog that nobody uses, with some of its files changed; an empty driver is no hardware.
-
-        Args:
-            driver: its kernel module.
-            told: whether the driver tells the core which device it drives.
-            files: what the files below /sys/class/watchdog/watchdogN have.
-
-        """
+    def add(self, driver: str, **files: str) -> None:
+        """Add a watchdog that nobody uses, with some of its files changed; an empty driver is no hardware."""
         kinds = self.root / "sys/class/watchdog"
         folder = kinds / f"watchdog{len(list(kinds.glob('*')))}"
         folder.mkdir(parents=True)
@@ -38,7 +33,7 @@ class Watchdogs:
         if driver:
             device = self.root / f"sys/devices/{driver}"
             device.mkdir(parents=True, exist_ok=True)
-            if told:
+            if self.told:
                 (folder / "device").symlink_to(device)
             drives = self.root / f"sys/bus/pci/drivers/{driver}"
             drives.mkdir(parents=True, exist_ok=True)
