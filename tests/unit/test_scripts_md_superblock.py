@@ -265,3 +265,72 @@ def test_several_disks_do_not_share_what_is_left_out(target: Target) -> None:
     file.write_bytes(second)
     after = target.ask("/dev/sda", "/dev/sdb")
     assert (after[0] == before[0], after[1] == before[1]) == (True, False)
+
+
+def intel(disk: bytearray, disks: int, *members: int, migrates: bool = False) -> list[int]:
+    """Write Intel's metadata, with a volume for each number of members. Return the bytes that an assembly changes."""
+    mpb = bytearray(216 + 48 * disks)
+    put(mpb, 0, "32s", b"Intel Raid ISM Cfg Sig. 1.1.00")
+    put(mpb, 56, "<BB", disks, len(members))
+    dirty = []
+    for number in members:
+        dirty.append(len(mpb) + 90)
+        maps = 2 if migrates else 1
+        volume = bytearray(112)
+        volume[:8], volume[88] = b"Volume0\0", int(migrates)
+        one = bytearray(48 + 4 * number)
+        one[16] = number
+        mpb += volume + one * maps
+    put(mpb, 36, "<I", len(mpb))
+    more = (len(mpb) - 1) // SECTOR
+    mpb += bytes(-len(mpb) % SECTOR)
+    last = len(disk) - 2 * SECTOR
+    disk[last : last + SECTOR] = mpb[:SECTOR]
+    disk[last - more * SECTOR : last] = mpb[SECTOR:]
+
+    def on_disk(at: int) -> int:
+        return last + at if at < SECTOR else last - more * SECTOR + at - SECTOR
+
+    return [on_disk(at) for at in (*range(32, 36), *range(44, 48), *dirty)]
+
+
+@pytest.mark.parametrize(
+    ("disks", "members", "migrates"),
+    [
+        pytest.param(2, (2,), False, id="a mirror"),
+        pytest.param(2, (2, 2), False, id="two volumes, the second in another sector"),
+        pytest.param(6, (4, 6), False, id="many disks"),
+        pytest.param(2, (2, 2), True, id="volumes that migrate"),
+    ],
+)
+def test_counters_of_intels_raid_are_left_out(
+    target: Target, disks: int, members: tuple[int, ...], migrates: bool
+) -> None:
+    disk = bytearray(os.urandom(DISK))
+    changes = intel(disk, disks, *members, migrates=migrates)
+    file = target.disk("sda", disk)
+    before = target.ask("/dev/sda")
+    changed = disk.copy()
+    for place in changes:
+        changed[place] ^= 0xFF
+    file.write_bytes(changed)
+    assert target.ask("/dev/sda") == before
+    last = DISK - 2 * SECTOR
+    # The signature, the family, the number of disks, a disk's serial number, a volume's name, and around what changes.
+    for place in (last, last + 40, last + 56, last + 216, last + 217, changes[-1] - 1, changes[-1] + 1, DISK - 1):
+        seen = disk.copy()
+        seen[place] ^= 1
+        file.write_bytes(seen)
+        assert target.ask("/dev/sda") != before, place
+
+
+@pytest.mark.parametrize(("at", "value"), [(36, 0), (36, 0xFFFFFFFF), (57, 255), (56, 255)])
+def test_damaged_metadata_of_intels_raid_hides_little(target: Target, at: int, value: int) -> None:
+    disk = bytearray(os.urandom(DISK))
+    place = intel(disk, 2, 2)[-1]
+    put(disk, DISK - 2 * SECTOR + at, "<I" if at == 36 else "<B", value)
+    file = target.disk("sda", disk)
+    before = target.ask("/dev/sda")
+    disk[place] ^= 1
+    file.write_bytes(disk)
+    assert target.ask("/dev/sda") != before

@@ -1,7 +1,8 @@
 # shellcheck shell=sh disable=SC2154 # disk-digests.sh sets file, block and size
 # md-superblock.sh: a part of disk-digests.sh: where a disk has what Linux' RAID (md) writes anew whenever an array is
 # assembled or stopped, though nothing else changes. The formats: include/uapi/linux/raid/md_p.h and
-# drivers/md/md-bitmap.h of Linux; the places: super_90_load and super_1_load in drivers/md/md.c.
+# drivers/md/md-bitmap.h of Linux; the places: super_90_load and super_1_load in drivers/md/md.c. Intel's firmware RAID
+# (IMSM), which md runs too: super-intel.c of mdadm.
 
 # read_sector SECTOR: sets `hex` to the 512 bytes there
 read_sector() { hex=$(dd if="$file" bs=512 skip="$1" count=1 </dev/null 2>/dev/null | od -An -v -tx1 | tr -d ' \n'); }
@@ -58,6 +59,47 @@ version_0() {
 	bitmap $(($1 + 8))
 }
 
+# imsm_at OFFSET: sets `at_sector` and `within` to where this byte of Intel's metadata is: its first sector is the last
+# but one of the disk, and the others come before that
+imsm_at() {
+	within=$(($1 % 512))
+	at_sector=$((size - 2))
+	[ "$1" -lt 512 ] || at_sector=$((size - 2 - imsm_more + $1 / 512 - 1))
+}
+
+# imsm_number OFFSET: prints one byte of it
+imsm_number() {
+	imsm_at "$1"
+	read_sector "$at_sector"
+	number "$within" 1
+}
+
+# imsm: check_sum and generation_num, and of each volume whether it is `dirty`
+imsm() {
+	read_sector $((size - 2))
+	[ "$(field 0 24)" = 496e74656c20526169642049534d20436667205369672e20 ] || return 0
+	hole $((size - 2)) 32 4
+	hole $((size - 2)) 44 4
+	imsm_bytes=$(number 36 4)
+	imsm_more=$(((imsm_bytes - 1) / 512))
+	volumes=$(number 57 1)
+	volume_at=$((216 + 48 * $(number 56 1)))
+	[ "$imsm_more" -lt 64 ] && [ "$volumes" -le 4 ] || return 0
+	while [ "$volumes" -gt 0 ] && [ $((volume_at + 164)) -le "$imsm_bytes" ]; do
+		imsm_at $((volume_at + 90))
+		hole "$at_sector" "$within" 1
+		# A volume that migrates has a second map; a map is longer by each member after the first.
+		maps=1
+		[ "$(imsm_number $((volume_at + 88)))" = 0 ] || maps=2
+		volume_at=$((volume_at + 112))
+		while [ "$maps" -gt 0 ]; do
+			volume_at=$((volume_at + 48 + 4 * $(imsm_number $((volume_at + 16)))))
+			maps=$((maps - 1))
+		done
+		volumes=$((volumes - 1))
+	done
+}
+
 # member START SECTORS: adds what md changes on a disk or a partition
 member() {
 	[ "$2" -ge 256 ] || return 0
@@ -71,6 +113,7 @@ member() {
 md_holes() {
 	holes=
 	member 0 "$size"
+	[ "$size" -lt 256 ] || imsm
 	for part in "$block"/*/partition; do
 		folder=${part%/partition}
 		[ -r "$folder/start" ] && [ -r "$folder/size" ] || continue
