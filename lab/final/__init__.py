@@ -1,8 +1,8 @@
 """The lab's final system: a flake that takes the place of the user's, and the Debian files that it is built from.
 
 `flake/` is the flake without its inputs: Nix builds with a static busybox, from archives that this module packs. Its
-outputs have the names of a NixOS flake with disko. `nixos-install` is the lab installer's program of that name. The
-`.txt` files list what is taken from Debian.
+outputs have the names of a NixOS flake with disko. `layouts/` has what it can make of its disk, and how that boots.
+`nixos-install` is the lab installer's program of that name. The `.txt` files list what is taken from Debian.
 """
 
 import lzma
@@ -13,7 +13,7 @@ import tarfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from lab import systemd
+from lab import bundled, systemd
 from lab.cache import Part
 from lab.debian import make_tree
 from lab.lists import entries
@@ -29,19 +29,26 @@ LIBRARIES = entries(HERE / "libraries.txt")
 FILES = entries(HERE / "files.txt")
 UNITS = entries(HERE / "units.txt")
 MODULES = entries(HERE / "modules.txt")
+MORE_MODULES = ("btrfs", "dm-mod", "efivarfs")
+"""Modules that only some layouts load; the initrd of the others does not have them."""
+STORAGE_PROGRAMS = ("usr/bin/btrfs", "usr/sbin/mkfs.btrfs", "usr/sbin/lvm")
+SYSTEMD_BOOT = ("usr/bin/bootctl", "usr/lib/systemd/boot/efi/systemd-bootx64.efi")
+LAYOUTS = HERE / "layouts"
 
 
-def flake_dir(run_dir: Path) -> Path:
+def flake_dir(run_dir: Path, layout: str = "plain") -> Path:
     """Write the flake with its inputs into the lab's folder, and return its path, for `path:FOLDER#cottage`.
 
     Args:
         run_dir: the lab's folder of this checkout. Root accepts the `operator_key` in it. Its `flake` is replaced.
+        layout: how its disk is to be: a folder of `layouts/`.
 
     """
     flake = run_dir.resolve() / "flake"
     if flake.exists():
         shutil.rmtree(flake)
     shutil.copytree(FLAKE, flake, symlinks=True)
+    shutil.copytree(LAYOUTS / layout, flake / "layout")
     shutil.copytree(inputs(), flake / "inputs")
     shutil.copy(small_tailscaled(), flake / "inputs" / "tailscaled")
     public = ["ssh-keygen", "-y", "-f", str(run_dir / "operator_key")]
@@ -51,9 +58,10 @@ def flake_dir(run_dir: Path) -> Path:
 
 
 def inputs() -> Path:
-    """Return a folder with what comes from Debian: `busybox/busybox`, and userland, kernel and bootloader as `.tar`."""
-    parts: list[Part] = [Path(__file__), Path(systemd.__file__), systemd.UDEV_RULES]
-    parts += [SUITE, PACKAGES, PROGRAMS, LIBRARIES, FILES, UNITS, MODULES]
+    """Return a folder with what comes from Debian: `busybox/busybox`, and `.tar`s with the rest."""
+    parts: list[Part] = [Path(__file__), Path(systemd.__file__), Path(bundled.__file__), systemd.UDEV_RULES]
+    parts += [SUITE, PACKAGES, PROGRAMS, LIBRARIES, FILES, UNITS, MODULES, MORE_MODULES, STORAGE_PROGRAMS]
+    parts += [SYSTEMD_BOOT]
     return built("final-inputs", parts, _make_inputs, about="20 s")
 
 
@@ -65,31 +73,57 @@ def _make_inputs(into: Path) -> None:
     _pack_bootloader(tree, into / "bootloader.tar")
     _pack_kernel(tree, into / "kernel.tar", into / "modules")
     _pack_userland(tree, into / "userland.tar")
+    _pack_storage_tools(tree, into / "storage.tar")
+    with tarfile.open(into / "systemd-boot.tar", "w") as packed:
+        for name in SYSTEMD_BOOT:
+            packed.add(tree / name, name)
     shutil.rmtree(tree)
 
 
 def _pack_bootloader(tree: Path, archive: Path) -> None:
     with tarfile.open(archive, "w") as packed:
         packed.add(tree / "usr/bin/extlinux", "extlinux")
-        packed.add(tree / "usr/lib/syslinux/mbr/mbr.bin", "mbr.bin")
+        for name in ("mbr.bin", "gptmbr.bin"):
+            packed.add(tree / "usr/lib/syslinux/mbr" / name, name)
+
+
+def _pack_storage_tools(tree: Path, archive: Path) -> None:
+    """Pack the programs that make btrfs and LVM, with all that they need: they run in any system, as disko's do."""
+    folder = archive.with_suffix("")
+    bundled.bundle(tree, STORAGE_PROGRAMS, folder / "lib", folder / "bin")
+    with tarfile.open(archive, "w") as packed:
+        packed.add(folder, ".")
+    shutil.rmtree(folder)
 
 
 def _pack_kernel(tree: Path, archive: Path, modules: Path) -> None:
-    """Pack the kernel, its modules unpacked, and `modules/order`, where each comes after what it needs."""
+    """Pack the kernel, its modules unpacked, and `modules/order`, where each comes after what it needs.
+
+    Each of MORE_MODULES has such a list of its own, without what is in `order`.
+    """
     [kernel] = (tree / "boot").glob("vmlinuz-*")
     release = kernel.name.removeprefix("vmlinuz-")
     modules.mkdir()
     _in_tree(tree, "depmod", release)
-    found = _in_tree(tree, "modprobe", "--set-version", release, "--show-depends", "--all", *MODULES)
-    paths = dict.fromkeys(re.findall(r"^insmod (\S+)", found, re.MULTILINE))
-    for path in paths:
-        packed = tree / path.removeprefix("/")
-        (modules / packed.stem).write_bytes(lzma.decompress(packed.read_bytes()))
-    (modules / "order").write_text("".join(f"{Path(path).stem}\n" for path in paths))
+    in_order = _order(tree, release, MODULES)
+    lists = {"order": in_order}
+    for module in MORE_MODULES:
+        lists[f"more-{module}"] = [path for path in _order(tree, release, (module,)) if path not in in_order]
+    for name, paths in lists.items():
+        for path in paths:
+            packed = tree / path.removeprefix("/")
+            (modules / packed.stem).write_bytes(lzma.decompress(packed.read_bytes()))
+        (modules / name).write_text("".join(f"{Path(path).stem}\n" for path in paths))
     with tarfile.open(archive, "w") as packed_all:
         packed_all.add(kernel, "bzImage")
         packed_all.add(modules, "modules")
     shutil.rmtree(modules)
+
+
+def _order(tree: Path, release: str, modules: tuple[str, ...]) -> list[str]:
+    """Return the files of modules, each after what it needs."""
+    found = _in_tree(tree, "modprobe", "--set-version", release, "--show-depends", "--all", *modules)
+    return list(dict.fromkeys(re.findall(r"^insmod (\S+)", found, re.MULTILINE)))
 
 
 def _pack_userland(tree: Path, archive: Path) -> None:

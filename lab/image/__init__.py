@@ -10,14 +10,13 @@ what is left out.
 """
 
 import lzma
-import re
 import shutil
 import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
 from holdfast.base.settings import script
-from lab import systemd
+from lab import bundled, systemd
 from lab.cache import Part
 from lab.debian import make_tree
 from lab.lists import entries
@@ -77,12 +76,6 @@ LINKS = {
 OS_RELEASE = 'ID_LIKE=nixos\nVARIANT="Holdfast lab installer"\nVARIANT_ID=installer\nIMAGE_ID={image_id}\n'
 """nixos-anywhere recognises an installer by `ID_LIKE` and `VARIANT_ID` (its src/get-facts.sh)."""
 
-WRAPPER = """\
-#!/bin/sh
-here=$(dirname "$(readlink -f "$0")")
-exec "$here/lib/ld-linux-x86-64.so.2" --library-path "$here/lib" "$here/lib/{name}" "$@"
-"""
-
 
 def installer_image() -> Path:
     """Return the image's tarball, `NAME.tar`; it is built again only when something that it is made of has changed.
@@ -96,7 +89,16 @@ def installer_image() -> Path:
 def image_folder() -> Path:
     """Return the folder with the tarball, and with `kexec/` unpacked, to boot it without kexec."""
     tailscaled = small_tailscaled()
-    parts: list[Part] = [SUITE, PACKAGES, MODULES, DROPPED, WANTS, systemd.UDEV_RULES, Path(systemd.__file__)]
+    parts: list[Part] = [
+        SUITE,
+        PACKAGES,
+        MODULES,
+        DROPPED,
+        WANTS,
+        systemd.UDEV_RULES,
+        Path(systemd.__file__),
+        Path(bundled.__file__),
+    ]
     parts += [Path(__file__), FILES, *GUEST_SCRIPTS.values(), RUN_SCRIPT, GENERATOR, INSTALL_WRAPPER, NIXOS_INSTALL]
     parts += [str(tailscaled)]
 
@@ -114,19 +116,10 @@ def image_folder() -> Path:
 
 def _make_kexec_folder(tree: Path, kexec: Path) -> None:
     """Fill `kexec/` with all but the initrd."""
-    libraries = kexec / "lib"
-    libraries.mkdir(parents=True)
+    kexec.mkdir()
     [kernel] = (tree / "boot").glob("vmlinuz-*")
     shutil.copy(kernel, kexec / "bzImage")
-    loader = tree / "usr/lib64/ld-linux-x86-64.so.2"
-    shutil.copy(loader, libraries)
-    for program in (tree / "usr/sbin/kexec", tree / "usr/bin/ip"):
-        shutil.copy(program, libraries)
-        listing = [str(loader), "--library-path", str(tree / "usr/lib/x86_64-linux-gnu"), "--list", str(program)]
-        needed = subprocess.run(listing, check=True, capture_output=True, text=True).stdout
-        for library in re.findall(r"=> (\S+/lib/x86_64-linux-gnu/\S+)", needed):
-            shutil.copy(library, libraries)
-        _write(kexec / program.name, WRAPPER.format(name=program.name), 0o755)
+    bundled.bundle(tree, ("usr/sbin/kexec", "usr/bin/ip"), kexec / "lib", kexec)
     run = RUN_SCRIPT.replace("@init@", "/init").replace("@kernelParams@", KERNEL_PARAMS)
     _write(kexec / "run", run.replace("@watchdogDrivers@", WATCHDOG_DRIVERS), 0o755)
 

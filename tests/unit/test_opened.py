@@ -91,8 +91,9 @@ def test_script_that_names_devices_without_end() -> None:
 
 
 def test_script_of_the_lab_opens_its_disk() -> None:
-    folder = PROJECT / "lab/final/flake/scripts"
-    text = "\n".join((folder / name).read_text().replace("@disk@", BY_ID) for name in ("disko.sh", "disko-mount.sh"))
+    folder = PROJECT / "lab/final"
+    scripts = ("flake/scripts/disko.sh", "flake/scripts/disko-mount.sh", "layouts/plain/storage.sh")
+    text = "\n".join((folder / name).read_text().replace("@disk@", BY_ID) for name in scripts)
     seen = parse_script(text)
     assert BY_ID in seen.paths
     require_planned(host(), seen, {BY_ID: on("vda")}, plan(SEEN).wipe, (), SEEN)

@@ -11,6 +11,8 @@
       # The machine's own name, and so its name on its tailnet.
       hostName = "cottage";
       disk = "/dev/disk/by-id/virtio-COTTAGE0001";
+      # One of the lab's layouts (lab/final/layouts).
+      layout = import ./layout { inherit disk storageTools; };
 
       # A folder, because busybox behaves as the name of its file says.
       builder = "${
@@ -64,13 +66,22 @@
       initrd = build "initrd" ./build/initrd.sh {
         inherit PATH builder kernel;
         init = ./scripts/initrd-init.sh;
+        modules = layout.modules or "";
+        findRoot = layout.findRoot or "";
+        mountMore = layout.mountMore or "";
+        tools = layout.initrdTools or "";
+      };
+      storageTools = build "storage-tools" ./build/unpack.sh {
+        inherit PATH;
+        archive = ./inputs/storage.tar;
       };
       userland = build "userland" ./build/userland.sh {
         inherit PATH busybox tailscale;
-        archive = ./inputs/userland.tar;
+        archives = [ ./inputs/userland.tar ] ++ layout.archives or [ ];
       };
       etc = build "etc" ./build/etc.sh {
         inherit PATH hostName;
+        fstab = builtins.concatStringsSep "\n" layout.fstab;
         source = ./etc;
         authorizedKeys = ./inputs/authorized_keys;
       };
@@ -88,15 +99,19 @@
           disk
           ;
         scripts = ./scripts;
-        kernelParams = "root=LABEL=nixos console=ttyS0 panic=30 quiet net.ifnames=0 systemd.show_status=false";
+        switch = layout.switch or ./scripts/switch-to-configuration.sh;
+        bootCode = layout.bootCode or "mbr.bin";
+        kernelParams = "${layout.root} console=ttyS0 panic=30 quiet net.ifnames=0 systemd.show_status=false";
       };
-      mountScript = script "disko-mount" ./scripts/disko-mount.sh { inherit disk; };
-      diskoScript = script "disko" ./scripts/disko.sh { inherit disk mountScript; };
+      storage = script "storage" ./layout/storage.sh { tools = layout.tools or ""; };
+      mountScript = script "disko-mount" ./scripts/disko-mount.sh { inherit disk storage; };
+      diskoScript = script "disko" ./scripts/disko.sh { inherit disk storage mountScript; };
     in
     {
       nixosConfigurations.${attribute}.config = {
         # What Holdfast asks before it installs (holdfast/nixcli/describe.nix), in the words of NixOS.
-        boot.loader.external.enable = true; # Debian's extlinux, which NixOS does not have
+        # Debian's extlinux is none of NixOS' boot loaders.
+        boot.loader = layout.boot.loader or { external.enable = true; };
         networking = {
           inherit hostName;
           firewall.enable = false;
@@ -111,35 +126,8 @@
           build = { inherit toplevel diskoScript mountScript; };
           stateVersion = "lab";
         };
-        disko.devices.disk.main = {
-          type = "disk";
-          device = disk;
-          content = {
-            type = "table";
-            format = "msdos";
-            partitions = [
-              {
-                name = "boot";
-                size = "192M";
-                bootable = true;
-                content = {
-                  type = "filesystem";
-                  format = "vfat";
-                  mountpoint = "/boot";
-                };
-              }
-              {
-                name = "root";
-                size = "100%";
-                content = {
-                  type = "filesystem";
-                  format = "ext4";
-                  mountpoint = "/";
-                };
-              }
-            ];
-          };
-        };
+        disko = { inherit (layout) devices; };
+        fileSystems = layout.fileSystems or { };
       };
     };
 }

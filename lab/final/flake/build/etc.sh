@@ -1,8 +1,13 @@
 # What `activate` puts in /etc.
 # shellcheck shell=sh disable=SC2154 # the derivation sets them
-# Inputs: source, hostName, authorizedKeys, out.
+# Inputs: source, hostName, fstab, authorizedKeys, out.
 cp -R "$source" "$out"
 chmod -R u+w "$out"
+echo "$fstab" >"$out/fstab"
+case $fstab in
+*' /boot '*) ;;
+*) rm "$out/systemd/system/boot.mount" "$out/systemd/system/local-fs.target.wants/boot.mount" ;;
+esac
 echo "$hostName" >"$out/hostname"
 echo "127.0.0.1 localhost $hostName" >"$out/hosts"
 mkdir -p "$out/ssh/authorized_keys.d"

@@ -1,10 +1,20 @@
 # The initrd: busybox, the kernel's modules, and the script that mounts the root and starts the system on it.
 # shellcheck shell=sh disable=SC2154 # the derivation sets them
-# Inputs: builder (a static busybox), kernel, init, out.
-mkdir -p bin dev modules proc run sys sysroot
+# Inputs: builder (a static busybox), kernel, modules (names of its other lists of modules), init, findRoot and mountMore
+# (parts of init, or empty), tools (a folder for /tools, or empty), out.
+mkdir -p bin dev modules proc run sys sysroot tools
 cp "$builder" bin/busybox
-cp "$kernel"/modules/* modules/
+for list in order $modules; do
+	cat "$kernel/modules/$list" >>modules/order
+done
+while read -r module; do
+	cp "$kernel/modules/$module" modules/
+done <modules/order
 cp "$init" init
-chmod 0755 bin dev modules proc run sys sysroot bin/busybox init
+[ -z "$findRoot" ] || cp "$findRoot" find-root.sh
+[ -z "$mountMore" ] || cp "$mountMore" mount-more.sh
+[ -z "$tools" ] || cp -R "$tools"/* tools/
+chmod -R u+w tools
+chmod 0755 bin dev modules proc run sys sysroot tools bin/busybox init
 # The folder itself is not packed: its mode, 0700 here, would become that of the initrd's root.
-find bin dev init modules proc run sys sysroot | sort | cpio -o -H newc -R 0:0 | gzip -9 >"$out"
+find ./* | sort | cpio -o -H newc -R 0:0 | gzip -9 >"$out"

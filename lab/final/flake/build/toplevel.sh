@@ -1,6 +1,7 @@
 # The system: links to its parts, and the scripts that start it, activate it and put its boot loader in place.
 # shellcheck shell=sh disable=SC2154 # the derivation sets them
-# Inputs: busybox, bootloader, kernel, initrd, userland, etc, scripts, system, disk, kernelParams, out.
+# Inputs: busybox, bootloader, kernel, initrd, userland, etc, scripts, switch, bootCode, system, disk,
+# kernelParams, out.
 mkdir -p "$out/bin"
 ln -s "$kernel/bzImage" "$out/kernel"
 ln -s "$initrd" "$out/initrd"
@@ -10,12 +11,12 @@ printf %s "$kernelParams" >"$out/kernel-params"
 printf %s "$system" >"$out/system"
 printf %s lab >"$out/nixos-version"
 
-# fill SCRIPT PLACE
+# fill FILE PLACE
 fill() {
 	sed -e "s|@toplevel@|$out|g" -e "s|@busybox@|$busybox|g" -e "s|@bootloader@|$bootloader|g" \
-		-e "s|@userland@|$userland|g" -e "s|@etc@|$etc|g" -e "s|@disk@|$disk|g" "$scripts/$1" >"$2"
+		-e "s|@userland@|$userland|g" -e "s|@etc@|$etc|g" -e "s|@disk@|$disk|g" -e "s|@bootCode@|$bootCode|g" "$1" >"$2"
 	chmod 0555 "$2"
 }
-fill init.sh "$out/init"
-fill activate.sh "$out/activate"
-fill switch-to-configuration.sh "$out/bin/switch-to-configuration"
+fill "$scripts/init.sh" "$out/init"
+fill "$scripts/activate.sh" "$out/activate"
+fill "$switch" "$out/bin/switch-to-configuration"

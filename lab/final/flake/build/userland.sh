@@ -1,8 +1,10 @@
 # Debian's programs and libraries, busybox for the rest of the commands, and Tailscale.
 # shellcheck shell=sh disable=SC2154 # the derivation sets them
-# Inputs: archive, busybox, tailscale, out.
+# Inputs: archives, busybox, tailscale, out.
 mkdir "$out"
-tar -xf "$archive" -C "$out"
+for archive in $archives; do
+	tar -xf "$archive" -C "$out"
+done
 for command in "$busybox"/bin/*; do
 	name=${command##*/}
 	[ -e "$out/usr/bin/$name" ] || [ -e "$out/usr/sbin/$name" ] || ln -s "$command" "$out/usr/bin/$name"

@@ -2,11 +2,17 @@
 # Mounts the file systems of cottage at /mnt, without formatting; can be repeated.
 set -eu
 disk=@disk@
-if ! mountpoint -q /mnt; then
-	mkdir -p /mnt
-	mount -t ext4 "$disk-part2" /mnt
-fi
-if ! mountpoint -q /mnt/boot; then
-	mkdir -p /mnt/boot
-	mount -t vfat -o umask=0077 "$disk-part1" /mnt/boot
-fi
+# shellcheck source=/dev/null
+. @storage@
+
+# mount_once DEVICE PLACE OPTION...
+mount_once() {
+	device=$1
+	place=$2
+	shift 2
+	mountpoint -q "$place" || {
+		mkdir -p "$place"
+		mount "$@" "$device" "$place"
+	}
+}
+mount_storage "$disk"

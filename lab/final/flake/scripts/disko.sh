@@ -1,7 +1,9 @@
 #!/bin/sh
-# Formats the disk of cottage and mounts it at /mnt: a boot partition and a root. Everything on the disk is lost.
+# Formats the disk of cottage and mounts it at /mnt, as its layout says. Everything on the disk is lost.
 set -eu
 disk=@disk@
+# shellcheck source=/dev/null
+. @storage@
 [ -b "$disk" ] || {
 	echo "disko: $disk is not there" >&2
 	exit 1
@@ -14,21 +16,14 @@ fi
 if mountpoint -q /mnt; then
 	umount -R /mnt
 fi
+close_storage
 for partition in "$disk"-part*; do
 	[ ! -b "$partition" ] || wipefs --all --quiet "$partition"
 done
 wipefs --all --quiet "$disk"
 # udev still reads what was wiped. While it holds a partition open, the kernel does not read the new table.
 udevadm settle --timeout=30
-sfdisk --quiet "$disk" <<'END'
-label: dos
-size=192MiB, type=c, bootable
-type=83
-END
-udevadm settle --timeout=30
-udevadm wait --timeout=30 "$disk-part1" "$disk-part2"
-mkfs.vfat -n BOOT "$disk-part1"
-mkfs.ext4 -q -F -L nixos "$disk-part2"
+make_storage "$disk"
 # Let udev see the new labels and types.
 udevadm settle --timeout=30
 @mountScript@
