@@ -32,19 +32,6 @@ let
       carryOver = "${scripts.folder}/installer/carry-over.sh";
     };
   };
-
-  # What standby.sh needs to make a disk boot, without the rest of nixpkgs' syslinux. extlinux is for PCs with a BIOS.
-  # nixos/modules/system/boot/loader/systemd-boot takes systemd-boot's file from the same place.
-  standbyTools = pkgs.runCommand "holdfast-standby" { } (
-    ''
-      mkdir $out
-      cp ${pkgs.systemd}/lib/systemd/boot/efi/systemd-boot${platform.efiArch}.efi $out/boot.efi
-    ''
-    + lib.optionalString platform.isx86_64 ''
-      cp ${pkgs.syslinux}/sbin/extlinux $out/
-      cp ${pkgs.syslinux}/share/syslinux/mbr.bin ${pkgs.syslinux}/share/syslinux/gptmbr.bin $out/
-    ''
-  );
 in
 {
   imports = [
@@ -55,6 +42,7 @@ in
     ./kexec-tailscale/network.nix
     ./kexec-tailscale/tailscale.nix
     ./kexec-tailscale/login.nix
+    ./kexec-tailscale/standby.nix
   ];
 
   config = {
@@ -114,9 +102,6 @@ in
     ]
     ++ cfg.extraPackages;
 
-    # nixos/modules/system/etc/etc.nix. standby.sh looks there.
-    environment.etc."holdfast/standby".source = standbyTools;
-
     # ------------------------------------------------------------------ the image
 
     # nixos-images' nix/kexec-installer/module.nix fills in the first two values. All are inside double quotes in the
@@ -144,6 +129,8 @@ in
         cp ${pkgs.pkgsStatic.iproute2.override { iptables = null; }}/bin/ip kexec/ip
         cp ${config.system.build.kernel}/${config.system.boot.loader.kernelFile} kexec/bzImage
         cp ${config.system.build.netbootRamdisk}/initrd kexec/initrd
+        cp ${config.system.build.holdfastStarter}/starter kexec/starter
+        cp ${config.system.build.holdfastStarter}/stub.efi kexec/stub.efi
         tar --sort=name --owner=0 --group=0 --numeric-owner --mtime=@1 --mode=u+w -cf $out kexec
       ''
     );

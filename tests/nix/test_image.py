@@ -1,5 +1,7 @@
 """nix/kexec-tailscale.nix: what the image's configuration becomes, with nixos-images' modules beside it."""
 
+import json
+import os
 import re
 import shutil
 import subprocess
@@ -161,7 +163,61 @@ def test_standby_has_the_boot_loaders_where_the_script_looks(nix: Nix, system: s
     assert copied == tools
     standby = script("any/standby.sh")
     assert "/etc/holdfast/standby\n" in standby
+    mounts = re.findall(r"^printf '%s.n' (.*) >\$out/starter-mounts$", made[source["path"]]["text"], re.MULTILINE)
+    assert mounts == ["ext4 xfs btrfs f2fs vfat lvm md zfs"]
+    assert '"$tools/starter-mounts"' in standby
     assert all(f"$tools/{name}" in standby for name in ("boot.efi", "extlinux", "mbr.bin", "gptmbr.bin"))
+
+
+def starter(nix: Nix, module: str = "{ }", system: str = "x86_64-linux") -> Values:
+    """Return the derivations that the starter of an image is made of, by their names."""
+    made = nix.packages(f'(image "{system}" ({module})).config.system.build.holdfastStarter')
+    return {one["name"]: one for one in made.values()}
+
+
+def test_starter_runs_the_script_of_this_repository(nix: Nix) -> None:
+    assert starter(nix)["holdfast-starter-init"]["text"] == script("installer/starter.sh")
+    contents = {one["target"]: one["source"] for one in json.loads(starter(nix)["holdfast-starter"]["contents"])}
+    assert {target: re.sub(r"/nix/store/[^-]+-", "", source) for target, source in contents.items()} == {
+        "/init": "holdfast-starter-init",
+        "/bin": "holdfast-starter-tools/bin",
+        "/lib": "kernel-modules-shrunk/lib",
+    }
+
+
+def test_starter_has_the_programs_that_it_calls(nix: Nix) -> None:
+    text = script("installer/starter.sh")
+    for module, zfs in (("{ }", {"zpool", "mount.zfs"}), ("{ boot.kernelModules = lib.mkForce [ ]; }", set())):
+        (links,) = re.findall(r"ln -sf (.*) \$out/bin/", starter(nix, module)["holdfast-starter-tools"]["text"])
+        programs = {Path(program).name for program in links.split()}
+        assert programs == {"modprobe", "blkid", "kexec", "lvm", "mdadm", "btrfs"} | zfs
+        assert all(re.search(rf"\b{re.escape(program)} ", text) for program in programs)
+
+
+def test_starter_has_the_drivers_of_the_image_and_of_what_a_root_lies_on(nix: Nix) -> None:
+    modules = starter(nix, '{ boot.initrd.availableKernelModules = [ "megaraid_sas" ]; }')["kernel-modules-shrunk"]
+    wanted = set(modules["rootModules"].split())
+    assert {"megaraid_sas", "nvme", "ahci", "dm_mod", "raid1", "ext4", "xfs", "btrfs", "vfat", "zfs"} <= wanted
+    (asked,) = re.findall(r'^modules="(.*)"$', script("installer/starter.sh"), re.MULTILINE)
+    assert set(asked.split()) <= wanted
+
+
+def test_starter_that_is_too_large_ends_the_build(nix: Nix, tmp_path: Path) -> None:
+    text = starter(nix)["holdfast-starter-checked"]["text"]
+    for kernel_bytes, fits in ((12 << 20, True), (60 << 20, False)):
+        folder = tmp_path / str(kernel_bytes)
+        folder.mkdir()
+        for name, size in (("initrd", 8 << 20), ("kernel", kernel_bytes), ("stub", 1)):
+            with (folder / name).open("wb") as file:
+                file.truncate(size)
+        here = re.sub(r"/nix/store/[^ ]*/bzImage", str(folder / "kernel"), text)
+        here = re.sub(r"/nix/store/[^ ]*/initrd", str(folder / "initrd"), here)
+        here = re.sub(r"/nix/store/[^ ]*efi[.]stub", str(folder / "stub"), here)
+        done = subprocess.run(
+            ["bash", "-ec", here], env={"out": str(folder / "out"), "PATH": os.environ["PATH"]}, check=False
+        )
+        assert (done.returncode == 0) == fits
+        assert (folder / "out/starter").exists() == fits
 
 
 def test_timer_of_the_first_stage_ends_if_there_is_no_origin(nix: Nix) -> None:
@@ -293,6 +349,8 @@ def test_image_is_one_uncompressed_tar_with_what_nixos_anywhere_starts(nix: Nix,
         "kexec/ip": "iproute2/bin/ip",
         "kexec/bzImage": f"linux/{kernel}",
         "kexec/initrd": "initrd/initrd",
+        "kexec/starter": "holdfast-starter-checked/starter",
+        "kexec/stub.efi": "holdfast-starter-checked/stub.efi",
     }
     (tar,) = (line.split() for line in made["text"].splitlines() if line.startswith("tar "))
     assert tar[-3:] == ["-cf", "$out", "kexec"]

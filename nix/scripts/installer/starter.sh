@@ -23,6 +23,9 @@ guard_s=600             # until the guard reboots; long: a slow disk reads the i
 search_s=180            # until the file system has to be there
 degraded_s=20           # until a RAID array is started without the members that are missing
 
+# What no device asks for. What the starter does not have is left out.
+modules="sd_mod mmc_block dm_mod dm_mirror dm_raid dm_thin_pool md_mod raid0 raid1 raid10 raid456 crc32c_generic"
+
 known=$live/.extra/credentials/standby.cred
 disk=$live/run/disk
 ram=$live/run/ram
@@ -50,7 +53,7 @@ begin() {
 	mount -t sysfs sysfs "$live/sys"
 	mount -t devtmpfs devtmpfs "$live/dev"
 	mount -t tmpfs -o size=90% tmpfs "$live/run"
-	mkdir -p "$disk" "$ram"
+	mkdir -p "$disk" "$ram" "$live/run/mdadm"
 	# Without `panic=` on the command line, the kernel would stay where it panicked.
 	[ "$(cat "$live/proc/sys/kernel/panic")" != 0 ] || echo 30 >"$live/proc/sys/kernel/panic"
 	guard </dev/null &
@@ -99,13 +102,15 @@ load_drivers() {
 	mv "$ram/found" "$ram/loaded"
 }
 
-# Puts together what file systems may lie on. Arrays stay read-only until something writes to them.
+# Puts together what file systems may lie on. Arrays stay read-only until something writes to them. They get one member
+# after the other, as udev does it: what was assembled without a late one would not take it.
 assemble() {
 	if has mdadm; then
-		whole=--no-degraded
-		[ "$waited" -lt "$degraded_s" ] || whole=
-		# shellcheck disable=SC2086 # one word or none
-		MDADM_NO_UDEV=1 mdadm --assemble --scan --quiet --config=partitions $whole
+		while read -r _ _ _ name; do
+			case $name in '' | name | md*) continue ;; esac
+			MDADM_NO_UDEV=1 mdadm --incremental --quiet "/dev/$name"
+		done <"$live/proc/partitions"
+		[ "$waited" -lt "$degraded_s" ] || MDADM_NO_UDEV=1 mdadm --incremental --run --scan --quiet
 	fi
 	if has lvm; then
 		lvm vgchange -a y --sysinit --quiet --config 'activation{udev_sync=0 udev_rules=0}
@@ -196,8 +201,8 @@ load() {
 
 begin
 read_known
-[ ! -f "$live/etc/starter-modules" ] || xargs modprobe -qab <"$live/etc/starter-modules" 2>/dev/null
-modprobe -q "$type"
+# shellcheck disable=SC2086 # several words
+modprobe -qab $modules "$type" 2>/dev/null
 [ ! -w "$live/sys/module/md_mod/parameters/start_ro" ] || echo 1 >"$live/sys/module/md_mod/parameters/start_ro"
 search
 load

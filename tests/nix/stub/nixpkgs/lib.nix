@@ -112,6 +112,7 @@ let
 
     # lib/attrsets.nix: the stub's packages have one output
     getOutput = package: package.outPath;
+    getBin = package: package;
 
     # lib/meta.nix
     getExe = package: "${package}/bin/${package.meta.mainProgram}";

@@ -50,6 +50,9 @@ let
             }";
         # nixos/modules/system/boot/kernel.nix
         system.build.kernel = made "linux" { };
+        system.modulesTree = made "kernel-modules" { };
+        hardware.firmware = made "firmware" { };
+        boot.zfs.package = pkgs.zfs;
         # nixos/modules/installer/tools/tools.nix
         system.build.nixos-install = made "nixos-install" { };
       };

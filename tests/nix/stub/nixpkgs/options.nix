@@ -86,6 +86,7 @@ in
 
   "boot.initrd.availableKernelModules" = with' [ ] (option kernel (listOf str));
   "boot.initrd.systemd.contents" = with' { } (option initrd (set { text = typed lines; }));
+  "boot.initrd.kernelModules" = with' [ ] (option kernel (listOf str));
   "boot.initrd.systemd.enable" = with' false (option initrd bool);
   "boot.initrd.systemd.initrdBin" = with' [ ] (option initrd (listOf package));
   "boot.initrd.systemd.services" = with' { } (option initrd (set service));
@@ -109,6 +110,7 @@ in
   "boot.loader.systemd-boot.enable" = with' false (
     option "${loaders}/systemd-boot/systemd-boot.nix" bool
   );
+  "boot.zfs.package" = option "nixos/modules/tasks/filesystems/zfs.nix" package;
   "boot.zfs.forceImportRoot" = with' true (option "nixos/modules/tasks/filesystems/zfs.nix" bool);
 
   "environment.etc" = with' { } (
@@ -141,6 +143,9 @@ in
       )
     )
   );
+
+  # What is read is one derivation with all firmware.
+  "hardware.firmware" = option "nixos/modules/services/hardware/udev.nix" package;
 
   "networking.firewall.checkReversePath" = with' true (
     option firewall (
@@ -230,6 +235,8 @@ in
   "system.etc.overlay.enable" = with' false (option "nixos/modules/system/etc/etc.nix" bool);
   "system.etc.overlay.mutable" = with' true (option "nixos/modules/system/etc/etc.nix" bool);
   "system.image.id" = with' null (option "nixos/modules/misc/version.nix" (nullOr str));
+  # What is read is one derivation with all modules.
+  "system.modulesTree" = option kernel package;
   "system.stateVersion" = option "nixos/modules/misc/version.nix" str;
   "system.systemBuilderCommands" = with' "" (option toplevel lines);
 

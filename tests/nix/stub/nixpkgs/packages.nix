@@ -3,6 +3,7 @@
 {
   age.file = "pkgs/by-name/ag/age/package.nix";
   bash.file = "pkgs/shells/bash/5.nix";
+  btrfs-progs.file = "pkgs/by-name/bt/btrfs-progs/package.nix";
   coreutils.file = "pkgs/by-name/co/coreutils/package.nix";
   findutils.file = "pkgs/by-name/fi/findutils/package.nix";
   gnugrep.file = "pkgs/by-name/gn/gnugrep/package.nix";
@@ -13,6 +14,9 @@
   jq.file = "pkgs/by-name/jq/jq/package.nix";
   just.file = "pkgs/by-name/ju/just/package.nix";
   kexec-tools.file = "pkgs/by-name/ke/kexec-tools/package.nix";
+  kmod.file = "pkgs/by-name/km/kmod/package.nix";
+  lvm2.file = "pkgs/os-specific/linux/lvm2/common.nix";
+  mdadm.file = "pkgs/by-name/md/mdadm/package.nix";
   nixos-anywhere.file = "pkgs/by-name/ni/nixos-anywhere/package.nix";
   nixfmt.file = "pkgs/by-name/ni/nixfmt/package.nix";
   nixfmt-tree.file = "pkgs/by-name/ni/nixfmt-tree/package.nix";
@@ -26,8 +30,11 @@
   syslinux.file = "pkgs/by-name/sy/syslinux/package.nix";
   systemd.file = "pkgs/os-specific/linux/systemd/default.nix";
   tailscale.file = "pkgs/by-name/ta/tailscale/package.nix";
+  util-linux.file = "pkgs/by-name/ut/util-linux/package.nix";
   uv.file = "pkgs/by-name/uv/uv/package.nix";
+  zfs.file = "pkgs/os-specific/linux/zfs/generic.nix";
   pkgsStatic = {
+    busybox.file = "pkgs/os-specific/linux/busybox/default.nix";
     iproute2.file = "pkgs/by-name/ip/iproute2/package.nix";
     kexec-tools.file = "pkgs/by-name/ke/kexec-tools/package.nix";
   };

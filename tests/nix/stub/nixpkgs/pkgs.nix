@@ -73,6 +73,26 @@ listed
   runCommand =
     name: environment: text:
     make name (environment // { inherit text; });
+  # pkgs/build-support/kernel/modules-closure.nix
+  makeModulesClosure =
+    {
+      rootModules,
+      kernel,
+      firmware,
+      allowMissing ? false,
+    }:
+    make "${kernel.name}-shrunk" { inherit rootModules allowMissing kernel firmware; };
+  # pkgs/build-support/kernel/make-initrd-ng.nix
+  makeInitrdNG =
+    {
+      name ? "initrd",
+      compressor ? "gzip",
+      contents,
+    }:
+    make name {
+      inherit compressor;
+      contents = builtins.toJSON (map ({ source, target }: { inherit source target; }) contents);
+    };
   writeScript = name: text: make name { inherit text; };
   writeText = name: text: make name { inherit text; };
   writeTextFile =
