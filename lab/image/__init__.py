@@ -3,7 +3,7 @@
 The tarball holds `kexec/run` (`nix/scripts/origin/kexec-run.sh`), `kexec/kexec`, `kexec/ip`, `kexec/bzImage` and
 `kexec/initrd`, and `kexec/lib/`: Debian's kexec and ip are not static, so the two are wrappers that start the
 real ones with their own loader and libraries, whatever the origin has. The initrd is a whole Debian 13 that runs
-from RAM, with systemd, sshd, tailscaled and Nix.
+from RAM, with systemd, sshd, tailscaled and Nix. `kexec/starter` and `kexec/stub.efi` are for the standby (starter.py).
 
 `files/` is copied into the initrd as it is. The `.txt` files beside this one list packages, kernel modules, units, and
 what is left out.
@@ -19,6 +19,7 @@ from holdfast.base.settings import script
 from lab import bundled, systemd
 from lab.cache import Part
 from lab.debian import make_tree
+from lab.image import starter
 from lab.lists import entries
 from lab.toolchain import built, small_tailscaled
 
@@ -100,12 +101,13 @@ def image_folder() -> Path:
         Path(bundled.__file__),
     ]
     parts += [Path(__file__), FILES, *GUEST_SCRIPTS.values(), RUN_SCRIPT, GENERATOR, INSTALL_WRAPPER, NIXOS_INSTALL]
-    parts += [str(tailscaled)]
+    parts += [str(tailscaled), Path(starter.__file__), starter.INIT, starter.PACKAGES, starter.MODULES]
 
     def build(into: Path) -> None:
         tree = into / "tree"
         make_tree(SUITE, PACKAGES, tree, variant="extract")
         _make_kexec_folder(tree, into / "kexec")
+        starter.make_starter(tree, SUITE, into / "kexec")
         _make_installer(tree, tailscaled)
         _pack_initrd(tree, into / "kexec" / "initrd")
         shutil.rmtree(tree)
@@ -179,6 +181,7 @@ def _install_files(tree: Path, tailscaled: Path) -> None:
     _write(tree / "etc/machine-id", "", 0o444)  # empty, not absent: this is no first boot
     _write(tree / "etc/hostname", "installer\n", 0o644)
     _write(tree / "etc/fstab", "", 0o644)
+    _write(tree / "etc/holdfast/standby/starter-mounts", "".join(f"{word}\n" for word in starter.MOUNTS), 0o644)
     (tree / "etc/resolv.conf").unlink(
         missing_ok=True
     )  # mmdebstrap copies this machine's; the installer writes the origin's
