@@ -127,4 +127,6 @@ def test_new_system_fails_at_each_step(journey: Journey) -> None:
     report = journey.finish()
     assert {phase["name"]: phase["attempts"] for phase in report["phases"]}["trial"] == 3
     assert report["boot_id"]["installer"] == installer, "the disks were formatted in another boot"
-    assert journey.on_machine("ls /boot/holdfast 2>/dev/null || true") == "", "the standby is still there"
+    assert journey.on_machine("ls -d /boot/holdfast /.holdfast-standby 2>/dev/null || true") == "", (
+        "the standby is still there"
+    )

@@ -118,5 +118,7 @@ def test_power_and_identity_are_lost(journey: Journey) -> None:
     _power_fails(journey, "reboot", 1)
     _power_fails(journey, "verify", 1)
     journey.finish()
-    assert journey.on_machine("ls /boot/holdfast 2>/dev/null || true") == "", "the standby is still there"
+    assert journey.on_machine("ls -d /boot/holdfast /.holdfast-standby 2>/dev/null || true") == "", (
+        "the standby is still there"
+    )
     _state_is_lost(journey)
