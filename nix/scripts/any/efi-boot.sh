@@ -59,19 +59,23 @@ list() { efi_entries >"$work/entries"; }
 # last_line FILE: prints the end of an error message: what went wrong, without program and file
 last_line() { tail -n 1 "$1" | sed 's/.*: //'; }
 
+# holds FILE: does the variable hold what is to be written? It is read through a pipe: GNU cmp believes that two files
+# differ if it cannot seek in one of them, and efivarfs has none that can be sought in
+holds() { [ -f "$1" ] && cat "$1" 2>/dev/null | cmp -s - "$work/data"; }
+
 # put NAME ESCAPES: writes a variable, in one write, unless it is so already; then reads it back. Sets `why` if it fails
 put() {
 	file=$variables/$1-$efi_global
 	# shellcheck disable=SC2059 # escapes
 	printf "\\007\\000\\000\\000$2" >"$work/data"
-	if [ -f "$file" ] && cmp -s "$work/data" "$file"; then return; fi
+	if holds "$file"; then return; fi
 	chattr -i "$file" 2>/dev/null
 	if ! dd if="$work/data" of="$file" bs=65536 count=1 conv=notrunc 2>"$work/error"; then
 		why="the firmware does not take $1 ($(last_line "$work/error"))"
 		return 1
 	fi
 	why="the firmware took $1 and does not have it now"
-	[ -f "$file" ] && cmp -s "$work/data" "$file"
+	holds "$file"
 }
 
 # take NAME: removes a variable
