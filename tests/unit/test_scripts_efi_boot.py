@@ -1,5 +1,6 @@
 """efi-boot.sh: what it writes into a firmware's variables, byte by byte, in folders that stand for them."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -106,6 +107,32 @@ FIRMWARES = {
         "0002",
     ),
 }
+
+
+# What OVMF (edk2 2025.02) has when it has found two virtio disks and a network card, in hexadecimal.
+OVMF = json.loads((Path(__file__).parent / "efi" / "ovmf.json").read_text())
+FIRMWARES["ovmf, recorded"] = (
+    {f"_{name[4:]}": bytes.fromhex(data) for name, data in OVMF["entries"].items()} | {"_0008": NEW_ENTRY},
+    f"0008 {OVMF['order']}",
+    "0008",
+)
+
+
+@LEAST
+def test_recorded_ovmf(efi: EfiMachine) -> None:
+    efi.set(order=OVMF["order"], current=OVMF["current"], **FIRMWARES["ovmf, recorded"][0])
+    efi.run("show", efi.new)
+    assert [f"{entry.describe()}, {entry.kind}" for entry in efi.facts.entries] == [
+        "0000 UiApp, firmware",
+        "0001 UEFI Misc Device, other",
+        "0002 UEFI Misc Device 2, other",
+        "0003 UEFI PXEv4 (MAC:525400123456), network",
+        "0004 UEFI PXEv6 (MAC:525400123456), network",
+        "0005 UEFI HTTPv4 (MAC:525400123456), network",
+        "0006 UEFI HTTPv6 (MAC:525400123456), network",
+        "0007 EFI Internal Shell, firmware",
+        "0008 Linux Boot Manager, disk",
+    ]
 
 
 @LEAST
