@@ -1,11 +1,14 @@
 """Whether the new disk gets a standby, said before anything is changed: from recorded layouts of disko."""
 
+import re
+
 import pytest
 
+from holdfast.base.settings import PROJECT
 from holdfast.base.size import MIB
 from holdfast.facts.system import Firmware
 from holdfast.plan.layout import Layout, Mount, Raid, Volume
-from holdfast.plan.way_back.fit import Fit, Parts, fit
+from holdfast.plan.way_back.fit import MAX_STARTER_BYTES, STARTER_MOUNTS, Fit, Parts, fit
 from holdfast.plan.way_back.judging import warned_of
 from holdfast.plan.way_back.row import Verdict
 from holdfast.plan.way_back.standby import parts_of, standby_rows
@@ -165,6 +168,15 @@ def test_what_cannot_be_computed_is_said(mounts: tuple[Mount, ...], unknown: str
     found = mounted(*mounts)
     assert unknown in found.unknown
     assert found.form == found.why == ""
+
+
+def test_the_plan_knows_what_the_starter_mounts() -> None:
+    text = (PROJECT / "nix/kexec-tailscale/standby.nix").read_text()
+    listed = re.search(r"\n  mounts = \[.*?;\n", text, re.DOTALL)
+    assert listed
+    words = set(re.findall(r'"(\w+)"', listed[0]))
+    assert words == {*STARTER_MOUNTS, "lvm", "md"}
+    assert f"-gt {MAX_STARTER_BYTES} ]" in text
 
 
 # ---------------------------------------------------------------- rows of the plan
