@@ -1,4 +1,4 @@
-# shellcheck shell=sh disable=SC2154 # the scripts that take it in set root
+# shellcheck shell=sh disable=SC2034,SC2154 # the scripts that take it in set root, and read hop_driver
 # watchdog-hop.sh: a part of way-back.sh and kexec-run.sh: which hardware watchdog of this system can stay armed through
 # kexec, until the installer feeds it. load-final.sh asks some of it, too.
 #
