@@ -7,7 +7,7 @@ a boot loader that does not start what its trial has proved costs a reboot into 
 from collections import defaultdict
 from typing import Final
 
-from holdfast.base.errors import HoldfastError
+from holdfast.base.errors import ConnectionLost, HoldfastError
 from holdfast.base.settings import script
 from holdfast.base.text import printable
 from holdfast.facts.bounded import split_lines
@@ -58,10 +58,13 @@ def keep(target: Connection, root: str, *, new_system: bool) -> str:
 
     Raises:
         NotKept: the firmware, or the disk, does not allow that; the message says why. Nothing of it is left.
+        ConnectionLost: the link broke, so that is unknown.
 
     """
     try:
         _, said = _said(target, "keep", root, *(["next"] if new_system else []))
+    except ConnectionLost:
+        raise
     except HoldfastError as error:
         raise NotKept(error.message) from error
     if not said.startswith("kept: "):

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from holdfast.base.errors import CommandFailed
+from holdfast.base.errors import CommandFailed, ConnectionLost
 from holdfast.base.log import Log
 from holdfast.facts.efi import EfiFacts
 from holdfast.facts.facts import Facts
@@ -49,7 +49,7 @@ def guard(target: Connection, root: str, facts: Facts, log: Log) -> bool:
         return False
     try:
         log.say(f"the firmware's order: {boot_order.keep(target, root, new_system=False)}")
-    except boot_order.NotKept as error:
+    except (boot_order.NotKept, ConnectionLost) as error:
         log.say(f"the firmware keeps its own order: {error.message}")
         return False
     return True
@@ -65,6 +65,9 @@ def prepare(target: Connection, log: Log, *, uefi: bool) -> bool:
 
     Returns:
         Whether the standby stays.
+
+    Raises:
+        ConnectionLost: the link broke, so that is unknown: it is no reason to remove the standby.
 
     """
     if uefi:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from holdfast.base.errors import BackInInstaller, HoldfastError, NeverCame, TargetRefused
+from holdfast.base.errors import BackInInstaller, ConnectionLost, HoldfastError, NeverCame, TargetRefused
 from holdfast.facts.efi import EfiFacts
 from holdfast.target.standby import StandbyStays
 from tasks.finish import finish
@@ -238,6 +238,21 @@ def test_finish_touches_only_what_holdfast_has_installed(
     done = body(finish)(host(), plan(facts("debian-12")))
     assert skipped in done.skipped
     assert machine.standby is bool(skipped)
+
+
+@pytest.mark.usefixtures("uefi")
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_broken_link_while_the_order_is_set_costs_no_way_back(
+    machine: FakeMachine, run: Run, log: Remembered, when: str
+) -> None:
+    at(machine, ("efi-boot.sh keep / next", when), machine.cut)
+    with pytest.raises(ConnectionLost):  # the phase is tried again
+        run.start()
+    run.start()
+    assert [line for line in log.warned if "first boot" in line] == []
+    assert machine.story.count("standby removed") == 1
+    assert machine.story.index("final boots") < machine.story.index("standby removed")
+    assert clean(machine)
 
 
 def test_full_memory_of_the_firmware_loses_the_standby_and_is_said(
