@@ -143,6 +143,7 @@ def _format_and_prove(
 
     """
     host = machine.host
+    unit = f"{PARTITION_UNIT}{plan.run_id[:8]}"
     with ExitStack() as unstopped, ExitStack() as while_formatting:
         with machine.wait_and_connect() as target:
             before = Proof() if begun else _before_formatting(target, host, plan, built)
@@ -151,7 +152,8 @@ def _format_and_prove(
                 machine.connect_over_last_way,
                 machine.log,
                 most_s=host.deadlines.partition_s,
-                units=f"{PARTITION_UNIT}*.service",
+                # This run may have to wait for another formatting, which ends before its own begins.
+                units=f"{PARTITION_UNIT}*.service" if begun else f"{unit}.service",
             )
             while_formatting.enter_context(keys)
             # Half formatted, without dead-man and standby, is the worst place to leave it in.
@@ -161,7 +163,7 @@ def _format_and_prove(
         disks = ", ".join(disk.device for disk in (*plan.wipe, *plan.reuse))
         say(f"{doing} {disks}, at most {host.deadlines.partition_s:.0f} s")
         machine.run_detached(
-            f"{PARTITION_UNIT}{plan.run_id[:8]}",
+            unit,
             [built.disko_script],
             work=plan.formatting,
             timeout_s=host.deadlines.partition_s,

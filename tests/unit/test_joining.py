@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -166,7 +167,7 @@ def test_keys_go_by_themselves_if_the_link_is_down_for_good(
         body(partition)(keyed, PLAN, made)
     (start,) = (args for args in installer.told("unit-start.sh") if args[0] == "forget-keys")
     # Before the key came: "660" is the time for the formatting, and a minute.
-    assert start[-3:] == ["660", "holdfast-partition-*.service", "/run/keys/a"]
+    assert start[-3:] == ["660", f"holdfast-partition-{PLAN.run_id[:8]}.service", "/run/keys/a"]
     names = [command.name for command in installer.commands]
     assert names.index("unit-start.sh") < names.index("put-file.sh")
     assert "/run/keys/a forgotten" not in installer.story
@@ -174,6 +175,19 @@ def test_keys_go_by_themselves_if_the_link_is_down_for_good(
     installer.clock.sleep(KEYS_AT_MOST_S)
     assert installer.story[-1] == "/run/keys/a removed by the machine itself"
     assert "/run/keys/a" not in installer.files
+
+
+@pytest.mark.parametrize("other", [PLAN.formatting, "disko for another plan"])
+def test_keys_outlive_the_formatting_of_another_run_unless_it_is_this_runs_work(
+    installer: FakeMachine, made: Built, other: str
+) -> None:
+    """A run that is killed leaves its formatting behind. This run waits for its end, and formats then."""
+    keyed = host(encryption_keys=[{"path": "/run/keys/a", "command": ["echo", "x"]}])
+    installer.start_unit("holdfast-partition-other.service", other, ["disko"])
+    body(partition)(keyed, PLAN, made)
+    (start,) = (args for args in installer.told("unit-start.sh") if args[0] == "forget-keys")
+    assert fnmatch("holdfast-partition-other.service", start[-2]) is (other == PLAN.formatting)
+    assert fnmatch(f"holdfast-partition-{PLAN.run_id[:8]}.service", start[-2])
 
 
 def test_no_key_is_put_where_nothing_would_remove_it(installer: FakeMachine, made: Built) -> None:
