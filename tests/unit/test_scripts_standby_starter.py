@@ -187,6 +187,10 @@ def test_encrypted_root_with_the_word_for_it(target: Target, uefi: bool) -> None
     assert not (target.root / STORE).exists()
     shown = target.run("show", target.root, CRYPT="/dev/mapper/root").stdout
     assert shown.startswith("armed: ")
+    if uefi:  # the new system's, at the first boot that has failed
+        (target.root / "boot/loader/loader.conf").write_text("default nixos-generation-1.conf\n")
+        shown = target.run("show", target.root, CRYPT="/dev/mapper/root").stdout
+        assert shown == "none: another boot loader is in its place\n"
 
 
 def test_encrypted_root_with_the_word_and_an_image_without_a_starter(target: Target) -> None:
@@ -261,6 +265,27 @@ def test_remove_goes_on_where_it_broke_off(target: Target, place: str) -> None:
     target.uefi()
     target.put()
     shutil.rmtree(target.root / place)
+    assert target.remove().startswith("removed: ")
+    assert target.files("") == set()
+
+
+@pytest.mark.parametrize("part", ["store/handover", "store/initrd", "starter", "known", "boot/handover", "standby.efi"])
+def test_remove_says_what_stays(target: Target, part: str) -> None:
+    """As on a file system that an error has made read-only."""
+    if part == "standby.efi":
+        target.uefi()
+    encrypted = {"CRYPT": "/dev/vda2"} if part.startswith("boot/") else {}
+    target.put("state-on-boot", **encrypted)
+    places = {"store": STORE, "boot": "boot/holdfast"}
+    name = f"{part.rpartition('/')[2]}{'*' if 'handover' in part else ''}"
+    (stays,) = (target.root / places.get(part.partition("/")[0], "boot")).rglob(name)
+    target.tool("rm", f'case $* in *{stays}*) echo "rm: Read-only file system" >&2; exit 1 ;; esac; exec /bin/rm "$@"')
+    if stays.name == "standby.efi":
+        (target.root / "boot" / CRED).unlink()
+    done = target.run("remove", target.root)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.splitlines()[-1] == f"standby.sh: could not remove {stays}"
+    (target.tools / "rm").unlink()
     assert target.remove().startswith("removed: ")
     assert target.files("") == set()
 

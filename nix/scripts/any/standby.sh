@@ -177,8 +177,9 @@ show() {
 		echo "armed: by $firmware, $device boots the installer"
 		return
 	fi
+	# Whoever put it there was asked first whether the boot partition may hold the state of an encrypted root.
+	! is_complete || none "another boot loader is in its place"
 	find_secrecy
-	[ -n "$secret" ] || ! is_complete || none "another boot loader is in its place"
 	none "${secret:-the disk does not boot the installer}"
 }
 

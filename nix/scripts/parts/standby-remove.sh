@@ -105,7 +105,31 @@ take_away_older() {
 	sync
 }
 
+# leftovers: prints what could not be removed, as on a file system that an error has made read-only
+leftovers() {
+	set +f
+	for folder in "$root/boot/efi" "$root/efi" "$root/boot"; do
+		for file in "$folder"/EFI/holdfast/standby.efi "$folder"/EFI/holdfast/standby.efi.extra.d/standby.cred* \
+			"$folder"/holdfast/handover* "$folder"/holdfast/kernel* "$folder"/holdfast/initrd* \
+			"$folder"/holdfast/starter "$folder"/holdfast/known*; do
+			[ ! -f "$file" ] || echo "$file"
+		done
+	done
+	for folder in "$root/nix/.holdfast-standby" "$root/.holdfast-standby"; do
+		[ ! -L "$folder" ] || continue
+		for file in "$folder"/handover* "$folder"/kernel* "$folder"/initrd*; do
+			[ ! -f "$file" ] || echo "$file"
+		done
+	done
+	set -f
+}
+
 remove() {
 	take_away || none "there is no standby below ${root:-/}"
+	stays=$(leftovers | head -n 1)
+	if [ -n "$stays" ]; then
+		echo "standby.sh: could not remove $stays" >&2
+		exit 1
+	fi
 	echo "removed: the standby in$removed"
 }
