@@ -21,6 +21,10 @@ test *args: _debian
 faults: _debian
     {{python}} -m tests.lab.faults
 
+# install four other layouts of the disk in the lab, with a power cut in each (about 25 minutes)
+layouts: _debian
+    {{python}} -m pytest -m lab tests/lab/layouts
+
 # check layout, style, types, imports, shell scripts and Nix syntax; changes nothing
 check: (_check "--check")
 

@@ -1,0 +1,43 @@
+"""One lab; for each the machine starts in its origin, and the flake makes another layout of its disk."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import TypeAlias
+
+import pytest
+
+from lab import qemu
+from lab.final import flake_dir
+from lab.operator import Operator
+from lab.runtime import Lab
+from tests.lab.faults.journey import Journey
+from tests.lab.faults.table import Findings, show
+
+Begin: TypeAlias = Callable[[str, qemu.Hardware], AbstractContextManager[Journey]]
+"""Takes a layout, and the kind of machine; returns an install of it that has not been started."""
+
+
+@pytest.fixture(scope="package")
+def layout_findings(lab: Lab) -> Iterator[Findings]:
+    findings = Findings(lab.run_dir / "layouts.json")
+    yield findings
+    show(findings.rows)
+
+
+@pytest.fixture
+def begin(lab: Lab, operator: Operator, layout_findings: Findings) -> Begin:
+    @contextmanager
+    def begun(layout: str, hardware: qemu.Hardware) -> Iterator[Journey]:
+        with lab.other_machine(hardware):
+            lab.ssh_local(["sh", "-c", "head -c 4M /dev/urandom >/dev/disk/by-id/virtio-DATA0001; sync"])
+            lab.remember("origin")
+            flake_dir(lab.run_dir, layout)
+            journey = Journey(lab, operator, layout_findings)
+            try:
+                journey.begin("origin")
+                yield journey
+            finally:
+                journey.end()
+                flake_dir(lab.run_dir)
+
+    return begun
