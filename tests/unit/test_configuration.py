@@ -6,6 +6,7 @@ from typing import get_args
 import pytest
 
 from holdfast.base.errors import ConfigError
+from holdfast.base.settings import PROJECT
 from holdfast.inventory.host import Allowance
 from holdfast.plan.configuration import parse_configuration
 from holdfast.plan.refusals.checking import check_configuration
@@ -147,3 +148,9 @@ def test_answer_that_is_none(answer: str, said: str) -> None:
     assert said in str(error.value)
     assert "\n" not in str(error.value)
     assert len(str(error.value)) < 300
+
+
+@pytest.mark.parametrize("allowance", get_args(Allowance))
+def test_every_word_of_allow_is_in_the_example_and_in_the_reference(allowance: str) -> None:
+    assert f'"{allowance}"' in (PROJECT / "deployments" / "hosts.toml").read_text()
+    assert f"`{allowance}`" in (PROJECT / "docs" / "reference.md").read_text()
