@@ -7,7 +7,7 @@ from typing import Final, Literal
 
 from holdfast.base.frozen import Frozen
 from holdfast.facts.bounded import clean, first_word, pairs, split_lines
-from holdfast.facts.grub import grub_default
+from holdfast.facts.grub import grub_default, grub_waits
 from holdfast.facts.system import parse_store_path
 
 MAX_ENTRIES: Final = 256
@@ -21,12 +21,14 @@ class BootEntry(Frozen):
         name: its title or ID.
         kernel: the path of its kernel, as the boot loader names it; empty if it is not known.
         missing: a file that it names and that is missing or empty: its kernel or initrd; empty if there is none.
+        waits: what the boot loader waits for before it starts it; empty if it starts it by itself.
 
     """
 
     name: str
     kernel: str = ""
     missing: str = ""
+    waits: str = ""
 
 
 class LoaderFacts(Frozen):
@@ -36,6 +38,7 @@ class LoaderFacts(Frozen):
         name: the boot loader; empty if it is none that is known.
         default: the entry that it starts; None if that cannot be told.
         once: the entry that it starts the next time only; empty if there is none.
+        waits: what it waits for at its menu, without end; empty if it starts its default by itself.
         selected: the entry that started the running system, if the boot loader told.
         kernel_release: from `uname -r`.
         boot_image: the kernel's path on the kernel's own command line; empty if it is not there.
@@ -47,6 +50,7 @@ class LoaderFacts(Frozen):
     name: LoaderName = ""
     default: BootEntry | None = None
     once: str = ""
+    waits: str = ""
     selected: str = ""
     kernel_release: str = ""
     boot_image: str = ""
@@ -79,12 +83,15 @@ def parse_loader(said: Mapping[str, str]) -> LoaderFacts:
     nixos = {key: parse_store_path(value) for key, value in pairs(said["nixos"])}
     environment = dict(line.partition("=")[::2] for line in split_lines(said["grub_environment"]))
     name: LoaderName = ""
-    default, once = None, ""
+    default, once, waits = None, "", ""
     if "selected" in told:
         name, once = "systemd-boot", told.get("oneshot", "")
+        # loader.conf(5)
+        waits = "waits at its menu without end (timeout menu-force)" * (told.get("timeout") == "menu-force")
         default = _default_of_systemd_boot(entries, told)
     elif said["grub"].strip():
         name, once = "GRUB", clean(environment.get("next_entry", ""))
+        waits = grub_waits(said["grub"])
         saved = environment.get("saved_entry", "")
         # Fedora's menu has its own entries besides, such as that of the firmware's settings.
         default = _default_of_bls(said["grub"], entries, saved)
@@ -92,10 +99,12 @@ def parse_loader(said: Mapping[str, str]) -> LoaderFacts:
             default = BootEntry(**found)
     elif said["syslinux"].strip():
         name, default = "extlinux", _default_of_syslinux(said["syslinux"])
+        waits = _syslinux_waits(said["syslinux"])
     return LoaderFacts(
         name=name,
         default=default,
         once=once,
+        waits=waits or (default.waits if default else ""),
         selected=told.get("selected", ""),
         kernel_release=first_word(said["kernel_release"]),
         boot_image=clean(words.get("BOOT_IMAGE", "")),
@@ -163,6 +172,13 @@ def _default_of_bls(grub: str, entries: tuple[BootEntry, ...], saved: str) -> Bo
 def _version(name: str) -> list[tuple[int, int, str]]:
     """Return what sorts names as RPM sorts versions: numbers as numbers, and above letters."""
     return [(1, int(part), "") if part.isdigit() else (0, 0, part) for part in re.findall(r"[0-9]{1,18}|[a-z]+", name)]
+
+
+def _syslinux_waits(text: str) -> str:
+    """Return what syslinux or extlinux waits for: a prompt without a timeout."""
+    told = {key.upper(): value.strip() for key, value in pairs(text)}
+    asks = told.get("PROMPT", "0") != "0" and told.get("TIMEOUT", "0") == "0"
+    return "waits at its prompt without end (PROMPT without TIMEOUT)" * asks
 
 
 def _default_of_syslinux(text: str) -> BootEntry | None:

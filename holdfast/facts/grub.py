@@ -14,8 +14,8 @@ _ID: Final = re.compile(r"""(?:--id|\$menuentry_id_option)[= ]+(?:'([^']*)'|"([^
 class _Node:
     """An entry, a submenu, or a function, which is neither."""
 
-    def __init__(self, kind: str, title: str = "", identifier: str = "") -> None:
-        self.kind, self.title, self.identifier = kind, title, identifier
+    def __init__(self, kind: str, title: str = "", identifier: str = "", *, restricted: bool = False) -> None:
+        self.kind, self.title, self.identifier, self.restricted = kind, title, identifier, restricted
         self.kernel = self.missing = ""
         self.children: list[_Node] = []
 
@@ -34,11 +34,29 @@ def grub_default(text: str, saved: str) -> dict[str, str]:
     if not menu.children:
         return {}
     wanted = saved if "saved_entry" in default else default
-    node = _find(menu, wanted) or menu.children[0]
-    while node.kind == "submenu" and node.children:
-        node = node.children[0]
+    path = _find(menu, wanted) or menu.children[:1]
+    while path[-1].kind == "submenu" and path[-1].children:
+        path.append(path[-1].children[0])
+    node = path[-1]
     missing = "" if node.identifier.startswith("osprober") else node.missing
-    return {"name": clean(node.title or node.identifier or "?"), "kernel": node.kernel, "missing": missing}
+    # GRUB manual, "Authentication and authorisation": each that is not unrestricted asks.
+    asks = _has_superusers(text) and any(one.restricted for one in path)
+    found = {"name": clean(node.title or node.identifier or "?"), "kernel": node.kernel, "missing": missing}
+    return found | ({"waits": "asks for a password before it starts its default"} if asks else {})
+
+
+def grub_waits(text: str) -> str:
+    """Return what GRUB waits for at its menu; empty if it starts its default by itself.
+
+    The first `set timeout` of a usual grub.cfg is that of a boot that has failed, the last one is that of the others.
+    """
+    values = [line.partition("=")[2].strip(" \"'") for line in split_lines(text) if line.startswith("set timeout=")]
+    return "waits at its menu without end (timeout=-1)" if values[-1:] == ["-1"] else ""
+
+
+def _has_superusers(text: str) -> bool:
+    lines = [line.partition("=")[2] for line in split_lines(text) if line.startswith("set superusers=")]
+    return any(line.strip(" \"'") for line in lines)
 
 
 def _menu(text: str) -> tuple[_Node, str]:
@@ -47,7 +65,9 @@ def _menu(text: str) -> tuple[_Node, str]:
     for line in split_lines(text)[:MAX_LINES]:
         word, _, rest = line.partition(" ")
         if match := _TITLE.match(line):
-            node = _Node(match[1], clean(_first(match.groups()[1:4])), _identifier(match[5]))
+            restricted = "--unrestricted" not in match[5].split()
+            title = clean(_first(match.groups()[1:4]))
+            node = _Node(match[1], title, _identifier(match[5]), restricted=restricted)
             stack[-1].children.append(node)
             if line.rstrip().endswith("{"):
                 stack.append(node)
@@ -66,19 +86,22 @@ def _menu(text: str) -> tuple[_Node, str]:
 
 
 def _note(node: _Node, word: str, rest: str) -> None:
-    state, _, path = rest.strip().partition(" ")
+    state, _, path = rest.strip().replace('"', "").replace("'", "").partition(" ")
     if word.startswith("linux"):
         node.kernel = node.kernel or clean(path)
     if state == "missing":
         node.missing = node.missing or clean(path)
 
 
-def _find(menu: _Node, wanted: str) -> _Node | None:
-    """Follow `Advanced options>gnulinux-6.1`, or `1>2`."""
-    node: _Node | None = menu
+def _find(menu: _Node, wanted: str) -> list[_Node]:
+    """Follow `Advanced options>gnulinux-6.1`, or `1>2`; return the nodes on the way, none if one is not there."""
+    path = [menu]
     for step in wanted.split(">") if wanted else []:
-        node = next(_matching(node, step), None) if node else None
-    return node if node is not menu else None
+        node = next(_matching(path[-1], step), None)
+        if node is None:
+            return []
+        path.append(node)
+    return path[1:]
 
 
 def _matching(menu: _Node, step: str) -> Iterator[_Node]:

@@ -16,6 +16,12 @@ BOOT_WRITES_S: Final = 900
 _YEAR_2020: Final = 1577836800
 _LATEST: Final = 100_000_000_000
 _SHOWN: Final = 6
+_START_ALONE: Final = {
+    "GRUB": "Set GRUB_TIMEOUT in /etc/default/grub, and give the entries `--unrestricted` if there is a password; then"
+    " make its configuration again.",
+    "systemd-boot": "Set a timeout in seconds: `bootctl set-timeout 5`.",
+    "extlinux": "Set TIMEOUT in its configuration.",
+}
 
 
 def day(seconds: int) -> str:
@@ -101,6 +107,17 @@ def loader_rows(boot: BootFacts) -> Iterator[WayBackRow]:
             else "Run `bootctl set-oneshot ''` there.",
             verdict=Verdict.UNPROVED,
         )
+    # GRUB names the kernel on its command line. Without that, another boot loader has started what runs.
+    used = loader.name != "GRUB" or bool(loader.boot_image)
+    verdict = Verdict.STRANDS if used else Verdict.UNPROVED
+    if loader.waits:
+        yield WayBackRow(
+            subject="boot loader",
+            seen=f"{loader.name} {loader.waits}",
+            means="the machine would wait for a person at its console",
+            hint=_START_ALONE.get(loader.name, ""),
+            verdict=verdict,
+        )
     default = loader.default
     if default is None:
         return
@@ -111,7 +128,7 @@ def loader_rows(boot: BootFacts) -> Iterator[WayBackRow]:
             means="the machine would stop at its boot loader",
             hint="Make its boot loader's configuration again (Debian: `update-grub`, Fedora: `grub2-mkconfig`, NixOS:"
             " `nixos-rebuild boot`), or choose another default.",
-            verdict=Verdict.STRANDS,
+            verdict=verdict,
         )
         return
     same = loader.starts_running_kernel
