@@ -10,13 +10,13 @@ MAX_LINES: Final = 512
 
 
 class Encrypted(Frozen):
-    """An encrypted device that the boot needs.
+    """An encrypted device that is open.
 
     Attributes:
         name: its name in /dev/mapper.
         kind: `LUKS1`, `LUKS2`, `PLAIN`, …
         lower: the kernel's name of the device that it lies on.
-        places: where what lies on it is mounted.
+        places: where what the boot needs of it is mounted; none if it needs nothing of it.
         tokens: what its header names besides passphrases: `systemd-tpm2`, `clevis`, …
         pins: what Clevis asks: `tang`, `tpm2`, `sss`.
 
@@ -68,7 +68,7 @@ class OpeningFacts(Frozen):
     """What is encrypted, and what opens it.
 
     Attributes:
-        encrypted: the encrypted devices that the boot needs.
+        encrypted: the encrypted devices that are open.
         crypttab: the lines of crypttab.
         zfs: the encrypted datasets.
         tpm: whether there is a TPM.

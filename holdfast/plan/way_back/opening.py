@@ -46,16 +46,23 @@ def opening_rows(boot: BootFacts) -> Iterator[WayBackRow]:
     if grub_asks := _asked_by_grub(boot):
         why = "a passphrase that GRUB asks for, before any kernel runs"
         yield _row(grub_asks, _Way(Verdict.STRANDS, why, "Move the kernels to a partition that is not encrypted."))
-    for device in opening.encrypted:
+    # What lies under nothing that the boot needs was opened later, or is in crypttab: that decides.
+    needed = [device for device in opening.encrypted if device.places]
+    for device in needed:
         way = _way(opening, device, lines.get(device.name))
-        yield _row(f"{' and '.join(device.places) or device.name} ({device.name} on {device.lower or '?'})", way)
-    needed = {device.name for device in opening.encrypted}
+        yield _row(f"{' and '.join(device.places)} ({device.name} on {device.lower or '?'})", way)
+    devices = {device.name: device for device in opening.encrypted}
     for line in opening.crypttab:
-        if line.name in needed or any(option in _OPTIONAL for option in line.options):
+        if devices.get(line.name) in needed or any(option in _OPTIONAL for option in line.options):
             continue
-        way = _way(opening, Encrypted(name=line.name), line)
+        way = _way(opening, devices.get(line.name, Encrypted(name=line.name)), line)
         if way.verdict is not Verdict.FINE:
             yield _row(f"{line.name} (/etc/crypttab)", way)
+    # The initrd of NixOS opens what its configuration says, mounted or not; without crypttab nothing tells which.
+    for device in opening.encrypted if boot.loader.nixos_booted else ():
+        if device not in needed and device.name not in lines:
+            by = "somebody who was logged in, or by the initrd, which would ask for it"
+            yield _row(f"{device.name} (on {device.lower or '?'})", _Way(Verdict.UNPROVED, by))
     for dataset in opening.zfs:
         yield _row(f"the ZFS {dataset.name}", _zfs(opening, dataset))
 
@@ -77,7 +84,7 @@ def _row(what: str, way: _Way) -> WayBackRow:
 
 def _asked_by_grub(boot: BootFacts) -> str:
     """Return where GRUB finds its kernels if that is encrypted: it can open it only with a passphrase."""
-    if boot.loader.name != "GRUB":
+    if boot.loader.name != "GRUB" or not boot.loader.boot_image:
         return ""
     mounted = {mount.place for mount in boot.file_systems.mounts}
     of_kernels = "/boot" if "/boot" in mounted else "/"
@@ -87,6 +94,7 @@ def _asked_by_grub(boot: BootFacts) -> str:
 def _way(opening: OpeningFacts, device: Encrypted, line: CrypttabLine | None) -> _Way:
     """Return the best way that was found."""
     ways = [
+        *_mandos(opening, device),
         *_key_file(opening, device, line),
         *_tpm(opening, device, line),
         *_clevis(opening, device),
@@ -155,6 +163,12 @@ def _clevis(opening: OpeningFacts, device: Encrypted) -> Iterator[_Way]:
         yield _Way(Verdict.STRANDS, f"{by}, which is not in the initrd, so by a passphrase", _REBUILD)
     else:
         yield _Way(Verdict.UNPROVED, f"{by}, if it is in the initrd, which cannot be read")
+
+
+def _mandos(opening: OpeningFacts, device: Encrypted) -> Iterator[_Way]:
+    """Yield Mandos: its initrd asks a server in the network, and has no line in crypttab for it."""
+    if _in_initrd(device) and any(name.endswith("mandos-client") for name in opening.initrd):
+        yield _Way(Verdict.UNPROVED, "Mandos, if its server answers")
 
 
 def _keyscript(line: CrypttabLine | None) -> Iterator[_Way]:

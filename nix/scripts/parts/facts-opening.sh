@@ -26,6 +26,11 @@ name_of() {
 	printf '%s\n' "${name##*/}"
 }
 
+# pool_devices POOL: prints the kernel's names of the devices that a ZFS pool lies on
+pool_devices() {
+	! command -v zpool >/dev/null || within 10 zpool list -v -H -P -L "$1" | sed -n 's|^[[:space:]]*/dev/\([^[:space:]]*\).*|\1|p'
+}
+
 # Lines: `/ dm-0`, `/boot sda1`: each device that a mounted file system lies on. A ZFS lies on `zfs`, and its dataset.
 mounted_devices() {
 	while read -r _ _ _ _ place _ rest; do
@@ -56,11 +61,14 @@ mounted_devices() {
 	done <"$root/proc/self/mountinfo"
 }
 
-# The mounted file systems that a boot needs: the system's own, and what fstab makes it wait for.
+# The mounted file systems that a boot needs: the system's own, what fstab makes it wait for, and the encrypted volume on
+# which Ubuntu keeps the key of its pool. A ZFS also lies on the devices of its pool.
 needed_devices() {
 	places=" $system_places $(required_by_fstab | tr '\n' ' ') "
 	mounted_devices | while read -r place name dataset; do
-		case $places in *" $place "*) printf '%s %s %s\n' "$place" "$name" "$dataset" ;; esac
+		case "$places$place " in *" $place "*" $place "* | *" /run/keystore/"*) ;; *) continue ;; esac
+		printf '%s %s %s\n' "$place" "$name" "$dataset"
+		[ "$name" != zfs ] || pool_devices "${dataset%%/*}" | sed "s|^|$place |"
 	done
 }
 
@@ -80,7 +88,8 @@ header() {
 	fi
 }
 
-# Lines: `crypt dm-0 root CRYPT-LUKS2-… /dev/sda3 /,/home` for each encrypted device that a boot needs, and its header.
+# Lines: `crypt dm-0 root CRYPT-LUKS2-… /dev/sda3 /,/home` for each encrypted device that is open, with the
+# places that a boot needs of it, and its header.
 encrypted() {
 	needed=$(needed_devices)
 	on_zfs=$(printf '%s\n' "$needed" | sed -n 's/ zfs .*//p' | head -n 1)
@@ -94,8 +103,8 @@ encrypted() {
 		places=$(printf '%s\n' "$needed" | while read -r place device _; do
 			if [ "$device" != zfs ] && crypts_under "$device" | grep -qx "$name"; then printf '%s,' "$place"; fi
 		done)
-		# Which disks a pool lies on is not followed: what nothing else uses may be one of them.
-		if [ -z "$places" ] && [ -n "$on_zfs" ] && [ -z "$(ls "$folder/holders")" ] &&
+		# Without zpool it is not known which disks a pool lies on: what nothing else uses may be one of them.
+		if [ -z "$places" ] && [ -n "$on_zfs" ] && ! command -v zpool >/dev/null && [ -z "$(ls "$folder/holders")" ] &&
 			! mounted_devices | grep -q " $name\$" && ! grep -q "/$name " "$root/proc/swaps"; then
 			places="$on_zfs,"
 		fi
@@ -147,7 +156,9 @@ initrd_file() {
 	kernel=$(tr ' ' '\n' <"$root/proc/cmdline" | sed -n 's/^BOOT_IMAGE=//p' | head -n 1)
 	kernel=${kernel##*/}
 	next=$(nixos_next)
-	for file in "${next:+${next#/}/initrd}" "boot/initrd.img-$release" \
+	# systemd-boot and the firmware's own loader name it so; the last one is the main one, after microcode.
+	named=$(tr ' ' '\n' <"$root/proc/cmdline" | sed -n 's/^initrd=//p' | tail -n 1 | sed 's|\\|/|g')
+	for file in "${next:+${next#/}/initrd}" ${named:+"boot/${named#/}" "efi/${named#/}" "boot/efi/${named#/}"} "boot/initrd.img-$release" \
 		"boot/initramfs-$release.img" "boot/initrd-$release" "boot/initramfs-${kernel#vmlinuz-}" \
 		"boot/initramfs-${kernel#vmlinuz-}.img" "boot/initramfs-${release##*-}"; do
 		if [ -f "$root/$file" ]; then printf '%s\n' "$root/$file" && return; fi
@@ -173,6 +184,8 @@ initrd_names() {
 		within 20 lsinitramfs "$1"
 	elif command -v lsinitrd >/dev/null; then
 		within 20 lsinitrd "$1" | sed 's/.* \([^ ]*\)\( -> .*\)\{0,1\}$/\1/'
+	elif command -v lsinitcpio >/dev/null; then
+		within 20 lsinitcpio "$1"
 	else
 		# shellcheck disable=SC2046 # the bytes
 		set -- "$1" $(main_archive "$1" | od -An -N 4 -tx1 | tr -d ' \n')
@@ -194,7 +207,7 @@ initrd() {
 	[ -n "$names" ] || return 0
 	echo read
 	printf '%s\n' "$names" | grep -a -i -e keyfile -e '\.key$' -e 'bin/clevis$' -e 'bin/dropbear$' -e 'bin/sshd$' \
-		-e 'bin/tinysshd$' -e 'systemd-cryptsetup$' -e 'libtss2-esys' -e 'secrets/' -e 'luks' -e 'bin/tang' | head -n 200
+		-e 'bin/tinysshd$' -e 'systemd-cryptsetup$' -e 'libtss2-esys' -e 'secrets/' -e 'mandos-client$' -e 'luks' -e 'bin/tang' | head -n 200
 	{
 		sed -e '/^[[:space:]]*#/d' "$root/etc/crypttab"
 		sed -e 's/^[[:space:]]*key=/- - /' "$root/etc/conf.d/dmcrypt"
