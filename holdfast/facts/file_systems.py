@@ -52,7 +52,8 @@ class FileSystemFacts(Frozen):
         fstab: the lines of fstab.
         mounts: the mounted file systems on disks.
         errors: the file systems and arrays that have counted errors: type, name, number.
-        of_state: the type of the file system that the Tailscale state lies on; empty if unknown.
+        of_state: the type of the file system that the Tailscale state lies on; `lbu` if it is in RAM and Alpine's
+            lbu keeps it; empty if unknown.
         hibernation: the swap devices that hold the image of a hibernation, and whether the boot would resume it.
 
     """

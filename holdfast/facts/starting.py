@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from holdfast.base.frozen import Frozen
-from holdfast.facts.bounded import MAX_ITEMS, clean, first_word, number, split_lines
+from holdfast.facts.bounded import MAX_ITEMS, clean, first_word, number, pairs, split_lines
 
 MAX_UNITS: Final = 2048
 
@@ -58,7 +58,7 @@ class Service(Frozen):
     """What a service manager other than systemd starts at boot.
 
     Attributes:
-        how: `openrc:RUNLEVEL`, `sysv`, `runit`, `procd`, `s6` or `dinit`.
+        how: `openrc:RUNLEVEL`, `sysv`, `runit`, `procd`, `s6`, `dinit`, `upstart`, `rcS` or `rc`.
         what: `tailscaled` or `sshd`.
         name: the service's name.
 
@@ -79,7 +79,8 @@ class StartingFacts(Frozen):
         lingering: the users whose own systemd starts at boot.
         units: what systemd knows of the units that may start them.
         boot_units: what systemd starts at boot.
-        services: what other service managers start at boot.
+        managers: the other service managers that are known, of which it can be seen what they do not start.
+        services: what they start at boot.
         scripts: what starts tailscaled at boot besides: `rc.local`, `cron` or `inittab`, with its file.
         container_policy: the policy by which Docker starts tailscaled's container; empty if it is in none.
 
@@ -91,6 +92,7 @@ class StartingFacts(Frozen):
     lingering: tuple[str, ...] = ()
     units: tuple[Unit, ...] = ()
     boot_units: tuple[str, ...] = ()
+    managers: tuple[str, ...] = ()
     services: tuple[Service, ...] = ()
     scripts: tuple[tuple[str, str], ...] = ()
     container_policy: str = ""
@@ -121,6 +123,7 @@ def parse_starting(said: Mapping[str, str]) -> StartingFacts:
         lingering=tuple(lingering),
         units=tuple({unit.name: unit for unit in _units(said["systemd_units"])}.values()),
         boot_units=tuple(clean(line) for line in split_lines(said["boot_units"])[:MAX_UNITS]),
+        managers=tuple(clean(value) for key, value in pairs(said["boot_services"]) if key == "manager")[:MAX_ITEMS],
         services=tuple(_services(said["boot_services"])),
         scripts=tuple(_pairs(said["boot_scripts"])),
         container_policy=first_word(said["container_policy"]),

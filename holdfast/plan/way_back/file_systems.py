@@ -27,6 +27,14 @@ def file_system_rows(boot: BootFacts) -> Iterator[WayBackRow]:
             hint=f"Put {STATE_DIR} on a disk.",
             verdict=Verdict.STRANDS,
         )
+    if boot.starting.tailscaled and seen.of_state == "lbu":
+        yield WayBackRow(
+            subject="Tailscale state",
+            seen=f"{STATE_DIR} lies in RAM, and Alpine's lbu keeps it",
+            means="after a boot the machine has what was committed last",
+            hint="Run `lbu commit` there.",
+            verdict=Verdict.UNPROVED,
+        )
     yield from _root(seen)
     yield from _errors(seen)
     yield from _missing(seen, systemd=boot.starting.init == "systemd")

@@ -13,6 +13,7 @@ _BY_HAND: Final = re.compile(
     r"session-\w+\.scope|run-[\w.-]+\.scope|(ssh|sshd|dropbear)(@.*)?\.service|(serial-)?getty@.*\.service|tmux-.*\.scope"
     r"|user-\d+\.slice"
 )
+_SESSION: Final = re.compile(r"/user@[^/]*/(.*/)?[^/]*\.scope$")
 _CONTAINER: Final = re.compile(r"docker[-/][0-9a-f]{12}|libpod|kubepods|crio-|/lxc|machine\.slice")
 _CRON: Final = ("cron.service", "crond.service", "cronie.service", "atd.service", "anacron.service")
 _RC_LOCAL: Final = ("rc-local.service", "rc.local.service")
@@ -28,7 +29,7 @@ _SSH_UNITS: Final = (
 )
 # Names of process 1 whose services way-back.sh can list.
 _KNOWN_INITS: Final = ("init", "openrc-init", "runit", "runit-init", "procd")
-_MANAGERS: Final = {"openrc": "OpenRC", "sysv": "System V's init", "runit": "runit", "procd": "procd", "s6": "s6"}
+_MANAGERS: Final = {"openrc": "OpenRC", "sysv": "System V's init", "rc": "Slackware's rc"}
 _ENABLE: Final = {
     "openrc": "Run `rc-update add tailscale default` there.",
     "procd": "Run `/etc/init.d/tailscale enable` there.",
@@ -72,7 +73,9 @@ def _by_systemd(seen: StartingFacts, process: Process) -> _Start:
         if "libpod" in process.cgroup and name.endswith(".service") and _at_boot(seen, seen.unit(name)):
             return _Start(Verdict.FINE, f"systemd starts its container at boot ({name})")
         return _in_container(seen)
-    if "/user@" in process.cgroup:
+    # A terminal's or tmux' own scope ends with the boot, whoever lingers.
+    in_session = bool(_SESSION.search(process.cgroup))
+    if "/user@" in process.cgroup and not in_session:
         user = "a user's own systemd starts tailscaled"
         if seen.lingering:
             return _Start(Verdict.UNPROVED, f"{user}, which lingers ({', '.join(seen.lingering[:3])})")
@@ -140,7 +143,7 @@ def _by_others(seen: StartingFacts, process: Process) -> _Start:
         return _Start(Verdict.FINE, f"{seen.scripts[0][1]} starts it at boot")
     if _CONTAINER.search(process.cgroup):
         return _in_container(seen)
-    if seen.init not in _KNOWN_INITS:
+    if seen.init not in _KNOWN_INITS or not seen.managers:
         return _Start(
             Verdict.UNPROVED,
             f"nothing is known of what {seen.init or 'this init system'} starts at boot",
@@ -168,7 +171,14 @@ def ssh_row(seen: StartingFacts) -> Iterator[WayBackRow]:
             manager = _MANAGERS.get(how, how)
             where = f"{found[0].name}{f', {level}' * bool(level)}"
             yield _ssh(Verdict.FINE, f"{manager} starts it at boot ({where})", "it answers after a boot")
-        elif server and seen.init in _KNOWN_INITS:
+        elif server and not (seen.init in _KNOWN_INITS and seen.managers):
+            yield _ssh(
+                Verdict.UNPROVED,
+                f"nothing is known of what {seen.init or 'this init system'} starts at boot ({server.name} runs)",
+                "nobody may be able to log in",
+                "Rehearse the origin.",
+            )
+        elif server:
             yield _ssh(
                 Verdict.STRANDS,
                 f"nothing starts the SSH server at boot ({server.name} runs)",

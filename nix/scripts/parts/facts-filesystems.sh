@@ -84,13 +84,20 @@ mounted_at() {
 	printf '%s %s\n' "${told%% *}" "${told##* }"
 }
 
-# The type of the file system that the Tailscale state lies on; of an overlay, that of its upper part.
+# The type of the file system that the Tailscale state lies on; of an overlay, that of its upper part. `lbu` if that is in
+# RAM, and what Alpine's `lbu commit` keeps on a disk includes the state.
 state_file_system() {
 	path=$(readlink -f "$root/var/lib/tailscale")
 	path=${path#"$root"}
 	seen=$(mounted_at "${path:-/var/lib/tailscale}")
 	upper=$(printf '%s' "$seen" | tr ',' '\n' | sed -n 's/.*upperdir=//p' | head -n 1)
 	if [ -n "$upper" ]; then seen=$(mounted_at "$upper"); fi
+	case $seen in
+	tmpfs* | ramfs*)
+		kept=$root/etc/apk/protected_paths.d/lbu.list
+		if [ -f "$kept" ] && grep -q -x -e '+/*var/*' -e '+/*var/lib/*' -e '+/*var/lib/tailscale/*' "$kept"; then seen=lbu; fi
+		;;
+	esac
 	printf '%s\n' "${seen%% *}"
 }
 

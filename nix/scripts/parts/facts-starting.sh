@@ -101,10 +101,35 @@ entry() {
 	esac
 }
 
-# What other service managers start at boot: OpenRC, runit, s6, dinit, procd and System V's init.
+# manager HOW FILE...: prints `manager HOW` if one of the files, by which a service manager is known, is there
+manager() {
+	how=$1
+	shift
+	for file; do
+		if [ -L "$file" ] || [ -e "$file" ]; then echo "manager $how" && return; fi
+	done
+}
+
+# What other service managers start at boot: OpenRC, runit, s6, dinit, procd, upstart, System V's init, and the rc scripts
+# of busybox' init (Buildroot) and of Slackware.
 boot_services() {
 	[ ! -d "$root/run/systemd/system" ] || return 0
 	set +f
+	manager openrc "$root"/etc/runlevels/default
+	manager runit "$root"/etc/runit/runsvdir/default
+	manager procd "$root"/sbin/procd "$root"/etc/rc.d/S[0-9][0-9]*
+	manager sysv "$root"/etc/rc2.d/S[0-9][0-9]*
+	manager rcS "$root"/etc/init.d/S[0-9][0-9]*
+	for file in "$root"/etc/init.d/S[0-9][0-9]*; do
+		[ ! -x "$file" ] || entry rcS "${file##*/S[0-9][0-9]}" "$file"
+	done
+	for file in "$root"/etc/rc.d/rc.sshd "$root"/etc/rc.d/rc.dropbear; do
+		[ ! -x "$file" ] || entry rc "${file##*/rc.}" "$file"
+	done
+	for file in "$root"/etc/init/*.conf; do
+		name=${file##*/}
+		[ ! -f "$file" ] || entry upstart "${name%.conf}" "$file"
+	done
 	for file in "$root"/etc/runlevels/boot/* "$root"/etc/runlevels/default/*; do
 		[ -L "$file" ] || [ -e "$file" ] || continue
 		level=${file%/*}
