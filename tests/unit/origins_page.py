@@ -8,7 +8,8 @@ from holdfast.facts.way_back import WayBackFacts
 from holdfast.plan.way_back.origin import origin_rows
 from holdfast.plan.way_back.row import Verdict
 from tests.unit.cases import host
-from tests.unit.origins_table import FAMILIES, TABLE, Case, worst
+from tests.unit.origins_others import ALL
+from tests.unit.origins_table import FAMILIES, Case, worst
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "origins.md"
 _HEAD: Final = """# Origins, and whether they come back
@@ -47,7 +48,9 @@ _TAIL: Final = """
 - **A TPM counts** if the header has its token, a TPM is there, and the initrd is told to ask it. **Clevis counts** if
   the header has its token and the initrd has Clevis. Whether the TPM still opens it, or a Tang server answers, only a
   reboot shows.
-- **The initrd is read only if something is encrypted**, with `lsinitramfs`, `lsinitrd` or `cpio`.
+- **The initrd is read only if something is encrypted**, with `lsinitramfs`, `lsinitrd`, `lsinitcpio` or `cpio`.
+- **An encrypted device counts** if a boot needs what lies on it, or if crypttab opens it and the boot waits for that.
+- **A boot loader that waits** is one without a timeout, or one that asks for a password before it starts its default.
 - **Changes** are files that were put there more than 15 minutes after the boot: a boot writes some itself. tailscaled's
   own count only if it was not started since. On NixOS the system that booted is compared with the one that is next.
 - **A default that cannot be told** has no row: the boot loader has started what runs, and what has changed since is
@@ -60,10 +63,10 @@ _TAIL: Final = """
 
 def page(seen: dict[str, WayBackFacts]) -> str:
     """Return the page, made of what way-back.sh told of each origin of the table."""
-    first = origin_rows(seen[TABLE[0].name], host())
+    first = origin_rows(seen[ALL[0].name], host())
     rows = "\n".join(f"| {row.subject} | {row.seen} | {row.means} |" for row in first)
-    families = "\n".join(f"- {case.name}" for case in TABLE[:FAMILIES])
-    others = [_line(case, seen[case.name]) for case in TABLE[FAMILIES:]]
+    families = "\n".join(f"- {case.name}" for case in ALL[:FAMILIES])
+    others = [_line(case, seen[case.name]) for case in ALL[FAMILIES:]]
     return _HEAD.format(families=families, rows=rows) + "\n".join(others) + "\n" + _TAIL
 
 
@@ -76,7 +79,7 @@ def _line(case: Case, seen: WayBackFacts) -> str:
 
 if __name__ == "__main__":
     told = {}
-    for one in TABLE:
+    for one in ALL:
         with tempfile.TemporaryDirectory() as made_in:
             told[one.name] = one.make().look(Path(made_in))
     PAGE.write_text(page(told))

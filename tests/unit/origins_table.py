@@ -48,15 +48,15 @@ class Case(NamedTuple):
     gnu: bool = False
 
 
-def _fine(name: str, make: Callable[[], Origin]) -> Case:
+def fine(name: str, make: Callable[[], Origin]) -> Case:
     return Case(name, make, FINE)
 
 
-def _unproved(name: str, make: Callable[[], Origin], *said: str) -> Case:
+def unproved(name: str, make: Callable[[], Origin], *said: str) -> Case:
     return Case(name, make, UNPROVED, said)
 
 
-def _strands(name: str, make: Callable[[], Origin], *said: str) -> Case:
+def strands(name: str, make: Callable[[], Origin], *said: str) -> Case:
     return Case(name, make, STRANDS, said)
 
 
@@ -124,43 +124,43 @@ def _hibernated(command_line: str) -> Origin:
 FAMILIES: Final = 10
 TABLE: Final = (
     # What comes back.
-    _fine("Debian 12", debian),
-    _fine("Debian 13, with systemd-networkd", lambda: debian().file("etc/systemd/network/lan.network", "[Match]\n")),
-    _fine("Ubuntu 22.04: LVM, netplan", lambda: ubuntu().unit("ssh.service").unit("ssh.socket", state="disabled")),
-    _fine("Ubuntu 24.04: sshd started by its socket", ubuntu),
-    _fine("Fedora: BLS entries, btrfs", fedora),
-    _fine("Alpine: OpenRC, extlinux, busybox", alpine),
-    _fine("NixOS: systemd-boot", nixos),
-    _fine("Void: runit", void),
-    _fine("Devuan: System V's init", devuan),
-    _fine("OpenWrt: procd, dropbear", openwrt),
+    fine("Debian 12", debian),
+    fine("Debian 13, with systemd-networkd", lambda: debian().file("etc/systemd/network/lan.network", "[Match]\n")),
+    fine("Ubuntu 22.04: LVM, netplan", lambda: ubuntu().unit("ssh.service").unit("ssh.socket", state="disabled")),
+    fine("Ubuntu 24.04: sshd started by its socket", ubuntu),
+    fine("Fedora: BLS entries, btrfs", fedora),
+    fine("Alpine: OpenRC, extlinux, busybox", alpine),
+    fine("NixOS: systemd-boot", nixos),
+    fine("Void: runit", void),
+    fine("Devuan: System V's init", devuan),
+    fine("OpenWrt: procd, dropbear", openwrt),
     # Encryption.
-    _strands("LUKS with a passphrase", encrypted_debian, "a passphrase"),
-    _strands("LVM on LUKS with a passphrase", _on_lvm_on_luks, "/ (root on sda3) is encrypted"),
-    _fine(
+    strands("LUKS with a passphrase", encrypted_debian, "a passphrase"),
+    strands("LVM on LUKS with a passphrase", _on_lvm_on_luks, "/ (root on sda3) is encrypted"),
+    fine(
         "LUKS, a key file in the initrd",
         lambda: encrypted_debian(KEY_IN_INITRD).file("etc/keys/root.key").initrd("cryptroot/keyfiles/root.key"),
     ),
-    _strands(
+    strands(
         "LUKS, a key file that is not in the initrd",
         lambda: encrypted_debian(KEY_IN_INITRD).file("etc/keys/root.key"),
         "a key file that is not in the initrd (/etc/keys/root.key)",
     ),
-    _strands(
+    strands(
         "LUKS, dropbear in the initrd",
         lambda: encrypted_debian().initrd("usr/sbin/dropbear"),
         "over SSH in the initrd (dropbear)",
     ),
-    _fine(
+    fine(
         "LUKS, Clevis with Tang",
         lambda: encrypted_debian().crypt("dm-0", "root", "sda3", pin="tang").initrd("usr/bin/clevis"),
     ),
-    _strands(
+    strands(
         "LUKS, Clevis that is not in the initrd",
         lambda: encrypted_debian().crypt("dm-0", "root", "sda3", pin="tpm2"),
         "Clevis (tpm2), which is not in the initrd",
     ),
-    _fine(
+    fine(
         "LUKS, TPM, dracut",
         lambda: (
             encrypted_debian("root UUID=3 none luks,tpm2-device=auto\n")
@@ -170,7 +170,7 @@ TABLE: Final = (
             .initrd("usr/bin/systemd-cryptsetup")
         ),
     ),
-    _strands(
+    strands(
         "LUKS, TPM, initramfs-tools",
         lambda: (
             encrypted_debian("root UUID=3 none luks,tpm2-device=auto\n")
@@ -179,7 +179,7 @@ TABLE: Final = (
         ),
         "a TPM that the initrd of initramfs-tools cannot ask",
     ),
-    _fine(
+    fine(
         "LUKS 1, Clevis by luksmeta",
         lambda: (
             encrypted_debian()
@@ -188,7 +188,7 @@ TABLE: Final = (
             .initrd("usr/bin/clevis")
         ),
     ),
-    _strands(
+    strands(
         "btrfs over two LUKS devices, one of them with a passphrase",
         lambda: (
             encrypted_debian(f"{KEY_IN_INITRD}other UUID=5 none luks\n")
@@ -200,17 +200,17 @@ TABLE: Final = (
         ),
         "/ (other on sda2) is encrypted, and opened by a passphrase",
     ),
-    _strands(
+    strands(
         "LUKS, FIDO2",
         lambda: encrypted_debian().crypt("dm-0", "root", "sda3", tokens=("systemd-fido2",)),
         "a FIDO2 key that somebody has to touch",
     ),
-    _unproved(
+    unproved(
         "LUKS, a script of its own",
         lambda: encrypted_debian("root UUID=3 none luks,keyscript=/usr/local/sbin/from-the-net\n"),
         "a script (from-the-net)",
     ),
-    _fine(
+    fine(
         "LUKS under /srv, its key file on the root",
         lambda: (
             debian()
@@ -221,16 +221,16 @@ TABLE: Final = (
             .mount("/dev/mapper/srv", "/srv")
         ),
     ),
-    _strands(
+    strands(
         "LUKS in crypttab alone, with a passphrase",
         lambda: debian().file("etc/crypttab", "backup UUID=4 none luks\n"),
         "backup (/etc/crypttab) is encrypted",
     ),
-    _fine(
+    fine(
         "LUKS in crypttab alone, noauto; a swap with a random key",
         lambda: debian().file("etc/crypttab", "backup UUID=4 none luks,noauto\nswap /dev/sda2 /dev/urandom swap\n"),
     ),
-    _strands(
+    strands(
         "an encrypted /boot",
         lambda: (
             encrypted_debian(KEY_IN_INITRD)
@@ -242,49 +242,49 @@ TABLE: Final = (
         ),
         "a passphrase that GRUB asks for",
     ),
-    _unproved("NixOS with LUKS, its initrd not readable", _luks_nixos, "something that only its initrd knows"),
-    _strands(
+    unproved("NixOS with LUKS, its initrd not readable", _luks_nixos, "something that only its initrd knows"),
+    strands(
         "NixOS with LUKS, SSH in the initrd",
         lambda: _nixos_initrd("etc/ssh/ssh_host_ed25519_key", "nix/store/0a-openssh/bin/sshd"),
         "over SSH in the initrd (sshd)",
     )._replace(gnu=True),
-    _strands(
+    strands(
         "NixOS with LUKS and a passphrase", lambda: _nixos_initrd("bin/cryptsetup"), "opened by a passphrase"
     )._replace(gnu=True),
-    _unproved(
+    unproved(
         "NixOS with LUKS, a key file in the initrd",
         lambda: _nixos_initrd("crypto_keyfile.bin"),
         "if the initrd uses the one that it has (crypto_keyfile.bin)",
     )._replace(gnu=True),
-    _strands("a ZFS root with a passphrase", lambda: _zfs("prompt"), "the ZFS rpool is encrypted"),
-    _strands("a ZFS root, its key file gone", lambda: _zfs("file:///etc/zfs/key"), "a key file that is not there"),
+    strands("a ZFS root with a passphrase", lambda: _zfs("prompt"), "the ZFS rpool is encrypted"),
+    strands("a ZFS root, its key file gone", lambda: _zfs("file:///etc/zfs/key"), "a key file that is not there"),
     # tailscaled and sshd.
-    _strands(
+    strands(
         "tailscaled disabled",
         lambda: debian().unit("tailscaled.service", state="disabled"),
         "tailscaled.service is disabled",
     ),
-    _strands(
+    strands(
         "tailscaled masked",
         lambda: debian().unit("tailscaled.service", state="masked", loaded="masked"),
         "tailscaled.service is masked",
     ),
-    _strands(
+    strands(
         "tailscaled enabled until the next boot only",
         lambda: debian().unit("tailscaled.service", state="enabled-runtime", boot=True),
         "tailscaled.service is enabled-runtime",
     ),
-    _strands(
+    strands(
         "tailscaled wanted by a target that the boot does not reach",
         lambda: debian().unit("tailscaled.service", boot=False, WantedBy="graphical.target"),
         "tailscaled.service is enabled",
     ),
-    _strands(
+    strands(
         "tailscaled started by hand",
         lambda: debian().unit("tailscaled.service", state="", loaded="not-found").runs_tailscaled(BY_HAND, parent="sh"),
         "tailscaled was started by hand (session-2.scope)",
     ),
-    _strands(
+    strands(
         "tailscaled started by hand, as a unit of systemd-run",
         lambda: (
             debian()
@@ -294,16 +294,16 @@ TABLE: Final = (
         ),
         "run-u7.service is transient",
     ),
-    _unproved(
+    unproved(
         "tailscaled started by hand, its unit enabled",
         lambda: debian().runs_tailscaled(BY_HAND, parent="sh"),
         "at boot, tailscaled.service starts another",
     ),
-    _fine("tailscaled in a container that Docker starts at boot", lambda: _docker("unless-stopped")),
-    _strands(
+    fine("tailscaled in a container that Docker starts at boot", lambda: _docker("unless-stopped")),
+    strands(
         "tailscaled in a container that Docker does not start", lambda: _docker("no"), "does not start at boot (no)"
     ),
-    _fine(
+    fine(
         "tailscaled in a quadlet of Podman",
         lambda: (
             debian()
@@ -312,7 +312,7 @@ TABLE: Final = (
             .runs_tailscaled("/system.slice/tailscale.service/libpod-payload-0a1b", parent="conmon")
         ),
     ),
-    _fine(
+    fine(
         "tailscaled from cron, @reboot",
         lambda: (
             debian()
@@ -322,42 +322,42 @@ TABLE: Final = (
             .runs_tailscaled("/system.slice/cron.service", parent="cron")
         ),
     ),
-    _fine(
+    fine(
         "tailscaled from rc.local",
         lambda: devuan().without("etc/rc2.d/S03tailscaled").file("etc/rc.local", "#!/bin/sh\n/usr/sbin/tailscaled &\n"),
     ),
-    _strands(
+    strands(
         "Alpine, tailscale not in a runlevel",
         lambda: alpine().without("etc/runlevels/default/tailscale").runs_tailscaled("/", parent="ash"),
         "nothing starts tailscaled at boot",
     ),
-    _strands(
+    strands(
         "Devuan, tailscaled started by hand",
         lambda: devuan().without("etc/rc2.d/S03tailscaled").runs_tailscaled("/", parent="bash"),
         "what runs was started by hand (bash)",
     ),
-    _strands(
+    strands(
         "OpenWrt, tailscale not enabled",
         lambda: openwrt().without("etc/rc.d/S80tailscale"),
         "nothing starts tailscaled at boot",
     ),
-    _strands(
+    strands(
         "Void, the service has a file named down",
         lambda: (
             void().without("etc/runit/runsvdir/default/tailscaled").file("etc/runit/runsvdir/default/tailscaled/down")
         ),
         "nothing starts tailscaled at boot",
     ),
-    _strands(
+    strands(
         "sshd disabled",
         lambda: debian().unit("ssh.service", state="disabled"),
         "systemd does not start the SSH server at boot (ssh.service is disabled)",
     ),
-    _fine(
+    fine(
         "sshd disabled, the login by Tailscale SSH",
         lambda: debian().unit("ssh.service", state="disabled").serves_login("tailscaled"),
     ),
-    _fine(
+    fine(
         "Tailscale SSH, whose children are named tailscaled",
         lambda: (
             debian()
@@ -366,27 +366,27 @@ TABLE: Final = (
         ),
     ),
     # What has changed.
-    _unproved(
+    unproved(
         "a kernel installed and never booted",
         _new_kernel,
         f"/boot/vmlinuz-{NEW} (2025-11-29)",
         f"the default of GRUB is Debian GNU/Linux, /boot/vmlinuz-{NEW}, and {KERNEL} runs",
     ),
-    _unproved(
+    unproved(
         "an initrd built again",
         lambda: debian().changed(f"boot/initrd.img-{KERNEL}"),
         f"since then changed: /boot/initrd.img-{KERNEL} (2025-11-29)",
     ),
-    _unproved(
+    unproved(
         "a network configuration that is new",
         lambda: ubuntu().changed("etc/netplan/60-static.yaml", "network: {}\n"),
         "/etc/netplan/60-static.yaml",
     ),
-    _fine(
+    fine(
         "files that the boot itself wrote",
         lambda: ubuntu().changed("etc/netplan/50-cloud-init.yaml", days=0.002).changed("boot/grub/grubenv", ""),
     ),
-    _fine(
+    fine(
         "tailscaled upgraded, and started again since",
         lambda: (
             debian()
@@ -394,12 +394,12 @@ TABLE: Final = (
             .runs_tailscaled("/system.slice/tailscaled.service", after_s=6 * 86400)
         ),
     ),
-    _unproved(
+    unproved(
         "tailscaled's unit changed, and not started again",
         lambda: debian().changed("etc/systemd/system/tailscaled.service.d/state.conf"),
         "/etc/systemd/system/tailscaled.service.d/state.conf",
     ),
-    _unproved(
+    unproved(
         "NixOS, a newer generation not booted yet",
         lambda: (
             nixos()
@@ -408,18 +408,18 @@ TABLE: Final = (
         ),
         "nixos-system-cottage-25.11 next",
     ),
-    _unproved(
+    unproved(
         "a clock that is wrong",
         lambda: debian().file("proc/stat", "btime 120\n"),
         "its clock does not tell when it booted",
     ),
     # The boot loader.
-    _unproved(
+    unproved(
         "GRUB, another entry for the next boot only",
         lambda: debian().file("boot/grub/grubenv", "next_entry=gnulinux-6.1.0-30-amd64-advanced-1\n"),
         "GRUB starts gnulinux-6.1.0-30-amd64-advanced-1 the next time only",
     ),
-    _unproved(
+    unproved(
         "GRUB, an older kernel saved as the default",
         lambda: (
             debian()
@@ -428,29 +428,29 @@ TABLE: Final = (
         ),
         "/boot/vmlinuz-6.1.0-30-amd64",
     ),
-    _strands(
+    strands(
         "GRUB, the kernel of the default removed",
         lambda: debian().without(f"boot/vmlinuz-{KERNEL}"),
         f"needs /boot/vmlinuz-{KERNEL}, which is missing or empty",
     ),
-    _strands(
+    strands(
         "Alpine, the initrd of the default removed",
         lambda: alpine().without("boot/initramfs-lts"),
         "needs initramfs-lts, which is missing or empty",
     ),
-    _unproved(
+    unproved(
         "Fedora, an older kernel saved as the default",
         lambda: fedora().file("boot/grub2/grubenv", "saved_entry=0a1b-6.1.0-30-amd64\n"),
         "the default of GRUB is 0a1b-6.1.0-30-amd64.conf",
     ),
-    _fine(
+    fine(
         "Fedora, a menu with the firmware's settings besides",
         lambda: fedora().file(
             "boot/grub2/grub.cfg",
             "set default=\"${saved_entry}\"\nblscfg\nmenuentry 'UEFI Firmware Settings' {\n\tfwsetup\n}\n",
         ),
     ),
-    _unproved(
+    unproved(
         "GRUB, another system is the default",
         lambda: debian().file(
             "boot/grub/grub.cfg",
@@ -460,7 +460,7 @@ TABLE: Final = (
         ),
         "the default of GRUB is Arch, /boot/vmlinuz-6.18-arch",
     ),
-    _unproved(
+    unproved(
         "systemd-boot, another entry for the next boot only",
         lambda: nixos().file(
             "sys/firmware/efi/efivars/LoaderEntryOneShot-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f",
@@ -468,7 +468,7 @@ TABLE: Final = (
         ),
         "systemd-boot starts nixos-generation-6.conf the next time only",
     ),
-    _unproved(
+    unproved(
         "UEFI, the firmware tries another entry first",
         lambda: (
             debian()
@@ -477,33 +477,33 @@ TABLE: Final = (
         ),
         "the firmware tries its entry 0000 first, and has started 0003",
     ),
-    _strands(
+    strands(
         "an initrd that is empty, as after a full /boot",
         lambda: debian().file(f"boot/initrd.img-{KERNEL}", ""),
         f"needs /boot/initrd.img-{KERNEL}, which is missing or empty",
     ),
     # File systems.
-    _strands(
+    strands(
         "a root that has become read-only, with errors",
         lambda: debian().mount("/dev/sda1", "/", state="ro").file("sys/fs/ext4/sda1/errors_count", "3\n"),
         "the root (ext4 on sda1) has become read-only, with 3 errors",
     ),
-    _unproved(
+    unproved(
         "ext4 with errors",
         lambda: debian().file("sys/fs/ext4/sda1/errors_count", "3\n"),
         "ext4 on sda1 (/) has counted 3 errors",
     ),
-    _unproved(
+    unproved(
         "btrfs with errors",
         lambda: fedora().file("sys/fs/btrfs/0a-1b/devinfo/1/error_stats", "write_errs 2\nread_errs 5\n"),
         "btrfs on 0a-1b has counted 7 errors",
     ),
-    _strands(
+    strands(
         "a disk of fstab that is gone",
         lambda: debian().file("etc/fstab", f"{FSTAB}UUID=9 /data ext4 defaults 0 2\n"),
         "/etc/fstab has UUID=9 at /data, and that device is not there",
     ),
-    _fine(
+    fine(
         "a disk of fstab that is gone, with nofail; network file systems",
         lambda: debian().file(
             "etc/fstab",
@@ -511,18 +511,18 @@ TABLE: Final = (
             "nas:/y /mnt/y nfs defaults 0 0\nUUID=8 /usb ext4 noauto 0 0\nUUID=7 none swap sw 0 0\n",
         ),
     ),
-    _strands(
+    strands(
         "a root in RAM: an overlay over a file system that stays",
         _in_ram,
         "/var/lib/tailscale lies in RAM (tmpfs)",
     ),
-    _fine("a root in RAM, the Tailscale state on a disk", lambda: _in_ram().mount("/dev/sda1", "/var/lib/tailscale")),
-    _strands(
+    fine("a root in RAM, the Tailscale state on a disk", lambda: _in_ram().mount("/dev/sda1", "/var/lib/tailscale")),
+    strands(
         "a hibernation image that the boot would resume",
         lambda: _hibernated("root=UUID=1 resume=UUID=2"),
         "UUID=2 holds the image of a hibernation",
     ),
-    _unproved(
+    unproved(
         "a hibernation image that nothing resumes",
         lambda: _hibernated("root=UUID=1"),
         "UUID=2 holds the image of a hibernation",

@@ -9,13 +9,14 @@ from holdfast.plan.way_back.origin import origin_rows
 from holdfast.plan.way_back.row import Verdict
 from tests.unit.cases import host
 from tests.unit.origins import SHELLS
+from tests.unit.origins_others import ALL
 from tests.unit.origins_page import PAGE, page
-from tests.unit.origins_table import FAMILIES, TABLE, Case, worst
+from tests.unit.origins_table import FAMILIES, Case, worst
 
 # Each system under both shells, and of the others every second one under each.
 RUNS = [
     pytest.param(case, shell, id=f"{case.name}-{shell}")
-    for number, case in enumerate(TABLE)
+    for number, case in enumerate(ALL)
     for shell in (SHELLS if number < FAMILIES else [SHELLS[0 if case.gnu else number % 2]])
 ]
 
@@ -41,11 +42,11 @@ def test_the_verdict(tmp_path: Path, case: Case, shell: str, told: dict[str, Way
 
 
 def test_the_table_is_as_large_as_it_should_be() -> None:
-    assert len(TABLE) > 50
-    assert len({case.name for case in TABLE}) == len(TABLE)
+    assert len(ALL) > 50
+    assert len({case.name for case in ALL}) == len(ALL)
 
 
 def test_the_page_says_what_this_version_says(told: dict[str, WayBackFacts]) -> None:
-    if len(told) < len(TABLE):
+    if len(told) < len(ALL):
         pytest.skip("not all of the table was run")
     assert PAGE.read_text() == page(told), "write it anew: python -m tests.unit.origins_page"
