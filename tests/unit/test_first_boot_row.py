@@ -17,7 +17,7 @@ from tests.unit.conftest import Userland
 from tests.unit.efi_machine import NETWORK, NEW_ENTRY, USB, EfiMachine
 
 TOOLS = (
-    *["awk", "cat", "cut", "dd", "grep", "head", "id", "ls", "mkdir", "mktemp", "od", "readlink", "rm", "sed"],
+    *["awk", "cat", "cmp", "cut", "dd", "grep", "head", "id", "ls", "mkdir", "mktemp", "od", "readlink", "rm", "sed"],
     *["tail", "sh", "sort", "tr", "uname", "sha256sum", "stat", "find", "date", "basename", "dirname", "timeout", "wc"],
 )
 SERVER = EfiFacts(
