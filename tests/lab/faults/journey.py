@@ -228,9 +228,9 @@ class Journey:
 
         self._until(what, probe, deadline_s)
 
-    def until_kexec_run(self) -> None:
+    def until_kexec_run(self, deadline_s: float = 600) -> None:
         """Wait until the image is on the machine and its `kexec/run` works."""
-        self.until_on_machine("kexec/run to work", "test -e /var/lib/holdfast/*/kexec/initrd.length")
+        self.until_on_machine("kexec/run to work", "test -e /var/lib/holdfast/*/kexec/initrd.length", deadline_s)
 
     @contextmanager
     def fault(self, name: str, phase: str) -> Iterator[Seen]:
