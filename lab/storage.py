@@ -20,6 +20,7 @@ from lab.toolchain import built
 PACKAGES = entries(Path(__file__).with_name("storage-packages.txt"))
 NOT_NEEDED = ("usr/share/", "usr/lib/x86_64-linux-gnu/gconv/", "var/")
 DISK_BYTES = 256 << 20
+LUKS = "LUKS0001"
 SERIALS = ("LVM0001", "LVM0002", "RAID001", "RAID002", "BTRFS01", "BTRFS02")
 PATHS = "PATHS01"
 """The serial number of the disk that two paths lead to."""
@@ -50,13 +51,33 @@ def _pack_tools(into: Path) -> None:
 def make(lab: Lab) -> None:
     """Plug the disks into the lab's running machine, and make the storage on them, as storage.sh says."""
     _plug_in(lab)
+    unpack_tools(lab)
+    said = lab.ssh_local(["sh", "-s", "--", f"{WWN:x}"], Path(__file__).with_name("storage.sh").read_text())
+    (lab.run_dir / "storage.log").write_text(said)
+
+
+def encrypt(lab: Lab, passphrase: str, place: str) -> None:
+    """Encrypt a disk of the lab's running machine, and mount it: from now on each boot asks for its passphrase.
+
+    Args:
+        lab: the lab.
+        passphrase: opens the disk.
+        place: where it is mounted, also at each boot.
+
+    """
+    lab.plug_in_disk(LUKS)
+    unpack_tools(lab)
+    script = Path(__file__).with_name("luks.sh").read_text()
+    lab.ssh_local(["sh", "-c", script, "luks.sh", f"/dev/disk/by-id/virtio-{LUKS}", place], passphrase)
+
+
+def unpack_tools(lab: Lab) -> None:
+    """Unpack the tools into the lab's running machine."""
     unpack = lab.world.ssh_command(
         lab.key, lab.run_dir / "known_hosts", "tar", "-xzf", "-", "-C", "/", "--keep-directory-symlink"
     )
     with tools().open("rb") as packed:
         subprocess.run(unpack, check=True, stdin=packed, timeout=120)
-    said = lab.ssh_local(["sh", "-s", "--", f"{WWN:x}"], Path(__file__).with_name("storage.sh").read_text())
-    (lab.run_dir / "storage.log").write_text(said)
 
 
 def _plug_in(lab: Lab) -> None:
