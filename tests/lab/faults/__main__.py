@@ -19,7 +19,7 @@ LABS: Final = {
     "run": ("test_each_phase.py::test_flow_killed_and_link_cut_in_its_retry", "test_processes.py"),
     "run-2": ("test_installer.py", "test_new_system.py", "test_small_windows.py"),
     "run-3": ("test_each_phase.py::test_long_cut", "test_cancel.py", "test_reinstall.py"),
-    "run-4": ("test_power_and_identity.py",),
+    "run-4": ("test_power_and_identity.py", "test_watchdog.py"),
 }
 
 
