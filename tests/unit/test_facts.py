@@ -444,3 +444,49 @@ def test_link_to_nowhere_is_a_mark_that_cannot_be_read(tmp_path: Path) -> None:
     assert parse_facts(run_script(root), "here").broken_marks == ()
     (root / "var/lib/holdfast/partition.json").symlink_to("gone")
     assert parse_facts(run_script(root), "here").broken_marks == ("system_mark",)
+
+
+MACHINE_1 = {"proc/1/cgroup": "0::/init.scope\n", "proc/1/environ": "HOME=/\0TERM=linux\0"}
+
+
+@pytest.mark.parametrize(
+    ("detects", "files", "namespaces", "seen"),
+    [
+        # A file that was left behind, on a machine.
+        ("none", {".dockerenv": ""} | MACHINE_1, {}, ""),
+        ("none", {"run/.containerenv": "", "run/systemd/container": "podman\n"} | MACHINE_1, {}, ""),
+        (None, {".dockerenv": "", "proc/2/comm": "kthreadd\n"} | MACHINE_1, {}, ""),
+        ("docker", {".dockerenv": "", "proc/2/comm": "kthreadd\n"} | MACHINE_1, {}, ""),
+        ("podman", {"run/.containerenv": ""} | MACHINE_1, {"self/ns/pid": "pid:[4026531836]"}, ""),
+        (None, MACHINE_1, {}, ""),
+        # Containers, most with the same file.
+        ("docker", {".dockerenv": "", "proc/1/cgroup": "0::/\n"}, {"self/ns/pid": "pid:[4026532201]"}, "docker"),
+        (None, {".dockerenv": "", "proc/1/cgroup": "0::/\n", "proc/2/comm": "sshd\n"}, {}, "docker"),
+        (None, {"run/.containerenv": ""}, {"self/ns/pid": "pid:[4026532201]"}, "podman"),
+        ("lxc", {"proc/1/cgroup": "0::/init.scope\n"}, {}, "lxc"),
+        ("wsl", {"proc/2/comm": "init\n"}, {}, "wsl"),
+        (None, {"proc/1/environ": "container=lxc\0"}, {}, "lxc"),
+        ("none", {"proc/1/cgroup": f"0::/docker/{'ab' * 32}\n", "proc/1/environ": ""}, {}, "docker"),
+        (None, {"run/systemd/container": "systemd-nspawn\n"}, {}, "systemd-nspawn"),
+        # It shares the machine's processes, but not its files.
+        (
+            None,
+            {".dockerenv": "", "proc/2/comm": "kthreadd\n"} | MACHINE_1,
+            {"self/ns/mnt": "mnt:[4026532300]", "1/ns/mnt": "mnt:[4026531841]"},
+            "docker",
+        ),
+    ],
+)
+def test_process_1_says_more_of_a_container_than_a_file(
+    tmp_path: Path, detects: str | None, files: dict[str, str], namespaces: dict[str, str], seen: str
+) -> None:
+    root = fake_root(tmp_path / "root", files)
+    for name, number in namespaces.items():
+        (root / "proc" / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / "proc" / name).symlink_to(number)
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    detect = "exit 127" if detects is None else f'[ "$1" = --container ] && echo {detects} || echo kvm'
+    (tools / "systemd-detect-virt").write_text(f"#!/bin/sh\n{detect}\n")
+    (tools / "systemd-detect-virt").chmod(0o755)
+    assert parse_facts(run_script(root, str(tools)), "x").container == seen

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from holdfast.base.settings import PROJECT
 from tests.unit.kexec_origin import INITRD, KEY, KINDS, POISON, Origin, made_origin
 
 
@@ -142,7 +143,6 @@ def test_what_cannot_be_packed_leaves_no_trace(origin: Origin) -> None:
         (["--run-id", 'a"b'], "--run-id: letters"),
         (["--dead-man-s", "soon"], "--dead-man-s: a number of seconds"),
         (["--dead-man-s", "0"], "--dead-man-s: a number of seconds"),
-        (["--hostname", "a b"], "host name: letters"),
         (["--secrets"], "--secrets needs a value"),
         *((["--secrets", said], "--secrets: the number of bytes") for said in ("", "-", "0", "-1", "1k", "99999999")),
         (["--secrets", "2097153"], "--secrets: more than 2097152 bytes"),
@@ -153,6 +153,48 @@ def test_wrong_flags_are_named(origin: Origin, flags: list[str], message: str) -
     assert status == 1
     assert message in errors
     assert origin.calls() == []
+
+
+@pytest.mark.parametrize("kind", ["dash", "busybox sh"])
+@pytest.mark.parametrize(
+    ("name", "used"),
+    [
+        ("cottage", "cottage"),
+        ("Web-1.example.org", "Web-1.example.org"),
+        ("my_server", "my-server"),
+        ("my server", "my-server"),
+        ("_srv__x_", "srv-x"),
+        ("(none)", ""),
+        ("", ""),
+        ("...", ""),
+        ("_", ""),
+        (".a..b-.c.", "a.b.c"),
+        ("m\u00fcller", "mller"),
+        ("\u5bb6", ""),
+        ('a"b\n$(id)', "abid"),
+        ("x" * 64, "x" * 63),
+        ("y" * 62 + "-z", "y" * 62),
+    ],
+)
+def test_what_cannot_be_in_a_host_name_is_replaced_or_left_out(kind: str, name: str, used: str) -> None:
+    text = f'. {PROJECT}/nix/scripts/parts/kexec-origin.sh; usable_name "$1"'
+    shell = kind.split()
+    done = subprocess.run([*shell, "-c", text, "sh", name], env={"LC_ALL": "C"}, check=True, capture_output=True)
+    assert done.stdout.decode().removesuffix("\n") == used
+
+
+@pytest.mark.parametrize(("flags", "used"), [([], None), (["--hostname", "my_server"], "my-server")])
+def test_no_host_name_stops_it(origin: Origin, flags: list[str], used: str | None) -> None:
+    """Neither the system's own, nor a flag: it would be too late, after build and upload."""
+    (origin.tools / "uname").unlink()
+    (origin.tools / "uname").write_text("#!/bin/sh\necho '(none)'\n")
+    (origin.tools / "uname").chmod(0o755)
+    status, _, errors = origin.run(*flags)
+    assert status == 0, errors
+    assert f"the installer's host name: {used or 'its own'}" in errors
+    file = origin.handed_over() / "holdfast/hostname"
+    assert (file.read_text() if file.exists() else None) == (used and f"{used}\n")
+    assert json.loads((file.parent / "run.json").read_text())["hostname"] == (used or "")
 
 
 def test_authorized_keys_of_root_and_the_sudo_user(origin: Origin) -> None:

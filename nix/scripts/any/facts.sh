@@ -22,17 +22,35 @@ init_system() {
 	if [ -d "$root/run/systemd/system" ]; then echo systemd; else line "$root/proc/1/comm"; fi
 }
 
-# Prints what shows that this is a container; nothing on a real or virtual machine.
+# Is process 1 the machine's own? Only there are the kernel's threads, and the number 0xEFFFFFFC (the kernel's
+# include/linux/proc_ns.h). A container that shares those processes has mounts of its own.
+of_machine() {
+	first_line "$root/proc/2/comm"
+	[ "$text" = kthreadd ] || [ "$(readlink "$root/proc/self/ns/pid")" = 'pid:[4026531836]' ] || return 1
+	[ "$(readlink "$root/proc/self/ns/mnt")" = "$(readlink "$root/proc/1/ns/mnt")" ]
+}
+
+# What process 1 shows of a container.
+of_container() {
+	tr '\000' '\n' <"$root/proc/1/environ" | sed -n 's/^container=//p'
+	if [ -d "$root/proc/vz" ] && [ ! -d "$root/proc/bc" ]; then echo openvz; fi
+	grep -o -e docker -e lxc -e kubepods -e libpod "$root/proc/1/cgroup" | head -n 1
+}
+
+# Prints what shows that this is a container; nothing on a real or virtual machine. A file may be left from a container
+# whose files became a machine's (docker/cli issue 3037), and newer systemd-detect-virt goes by these files too.
 container() {
-	if command -v systemd-detect-virt >/dev/null; then
-		systemd-detect-virt --container | grep -v '^none$'
-	fi
+	shown=$(of_container)
+	if [ -n "$shown" ]; then printf '%s\n' "$shown" && return; fi
+	if command -v systemd-detect-virt >/dev/null; then shown=$(systemd-detect-virt --container); fi
+	case $shown in
+	none) return ;;
+	'' | docker | podman) if of_machine; then return; fi ;;
+	esac
+	printf '%s\n' "$shown"
 	[ ! -e "$root/run/.containerenv" ] || echo podman
 	[ ! -e "$root/.dockerenv" ] || echo docker
 	[ ! -r "$root/run/systemd/container" ] || line "$root/run/systemd/container"
-	[ ! -r "$root/proc/1/environ" ] || tr '\000' '\n' <"$root/proc/1/environ" | sed -n 's/^container=//p'
-	if [ -d "$root/proc/vz" ] && [ ! -d "$root/proc/bc" ]; then echo openvz; fi
-	grep -o -e docker -e lxc -e kubepods -e libpod "$root/proc/1/cgroup" | head -n 1
 }
 
 virtualization() {

@@ -7,7 +7,7 @@
 #   --allow-no-state         start the installer even if no Tailscale state is found
 #   --run-id ID              the run's name in the installer's mark
 #   --dead-man-s N           seconds until the installer reboots into this system if nobody comes
-#   --hostname NAME          the installer's host name. Default: this system's own
+#   --hostname NAME          the installer's host name. Default: this system's own. What a host name cannot have is replaced
 #   --secrets BYTES          the first BYTES bytes of standard input are a tar of secrets for the installer: plain files
 #                            with simple names, no folders. Without this flag standard input is not read
 #
@@ -76,10 +76,12 @@ done
 
 case $run_id in *[!A-Za-z0-9._-]*) fail "--run-id: letters, digits, '.', '_' and '-' only" ;; esac
 case $dead_man_s in 0* | *[!0-9]* | ??????????*) fail "--dead-man-s: a number of seconds" ;; esac
-case $host_name in '' | *[!A-Za-z0-9.-]*) fail "host name: letters, digits, '.' and '-' only (see --hostname)" ;; esac
 case $secrets in 0* | *[!0-9]* | ????????*) fail "--secrets: the number of bytes that come on standard input" ;; esac
 [ "${secrets:-0}" -le "$secrets_limit" ] || fail "--secrets: more than $secrets_limit bytes"
 [ "$(id -u)" = 0 ] || fail "needs root"
+told_name=$host_name
+host_name=$(usable_name "$told_name")
+[ "$host_name" = "$told_name" ] || log "the installer's host name: ${host_name:-its own}, as this system's cannot be one"
 
 here=$(dirname "$(readlink -f "$0")")
 initrd=$here/initrd
@@ -265,7 +267,7 @@ hand_over() {
 	add_any_state
 	exec 3<&-
 	add_secrets
-	add holdfast/hostname 0100644 echo "$host_name"
+	[ -z "$host_name" ] || add holdfast/hostname 0100644 echo "$host_name"
 	add holdfast/resolv.conf 0100644 resolvers
 	add holdfast/run.json 0100644 run_facts
 	add 'TRAILER!!!' 0 true

@@ -2,6 +2,14 @@
 # kexec-origin.sh: a part of kexec-run.sh: tells the installer whether the system before it is a machine in use. From
 # there nobody could see it.
 
+# usable_name NAME: prints the host name with what cannot be in one replaced as Tailscale does it for its own names
+# (util/dnsname), and left out; nothing if no name is left. A Linux host name has up to 64 bytes, a DNS label up to 63.
+usable_name() {
+	case $1 in '(none)') return ;; esac # the kernel's, until there is one
+	printf '%s' "$1" | tr -s ' @_' '-' | tr -cd 'A-Za-z0-9.-' | cut -c 1-63 |
+		sed -e 's/^[.-]*//' -e 's/[.-]*$//' -e 's/[.-]*\.[.-]*/./g'
+}
+
 # told NAME: prints what this system, an installer of ours, was told of the origin. That stays the origin.
 told() {
 	[ ! -f "$root/run/holdfast/run.json" ] ||
