@@ -117,7 +117,7 @@ def _prepare(machine: Machine, built: Built, facts: Facts) -> str:
         Why a standby is not possible; empty if it is, or if none is wanted.
 
     """
-    machine.copy([built.disko_script])
+    machine.copy([built.disko_script], dead_man_s=dead_man.waits_s(facts, machine.host.deadlines))
     if not standby.wanted(machine.host):
         return ""
     with progress(f"standby-{machine.host.name}", "The standby on its way to the target") as report:

@@ -13,6 +13,7 @@ from typing import IO, Final
 from holdfast.base import brake, clock
 from holdfast.base.command import CommandResult
 from holdfast.base.errors import CommandFailed, ConfigError, DeadlinePassed
+from holdfast.base.log import never_failing
 from holdfast.base.text import LineSplitter, Tail
 
 OPERATOR: Final = "operator"
@@ -30,6 +31,7 @@ def run_local(
     timeout_s: float,
     env: Mapping[str, str] | None = None,
     on_line: Callable[[str], None] | None = None,
+    meanwhile: Callable[[], None] | None = None,
     check: bool = True,
 ) -> CommandResult:
     """Run a command on the operator and wait until it ends.
@@ -38,7 +40,9 @@ def run_local(
         argv: the command; must not contain a secret.
         timeout_s: seconds after which its whole process group is ended.
         env: variables to add to those of this process.
-        on_line: called from another thread with each line of its standard error as it arrives.
+        on_line: called from another thread with each line of its standard error as it arrives. If it fails, its
+            output is read on, and that line is dropped.
+        meanwhile: called about every CHECK_S seconds while it runs.
         check: whether a status other than 0 raises.
 
     Raises:
@@ -49,7 +53,9 @@ def run_local(
 
     """
     try:
-        ended = _run(argv, timeout_s=timeout_s, env=env, on_line=on_line, max_bytes=MAX_OUTPUT_BYTES)
+        ended = _run(
+            argv, timeout_s=timeout_s, env=env, on_line=on_line, meanwhile=meanwhile, max_bytes=MAX_OUTPUT_BYTES
+        )
     except (FileNotFoundError, PermissionError) as error:
         raise ConfigError(
             f"there is no command {argv[0]!r} on the operator that can be run.",
@@ -132,6 +138,7 @@ def _run(
     env: Mapping[str, str] | None = None,
     folder: Path | None = None,
     on_line: Callable[[str], None] | None = None,
+    meanwhile: Callable[[], None] | None = None,
 ) -> _Ended:
     """Run a command to its end. Raises OSError: it cannot be started."""
     began = clock.monotonic()
@@ -154,7 +161,7 @@ def _run(
         for reader in readers:
             reader.start()
         try:
-            status = _wait(process, timeout_s)
+            status = _wait(process, timeout_s, meanwhile or (lambda: None))
         finally:
             # After success too: a process that it left in the background would keep its output open.
             _end(process)
@@ -165,7 +172,7 @@ def _run(
     return _Ended(status, output, errors, clock.monotonic() - began)
 
 
-def _wait(process: subprocess.Popen[bytes], timeout_s: float) -> int | None:
+def _wait(process: subprocess.Popen[bytes], timeout_s: float, meanwhile: Callable[[], None]) -> int | None:
     """Return how it ended; None if it did not end in time. Raises Stopped: the run is cancelled."""
     left_s = timeout_s
     while left_s > 0:
@@ -173,12 +180,14 @@ def _wait(process: subprocess.Popen[bytes], timeout_s: float) -> int | None:
             return process.wait(timeout=min(CHECK_S, left_s))
         checked_at = clock.monotonic()
         brake.check()
+        meanwhile()
         left_s -= CHECK_S + clock.monotonic() - checked_at
     return process.poll()
 
 
 def _drain(stream: IO[bytes], into: Tail, on_line: Callable[[str], None] | None) -> None:
-    lines = LineSplitter(on_line) if on_line else None
+    # Nobody else reads: if a failed report ended this, the command would write until the pipe is full, and hang.
+    lines = LineSplitter(never_failing(on_line, "a command's line")) if on_line else None
     # `read1` passes a line on when it arrives; `read` would wait until the buffer is full.
     while chunk := stream.read1(CHUNK_BYTES):  # type: ignore[attr-defined]
         into.feed(chunk)

@@ -185,6 +185,7 @@ class CopyProgress:
 
     Attributes:
         missing: store paths that the target lacked when the copy began; None until nix reports it.
+        moved_bytes: bytes that moved so far, also in vain; it only grows.
 
     """
 
@@ -196,6 +197,7 @@ class CopyProgress:
 
     def __init__(self) -> None:
         self.missing: int | None = None
+        self.moved_bytes = 0
         self._copied: dict[int, int] = {}
         self._expected: dict[int, int] = {}
         self._arrived_bytes = 0
@@ -234,7 +236,9 @@ class CopyProgress:
             self.missing = counts[0] if counts else None
         if action == "result" and event["type"] == self._PROGRESS and event["id"] in self._copied:
             done, expected = event["fields"][:2]
-            self._copied[event["id"]], self._expected[event["id"]] = _bytes(done), _bytes(expected)
+            before, self._expected[event["id"]] = self._copied[event["id"]], _bytes(expected)
+            self._copied[event["id"]] = _bytes(done)
+            self.moved_bytes += max(0, self._copied[event["id"]] - before)
         if action == "msg" and event["level"] <= self._MOST_VERBOSE:
             return _shown(event["msg"])
         return None

@@ -11,6 +11,7 @@ from typing import Final
 from holdfast.base import process
 from holdfast.base.deadline import Deadline
 from holdfast.base.errors import CommandFailed
+from holdfast.base.log import never_failing
 from holdfast.base.settings import script
 from holdfast.base.waiting import wait_for
 from holdfast.nixcli import commands
@@ -75,6 +76,8 @@ def copy_closure(
     timeout_s: float,
     on_line: Callable[[str], None],
     on_bytes: Callable[[int], None] | None = None,
+    on_moved: Callable[[int], None] | None = None,
+    meanwhile: Callable[[], None] | None = None,
 ) -> None:
     """Copy closures, and connect again as often as the link breaks; what the target has is not sent again.
 
@@ -86,6 +89,8 @@ def copy_closure(
         timeout_s: seconds that it may take, reconnecting included.
         on_line: called with each line for the log.
         on_bytes: called with the bytes copied so far.
+        on_moved: called with the bytes that moved so far, also in vain: it only grows.
+        meanwhile: called about once a second while nix copies.
 
     Raises:
         CommandFailed: nix failed too often in a row although the target answers; what was copied is kept.
@@ -94,13 +99,15 @@ def copy_closure(
 
     """
     progress = commands.CopyProgress()
+    show = never_failing(on_bytes or (lambda _copied: None), "the progress of a copy")
 
     def follow(line: str) -> None:
         text = progress.take(line)
+        if on_moved:
+            on_moved(progress.moved_bytes)
+        show(progress.copied_bytes)
         if text:
             on_line(text)
-        if on_bytes:
-            on_bytes(progress.copied_bytes)
 
     deadline = Deadline.after(timeout_s)
     failures = Failures()
@@ -113,6 +120,7 @@ def copy_closure(
                     timeout_s=deadline.left_s(),
                     env={"NIX_SSHOPTS": f"-F {shlex.quote(str(ssh_config))}"},
                     on_line=follow,
+                    meanwhile=meanwhile,
                 )
             except CommandFailed as error:
                 failed = error

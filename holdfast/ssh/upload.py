@@ -8,6 +8,7 @@ from typing import BinaryIO, Final
 from holdfast.base import brake, clock
 from holdfast.base.deadline import Deadline
 from holdfast.base.errors import NotTrusted, Unreachable
+from holdfast.base.log import never_failing
 from holdfast.base.settings import script
 from holdfast.base.waiting import wait_for
 from holdfast.ssh.connection import Connection
@@ -85,7 +86,7 @@ def upload(
         DeadlinePassed, ConnectionLost, LoginRefused: see execute.execute; the next attempt continues from there.
 
     """
-    report = on_progress or (lambda _done, _total: None)
+    report = never_failing(on_progress or (lambda _done, _total: None), "the progress of an upload")
     size = local.stat().st_size
     with local.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()

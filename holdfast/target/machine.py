@@ -17,6 +17,7 @@ from holdfast.nixcli.copying import copy_closure
 from holdfast.ssh.connection import Connection
 from holdfast.ssh.reach import connect, connect_over_last_way
 from holdfast.ssh.upload import upload_over_links
+from holdfast.target.dead_man import Feeder
 from holdfast.target.detached import run_detached
 
 BOOT_ID: Final = "/proc/sys/kernel/random/boot_id"
@@ -99,18 +100,34 @@ class Machine:
         )
 
     def copy(
-        self, paths: Sequence[str], *, root: str | None = None, on_bytes: Callable[[int], None] | None = None
+        self,
+        paths: Sequence[str],
+        *,
+        root: str | None = None,
+        on_bytes: Callable[[int], None] | None = None,
+        dead_man_s: float = 0,
     ) -> None:
-        """Copy closures to the machine's store, or to the store below `root`. See copying.copy_closure."""
-        copy_closure(
-            self.connect_over_last_way,
-            self.host.name,
-            paths,
-            root=root,
-            timeout_s=self.host.deadlines.copy_s,
-            on_line=self.log.line,
-            on_bytes=on_bytes,
-        )
+        """Copy closures to the machine's store, or to the store below `root`. See copying.copy_closure.
+
+        Args:
+            paths: store paths.
+            root: folder on the machine that holds the store; None for its own.
+            on_bytes: called with the bytes copied so far.
+            dead_man_s: how long the dead-man waits that is armed meanwhile: progress feeds it. 0 if none is armed.
+
+        """
+        with self._feeder(dead_man_s) as feeder:
+            copy_closure(
+                self.connect_over_last_way,
+                self.host.name,
+                paths,
+                root=root,
+                timeout_s=self.host.deadlines.copy_s,
+                on_line=self.log.line,
+                on_bytes=on_bytes,
+                on_moved=feeder.moved,
+                meanwhile=feeder.feed_if_due,
+            )
 
     def upload(
         self,
@@ -119,16 +136,28 @@ class Machine:
         *,
         timeout_s: float,
         on_progress: Callable[[int, int], None] | None = None,
+        dead_man_s: float = 0,
     ) -> None:
-        """Upload a file. Reconnect as often as needed. See upload.upload_over_links."""
-        upload_over_links(
-            self.connect_over_last_way,
-            local,
-            remote,
-            timeout_s=timeout_s,
-            on_line=self.log.say,
-            on_progress=on_progress,
-        )
+        """Upload a file. Reconnect as often as needed. See upload.upload_over_links; dead_man_s is that of `copy`."""
+        with self._feeder(dead_man_s) as feeder:
+
+            def report(done: int, total: int) -> None:
+                feeder.moved(done)
+                feeder.feed_if_due()
+                if on_progress:
+                    on_progress(done, total)
+
+            upload_over_links(
+                self.connect_over_last_way,
+                local,
+                remote,
+                timeout_s=timeout_s,
+                on_line=self.log.say,
+                on_progress=report,
+            )
+
+    def _feeder(self, dead_man_s: float) -> Feeder:
+        return Feeder(self.connect_over_last_way, dead_man_s, self.log.line)
 
     def _on_this_boot(self, target: Connection) -> Connection:
         if self.boot_id:

@@ -14,8 +14,7 @@ from lzma import LZMAError
 from pathlib import Path
 from typing import Final
 
-from holdfast.base.deadline import Deadline
-from holdfast.base.errors import CommandFailed, ConfigError, DeadlinePassed, HoldfastError
+from holdfast.base.errors import CommandFailed, ConfigError, HoldfastError
 from holdfast.base.places import STANDBY_IN_RAM
 from holdfast.base.settings import script
 from holdfast.base.size import MIB
@@ -168,20 +167,17 @@ def _require_memory(size_bytes: int, available_bytes: int) -> None:
 
 
 def _upload(machine: Machine, file: Path, facts: Facts, on_progress: Callable[[int, int], None] | None) -> None:
-    """Upload a file in parts that are shorter than the dead-man's time. Feed the dead-man before each."""
+    """Feed the dead-man, since the installer was reached, and upload a file, whose progress feeds it, too."""
     deadlines = machine.host.deadlines
-    deadline = Deadline.after(deadlines.upload_s)
-    while True:
-        with machine.connect_over_last_way() as target:
-            dead_man.feed(target)
-        timeout_s = min(dead_man.waits_s(facts, deadlines) / 2, deadline.left_s())
-        try:
-            machine.upload(file, f"{STANDBY_IN_RAM}/{file.name}", timeout_s=timeout_s, on_progress=on_progress)
-        except DeadlinePassed:
-            if deadline.passed():
-                raise
-        else:
-            return
+    with machine.connect_over_last_way() as target:
+        dead_man.feed(target)
+    machine.upload(
+        file,
+        f"{STANDBY_IN_RAM}/{file.name}",
+        timeout_s=deadlines.upload_s,
+        on_progress=on_progress,
+        dead_man_s=dead_man.waits_s(facts, deadlines),
+    )
 
 
 def _unpack(image: Path, folder: Path, facts: Facts) -> tuple[list[Path], str]:

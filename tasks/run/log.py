@@ -7,7 +7,7 @@ to the file at once, and to Prefect in batches.
 import logging
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
 from types import TracebackType
@@ -61,6 +61,7 @@ class RunLog:
         self._shown_at = clock.monotonic()
         self._later: threading.Timer | None = None
         self._lock = threading.RLock()
+        self._failed = False
 
     def __enter__(self) -> Self:
         self._out = self._file.open("a")
@@ -71,7 +72,8 @@ class RunLog:
     ) -> None:
         with self._lock:
             self._flush()
-            self._out.close()
+            with suppress(OSError):  # what could not be written is said already
+                self._out.close()
 
     def say(self, text: str) -> None:
         """See Log."""
@@ -88,7 +90,7 @@ class RunLog:
     def line(self, text: str) -> None:
         """See Log."""
         with self._lock:
-            self._out.write(text + "\n")
+            self._write(text + "\n")
             self._waiting.append(text)
             if len(self._waiting) >= BATCH_LINES or clock.monotonic() - self._shown_at > BATCH_S:
                 self._flush()
@@ -100,8 +102,7 @@ class RunLog:
 
     def _flush_later(self) -> None:
         with self._lock:
-            if not self._out.closed:
-                self._flush()
+            self._flush()
 
     def _flush(self) -> None:
         if self._later is not None:
@@ -109,9 +110,22 @@ class RunLog:
             self._later = None
         if self._waiting:
             self._logger.info("%s", "\n".join(self._waiting))
-        self._out.flush()
+        self._write("")
         self._waiting.clear()
         self._shown_at = clock.monotonic()
+
+    def _write(self, text: str) -> None:
+        """Write to the file; nothing to flush it. A full disk of the operator ends no work on the target."""
+        if self._out.closed:
+            return  # a thread may still have something to say when the phase has ended
+        try:
+            self._out.write(text)
+            if not text:
+                self._out.flush()
+        except OSError as error:
+            if not self._failed:
+                self._failed = True
+                self._logger.warning("%s lacks lines from now on, and the work goes on: %s", self._file, error)
 
 
 _current: ContextVar[Log] = ContextVar("log")

@@ -23,6 +23,7 @@ class Desk:
         metadata: what nix says of the flake when it locks it.
         locked, evaluated: how often nix did so.
         copies: what nix says of each copy that fails, first to last; further ones succeed.
+        path_bytes: how much of each copy goes over a link that is slow.
         while_copying: called in the middle of each copy.
         scripts: the text of the scripts in the store, by path; the disko script formats one disk.
         missing: paths that are not in the store.
@@ -43,6 +44,7 @@ class Desk:
         }
         self.locked = self.evaluated = 0
         self.copies: list[str] = []
+        self.path_bytes = 0
         self.while_copying: Callable[[], object] = lambda: None
         self.scripts: dict[str, str] = {}
         self.missing: set[str] = set()
@@ -57,6 +59,7 @@ class Desk:
         timeout_s: float,
         env: Mapping[str, str] | None = None,
         on_line: Callable[[str], None] | None = None,
+        meanwhile: Callable[[], None] | None = None,
         check: bool = True,
     ) -> CommandResult:
         assert timeout_s > 0
@@ -84,7 +87,7 @@ class Desk:
             case ["nix", _, _, "copy", *words]:
                 assert env
                 assert env["NIX_SSHOPTS"].startswith("-F /")
-                stderr = self._copies(words[words.index("--to") + 1 :], on_line or print)
+                stderr = self._copies(words[words.index("--to") + 1 :], on_line or print, meanwhile or (lambda: None))
             case _:
                 raise AssertionError(f"the operator has no {argv}")
         result = CommandResult(tuple(argv), "operator", int(bool(stderr)), stdout, stderr, 1.0)
@@ -103,7 +106,7 @@ class Desk:
         parts = made.model_dump(include={"toplevel", "disko_script", "mount_script"})
         return {"disks": self.disks, "configuration": self.configuration, "layout": self.layout, **parts}
 
-    def _copies(self, words: Sequence[str], on_line: Callable[[str], None]) -> str:
+    def _copies(self, words: Sequence[str], on_line: Callable[[str], None], meanwhile: Callable[[], None]) -> str:
         """Copy three paths, of which one is there in part if it fails; return how it failed."""
         store, *paths = words
         clock = self.machine.clock
@@ -116,6 +119,12 @@ class Desk:
         on_line('@nix {"action":"result","id":2,"type":105,"fields":[100,100,0,0]}')
         on_line('@nix {"action":"result","id":3,"type":105,"fields":[50,200,0,0]}')
         self.while_copying()
+        boot_id = self.machine.boot_id
+        for over in self.machine.carry(self.path_bytes):
+            on_line(f'@nix {{"action":"result","id":3,"type":105,"fields":[{50 + over},{50 + self.path_bytes},0,0]}}')
+            meanwhile()
+            if not self.machine.up or self.machine.boot_id != boot_id:
+                return "client_loop: send disconnect: Broken pipe"
         if self.copies:
             return self.copies.pop(0)
         root = unquote(store).partition("root=")[2] or "/"

@@ -15,11 +15,12 @@ preflight to verify. A test changes what it is about:
 
 import functools
 import json
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from holdfast.base.errors import ConnectionLost, HoldfastError, Unreachable
+from holdfast.base.errors import ConnectionLost, DeadlinePassed, HoldfastError, Unreachable
 from holdfast.base.places import DEAD_MAN_TIMER as TIMER
 from holdfast.base.places import MARK_IN_RAM, MARK_ON_DISK
 from holdfast.base.places import TRIAL_WATCH as WATCH
@@ -70,7 +71,14 @@ class FakeConnection(Connection):
         assert root
         self._machine.clock.sleep(COMMAND_S)
         self._require_link()
-        done = self._machine.run(parse_command(argv, b"".join(stdin)))
+        sent, ends = b"", self._machine.clock.monotonic() + timeout_s
+        for piece in stdin:
+            for _ in self._machine.carry(len(piece)):
+                self._require_link()
+                if self._machine.clock.monotonic() > ends:
+                    raise DeadlinePassed(f"`{argv[0]}` on cottage did not end within {timeout_s:g} s.")
+            sent += piece
+        done = self._machine.run(parse_command(argv, sent))
         self._require_link()
         stdout, stderr = Tail(max_output_bytes), Tail(max_output_bytes)
         stdout.feed(done.stdout if isinstance(done.stdout, bytes) else done.stdout.encode())
@@ -102,6 +110,8 @@ class FakeMachine:
         efi: its UEFI, which the recorded answers say it has; None if it starts by BIOS.
         way_back: what way-back.sh tells of it other than way_back_answer.
         dead_man_s: what its installer's dead-man waits; 0 if it has none, as the one that the standby starts.
+        bytes_per_s: what its link carries.
+        stalls_after: after so many bytes its link carries no more, and does not break.
         unit_s: how long a detached command takes, by the program's name; UNIT_S for others.
 
     """
@@ -120,6 +130,8 @@ class FakeMachine:
     efi: Firmware | None = field(default_factory=Firmware)
     way_back: dict[str, str] = field(default_factory=dict)
     dead_man_s: float = 900.0
+    bytes_per_s: float = math.inf
+    stalls_after: float = math.inf
     unit_s: dict[str, float] = field(default_factory=lambda: {"forget-keys.sh": KEYS_AT_MOST_S})
 
     def __post_init__(self) -> None:
@@ -131,6 +143,7 @@ class FakeMachine:
         self.timers: dict[str, float] = {}
         self.changed: dict[str, dict[str, str]] = defaultdict(dict)
         self.mounted = self.standby = False
+        self.carried = 0.0
         self.locked_by = ""
         self.locked_at = self.booted_at = self.clock.monotonic()
         self.handed: tuple[str, float] | None = None
@@ -216,6 +229,15 @@ class FakeMachine:
         if error := self.ways[endpoint.address]:
             raise error
         return FakeConnection(self, endpoint)
+
+    def carry(self, size: int) -> Iterator[int]:
+        """Let so many bytes go over the link. Yield each second how many are over; if it stalls, without an end."""
+        over = 0.0
+        while over < size:
+            self.clock.sleep(1.0 if math.isfinite(self.bytes_per_s) else 0.0)
+            step = min(self.bytes_per_s, size - over, self.stalls_after - self.carried)
+            over, self.carried = over + step, self.carried + step
+            yield int(over)
 
     def run(self, command: Command) -> Done:
         assert command.name in self._handlers, f"the fake machine has no command {command}"

@@ -3,16 +3,16 @@
 import io
 import re
 import tarfile
-from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from holdfast.base.errors import ConnectionLost, DeadlinePassed
+from holdfast.base.errors import ConnectionLost
 from holdfast.base.size import MIB
 from holdfast.facts.marks import InstallerMark
+from holdfast.ssh import upload
 from holdfast.ssh.connection import Connection
 from holdfast.target import standby, trial
 from holdfast.target.machine import Machine
@@ -124,35 +124,50 @@ def test_state_of_an_encrypted_root_needs_the_users_word(
     assert installer.told("standby.sh") == [["put", "/mnt", "/run/holdfast/standby", *words]]
 
 
-def not_yet(machine: FakeMachine, takes_s: float) -> Callable[[], None]:
-    """An upload that takes all its time, and is not over then."""
-
-    def wait() -> None:
-        machine.clock.sleep(takes_s)
-        raise DeadlinePassed("not all of it yet")
-
-    return wait
+# Ten minutes of a link that carries 100 bytes a second.
+LARGE = FILES | {"./kexec/initrd": b"initrd" * 10_000}
 
 
-def test_dead_man_is_fed_while_it_comes(tmp_path: Path, machine: FakeMachine) -> None:
-    machine.dead_man_s = 200
+def test_progress_feeds_the_dead_man_while_it_comes(
+    tmp_path: Path, machine: FakeMachine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upload, "PIECE_BYTES", 2000)
+    machine.dead_man_s, machine.bytes_per_s = 200, 100.0
     machine.is_in("installer")
-    machine.before("upload-append.sh", *[not_yet(machine, 100)] * 2)
     mark = InstallerMark(state="restored", dead_man_s=200)
-    assert bring(image(tmp_path), installer_mark=mark) == ""
-    assert machine.story[1:] == ["dead-man fed"] * 3 + ["kernel uploaded", "dead-man fed", "initrd uploaded"]
-    assert machine.clock.passed_s > 200
+    assert bring(image(tmp_path, LARGE), installer_mark=mark) == ""
+    assert machine.story[-1] == "initrd uploaded"
+    assert machine.story.count("dead-man fed") > 600 / 200
+    assert "dead-man fires" not in machine.story
+    assert machine.clock.passed_s > 600
 
 
-def test_upload_ends_some_time(tmp_path: Path, installer: FakeMachine) -> None:
-    installer.before("upload-append.sh", *[not_yet(installer, 450)] * 9)
-    assert bring(image(tmp_path), inventory={"deadlines": {"upload_s": 1000}}) == "not all of it yet"
-    assert installer.story.count("dead-man fed") == 3
+def test_upload_that_hangs_does_not_feed_it(
+    tmp_path: Path, machine: FakeMachine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upload, "PIECE_BYTES", 2000)
+    machine.dead_man_s, machine.bytes_per_s, machine.stalls_after = 200, 100.0, 30_000
+    machine.is_in("installer")
+    mark = InstallerMark(state="restored", dead_man_s=200)
+    seen = INSTALLER.model_copy(update={"available_bytes": 500 * MIB, "installer_mark": mark})
+    here = Machine(host(), Remembered()).on_boot(machine.boot_id)
+    with pytest.raises(standby.NoStandby, match="was rebooted while this phase worked on it"):
+        standby.bring(here, image(tmp_path, LARGE), seen)
+    assert machine.story[-2:] == ["dead-man fires", "origin boots"]
+    assert machine.clock.passed_s < 300 + 200 * 1.25 + 60
+
+
+def test_upload_ends_some_time(tmp_path: Path, machine: FakeMachine) -> None:
+    machine.bytes_per_s = 100.0
+    machine.is_in("installer")
+    assert "did not end within" in bring(image(tmp_path, LARGE), inventory={"deadlines": {"upload_s": 100}})
+    assert "kernel uploaded" in machine.story
 
 
 def test_link_that_is_gone_is_a_reason(tmp_path: Path, installer: FakeMachine) -> None:
     installer.before("standby-make-room.sh", installer.cut)
     assert bring(image(tmp_path)) == "the link to cottage broke."
+    installer.timers.clear()
     installer.before("upload-look.sh", lambda: setattr(installer, "up", False))
     assert "no answer" in bring(image(tmp_path))
 

@@ -7,7 +7,7 @@ import pytest
 from prefect import Task
 
 from deployments import plan as show
-from holdfast.base.errors import ConfigError, DeadlinePassed
+from holdfast.base.errors import ConfigError, DeadlinePassed, Restarted
 from holdfast.base.settings import settings
 from holdfast.inventory.loading import chosen_host
 from holdfast.plan.markdown import to_markdown
@@ -119,6 +119,29 @@ def test_install(machine: FakeMachine, desk: Desk, log: Remembered, monkeypatch:
     assert machine.story[2].endswith(".tar uploaded")
     assert (machine.disk, machine.standby, log.warned) == ("final", False, [])
     assert machine.clock.passed_s > 100
+
+
+@pytest.mark.usefixtures("server")
+def test_install_over_a_slow_link(machine: FakeMachine, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine.bytes_per_s, desk.path_bytes = 1000.0, 3_000_000
+    run_flow("install", monkeypatch)
+    armed = machine.story[machine.story.index("installer boots") : machine.story.index("dead-man stopped")]
+    assert armed.index("copied to /: disko") > armed.count("dead-man fed") - 3 > 3000 / machine.dead_man_s
+    assert "dead-man fires" not in machine.story
+    assert (machine.runs, machine.disk) == ("final", "final")
+
+
+@pytest.mark.usefixtures("server")
+def test_copy_that_hangs_ends_in_the_origin(machine: FakeMachine, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk.path_bytes = 3_000_000
+    machine.bytes_per_s = 1000.0
+    desk.while_copying = lambda: setattr(machine, "stalls_after", machine.carried + 1_200_000)
+    with pytest.raises(Restarted, match="was rebooted while this phase worked on it"):
+        run_flow("install", monkeypatch)
+    assert machine.story[-2:] == ["dead-man fires", "origin boots"]
+    assert "disks formatted" not in machine.story
+    # Of the time that the dead-man waits, as much as it was fed before the bytes stopped.
+    assert machine.story.count("dead-man fed") >= 2
 
 
 def test_rehearsal(machine: FakeMachine, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
