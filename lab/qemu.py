@@ -167,15 +167,15 @@ def ask(qmp: Path, command: str, timeout_s: float = 30, **arguments: object) -> 
             return answer
 
 
-def plug_in(qmp: Path, disk: Disk) -> None:
-    """Plug a disk into a running machine, before its other disks on the PCI bus.
+def plug_in(qmp: Path, disk: Disk, slot: int = DISK_SLOT - 1) -> None:
+    """Plug a disk into a running machine, at a place on the PCI bus before its other disks.
 
     The running system gives it the next free name. The next kernel finds it first on the bus, so all names change.
     """
     file = {"driver": "file", "filename": str(disk.path)}
     node: dict[str, object] = {"driver": disk.format, "node-name": disk.serial, "file": file}
     ask(qmp, "blockdev-add", 30, **node)
-    ask(qmp, "device_add", driver="virtio-blk-pci", drive=disk.serial, serial=disk.serial, addr=f"{DISK_SLOT - 1:#x}")
+    ask(qmp, "device_add", driver="virtio-blk-pci", drive=disk.serial, serial=disk.serial, addr=f"{slot:#x}")
 
 
 def monitor(qmp: Path, command: str) -> None:

@@ -24,8 +24,12 @@ LUKS = "LUKS0001"
 SERIALS = ("LVM0001", "LVM0002", "RAID001", "RAID002", "BTRFS01", "BTRFS02")
 PATHS = "PATHS01"
 """The serial number of the disk that two paths lead to."""
+ROOT_SERIALS = ("ROOT001", "ROOT002")
+"""The serial numbers of the disks that the origin's own root is copied to."""
+ROOT_BYTES = 2 << 30
+MIRROR_S = 900
 WWN = 0x5000C50015EA71AC
-"""Its world-wide name, by which multipath knows that the paths lead to one disk."""
+"""The world-wide name of the disk with two paths, by which multipath knows that the paths lead to one disk."""
 
 
 def tools() -> Path:
@@ -78,6 +82,24 @@ def unpack_tools(lab: Lab) -> None:
     )
     with tools().open("rb") as packed:
         subprocess.run(unpack, check=True, stdin=packed, timeout=120)
+
+
+def mirror_root(lab: Lab) -> None:
+    """Put the origin's root on a RAID 1, as mirror.sh says, and start it from that; `make` has brought the tools.
+
+    The disks stay until the machine's power is cut; its first disk starts nothing else from now on.
+    """
+    for number, serial in enumerate(ROOT_SERIALS):
+        path = lab.run_dir / f"{serial}.qcow2"
+        path.unlink(missing_ok=True)
+        qemu.make_disk(path, ROOT_BYTES)
+        qemu.plug_in(lab.world.qmp, qemu.Disk(path, serial), slot=qemu.DISK_SLOT - 2 - number)
+    known_hosts = lab.run_dir / "known_hosts"
+    script = lab.world.ssh_command(lab.key, known_hosts, "sh", "-s", "--", *ROOT_SERIALS)
+    with Path(__file__).with_name("mirror.sh").open() as text, (lab.run_dir / "mirror.log").open("w") as log:
+        subprocess.run(script, check=True, stdin=text, stdout=log, stderr=log, timeout=MIRROR_S)
+    lab.power_cycle()
+    lab.wait_for_ssh()
 
 
 def _plug_in(lab: Lab) -> None:

@@ -31,6 +31,8 @@ pytestmark = pytest.mark.lab
 DEBIAN = "12"
 BY_ID = "/dev/disk/by-id"
 MAIN = f"{BY_ID}/virtio-COTTAGE0001"
+DEVICES = "disko = { inherit (layout) devices; };"
+ROOT = tuple(f"{BY_ID}/virtio-{serial}" for serial in storage.ROOT_SERIALS)
 LVM, RAID, BTRFS = (tuple(storage.SERIALS[first : first + 2]) for first in (0, 2, 4))
 
 
@@ -47,8 +49,7 @@ def stored(lab: Lab) -> Iterator[Lab]:
         storage.make(lab)
         yield lab
     finally:
-        lab.power_off()
-        lab.power_on()
+        lab.start_over()
 
 
 @pytest.fixture(scope="module")
@@ -157,11 +158,15 @@ def test_disk_with_two_paths_is_one_disk(facts: Facts, host: Host, device: str) 
     assert keep == {other.name for other in facts.disks} - wipe
 
 
-def just_plan(lab: Lab, env: dict[str, str], device: str) -> subprocess.CompletedProcess[str]:
-    """Run `just plan` with a flake that wipes one disk of that name."""
+def just_plan(lab: Lab, env: dict[str, str], *devices: str) -> subprocess.CompletedProcess[str]:
+    """Run `just plan` with a flake that wipes disks of these names."""
     text = (FLAKE / "flake.nix").read_text()
-    assert text.count(MAIN) == 1
-    (lab.run_dir / "storage-flake" / "flake.nix").write_text(text.replace(MAIN, device))
+    assert text.count(MAIN) == text.count(DEVICES) == 1
+    disks = (
+        f'd{number} = layout.devices.disk.main // {{ device = "{name}"; }};' for number, name in enumerate(devices)
+    )
+    wiped = f"disko.devices.disk = {{ {' '.join(disks)} }};"
+    (lab.run_dir / "storage-flake" / "flake.nix").write_text(text.replace(MAIN, devices[0]).replace(DEVICES, wiped))
     command = [sys.executable, "-m", "deployments.plan", "cottage"]
     return subprocess.run(
         command, cwd=PROJECT, env=os.environ | env, capture_output=True, text=True, timeout=300, check=False
@@ -184,3 +189,38 @@ def test_just_plan_shows_what_is_kept(stored: Lab, env: dict[str, str]) -> None:
         assert place in kept
     for name in (*storage.SERIALS, f"{storage.WWN:x}"):
         assert name in kept
+
+
+@pytest.fixture(scope="module")
+def mirrored(stored: Lab) -> Lab:
+    """The lab with its machine in an origin whose root is on a RAID 1; the other storage is no longer mounted."""
+    storage.mirror_root(stored)
+    return stored
+
+
+def test_root_on_a_raid_is_seen_on_both_disks(mirrored: Lab, host: Host) -> None:
+    assert mirrored.ssh_local(["findmnt", "-rn", "-o", "SOURCE", "/"]).strip() == "/dev/md1"
+    with Machine(host, Remembered()).connect() as target:
+        seen = look(target)
+    [group] = [group for group in seen.groups if "/" in group.mountpoints]
+    assert group.kind == "RAID array"
+    members = [disk for disk in seen.disks if disk.serial in storage.ROOT_SERIALS]
+    assert {disk.name for disk in members} == set(group.disks)
+    assert all("/" in disk.mountpoints for disk in members)
+
+
+@pytest.mark.parametrize("member", ROOT)
+def test_just_plan_refuses_one_disk_of_the_root(mirrored: Lab, env: dict[str, str], member: str) -> None:
+    done = just_plan(mirrored, env, member)
+    assert done.returncode == 2, done.stdout + done.stderr
+    for part in ("RAID array", "mounted at /", "breaks-group"):
+        assert part in done.stderr
+
+
+def test_just_plan_shows_the_root_on_both_disks(mirrored: Lab, env: dict[str, str]) -> None:
+    done = just_plan(mirrored, env, *ROOT)
+    assert done.returncode == 0, done.stdout + done.stderr
+    wiped, _, kept = done.stdout.partition("Will not be touched")
+    for serial in storage.ROOT_SERIALS:
+        assert serial in wiped
+        assert serial not in kept
