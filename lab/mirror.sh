@@ -15,7 +15,7 @@ mkfs.ext4 -q /dev/md1
 mount /dev/md1 /mnt
 
 systemctl stop tailscaled # its state is not to change while it is copied
-cp -ax / /mnt
+cp -ax /. /mnt
 printf '/dev/md1 / ext4 errors=remount-ro 0 1\nLABEL=ORIGINBOOT /boot vfat umask=0077 0 0\n' >/mnt/etc/fstab
 umount /mnt
 
