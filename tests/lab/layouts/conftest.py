@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import TypeAlias
+from dataclasses import replace
+from typing import Final, TypeAlias
 
 import pytest
 
@@ -12,6 +13,9 @@ from lab.operator import Operator
 from lab.runtime import Lab
 from tests.lab.faults.journey import Journey
 from tests.lab.faults.table import Findings, show
+
+# Each of these machines has a watchdog. The installer feeds it, so none of them may be reset by it.
+_WATCHDOG: Final = ("-device", "i6300esb", "-action", "watchdog=reset")
 
 Begin: TypeAlias = Callable[[str, qemu.Hardware], AbstractContextManager[Journey]]
 """Takes a layout, and the kind of machine; returns an install of it that has not been started."""
@@ -28,7 +32,7 @@ def layout_findings(lab: Lab) -> Iterator[Findings]:
 def begin(lab: Lab, operator: Operator, layout_findings: Findings) -> Begin:
     @contextmanager
     def begun(layout: str, hardware: qemu.Hardware) -> Iterator[Journey]:
-        with lab.other_machine(hardware):
+        with lab.other_machine(replace(hardware, more=_WATCHDOG)):
             lab.ssh_local(["sh", "-c", "head -c 4M /dev/urandom >/dev/disk/by-id/virtio-DATA0001; sync"])
             lab.remember("origin")
             flake_dir(lab.run_dir, layout)

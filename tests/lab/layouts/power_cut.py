@@ -13,6 +13,7 @@ def power_is_cut_after_formatting(journey: Journey, layout: str) -> None:
     """
     journey.start()
     journey.reach("install")
+    assert journey.on_machine("cat /sys/class/watchdog/watchdog0/state") == "active"
     with journey.fault(f"power cut, the new disk ({layout}) not bootable yet", "install") as seen:
         journey.lab.power_cycle()
         seen.where = journey.where()
