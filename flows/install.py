@@ -47,6 +47,7 @@ def install(
     """
     chosen = chosen_host(settings().inventory, host, target=target, image=image, way=way)
     plan = preflight(chosen, reinstall=reinstall)
+    chosen = plan.goes_on_with(chosen)
     if plan.left_alone:
         finish(chosen, plan)
         return ended(plan)

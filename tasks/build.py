@@ -16,7 +16,9 @@ from tasks.run.this_run import journal
 
 @phase("build")
 def build(host: Host, plan: Plan) -> Built:
-    """Build the kexec image (unless it is a file), disko script and closure, from the derivations of the plan.
+    """Build the kexec image, disko script and closure, from the derivations of the plan.
+
+    No image is built if the inventory names a file, or if the run goes on from an installer of somebody else.
 
     Raises:
         ConfigError: the image is invalid, or no flake has it.
@@ -26,21 +28,24 @@ def build(host: Host, plan: Plan) -> Built:
 
     """
     on_line, folder = current().line, journal().folder
-    with hinting(lambda: SAME_LOCK if plan.image_lock else ""):
-        image = inspect_image(flake.kexec_image(host, plan.image_lock, folder, on_line=on_line))
-    if plan.stage is not Stage.FINAL:
+    image = None
+    if not plan.foreign:
+        with hinting(lambda: SAME_LOCK if plan.image_lock else ""):
+            image = inspect_image(flake.kexec_image(host, plan.image_lock, folder, on_line=on_line))
+    if image and plan.stage is not Stage.FINAL:
         check_image(plan.origin, image, host)
     with hinting(lambda: SAME_LOCK):
         made = flake.build_system(plan.system, host, folder, on_line=on_line)
     toplevel, mount_script = plan.system.toplevel.out, plan.system.mount_script
-    say(f"built {toplevel} ({made.closure_bytes / 1e6:.0f} MB with its closure); image {image.path.name}")
+    with_image = f"image {image.path.name}" if image else "no image is needed"
+    say(f"built {toplevel} ({made.closure_bytes / 1e6:.0f} MB with its closure); {with_image}")
     return Built(
         toplevel=toplevel,
         disko_script=plan.system.disko_script.out,
         mount_script=mount_script.out if mount_script else "",
         closure_bytes=made.closure_bytes,
-        image=str(image.path),
-        image_sha256=image.sha256,
+        image=str(image.path) if image else "",
+        image_sha256=image.sha256 if image else "",
         tailscale=plan.system.tailscale,
         nix_version=made.nix_version,
     )

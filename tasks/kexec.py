@@ -88,6 +88,11 @@ def _prepare(machine: Machine, plan: Plan, built: Built, folder: str) -> _Ready:
             return _Ready(boot_id=left, skipped=f"the {stage} system runs already")
         if stage is Stage.OTHER:
             raise UnexpectedState(f"{host.name} runs {why}.", hint="Look at it before going on.")
+        if plan.foreign:
+            raise UnexpectedState(
+                f"{host.name} has left the installer that the plan goes on from: it runs {why}.",
+                hint="Start a new run: it makes a plan for that system. Or start that installer again, then retry.",
+            )
         _same_machine(host, plan, facts)
         if host.way is Way.STANDARD:
             _check_programs(target, host)

@@ -8,7 +8,7 @@ from holdfast.base.settings import settings
 from holdfast.inventory.host import Host, Way
 from holdfast.plan.plan import Plan
 from holdfast.plan.results import Built, Preserved
-from holdfast.plan.stage import Stage, observe
+from holdfast.plan.stage import Stage, has_live_state, observe
 from holdfast.tailnet.archive import MAX_ARCHIVE_BYTES, check_archive
 from holdfast.tailnet.vault import Label, Vault
 from holdfast.target.look import look
@@ -36,8 +36,10 @@ def preserve(host: Host, plan: Plan, built: Built) -> Preserved:
     if host.way is Way.STANDARD and not plan.carries_state:
         return Preserved(skipped="there is no Tailscale state to keep, or the inventory does not want it kept")
     with machine_of(host, plan).wait_and_connect() as target:
-        stage = observe(look(target), built.toplevel).stage
-        if stage is not Stage.ORIGIN:
+        facts = look(target)
+        stage = observe(facts, built.toplevel).stage
+        # In another's installer nobody has preserved it yet.
+        if stage is not Stage.ORIGIN and not (plan.foreign and has_live_state(facts)):
             return Preserved(skipped=f"the {stage} system runs, so its state is preserved already, or live")
         archive = target.read_output(
             ["tar", "-C", STATE_DIR, "-czf", "-", "."],

@@ -10,6 +10,7 @@ from holdfast.facts.facts import Facts
 from holdfast.facts.identity import require_same_node
 from holdfast.facts.marks import STOCK, InstallerMark
 from holdfast.inventory.host import Host, Way
+from holdfast.plan.foreign import FOREIGN_INSTALLER
 from holdfast.plan.plan import Plan
 from holdfast.plan.results import Built, Returned, Started
 from holdfast.plan.stage import Stage, is_foreign_installer, observe
@@ -153,21 +154,24 @@ def _mark_stock_installer(target: Connection, plan: Plan, started: Started) -> N
 def _check_installer(host: Host, plan: Plan, started: Started, facts: Facts, *, over_local: bool) -> None:
     """Check that mark and node are those of this run. Over the local address the node may be missing."""
     mark = facts.installer_mark
-    if mark is None or is_foreign_installer(facts):
+    if is_foreign_installer(facts) and not plan.foreign:
         raise UnexpectedState(
-            f"{host.name} runs an installer without Holdfast's mark.", hint="Somebody else started it; ask them."
+            f"{host.name} runs an installer without Holdfast's mark.",
+            hint=f'Somebody else started it; ask them. To go on from there, put "{FOREIGN_INSTALLER}" in `allow` in the'
+            " inventory, and start a new run.",
         )
-    if started.kexec_at and mark.run_id != plan.run_id:
+    if mark and started.kexec_at and mark.run_id != plan.run_id:
         raise UnexpectedState(
             f"the installer on {host.name} was started by {mark.run_id or 'an unknown run'}, not by this run.",
             hint="If two runs work at once, let one of them finish.",
         )
     if facts.identity is None and over_local:
-        if plan.carries_state and mark.state != "restored":
+        state = mark.state if mark else "none"
+        if plan.carries_state and state != "restored":
             # After formatting, restore would have no state to carry.
             raise NotYet(
                 f"the installer answers at {host.local}, without the Tailscale state that the final system is to keep"
-                f" ({mark.state})"
+                f" ({state})"
             )
         return
     if facts.identity is None:

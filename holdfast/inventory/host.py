@@ -71,6 +71,7 @@ Allowance = Literal[
     "failing-disk",
     "origin-may-not-return",
     "state-on-boot",
+    "foreign-installer",
 ]
 """A refusal that the user may override; see holdfast/plan/refusals/, disks.py, groups.py and way_back/.
 
@@ -205,6 +206,7 @@ class Host(Frozen):
         installer_secrets: secrets for the image's commands before Tailscale; they stay in the installer's RAM.
         keep: a table of what is carried over: `tailscale_state`, `machine_id`.
         standby: whether the new disk boots the installer until the final system's boot loader is in place.
+        substitute_on_destination: whether the installer fetches what it can from its own substituters.
         allow: the refusals that the user overrides.
         rehearsal_max_age_days: how old the rehearsal may be that an install needs; None needs no rehearsal.
         schedule: when the first install begins: a cron line in UTC as `0 3 * * 6`, or a table of `cron` and `timezone`.
@@ -240,6 +242,7 @@ class Host(Frozen):
     ] = ()
     keep: Keep = Keep()
     standby: bool = True
+    substitute_on_destination: bool = True
     allow: tuple[Allowance, ...] = ()
     rehearsal_max_age_days: Annotated[float, Field(gt=0, le=3650)] | None = None
     schedule: Schedule | None = None

@@ -73,6 +73,7 @@ def copy_closure(
     paths: Sequence[str],
     *,
     root: str | None,
+    substitute: bool,
     timeout_s: float,
     on_line: Callable[[str], None],
     on_bytes: Callable[[int], None] | None = None,
@@ -86,6 +87,7 @@ def copy_closure(
         host: the host's name.
         paths: store paths on the operator.
         root: folder on the target that holds the store (`/mnt`), or None for the installer's own store.
+        substitute: whether the target first fetches what it can from its own substituters.
         timeout_s: seconds that it may take, reconnecting included.
         on_line: called with each line for the log.
         on_bytes: called with the bytes copied so far.
@@ -112,11 +114,11 @@ def copy_closure(
     deadline = Deadline.after(timeout_s)
     failures = Failures()
     with tempfile.TemporaryDirectory(prefix="holdfast-ssh-") as folder:
-        ssh_config = _way(connect, Path(folder), again=False)
+        ssh_config, become = _way(connect, Path(folder), again=False)
         while True:
             try:
                 process.run_local(
-                    commands.copy(paths, host, root),
+                    commands.copy(paths, host, root, substitute=substitute, become=become),
                     timeout_s=deadline.left_s(),
                     env={"NIX_SSHOPTS": f"-F {shlex.quote(str(ssh_config))}"},
                     on_line=follow,
@@ -128,7 +130,7 @@ def copy_closure(
                 return
             on_line(f"{failed.message} Connecting to {host} to copy the rest, for at most {deadline.left_s():.0f} s.")
             outages: list[str] = []
-            ssh_config = wait_for(
+            ssh_config, become = wait_for(
                 "a connection to copy the rest",
                 functools.partial(_way, connect, Path(folder), again=True),
                 deadline_s=deadline.left_s(),
@@ -142,8 +144,8 @@ def copy_closure(
             progress.begin_again()
 
 
-def _way(connect: Callable[[], Connection], folder: Path, *, again: bool) -> Path:
-    """Connect, and return an ssh config with which nix's ssh uses the same login and way.
+def _way(connect: Callable[[], Connection], folder: Path, *, again: bool) -> tuple[Path, tuple[str, ...]]:
+    """Connect, and return an ssh config with which nix's ssh uses the same login and way, and how that becomes root.
 
     Args:
         connect: see copy_closure.
@@ -154,4 +156,5 @@ def _way(connect: Callable[[], Connection], folder: Path, *, again: bool) -> Pat
     with connect() as target:
         if again:
             target.run_script(script("installer/end-old-copies.sh"), ["/proc"], timeout_s=END_OLD_COPIES_S)
-        return write_ssh_config(target.endpoint, folder)
+        method = target.endpoint.elevation.method
+        return write_ssh_config(target.endpoint, folder), () if method == "none" else (method, "-n")

@@ -11,6 +11,7 @@ from holdfast.base.frozen import Frozen
 from holdfast.base.size import MIB
 from holdfast.facts.facts import Facts
 from holdfast.inventory.host import Host, Way
+from holdfast.plan.foreign import check_foreign
 from holdfast.plan.image import Image
 from holdfast.plan.stage import Stage, is_foreign_installer, observe
 from holdfast.plan.verdict import judge
@@ -47,7 +48,13 @@ def capacity_of(facts: Facts) -> Capacity:
 
 
 def check_target(
-    facts: Facts, host: Host, image: Image | None, *, toplevel: str = "", now: datetime | None = None
+    facts: Facts,
+    host: Host,
+    image: Image | None,
+    *,
+    toplevel: str = "",
+    rehearsal: bool = False,
+    now: datetime | None = None,
 ) -> None:
     """Refuse a target that cannot be installed, before anything is changed on it.
 
@@ -59,6 +66,7 @@ def check_target(
         host: the host.
         image: the kexec image, or None if it is not built yet (check_image follows then).
         toplevel: store path of the system that the run installs; empty if it is not known.
+        rehearsal: whether the install is only rehearsed.
         now: the operator's time; by default, its clock.
 
     Raises:
@@ -78,13 +86,9 @@ def check_target(
     if toplevel and stage is Stage.FINAL:
         return
     if stage is Stage.INSTALLER:
-        if host.way is Way.TAILSCALE and is_foreign_installer(facts):
-            raise TargetRefused(
-                f"{host.name} runs an installer that is not Holdfast's: it has neither a dead-man nor the Tailscale"
-                " state that the tailscale way goes by.",
-                hint=f"Reboot it into its own system, then start again. Or go on from there in the standard way: just"
-                f" install {host.name} ADDRESS, with an address outside the tailnet.",
-            )
+        check_foreign(facts, host, rehearsal=rehearsal)
+        if is_foreign_installer(facts) and host.way is Way.TAILSCALE and facts.identity:
+            _check_tailscale(facts, host, now or clock.utc())  # its login is what the final system gets
         return
     if facts.container:
         raise TargetRefused(

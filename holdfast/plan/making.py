@@ -11,6 +11,7 @@ from holdfast.facts.identity import Identity
 from holdfast.inventory.host import Host, Way
 from holdfast.plan.disks import DiskoDisk, Disks, plan_disks
 from holdfast.plan.fitness import capacity_of, in_mib
+from holdfast.plan.foreign import goes_on_from_foreign
 from holdfast.plan.image import Image
 from holdfast.plan.in_use import in_use, is_left_alone, names_of, origin_known
 from holdfast.plan.plan import Login, Origin, Plan
@@ -63,6 +64,7 @@ def make_plan(
     """
     stage = observe(facts, system.toplevel.out).stage
     resumes = stage is Stage.INSTALLER and facts.partition_mark is not None
+    foreign = goes_on_from_foreign(host, facts)
     names = names_of(host, host_name)
     left_alone = is_left_alone(facts, names, system.toplevel.out, reinstall=reinstall, rehearsal=rehearsal)
     if left_alone:
@@ -81,6 +83,7 @@ def make_plan(
         stage=stage,
         rehearsal=rehearsal,
         resumes=resumes,
+        foreign=foreign,
         in_use=in_use(facts, names),
         reinstall=reinstall,
         left_alone=left_alone,
@@ -100,7 +103,11 @@ def make_plan(
         image_lock=image_lock,
         warnings=()
         if left_alone
-        else (*_warnings(host, facts, disks, stage), *_warnings_of_the_way(host, facts, stage, vault_identity)),
+        else (
+            *_warnings(host, facts, disks, stage),
+            *(_warnings_of_foreign(host, facts, vault_identity) if foreign else ()),
+            *_warnings_of_the_way(host, facts, stage, vault_identity),
+        ),
     )
     return made.model_copy(update={"warnings": (*made.warnings, *_formatted_for_another(made, facts))})
 
@@ -176,6 +183,24 @@ def _warnings(host: Host, facts: Facts, disks: Disks, stage: Stage) -> list[str]
         if disk.failing
     ]
     return [*disks.losses, *failing, *(text for applies, text in found if applies)]
+
+
+def _warnings_of_foreign(host: Host, facts: Facts, vault_identity: Identity | None) -> list[str]:
+    """Return what an installer that somebody else started does not have."""
+    found = [
+        (
+            True,
+            "somebody else started this installer: it has no dead-man, and there is neither standby nor trial: if the"
+            " power fails after formatting, or the new system does not come up, somebody has to go to the machine",
+        ),
+        (
+            host.keep.tailscale_state and facts.identity is None and vault_identity is None,
+            "this installer has no Tailscale login: no Tailscale state is kept, the final system needs a login of its"
+            " own",
+        ),
+        (bool(host.installer_secrets), "its installer_secrets are not used: only Holdfast's image takes them"),
+    ]
+    return [text for applies, text in found if applies]
 
 
 def _warnings_of_the_way(host: Host, facts: Facts, stage: Stage, vault_identity: Identity | None) -> list[str]:

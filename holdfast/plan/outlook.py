@@ -44,6 +44,8 @@ def in_words(plan: Plan) -> str:
             return f"{plan.host} runs the system to be installed already: nothing is wiped{word}, it is only verified"
         case Course.RESUMED:
             return f"{plan.host} is in the installer with formatted disks: if that was for this plan, nothing is wiped"
+        case Course.INSTALLED if plan.foreign:
+            return f"{plan.host} is in an installer that somebody else started: no kexec; its disks: wipes {disks}"
         case Course.REINSTALLED:
             return f"{plan.host} is in use ({plan.in_use}); once a person approves this reinstall, it wipes {disks}"
         case Course.INSTALLED:

@@ -7,7 +7,7 @@ from holdfast.base.frozen import Frozen
 from holdfast.facts.efi import EfiFacts
 from holdfast.facts.identity import Identity
 from holdfast.facts.system import Firmware
-from holdfast.inventory.host import Way
+from holdfast.inventory.host import Host, Way
 from holdfast.plan.disks import PlannedDisk
 from holdfast.plan.fitness import Capacity
 from holdfast.plan.stage import Stage
@@ -76,6 +76,7 @@ class Plan(Frozen):
         rehearsal: whether it is for a rehearsal, which touches no disk.
         resumes: whether an installer runs that has already formatted the disks: nothing more is wiped. If it did so
             for another plan, the install stops at `partition`.
+        foreign: whether an installer runs that somebody else started: the run goes on from there (foreign.py).
         in_use: why the machine is in use (holdfast/plan/in_use.py); empty if it is not.
         reinstall: whether the run says that a machine in use is wiped.
         cleared: whether a machine in use may be wiped: a person has approved the plan, or its formatting has begun.
@@ -105,6 +106,7 @@ class Plan(Frozen):
     stage: Stage
     rehearsal: bool = False
     resumes: bool
+    foreign: bool = False
     in_use: str = ""
     reinstall: bool = False
     cleared: bool = False
@@ -129,6 +131,10 @@ class Plan(Frozen):
     def disks(self) -> tuple[PlannedDisk, ...]:
         """All disks of the machine."""
         return (*self.wipe, *self.reuse, *self.keep)
+
+    def goes_on_with(self, host: Host) -> Host:
+        """Return the host for the phases after preflight, as preflight decided it by what it saw (foreign.going_on)."""
+        return host.model_copy(update={"way": self.way, "standby": host.standby and not self.foreign})
 
     @property
     def reinstalls(self) -> bool:

@@ -7,6 +7,7 @@ from holdfast.base.settings import Settings
 from holdfast.facts.facts import Facts
 from holdfast.facts.identity import Identity
 from holdfast.inventory.host import Host, Way
+from holdfast.plan.foreign import FOREIGN_INSTALLER
 from holdfast.plan.plan import Plan
 from holdfast.plan.stage import Stage, has_live_state, observe
 from holdfast.tailnet.archive import check_archive
@@ -41,6 +42,8 @@ def check_giving_back(host: Host, facts: Facts, host_key: str, settings: Setting
             vault.check_opens()
         return None
     entry = vault.newest(host.name, host_key)
+    if entry is None and facts.installer_mark is None and FOREIGN_INSTALLER in host.allow:
+        return None  # what the machine was before, nobody knows: the plan says that no state is kept
     if entry is None:
         raise TargetRefused(
             f"{host.name} runs an installer without Tailscale, and the vault here has no state of a machine with its"

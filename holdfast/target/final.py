@@ -103,6 +103,10 @@ def wait_for_final(
                     )
                 if facts.partition_mark:
                     raise back_in_installer(host.name, built.toplevel)
+                if plan.foreign:
+                    raise NotYet(
+                        "the installer answers again: take its medium (a USB stick, an ISO) out of the machine"
+                    )
                 raise NotYet("the installer answers, on another boot")
             if facts.booted_system != built.toplevel:
                 raise UnexpectedState(

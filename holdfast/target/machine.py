@@ -122,6 +122,7 @@ class Machine:
                 self.host.name,
                 paths,
                 root=root,
+                substitute=self.host.substitute_on_destination,
                 timeout_s=self.host.deadlines.copy_s,
                 on_line=self.log.line,
                 on_bytes=on_bytes,

@@ -14,6 +14,7 @@ from holdfast.inventory.host import Host, Way
 from holdfast.nixcli.flake import image_flake
 from holdfast.nixcli.kept import evaluation_of, is_locked, lock_of
 from holdfast.plan.fitness import check_target
+from holdfast.plan.foreign import going_on
 from holdfast.plan.image import Image, inspect_image
 from holdfast.plan.in_use import is_left_alone, names_of
 from holdfast.plan.making import make_plan
@@ -81,8 +82,9 @@ def plan_install(
     left_alone = is_left_alone(seen.facts, names, toplevel, reinstall=reinstall, rehearsal=rehearsal)
     tarball = None if left_alone else inspecting.result()
     if not left_alone:
-        check_target(seen.facts, host, tarball, toplevel=toplevel)
+        check_target(seen.facts, host, tarball, toplevel=toplevel, rehearsal=rehearsal)
         _check_address(host, seen.facts, toplevel)
+    host = going_on(host, seen.facts)
     plan = make_plan(
         run_id=run_id,
         host=host,

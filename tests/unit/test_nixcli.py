@@ -5,6 +5,8 @@ import os
 import sys
 import time
 from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs
 
 import pytest
 
@@ -27,6 +29,10 @@ for key, (out, err, status) in answers.items():
         sys.exit(status)
 sys.exit(99)
 """
+BOUNDS = (
+    "--option connect-timeout 5 --option stalled-download-timeout 15"
+    " --option download-attempts 1 --option fallback true"
+)
 STORE = "/nix/store/" + "a" * 32
 
 
@@ -133,6 +139,26 @@ def test_copy_names_the_root_below_the_hosts_folder(nix: Nix) -> None:
         "/p",
     ]
     assert commands.copy(["/p"], "cottage", None)[-2:] == ["ssh-ng://cottage?compress=true", "/p"]
+
+
+@pytest.mark.parametrize(
+    ("told", "program"),
+    [
+        ({}, ""),
+        ({"become": ("sudo", "-n")}, "sudo -n nix-daemon"),
+        ({"substitute": True}, f"nix-daemon {BOUNDS}"),
+        ({"substitute": True, "become": ("doas", "-n")}, f"doas -n nix-daemon {BOUNDS}"),
+    ],
+)
+def test_copy_may_let_the_target_fetch(nix: Nix, told: dict[str, Any], program: str) -> None:
+    nix.answers()
+    command = commands.copy(["/p"], "cottage", "/mnt", **told)
+    assert ("--substitute-on-destination" in command) == bool(told.get("substitute"))
+    store = parse_qs(command[-2].partition("?")[2])
+    assert store.get("remote-program", [""]) == [program]
+    assert store["remote-store"] == ["local?root=/mnt"]
+    # It may be without internet, and must not trust more keys than before.
+    assert not any("keys" in word or "substituters" in word or "check-sigs" in word for word in program.split())
 
 
 def test_copy_progress() -> None:

@@ -6,6 +6,7 @@ from typing import Final
 from holdfast.base.size import MIB
 from holdfast.facts.facts import Facts
 from holdfast.inventory.host import Allowance, Host, Way
+from holdfast.plan.foreign import goes_on_from_foreign
 from holdfast.plan.image import Image
 from holdfast.plan.layout import Layout
 from holdfast.plan.way_back.fit import Fit, Parts, fit
@@ -51,6 +52,8 @@ def parts_of(image: Image | None) -> Parts:
 
 
 def _decided_by_host(host: Host, facts: Facts) -> Fit | None:
+    if goes_on_from_foreign(host, facts):
+        return Fit(why="the installer that runs is not Holdfast's")
     if not host.standby:
         return Fit(why="the inventory says `standby = false`")
     if host.way is Way.STANDARD:
