@@ -26,7 +26,7 @@ from holdfast.facts.system import (
 from holdfast.facts.tailscale import Tailscale, parse_tailscale
 
 # An answer recorded by an older facts.sh lacks these: then they are unknown. Any other that is missing is an error.
-_MAY_BE_MISSING: Final = ("stacked", "file_systems", "pools", "volume_groups", "health")
+_MAY_BE_MISSING: Final = ("stacked", "file_systems", "pools", "volume_groups", "health", "tailscaled_container")
 
 
 class Facts(Frozen):

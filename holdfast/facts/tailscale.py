@@ -17,7 +17,8 @@ class Tailscale(Frozen):
 
     Attributes:
         installed: whether the `tailscale` command exists.
-        running: whether tailscaled runs.
+        running: whether a tailscaled of the system itself runs.
+        container: what kind of container the only tailscaled runs in; empty if it is the system's own, or none runs.
         version: tailscaled's version, or the command's; empty if unknown.
         backend_state: `Running`, `NeedsLogin`, `Stopped`, …; empty if tailscaled does not answer.
         state_store: `file`, `memory`, `kubernetes`, `aws`, or the prefix of an unknown store.
@@ -37,6 +38,7 @@ class Tailscale(Frozen):
 
     installed: bool = False
     running: bool = False
+    container: str = ""
     version: str = ""
     backend_state: str = ""
     state_store: str = "file"
@@ -63,6 +65,7 @@ def parse_tailscale(said: Mapping[str, str]) -> Tailscale:
     return Tailscale(
         installed=bool(said["tailscale_installed"].strip()),
         running=bool(said["tailscaled_pid"].strip()),
+        container=first_word(said["tailscaled_container"]),
         version=(status.version if status else "") or first_word(said["tailscale_version"]),
         backend_state=status.backend_state if status else "",
         state_store=store,

@@ -8,6 +8,7 @@ from datetime import datetime
 from holdfast.base import clock
 from holdfast.base.errors import TargetRefused, UnexpectedState
 from holdfast.base.frozen import Frozen
+from holdfast.base.places import STATE_DIR
 from holdfast.base.size import MIB
 from holdfast.facts.facts import Facts
 from holdfast.inventory.host import Host, Way
@@ -170,6 +171,7 @@ def _check_kexec(facts: Facts, host: Host) -> None:
 
 def _check_tailscale(facts: Facts, host: Host, now: datetime) -> None:
     tailscale = facts.tailscale
+    _check_no_container(facts, host)
     if not tailscale.installed and not tailscale.running:
         raise TargetRefused(
             f"there is no Tailscale on {host.name}.",
@@ -188,6 +190,7 @@ def _check_tailscale(facts: Facts, host: Host, now: datetime) -> None:
 
 def _check_keepable(facts: Facts, host: Host, now: datetime) -> None:
     """Refuse to lose a node in the standard way only because its tailscaled is down; no node at all is fine."""
+    _check_no_container(facts, host)
     tailscale = facts.tailscale
     there = tailscale.running or (tailscale.installed and tailscale.state_kind in ("plain", "sealed"))
     if tailscale.identity is not None or (there and tailscale.expired):
@@ -197,6 +200,21 @@ def _check_keepable(facts: Facts, host: Host, now: datetime) -> None:
             f"{host.name} has Tailscale, but it is not up (tailscaled says {tailscale.backend_state or 'nothing'}):"
             " Holdfast cannot see which node it is, nor whether its state can be kept.",
             hint="Run `tailscale up` there, or give the node up with keep.tailscale_state = false.",
+        )
+
+
+def _check_no_container(facts: Facts, host: Host) -> None:
+    """Refuse a node that a container is, whatever the system's own files and `tailscale` say."""
+    kind = facts.tailscale.container
+    if kind:
+        a = "a container" if kind == "container" else f"a container ({kind})"
+        hint = f"Install Tailscale on {host.name} itself, stop the container's, and run `tailscale up`"
+        if host.way is Way.STANDARD:
+            hint += "; or give the container's node up with keep.tailscale_state = false"
+        raise TargetRefused(
+            f"tailscaled on {host.name} runs only in {a}: that is the container's node, and what the system itself has"
+            f" in {STATE_DIR} is not known to be its state.",
+            hint=f"{hint}.",
         )
 
 

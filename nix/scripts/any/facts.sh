@@ -123,44 +123,30 @@ booted_system() { readlink "$root/run/booted-system" || readlink "$root/run/curr
 
 . "${0%/*}/../parts/facts-tailscaled.sh"
 
-# Those of its flags that say where its state is. No others are printed: an argument may hold a secret.
-tailscaled_flags() {
-	[ -n "$tailscaled_pid" ] || return 0
-	tr '\000' '\n' <"$root/proc/$tailscaled_pid/cmdline" | {
-		wanted=
-		while read -r argument; do
-			if [ -n "$wanted" ]; then
-				printf '%s=%s\n' "$wanted" "$argument"
-				wanted=
-				continue
-			fi
-			flag=${argument#-}
-			flag=${flag#-}
-			case $flag in
-			"$argument") ;;
-			state=* | statedir=* | tun=* | encrypt-state=* | hardware-attestation=*) printf '%s\n' "$flag" ;;
-			encrypt-state | hardware-attestation) printf '%s=true\n' "$flag" ;;
-			state | statedir | tun) wanted=$flag ;;
-			esac
-		done
-	}
-}
-
-# The file that its state is in; empty if it is not in a file.
-state_file() {
-	state=$(tailscaled_flags | sed -n 's/^state=//p' | tail -n 1)
-	folder=$(tailscaled_flags | sed -n 's/^statedir=//p' | tail -n 1)
+# Sets state_file to the file that its state is in; to nothing if it is not in a file.
+find_state() {
+	state=
+	folder=
+	while read -r flag; do
+		case $flag in
+		state=*) state=${flag#*=} ;;
+		statedir=*) folder=${flag#*=} ;;
+		esac
+	done <<END
+$flags
+END
 	case $state in
-	/*) printf '%s' "$state" ;;
-	'') printf '%s' "${folder:-/var/lib/tailscale}/tailscaled.state" ;;
-	tpmseal:*) printf '%s' "${state#tpmseal:}" ;;
+	/*) state_file=$state ;;
+	'') state_file=${folder:-/var/lib/tailscale}/tailscaled.state ;;
+	tpmseal:*) state_file=${state#tpmseal:} ;;
+	*) state_file= ;;
 	esac
 }
 
 # What kind of file that is, by the names of its keys. Their values are not printed.
 state_kind() {
-	file=$root$(state_file)
-	if [ "$file" = "$root" ]; then
+	file=$root$state_file
+	if [ -z "$state_file" ]; then
 		echo none
 	elif [ ! -f "$file" ]; then # any user can name a process tailscaled, and to read a FIFO would hang
 		if [ -d "${file%/*}" ] && [ ! -x "${file%/*}" ]; then echo unreadable; else echo missing; fi
@@ -179,45 +165,65 @@ state_kind() {
 # shellcheck disable=SC2020 # each of the three becomes a line break
 members() { tr -d ' \t\n' | tr ',{}' '\n\n\n'; }
 
-# The key of tailscaled's current profile in its state file; empty if it has none.
-profile_key() {
-	file=$root$(state_file)
-	if [ "$file" = "$root" ] || [ ! -f "$file" ] || [ ! -r "$file" ]; then return; fi
-	key=$(value_of _current-profile "$file" | base64 -d | tr -d '\000')
-	case $key in '' | *[!A-Za-z0-9_-]*) return ;; esac
-	printf %s "$key"
+# Sets profile_key to the key of tailscaled's current profile in its state file, and profile to that: its preferences and
+# its keys, as JSON without blanks (tailscale's ipn/prefs.go), not to be printed whole. Older versions have no profiles,
+# only `_daemon` (LegacyGlobalDaemonStateKey in tailscale's ipn/store.go).
+find_profile() {
+	profile_key=
+	profile=
+	file=$root$state_file
+	if [ -z "$state_file" ] || [ ! -f "$file" ] || [ ! -r "$file" ]; then return; fi
+	stored=$(members <"$file" | grep '^"[A-Za-z0-9_-]*":"')
+	profile_key=$(value_of _current-profile | base64 -d | tr -d '\000')
+	case $profile_key in
+	'') profile_key=_daemon ;;
+	*[!A-Za-z0-9_-]*)
+		profile_key=
+		return
+		;;
+	esac
+	profile=$(value_of "$profile_key" | base64 -d | tr -d ' \t\n\000')
 }
 
-# That profile: its preferences and its keys, as JSON without blanks (tailscale's ipn/prefs.go). Not to be printed whole.
-profile() {
-	key=$(profile_key)
-	[ -z "$key" ] || value_of "$key" "$root$(state_file)" | base64 -d | tr -d ' \t\n'
+# value_of KEY: prints a base64 value of the state file
+value_of() {
+	while read -r member; do
+		case $member in
+		"\"$1\":\""*)
+			member=${member#*\":\"}
+			printf '%s' "${member%\"}"
+			return
+			;;
+		esac
+	done <<END
+$stored
+END
 }
 
 # Two preferences of it: lines `"RunSSH":true` and `"Hostname":"cottage"`. The installer has switched some off; what
 # they were, which the final system gets back, is in a file beside (tailscale-prefs.sh) and comes first.
 preferences() {
-	key=$(profile_key)
-	[ -n "$key" ] || return 0
+	[ -n "$profile" ] || return 0
 	{
 		if [ -r "$root/run/holdfast/prefs.json" ]; then
-			tr -d ' \t\n' <"$root/run/holdfast/prefs.json" | sed -n "s/.*\"$key\":{\([^{}]*\)}.*/{\1}/p"
+			tr -d ' \t\n' <"$root/run/holdfast/prefs.json" | sed -n "s/.*\"$profile_key\":{\([^{}]*\)}.*/{\1}/p"
 		fi
-		profile
+		printf '%s' "$profile"
 	} | members | grep -e '^"RunSSH":' -e '^"Hostname":'
 }
 
 # Prints yes if tailscaled uses a key in the TPM to prove which machine this is (tailscale's types/persist/persist.go).
-# Its flag tells that, or else the current profile, whose value is base64. No value is printed.
+# Its flag tells that, or else the current profile. No value is printed.
 attested() {
-	case $(tailscaled_flags | sed -n 's/^hardware-attestation=//p' | tail -n 1) in
-	true | 1 | t | T | TRUE | True) echo yes && return ;;
-	esac
-	if profile | grep -q '"AttestationKey":{'; then echo yes; fi
+	told=
+	while read -r flag; do
+		case $flag in hardware-attestation=*) told=${flag#*=} ;; esac
+	done <<END
+$flags
+END
+	case $told in true | 1 | t | T | TRUE | True) echo yes && return ;; esac
+	case $profile in *'"AttestationKey":{'*) echo yes ;; esac
 }
-
-# value_of KEY FILE: prints a base64 value of a state file, however its JSON is laid out
-value_of() { members <"$2" | sed -n "s/^\"$1\":\"\([A-Za-z0-9+/=]*\)\"\$/\1/p" | head -n 1; }
 
 # What tailnet lock says of this node: lines `"Enabled":true` and `"NodeKeySigned":true`. The rest would name all peers.
 tailscale_lock() {
@@ -236,62 +242,67 @@ tailscale_installed() {
 	if command -v tailscale >/dev/null; then echo yes; fi
 }
 
+# That of a container is none of this system.
+own_pid() { [ -n "$tailscaled_container" ] || printf %s "$tailscaled_pid"; }
+
 find_tailscaled
+find_state
+find_profile 2>/dev/null
 find_virtual
-echo '{'
-fact format echo 1
-fact uid id -u
-fact os_release os_release
-fact hostname uname -n
-fact arch uname -m
-fact kernel_release uname -r
-fact boot_id line "$root/proc/sys/kernel/random/boot_id"
-fact init init_system
-fact memory grep -e '^MemTotal:' -e '^MemAvailable:' -e '^SwapFree:' "$root/proc/meminfo"
-fact container container
-fact virtualization virtualization
-fact kexec_config kexec_config
-fact kexec_loaded line "$root/sys/kernel/kexec_loaded"
-fact kexec_load_disabled line "$root/proc/sys/kernel/kexec_load_disabled"
-fact kexec_load_limit line "$root/proc/sys/kernel/kexec_load_limit_reboot"
-fact lockdown line "$root/sys/kernel/security/lockdown"
-fact secure_boot secure_boot
-fact firmware firmware
-fact udev_serials udev_serials
-fact swaps cat "$root/proc/swaps"
-fact interfaces interfaces
-fact default_route default_route
-fact resolvers grep '^nameserver ' "$root/etc/resolv.conf"
-fact run_free_bytes free_bytes "$root/run"
-fact tmp_free_bytes free_bytes "$root/tmp"
-fact upload_free_bytes free_bytes "$root/var/lib"
-fact host_keys host_keys
-fact units units
-fact booted_system booted_system
-fact trial trial
-fact installer_mark cat "$root/run/holdfast/installer.json"
-fact partition_mark cat "$root/run/holdfast/partition.json"
-fact system_mark mark "$root/var/lib/holdfast/partition.json"
-fact tailscale_installed tailscale_installed
-fact tailscale_version tailscale_version
-fact tailscaled_pid printf %s "$tailscaled_pid"
-fact tailscaled_flags tailscaled_flags
-fact tailscale_state_file state_file
-fact tailscale_state_kind state_kind
-fact tailscale_attested attested
-fact tailscale_prefs preferences
-fact tailscale_lock tailscale_lock
-default_limit=$long_limit
-fact disks disks
-fact disk_links disk_links
-fact stacked stacked
-fact file_systems file_systems
-fact mountinfo grep -e ' - [^ ]* /dev/' -e ' - zfs ' -e ' - bcachefs ' "$root/proc/self/mountinfo"
-fact pools pools
-fact volume_groups volume_groups
-fact lsblk block_devices
-fact blkid signatures
-fact health health
-fact tailscale_status tailscale_status
-echo '"end": "1"'
-echo '}'
+{
+	fact uid id -u
+	fact os_release os_release
+	fact hostname uname -n
+	fact arch uname -m
+	fact kernel_release uname -r
+	plain boot_id line "$root/proc/sys/kernel/random/boot_id"
+	plain init init_system
+	fact memory grep -e '^MemTotal:' -e '^MemAvailable:' -e '^SwapFree:' "$root/proc/meminfo"
+	fact container container
+	fact virtualization virtualization
+	fact kexec_config kexec_config
+	plain kexec_loaded line "$root/sys/kernel/kexec_loaded"
+	plain kexec_load_disabled line "$root/proc/sys/kernel/kexec_load_disabled"
+	plain kexec_load_limit line "$root/proc/sys/kernel/kexec_load_limit_reboot"
+	plain lockdown line "$root/sys/kernel/security/lockdown"
+	fact secure_boot secure_boot
+	fact firmware firmware
+	fact udev_serials udev_serials
+	fact swaps cat "$root/proc/swaps"
+	fact interfaces interfaces
+	fact default_route default_route
+	fact resolvers grep '^nameserver ' "$root/etc/resolv.conf"
+	fact run_free_bytes free_bytes "$root/run"
+	fact tmp_free_bytes free_bytes "$root/tmp"
+	fact upload_free_bytes free_bytes "$root/var/lib"
+	fact host_keys host_keys
+	fact units units
+	fact booted_system booted_system
+	fact trial trial
+	fact installer_mark cat "$root/run/holdfast/installer.json"
+	fact partition_mark cat "$root/run/holdfast/partition.json"
+	fact system_mark mark "$root/var/lib/holdfast/partition.json"
+	plain tailscale_installed tailscale_installed
+	fact tailscale_version tailscale_version
+	plain tailscaled_pid own_pid
+	plain tailscaled_container printf %s "$tailscaled_container"
+	fact tailscaled_flags printf %s "$flags"
+	fact tailscale_state_file printf %s "$state_file"
+	fact tailscale_state_kind state_kind
+	plain tailscale_attested attested
+	fact tailscale_prefs preferences
+	fact tailscale_lock tailscale_lock
+	default_limit=$long_limit
+	fact disks disks
+	fact disk_links disk_links
+	fact stacked stacked
+	fact file_systems file_systems
+	fact mountinfo grep -e ' - [^ ]* /dev/' -e ' - zfs ' -e ' - bcachefs ' "$root/proc/self/mountinfo"
+	fact pools pools
+	fact volume_groups volume_groups
+	fact lsblk block_devices
+	fact blkid signatures
+	fact health health
+	fact tailscale_status tailscale_status
+	plain end true
+} | json

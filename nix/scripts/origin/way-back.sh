@@ -33,41 +33,40 @@ units=$(systemd_units 2>/dev/null </dev/null)
 services=$(boot_services 2>/dev/null </dev/null)
 scripts=$(boot_scripts 2>/dev/null </dev/null)
 opened=$(opening 2>/dev/null </dev/null)
-echo '{'
-fact format echo 1
-fact booted_at booted_at
-fact proved proved
-fact fingerprint fingerprint
-fact command_line command_line
-fact decisive_files decisive_files
-fact kernel_release uname -r
-fact grub grub
-fact grub_environment grub_environment
-fact entries entries
-fact systemd_boot systemd_boot
-fact syslinux syslinux
-fact nixos nixos
-fact processes processes
-fact systemd_units printf '%s\n' "$units"
-fact boot_units boot_units
-fact boot_services printf '%s\n' "$services"
-fact boot_scripts printf '%s\n' "$scripts"
-fact container_policy container_policy
-fact opening printf '%s\n' "$opened"
-# It may take seconds, so it is read only if the boot opens something.
-case $opened in *crypt* | *zfs*) fact initrd initrd ;; esac
-fact fstab fstab
-fact mounts mounts
-fact state_file_system state_file_system
-fact errors errors
-fact hibernation hibernation
-fact watchdogs watchdogs
-fact watchdog_core watchdog_core
-fact watchdog_hop watchdog_hop
-fact efi_state efi_state
-fact boot_current efi_numbers BootCurrent
-fact boot_next efi_numbers BootNext
-fact boot_order efi_numbers BootOrder
-fact boot_entries efi_entries
-echo '"end": "1"'
-echo '}'
+{
+	fact booted_at booted_at
+	fact proved proved
+	fact fingerprint fingerprint
+	fact command_line command_line
+	fact decisive_files decisive_files
+	fact kernel_release uname -r
+	fact grub grub
+	fact grub_environment grub_environment
+	fact entries entries
+	fact systemd_boot systemd_boot
+	fact syslinux syslinux
+	fact nixos nixos
+	fact processes processes
+	fact systemd_units printf '%s\n' "$units"
+	fact boot_units boot_units
+	fact boot_services printf '%s\n' "$services"
+	fact boot_scripts printf '%s\n' "$scripts"
+	fact container_policy container_policy
+	fact opening printf '%s\n' "$opened"
+	# It may take seconds, so it is read only if the boot opens something.
+	case $opened in *crypt* | *zfs*) fact initrd initrd ;; esac
+	fact fstab fstab
+	fact mounts mounts
+	fact state_file_system state_file_system
+	fact errors errors
+	fact hibernation hibernation
+	fact watchdogs watchdogs
+	fact watchdog_core watchdog_core
+	fact watchdog_hop watchdog_hop
+	fact efi_state efi_state
+	fact boot_current efi_numbers BootCurrent
+	fact boot_next efi_numbers BootNext
+	fact boot_order efi_numbers BootOrder
+	fact boot_entries efi_entries
+	plain end true
+} | json

@@ -1,22 +1,37 @@
 # shellcheck shell=sh
-# facts-json.sh: a part of facts.sh and way-back.sh: how they print facts, each a member of one JSON object.
+# facts-json.sh: a part of facts.sh and way-back.sh: how they print facts, each a member of one JSON object. All facts go
+# through the same few processes, which take most of the time on a machine that is busy:
+#   { fact NAME COMMAND...; plain NAME COMMAND...; plain end true; } | json
 default_limit=65536 # bytes of a value; a longer one is cut off
 tab=$(printf '\t')
+# What a fact begins with. No value can forge one: the number is new each time.
+read -r nonce </proc/sys/kernel/random/uuid 2>/dev/null || nonce=$$
+control=$(printf '\001') own_line=$(printf '\002')
+mark=$control$nonce
 
-# json_text LIMIT: turns standard input into the inside of a JSON string. Control characters other than tab and newline
-# are dropped. Bytes that are not UTF-8 are left to the parser.
-json_text() {
-	head -c "$1" | tr -d '\000-\010\013-\037\177' |
-		sed -e 's/\\/\\\\/g' -e 's/"/\\"/g' -e "s/$tab/\\\\t/g" -e 's/$/\\n/' | tr -d '\n'
+# json: turns standard input into the object. Control characters other than tab and newline are dropped. Bytes that are
+# not UTF-8 are left to the parser. Within it, \002 is the end of a line of its own, and a newline one of a value.
+json() {
+	printf '{\n"format": "1'
+	tr -d '\000\002-\010\013-\037\177' |
+		sed -e 's/\\/\\\\/g' -e 's/"/\\"/g' -e "s/$tab/\\\\t/g" -e "/$mark /!s/\$/\\\\n/" -e "s/\(.\)$mark /\1\\\\n$mark /" \
+			-e "s/$mark \(.*\)/\",$own_line\"\1\": \"/" -e "s/$control//g" |
+		tr -d '\n' | tr '\002' '\n'
+	printf '1"\n}\n'
 }
 
 # fact NAME COMMAND...: one member, with what the command prints
 fact() {
-	name=$1
+	printf '%s %s\n' "$mark" "$1"
 	shift
-	printf '"%s": "' "$name"
-	"$@" </dev/null 2>/dev/null | json_text "$default_limit"
-	printf '",\n'
+	"$@" </dev/null 2>/dev/null | head -c "$default_limit"
+}
+
+# plain NAME COMMAND...: the same, in this shell: the command prints only a line or two, and changes no variable of others
+plain() {
+	printf '%s %s\n' "$mark" "$1"
+	shift
+	"$@" </dev/null 2>/dev/null
 }
 
 # within SECONDS COMMAND...: runs a command, and ends it if it hangs, where this machine has `timeout`
