@@ -30,9 +30,11 @@ RUN_S: Final = 180
 # kexec/run returns this long before kexec, so that its caller learns how it ended; nixos-anywhere expects the same.
 KEXEC_DELAY_S: Final = 6
 LOOK_S: Final = 30
+# $1 kexec/run, $2 the initrd, to which it appends the SSH host keys; the kernel has a copy when it returns.
+_STOCK: Final = f"""{script("parts/cut-to.sh")}
+length_of "$2" >"$2.length"; status=0; "$1" || status=$?; cut_back "$2"; rm -f "$2"; exit "$status"
+"""
 BUSY: Final = 75  # exit status of origin/start-alone.sh
-# $1 kexec/run, $2 the initrd, which is in the kernel's memory when it returns.
-_STOCK: Final = 'status=0; "$1" || status=$?; rm -f "$2"; exit "$status"'
 
 
 @phase("kexec", settled_by="partition")
@@ -98,6 +100,9 @@ def _prepare(machine: Machine, plan: Plan, built: Built, folder: str) -> _Ready:
             _check_programs(target, host)
         hold_target(target, facts)
         target.run(["install", "-d", "-m", "0700", HOLDFAST_DIR, folder], timeout_s=UNPACK_S)
+        room = ["sh", "-c", script("origin/make-room.sh"), "make-room.sh", folder]
+        for removed in target.run(room, timeout_s=UNPACK_S, check=False).stdout.split():
+            say(f"removed an image of an earlier run: {HOLDFAST_DIR}/{removed}")
     return _Ready(boot_id=facts.boot_id)
 
 

@@ -17,6 +17,10 @@ from tasks.run.phase import phase
 from tasks.run.this_run import machine_of
 
 STREAM_S: Final = 120
+# As parts/copy-state.sh packs it: tailscaled's log files are no state, and links are followed. tar ends with 1 if a
+# file changed or vanished meanwhile; what came is checked.
+_PACK: Final = ("tar", "-C", STATE_DIR, "--exclude=tailscaled.log*.txt", "-czhf", "-", ".")
+_CHANGED: Final = (1,)
 
 
 @phase("preserve", retries=2)
@@ -42,9 +46,10 @@ def preserve(host: Host, plan: Plan, built: Built) -> Preserved:
         if stage is not Stage.ORIGIN and not (plan.foreign and has_live_state(facts)):
             return Preserved(skipped=f"the {stage} system runs, so its state is preserved already, or live")
         archive = target.read_output(
-            ["tar", "-C", STATE_DIR, "-czf", "-", "."],
+            _PACK,
             max_bytes=MAX_ARCHIVE_BYTES,
             timeout_s=STREAM_S,
+            also=_CHANGED,
         )
     if plan.origin.identity is None:
         raise TargetRefused(f"{host.name} has no identity on the tailnet to preserve.")

@@ -26,7 +26,15 @@ from holdfast.facts.system import (
 from holdfast.facts.tailscale import Tailscale, parse_tailscale
 
 # An answer recorded by an older facts.sh lacks these: then they are unknown. Any other that is missing is an error.
-_MAY_BE_MISSING: Final = ("stacked", "file_systems", "pools", "volume_groups", "health", "tailscaled_container")
+_MAY_BE_MISSING: Final = (
+    "stacked",
+    "file_systems",
+    "pools",
+    "volume_groups",
+    "health",
+    "tailscaled_container",
+    "image_bytes",
+)
 
 
 class Facts(Frozen):
@@ -53,6 +61,7 @@ class Facts(Frozen):
         run_free_bytes: free space in /run.
         tmp_free_bytes: free space in /tmp.
         upload_free_bytes: free space in /var/lib, where the image is uploaded.
+        image_bytes: what Holdfast's images take there.
         host_keys: public SSH host keys, `TYPE BASE64`.
         units: names of Holdfast's active units.
         booted_system: store path of the NixOS system that booted; empty on other systems.
@@ -88,6 +97,7 @@ class Facts(Frozen):
     run_free_bytes: int = 0
     tmp_free_bytes: int = 0
     upload_free_bytes: int = 0
+    image_bytes: int = 0
     host_keys: tuple[str, ...] = ()
     units: tuple[str, ...] = ()
     booted_system: str = ""
@@ -150,6 +160,7 @@ def _facts(said: Mapping[str, str]) -> Facts:
         run_free_bytes=number(said["run_free_bytes"]),
         tmp_free_bytes=number(said["tmp_free_bytes"]),
         upload_free_bytes=number(said["upload_free_bytes"]),
+        image_bytes=number(said["image_bytes"]),
         host_keys=tuple(parse_host_keys(said["host_keys"])),
         units=tuple(first_words(said["units"])),
         booted_system=parse_store_path(said["booted_system"]),

@@ -26,7 +26,7 @@ class Capacity(Frozen):
         arch: the machine's architecture.
         memory_bytes: its memory.
         available_bytes: its free memory and swap.
-        upload_free_bytes: free disk space for the image.
+        upload_free_bytes: disk space for the image: what is free, and what images take that are there already.
 
     """
 
@@ -44,7 +44,7 @@ def capacity_of(facts: Facts) -> Capacity:
         arch=facts.arch,
         memory_bytes=facts.memory_bytes,
         available_bytes=facts.available_bytes + facts.swap_free_bytes,
-        upload_free_bytes=facts.upload_free_bytes,
+        upload_free_bytes=facts.upload_free_bytes + facts.image_bytes,
     )
 
 

@@ -38,6 +38,7 @@ MAX_STATE_BYTES: Final = 4 * 1024 * 1024
 
 # `./tailscaled.state`, or `var/lib/tailscale/tailscaled.state`.
 _STATE_DEPTH: Final = 4
+_LEGACY: Final = "_daemon"
 _TAMPERED: Final = f"tailscaled writes nothing like this; look at {STATE_DIR} on the target."
 _TOO_LARGE: Final = f"Move received files out of {STATE_DIR} on the target, then retry."
 _AGAIN: Final = f"Retry; if it happens again, look at {STATE_DIR} on the target."
@@ -184,7 +185,9 @@ def _node_of(state: bytes) -> tuple[str, str, bool]:
             f"{STATE_FILE} is sealed by the machine's TPM.",
             hint="Start tailscaled there with --encrypt-state=false, so that the state can be carried.",
         )
-    profile = _value(store, "_current-profile").decode("utf-8", "replace")
+    # Versions before profiles have one login, under this key (LegacyGlobalDaemonStateKey in tailscale's ipn/store.go).
+    chosen = _value(store, "_current-profile") if store.get("_current-profile") or _LEGACY not in store else b""
+    profile = chosen.decode("utf-8", "replace") or _LEGACY
     preferences = _json(_value(store, profile), "the current profile")
     config = preferences.get("Config")
     config = config if isinstance(config, dict) else {}

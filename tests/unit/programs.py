@@ -419,6 +419,7 @@ PROGRAMS: dict[str, Callable[["FakeMachine", Command], Done | str | None]] = {
     "leave-installer.sh": _leave_installer,
     "load-final.sh": _load_final,
     "lock.sh": _lock,
+    "make-room.sh": _nothing,
     "mountpoint": _mountpoint,
     "nixos-install": _nixos_install,
     "put-file.sh": _put_file,

@@ -171,3 +171,16 @@ def test_no_message_holds_a_secret() -> None:
             check_archive(tar_of(STATE), node)
         assert PRIVATE[:8] not in repr(error.value) + str(error.value)
     assert PRIVATE not in repr(check_archive(tar_of(STATE), NODE))
+
+
+def test_state_of_a_version_without_profiles() -> None:
+    old = json.loads(state())
+    old["_daemon"] = old.pop("profile-7a2c")
+    for current in (None, ""):
+        del old["_current-profile"]
+        if current is not None:
+            old["_current-profile"] = current
+        assert check_archive(tar_of(("./tailscaled.state", json.dumps(old).encode())), NODE).node_key == NODE.node_key
+        old["_current-profile"] = ""
+    with pytest.raises(NotTrusted, match="no current profile"):
+        check_archive(tar_of(("./tailscaled.state", b'{"_machinekey": "eA=="}')), NODE)

@@ -206,3 +206,13 @@ def test_wrong_calls_are_refused(installer: Installer, arguments: list[str], mes
     assert done.returncode == 1
     assert message in done.stderr
     assert not list(installer.new_root.iterdir())
+
+
+def test_log_files_stay_behind(installer: Installer) -> None:
+    (installer.state.parent / "tailscaled.log1.txt").write_text("x" * 1000)
+    (installer.state.parent / "tailscaled.log.conf").write_text("{}")
+    assert installer.carry(installer.new_root, "tailscale-state").returncode == 0
+    assert sorted(path.name for path in installer.carried.parent.iterdir()) == [
+        "tailscaled.log.conf",
+        "tailscaled.state",
+    ]

@@ -1,6 +1,7 @@
 """kexec/run: which Tailscale state it hands over, and which archives it refuses."""
 
 import gzip
+import json
 import os
 import shutil
 import tarfile
@@ -223,3 +224,40 @@ def test_without_state_it_stops_unless_told(origin: Origin) -> None:
 def test_state_none_hands_over_none(origin: Origin) -> None:
     assert origin.run("--state", "none")[0] == 0
     assert not (origin.handed_over() / "holdfast/tailscale-state.tar.gz").exists()
+
+
+def test_log_files_and_links_to_nothing_are_no_state(origin: Origin) -> None:
+    """tailscaled's log files alone may be larger than what the installer takes."""
+    folder = origin.root / "var/lib/tailscale"
+    (folder / "derpmap.cached.json").write_text("{}")
+    (folder / "tailscaled.log.conf").write_text("{}")
+    for number in (1, 2):
+        with (folder / f"tailscaled.log{number}.txt").open("wb") as file:
+            file.truncate(80_000_000)
+    (origin.root / "data").mkdir()
+    (origin.root / "data/a.crt").write_text("certificate")
+    (folder / "certs").symlink_to(origin.root / "data")
+    (folder / "gone").symlink_to("nowhere")
+    status, _, errors = origin.run()
+    assert status == 0, errors
+    with tarfile.open(origin.handed_over() / "holdfast/tailscale-state.tar.gz") as archive:
+        assert sorted(name for name in archive.getnames() if name != ".") == [
+            "./certs",
+            "./certs/a.crt",
+            "./derpmap.cached.json",
+            "./tailscaled.log.conf",
+            "./tailscaled.state",
+        ]
+
+
+def test_file_that_grows_or_vanishes_meanwhile_is_no_failure(origin: Origin) -> None:
+    """tar ends with 1 then; what it packed is read back and checked."""
+    real = origin.tools / "tar"
+    busybox = real.is_symlink()
+    real.unlink(missing_ok=True)
+    tar = f"{shutil.which('busybox')} tar" if busybox else shutil.which("tar")
+    real.write_text(f'#!/bin/sh\ncase "$*" in *-czhf*) {tar} "$@"; exit 1 ;; *) exec {tar} "$@" ;; esac\n')
+    real.chmod(0o755)
+    status, _, errors = origin.run()
+    assert status == 0, errors
+    assert origin.state() == json.dumps({"_machinekey": POISON})

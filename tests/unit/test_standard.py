@@ -1,5 +1,6 @@
 """How the installer is started: with our flags, or, in the standard way, with none that a stock image does not know."""
 
+import os
 import shutil
 import subprocess
 import time
@@ -116,3 +117,94 @@ def test_installer_that_refused_its_secrets_is_warned_of(log: Remembered, secret
     seen = _Seen(facts("installer", installer_mark=mark), False, False)
     _returned(host(), Started(origin_boot_id="x"), seen)
     assert [secrets in line for line in log.warned] == [True] * warned
+
+
+OLD = "0123456789abcdef"
+TAIL = b"node's state" * 1000
+
+
+def left_killed(folder: Path) -> Path:
+    """Return the initrd of an image whose `kexec/run` was killed, with a second name for its blocks."""
+    initrd = folder / "kexec/initrd"
+    initrd.parent.mkdir(parents=True, exist_ok=True)
+    initrd.write_bytes(b"kernel's files" + TAIL)
+    initrd.with_name("initrd.length").write_text("14\n")
+    blocks = folder.parent.parent / "blocks"
+    blocks.hardlink_to(initrd)
+    return blocks
+
+
+@pytest.fixture(params=["gnu", "busybox"])
+def tools(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Return a PATH: all of this machine's programs, or busybox' alone, without its flock."""
+    if request.param == "gnu":
+        return os.environ["PATH"]
+    folder = tmp_path / "tools"
+    folder.mkdir()
+    subprocess.run(["busybox", "--install", "-s", str(folder)], check=True)
+    (folder / "flock").unlink(missing_ok=True)
+    return str(folder)
+
+
+def test_unpacking_again_leaves_no_state_in_unlinked_blocks(tmp_path: Path, tools: str) -> None:
+    (tmp_path / "holdfast").mkdir()
+    folder = image(tmp_path / "holdfast")
+    blocks = left_killed(folder)
+    (tmp_path / "holdfast/kexec").touch()
+    assert start_alone(folder, "first", path=tools) == 0
+    assert blocks.read_bytes() == b"kernel's files"
+    assert not (folder / "kexec/initrd.length").exists()
+
+
+def make_room(folder: Path, tools: str) -> list[str]:
+    command = ["sh", "-c", script("origin/make-room.sh"), "make-room.sh", str(folder)]
+    done = subprocess.run(command, check=True, timeout=60, env={"PATH": tools}, capture_output=True, text=True)
+    return sorted(done.stdout.split())
+
+
+def test_images_of_earlier_runs_make_room(tmp_path: Path, tools: str) -> None:
+    parent = tmp_path / "holdfast"
+    blocks = left_killed(parent / OLD)
+    (parent / "fedcba9876543210/kexec").mkdir(parents=True)
+    for name in (f"{OLD}.tar", "1111111111111111.tar.part", "fedcba9876543210.tar.part", "partition.json"):
+        (parent / name).write_text("x")
+    for name in ("0123456789abcde", "0123456789abcdefg", "0123456789abcdef.old", "Documents"):
+        (parent / name).mkdir()
+    (parent / "2222222222222222").symlink_to(tmp_path)
+    removed = [OLD, f"{OLD}.tar", "1111111111111111.tar.part"]
+    assert make_room(parent / "fedcba9876543210", tools) == removed
+    assert blocks.read_bytes() == b"kernel's files"
+    assert not any((parent / name).exists() for name in removed)
+    assert len(list(parent.iterdir())) == 9  # with the lock
+    assert make_room(parent / "fedcba9876543210", tools) == []
+
+
+def test_nothing_is_removed_beside_a_start_that_still_works(tmp_path: Path, tools: str) -> None:
+    (tmp_path / "holdfast" / OLD / "kexec").mkdir(parents=True)
+    runner = tmp_path / "holdfast" / OLD / "kexec/run"
+    runner.write_text(f"#!/bin/sh\ntouch {tmp_path}/runs\nread -r _\n")
+    runner.chmod(0o755)
+    hold = ["flock", str(tmp_path / "holdfast/kexec.lock")] if shutil.which("flock", path=tools) else []
+    with subprocess.Popen([*hold, str(runner)], stdin=subprocess.PIPE) as works:
+        while not (tmp_path / "runs").exists():
+            time.sleep(0.02)
+        assert make_room(tmp_path / "holdfast/fedcba9876543210", tools) == []
+        works.communicate(b"\n")
+    assert make_room(tmp_path / "holdfast/fedcba9876543210", tools) == [OLD]
+
+
+def test_stock_image_whose_start_was_killed_is_wiped_by_the_next(tmp_path: Path, tools: str) -> None:
+    """It is killed itself, with its `kexec/run`."""
+    (tmp_path / "holdfast").mkdir()
+    folder = image(tmp_path / "holdfast")
+    (folder / "kexec").mkdir()
+    (folder / "kexec/initrd").write_bytes(b"kernel's files")
+    (folder / "kexec/run").write_text(f"#!/bin/sh\nprintf tail >>{folder}/kexec/initrd\nkill -9 $PPID\n")
+    (folder / "kexec/run").chmod(0o755)
+    (tmp_path / "blocks").hardlink_to(folder / "kexec/initrd")
+    command = _command(STANDARD, plan(facts("debian-12"), STANDARD), str(folder), 0)
+    assert subprocess.run(command, check=False, timeout=60, env={"PATH": tools}).returncode == -9
+    assert (tmp_path / "blocks").read_bytes() == b"kernel's filestail"
+    (tmp_path / "holdfast/kexec").touch()
+    assert start_alone(folder, "first", path=tools) == 0
+    assert (tmp_path / "blocks").read_bytes() == b"kernel's files"

@@ -96,6 +96,25 @@ free_bytes() {
 	done
 }
 
+# What images of Holdfast take here, in bytes: that of this run's, which is there already, and older ones, which a run
+# removes (origin/make-room.sh).
+image_bytes() {
+	[ -d "$root/var/lib/holdfast" ] || return 0
+	set +f
+	du -sk "$root"/var/lib/holdfast/* | {
+		sum=0
+		while read -r kib path; do
+			path=${path##*/}
+			image=${path%%.*}
+			case $path in "$image" | "$image.tar" | "$image.tar.part") ;; *) continue ;; esac
+			case $image in *[!0-9a-f]*) continue ;; esac
+			[ "${#image}" -ne 16 ] || sum=$((sum + kib * 1024))
+		done
+		echo "$sum"
+	}
+	set -f
+}
+
 host_keys() {
 	set +f
 	for file in "$root"/etc/ssh/ssh_host_*_key.pub; do [ -r "$file" ] && cat "$file"; done
@@ -275,6 +294,7 @@ find_virtual
 	fact run_free_bytes free_bytes "$root/run"
 	fact tmp_free_bytes free_bytes "$root/tmp"
 	fact upload_free_bytes free_bytes "$root/var/lib"
+	fact image_bytes image_bytes
 	fact host_keys host_keys
 	fact units units
 	fact booted_system booted_system

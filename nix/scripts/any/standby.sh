@@ -69,6 +69,7 @@ ours() { [ -f "$1" ] && [ "$(head -n 1 "$1")" = "$mark" ]; }
 . "${0%/*}/../parts/newc.sh"
 . "${0%/*}/../parts/standby-place.sh"
 . "${0%/*}/../parts/standby-store.sh"
+. "${0%/*}/../parts/copy-state.sh"
 . "${0%/*}/../parts/standby-handover.sh"
 . "${0%/*}/../parts/standby-loader.sh"
 . "${0%/*}/../parts/standby-remove.sh"

@@ -38,6 +38,7 @@ host_keys= # words TYPE=FILE
 below() { inner "$1" || fail "$1 is not an absolute path"; }
 
 . "${0%/*}/../parts/state-folder.sh"
+. "${0%/*}/../parts/copy-state.sh"
 
 while [ $# -gt 0 ]; do
 	case $1 in
@@ -110,7 +111,7 @@ carry_state() {
 	new=$state.holdfast-new
 	make "$place/var/lib/holdfast" "${state%/*}"
 	rm -rf "$new"
-	cp -a "$live/var/lib/tailscale/." "$new"
+	copy_state "$live/var/lib/tailscale" "$new" || fail "the installer's Tailscale state could not be copied"
 	chown -R 0:0 "$new"
 	chmod 0700 "$new"
 	# tailscale-prefs.sh switched some preferences off in the installer, and left a copy of itself beside them.

@@ -7,7 +7,7 @@
 #   --allow-no-state         start the installer even if no Tailscale state is found
 #   --run-id ID              the run's name in the installer's mark
 #   --dead-man-s N           seconds until the installer reboots into this system if nobody comes
-#   --hostname NAME          the installer's host name. Default: this system's own. What a host name cannot have is replaced
+#   --hostname NAME          the installer's host name; what cannot be in one is replaced. Default: this system's own
 #   --secrets BYTES          the first BYTES bytes of standard input are a tar of secrets for the installer: plain files
 #                            with simple names, no folders. Without this flag standard input is not read
 #
@@ -39,6 +39,8 @@ fail() {
 }
 
 . "${0%/*}/../parts/newc.sh"
+. "${0%/*}/../parts/cut-to.sh"
+. "${0%/*}/../parts/copy-state.sh"
 . "${0%/*}/../parts/kexec-state.sh"
 . "${0%/*}/../parts/kexec-origin.sh"
 . "${0%/*}/../parts/kexec-watchdog.sh"
@@ -85,41 +87,16 @@ host_name=$(usable_name "$told_name")
 
 here=$(dirname "$(readlink -f "$0")")
 initrd=$here/initrd
-length_file=$here/initrd.length
 loaded=
 leaving=
 
-# Not `wc -c`: busybox reads the whole image for it.
-size() { stat -c %s "$initrd"; }
-
-# cut_to LENGTH: overwrites what the initrd has beyond it, and cuts it off. First the rest of a block, then whole ones.
-cut_to() {
-	block=$((($1 + 4095) / 4096))
-	blocks=$((($(size) + 4095) / 4096 - block))
-	[ "$blocks" -gt 0 ] || blocks=0
-	{
-		dd if=/dev/zero of="$initrd" bs=1 seek="$1" count=$((block * 4096 - $1)) conv=notrunc &&
-			dd if=/dev/zero of="$initrd" bs=4096 seek="$block" count="$blocks" conv=notrunc,fsync
-	} 2>/dev/null || log "could not overwrite the end of $initrd, only cut it off"
-	dd if=/dev/null of="$initrd" bs=1 seek="$1" count=0 2>/dev/null
-	if [ "$(size)" != "$1" ]; then
-		log "could not cut $initrd back to $1 bytes: it holds secrets, remove it"
-		return 1
-	fi
-}
-
-# Cuts off all that was appended.
-cut_back() {
-	[ -s "$length_file" ] || return 0
-	cut_to "$(cat "$length_file")" || return 1
-	rm -f "$length_file"
-}
+size() { length_of "$initrd"; }
 
 clean_up() {
 	status=$?
 	trap '' HUP INT PIPE TERM
 	trap - EXIT
-	cut_back || status=1
+	cut_back "$initrd" || status=1
 	if [ -n "$loaded" ] && [ -z "$leaving" ]; then
 		"$here/kexec" --unload || true
 		watchdog_back
@@ -255,7 +232,7 @@ END
 }
 
 hand_over() {
-	size >"$length_file"
+	size >"$initrd.length"
 	zeros $(((4096 - $(size) % 4096) % 4096)) >>"$initrd"
 	header ssh 040700 0 >>"$initrd"
 	add_ssh
@@ -279,7 +256,7 @@ load() {
 		--command-line="init=$init $kernel_params"
 }
 
-cut_back # what a run that was killed has left
+cut_back "$initrd" # what a run that was killed has left
 find_state
 hand_over
 loaded=1
@@ -289,7 +266,7 @@ if ! load --kexec-syscall && ! load --kexec-syscall-auto; then
 	dmesg | tail -n 20 || true
 	fail "kexec could not load the installer"
 fi
-cut_back
+cut_back "$initrd"
 ready_watchdog
 
 echo "machine will boot into nixos in 6s..."

@@ -9,12 +9,16 @@
 set -eu
 busy=75 # EX_TEMPFAIL, sysexits(3)
 
+. "${0%/*}/../parts/cut-to.sh"
+
 exec 9>>"${2%/*}/kexec.lock"
 if command -v flock >/dev/null; then
 	flock -n 9 || exit "$busy"
 elif [ "$1" = again ]; then
 	exit "$busy"
 fi
-tar -C "$2" -xf "$2.tar" --no-same-owner
+# A `kexec/run` that was killed has left the node's state behind the initrd, and to unpack only unlinks it.
+cut_back "$2/kexec/initrd"
+tar -C "$2" -xof "$2.tar"
 shift 2
 exec "$@"

@@ -1,4 +1,4 @@
-# shellcheck shell=sh disable=SC2034,SC2154,SC3013 # facts.sh or way-back.sh sets root, facts-json.sh text; -ef is in dash and busybox
+# shellcheck shell=sh disable=SC2034,SC2154,SC3013 # facts.sh or way-back.sh sets root, facts-json.sh text; all know -ef
 # facts-tailscaled.sh: a part of facts.sh and way-back.sh: which tailscaled is this system's own.
 
 # Where `tailscale` asks (tailscale's paths/paths.go).

@@ -1,4 +1,4 @@
-# shellcheck shell=sh disable=SC2154 # kexec-run.sh sets root, state and allow_no_state; its `add` sets bytes
+# shellcheck shell=sh disable=SC2154 # kexec-run.sh sets root, initrd, state and allow_no_state; its `add` sets bytes
 # kexec-state.sh: a part of kexec-run.sh: finds the Tailscale state to hand over, and checks that the installer will
 # take it.
 
@@ -66,9 +66,7 @@ find_state() {
 # Bounded: the file may grow while it is read.
 pack_archive() { head -c $((state_limit + 1)) <&3; }
 
-# Links are followed, since the installer refuses links. GNU tar exits with 1 if a file changed meanwhile; that is fine,
-# as what was packed is read back and checked.
-pack_live_state() { { tar -C "$live" -czhf - . || [ $? -eq 1 ]; } | head -c $((state_limit + 1)); }
+pack_live_state() { pack_state "$live" -czhf | head -c $((state_limit + 1)); }
 
 unpacked() { added | gzip -dc 2>/dev/null | head -c $((state_limit + 1)); }
 
@@ -108,7 +106,7 @@ add_state() {
 		return 0
 	fi
 	log "$what is not used: $why"
-	cut_to "$begin" || exit 1
+	cut_to "$initrd" "$begin" || exit 1
 	return 1
 }
 

@@ -40,7 +40,7 @@ add_network() {
 add_state() {
 	[ -s "$live/var/lib/tailscale/tailscaled.state" ] ||
 		none "the installer has no Tailscale state: the standby would not be on the tailnet"
-	cp -a "$live/var/lib/tailscale" "$work/state"
+	copy_state "$live/var/lib/tailscale" "$work/state" || none "the installer's Tailscale state could not be copied"
 	if [ -s "$live/run/holdfast/prefs.json" ]; then
 		sh "$live/run/holdfast/tailscale-prefs.sh" put-back "$work/state/tailscaled.state" "$live/run/holdfast/prefs.json" ||
 			none "the origin's Tailscale preferences could not be put back"
