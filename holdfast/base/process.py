@@ -12,6 +12,7 @@ from typing import IO, Final
 
 from holdfast.base import brake, clock
 from holdfast.base.command import CommandResult
+from holdfast.base.deadline import or_raise
 from holdfast.base.errors import CommandFailed, ConfigError, DeadlinePassed
 from holdfast.base.log import never_failing
 from holdfast.base.text import LineSplitter, Tail
@@ -65,7 +66,7 @@ def run_local(
         raise DeadlinePassed(
             f"`{argv[0]} {argv[1] if len(argv) > 1 else ''}` on the operator did not end within {timeout_s:.0f} s; "
             f"last seen: {ended.last_words() or 'nothing'}.",
-            hint="Look at the run's log for what it was doing; the deadlines are in the inventory.",
+            hint=f"Look at the run's log for what it was doing, then retry.{or_raise(timeout_s)}",
         )
     result = CommandResult(
         argv=tuple(argv),

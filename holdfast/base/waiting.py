@@ -6,6 +6,7 @@ from typing import TypeVar
 import tenacity
 
 from holdfast.base import brake, clock
+from holdfast.base.deadline import or_raise
 from holdfast.base.errors import NeverCame, Unreachable
 
 T = TypeVar("T")
@@ -67,5 +68,5 @@ def wait_for(
         last = error.last_attempt.exception()
         raise NeverCame(
             f"Waited {clock.monotonic() - began:.0f} of {deadline_s:.0f} s for {what}; last seen: {seen}.",
-            hint=last.hint if isinstance(last, Unreachable) else "",
+            hint=f"{last.hint if isinstance(last, Unreachable) else ''}{or_raise(deadline_s)}".strip(),
         ) from last

@@ -9,12 +9,14 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import (
     AfterValidator,
+    ConfigDict,
     Field,
     ValidationInfo,
     field_validator,
     model_validator,
 )
 
+from holdfast.base.deadline import Allowed
 from holdfast.base.frozen import Frozen
 from holdfast.base.settings import PROJECT
 from holdfast.facts.identity import is_of_tailnet
@@ -78,7 +80,12 @@ Allowance = Literal[
 `state-on-boot`: the standby of an encrypted root keeps the node's state on the boot partition.
 """
 
-Seconds = Annotated[float, Field(gt=0, le=7 * DAY_S)]
+
+def _allowed(seconds: float, info: ValidationInfo) -> float:
+    return Allowed(seconds, info.field_name or "")
+
+
+Seconds = Annotated[float, Field(gt=0, le=7 * DAY_S), AfterValidator(_allowed)]
 
 
 class Deadlines(Frozen):
@@ -86,6 +93,7 @@ class Deadlines(Frozen):
 
     Attributes:
         connect_s: to open a connection.
+        look_s: to look at a machine: what it is, what runs there, how it boots.
         answer_s: for an unreachable target to answer when a phase begins.
         upload_s: to upload the kexec image, or the extra files.
         build_s: to build the image, or the system.
@@ -99,7 +107,10 @@ class Deadlines(Frozen):
 
     """
 
+    model_config = ConfigDict(validate_default=True)
+
     connect_s: Seconds = 30
+    look_s: Seconds = 300
     answer_s: Seconds = 600
     upload_s: Seconds = 3600
     build_s: Seconds = 4 * 3600

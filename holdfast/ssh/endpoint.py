@@ -95,6 +95,7 @@ class Endpoint:
         pinned_key: `TYPE BASE64`, the key that the inventory pins, or None.
         allow_first_use: True pins an unknown host key, only in the preflight at the origin; False refuses it.
         elevation: how commands become root.
+        look_s: seconds that a look at the machine may take.
 
     Raises:
         ConfigError: address, user or port is invalid.
@@ -115,6 +116,7 @@ class Endpoint:
     pinned_key: str | None = None
     allow_first_use: bool = False
     elevation: Elevation = field(default_factory=Elevation)
+    look_s: float = 300
 
     def __post_init__(self) -> None:
         if not _ADDRESS.fullmatch(self.address):

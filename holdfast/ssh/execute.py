@@ -10,7 +10,7 @@ from typing import Final
 import paramiko
 
 from holdfast.base import clock
-from holdfast.base.deadline import Deadline
+from holdfast.base.deadline import Deadline, or_raise
 from holdfast.base.errors import DeadlinePassed, HoldfastError
 from holdfast.base.text import LineSplitter, Tail, printable
 from holdfast.ssh.elevation import Gate
@@ -115,7 +115,7 @@ def _late(link: Link, job: Job, deadline: Deadline, last: str = "") -> DeadlineP
     seen = f"; its last line was: {last}" if last else ""
     return DeadlinePassed(
         f"`{job.name}` on {link.endpoint} did not end within {deadline.allowed_s:g} s{seen}.",
-        hint="Find out why it takes so long, or raise the deadline.",
+        hint=f"Find out why it takes so long there, then retry.{or_raise(deadline.allowed_s)}",
     )
 
 

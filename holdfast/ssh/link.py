@@ -8,7 +8,7 @@ from typing import Final
 import paramiko
 
 from holdfast.base import clock
-from holdfast.base.deadline import Deadline
+from holdfast.base.deadline import Deadline, or_raise
 from holdfast.base.errors import ConnectionLost, DeadlinePassed, Unreachable
 from holdfast.base.text import printable
 from holdfast.ssh import hostkeys, wire
@@ -200,6 +200,7 @@ def _shake_hands(
         said = stream.explain()
         raise DeadlinePassed(
             f"{endpoint}: no SSH handshake within {deadline.allowed_s:.0f} s{': ' + said if said else ''}.",
-            hint="Something accepts connections there without answering. Check that the target is up.",
+            hint="Something accepts connections there without answering. Check that the target is up."
+            + or_raise(deadline.allowed_s),
         )
     return hostkeys.HostKey(key.get_name(), key.get_base64())

@@ -10,7 +10,7 @@ from typing import Final
 import cryptography.exceptions
 import paramiko
 
-from holdfast.base.deadline import Deadline
+from holdfast.base.deadline import Deadline, or_raise
 from holdfast.base.errors import DeadlinePassed, LoginRefused, Unreachable
 from holdfast.base.text import printable
 from holdfast.ssh.endpoint import Endpoint
@@ -135,7 +135,7 @@ def log_in(endpoint: Endpoint, stream: Wire, transport: LoginTransport, deadline
 def _no_answer(endpoint: Endpoint, deadline: Deadline) -> DeadlinePassed:
     return DeadlinePassed(
         f"{endpoint}: no answer to the login within {deadline.allowed_s:.0f} s.",
-        hint="The target is very slow, or its sshd hangs.",
+        hint=f"The target is very slow, or its sshd hangs.{or_raise(deadline.allowed_s)}",
     )
 
 

@@ -51,6 +51,7 @@ def endpoint_for(host: Host, settings: Settings, *, allow_first_use: bool = Fals
         pinned_key=host.host_key,
         allow_first_use=allow_first_use,
         elevation=Elevation(host.elevation, _password(settings)),
+        look_s=host.deadlines.look_s,
     )
     return dataclasses.replace(made, address=at, known_as=made.names_in_known_hosts()) if at else made
 

@@ -12,7 +12,7 @@ from typing import Final
 
 from holdfast.base import brake, clock
 from holdfast.base.command import CommandResult
-from holdfast.base.deadline import Deadline
+from holdfast.base.deadline import Deadline, or_raise
 from holdfast.base.errors import CommandFailed, DeadlinePassed, UnexpectedState, Unreachable
 from holdfast.base.settings import script
 from holdfast.base.text import LONGEST_LINE, printable
@@ -174,7 +174,7 @@ class _Work:
                 raise DeadlinePassed(
                     f"{self._unit} on {target.endpoint} did not end within {deadline.allowed_s:g} s; "
                     f"last line: {self._lines[-1] if self._lines else '(none)'}.",
-                    hint="It still runs there. A retry of the run joins it.",
+                    hint=f"It still runs there. A retry of the run joins it.{or_raise(deadline.allowed_s)}",
                 )
             brake.check()
             clock.sleep(min(POLL_S, deadline.left_s()))

@@ -7,8 +7,6 @@ from holdfast.base.text import printable
 from holdfast.facts.facts import Facts, parse_facts
 from holdfast.ssh.connection import Connection
 
-# The programs that facts.sh asks have limits of their own, 135 s altogether: it answers although all of them hang.
-LOOK_S: Final = 150
 PROBE_S: Final = 60
 
 
@@ -19,7 +17,9 @@ def look(target: Connection) -> Facts:
         UnexpectedState: the answer is invalid.
 
     """
-    return parse_facts(target.run_script(script("any/facts.sh"), timeout_s=LOOK_S).stdout, target.endpoint.host)
+    return parse_facts(
+        target.run_script(script("any/facts.sh"), timeout_s=target.endpoint.look_s).stdout, target.endpoint.host
+    )
 
 
 def system_state(target: Connection) -> tuple[str, tuple[str, ...]]:
