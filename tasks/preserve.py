@@ -4,7 +4,7 @@ from typing import Final
 
 from holdfast.base.errors import TargetRefused
 from holdfast.base.places import STATE_DIR
-from holdfast.base.settings import settings
+from holdfast.base.settings import script, settings
 from holdfast.inventory.host import Host, Way
 from holdfast.plan.plan import Plan
 from holdfast.plan.results import Built, Preserved
@@ -17,10 +17,6 @@ from tasks.run.phase import phase
 from tasks.run.this_run import machine_of
 
 STREAM_S: Final = 120
-# As parts/copy-state.sh packs it: tailscaled's log files are no state, and links are followed. tar ends with 1 if a
-# file changed or vanished meanwhile; what came is checked.
-_PACK: Final = ("tar", "-C", STATE_DIR, "--exclude=tailscaled.log*.txt", "-czhf", "-", ".")
-_CHANGED: Final = (1,)
 
 
 @phase("preserve", retries=2)
@@ -46,10 +42,9 @@ def preserve(host: Host, plan: Plan, built: Built) -> Preserved:
         if stage is not Stage.ORIGIN and not (plan.foreign and has_live_state(facts)):
             return Preserved(skipped=f"the {stage} system runs, so its state is preserved already, or live")
         archive = target.read_output(
-            _PACK,
+            ["sh", "-c", script("origin/read-state.sh"), "read-state.sh", STATE_DIR],
             max_bytes=MAX_ARCHIVE_BYTES,
             timeout_s=STREAM_S,
-            also=_CHANGED,
         )
     if plan.origin.identity is None:
         raise TargetRefused(f"{host.name} has no identity on the tailnet to preserve.")

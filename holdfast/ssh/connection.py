@@ -2,7 +2,7 @@
 
 import dataclasses
 import shlex
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -111,27 +111,19 @@ class Connection:
             max_output_bytes=max_output_bytes,
         )
 
-    def read_output(
-        self, argv: Sequence[str], *, max_bytes: int, timeout_s: float, also: Collection[int] = ()
-    ) -> bytes:
+    def read_output(self, argv: Sequence[str], *, max_bytes: int, timeout_s: float) -> bytes:
         """Run a command as root and return its standard output, byte for byte; no error quotes it.
-
-        Args:
-            argv: the command.
-            max_bytes: how long the output may be.
-            timeout_s: seconds that it may take.
-            also: statuses other than 0 that are no failure.
 
         Raises:
             UnexpectedState: it is longer than `max_bytes`.
-            CommandFailed: its status is neither 0 nor one of `also`.
+            CommandFailed: its status is not 0.
             DeadlinePassed, ConnectionLost, LoginRefused: see execute.execute.
 
         """
         ended = self._execute(
             argv, timeout_s=timeout_s, stdin=iter(()), on_line=None, root=True, max_output_bytes=max_bytes
         )
-        if ended.exit_status and ended.exit_status not in also:
+        if ended.exit_status:
             raise CommandFailed(dataclasses.replace(self._result(argv, ended), stdout=""))
         content = ended.stdout.content()
         if ended.stdout.dropped_bytes:

@@ -46,7 +46,7 @@ def node(**changed: object) -> Identity:
         (OWN, None),
     ],
 )
-@pytest.mark.parametrize("moment", ["tar", "start-alone.sh", "leave-installer.sh"])
+@pytest.mark.parametrize("moment", ["read-state.sh", "start-alone.sh", "leave-installer.sh"])
 def test_install_arrives_although_the_name_is_lost(
     machine: FakeMachine,
     log: Remembered,

@@ -320,7 +320,7 @@ def test_kexec_starts_nothing_on_a_machine_that_came_into_use(
         if installer:
             rehearsed_by(used, FIRST)
 
-    used.after("tar", changes)
+    used.after("read-state.sh", changes)
     run = Run(monkeypatch, SECOND, reinstall=reinstall)
     with pytest.raises(HoldfastError):  # the link broke, in `preserve`
         run.start()
