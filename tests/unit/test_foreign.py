@@ -142,7 +142,7 @@ def test_machine_that_left_the_installer_needs_a_new_plan(
     foreign: FakeMachine, inventory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     allowed(inventory)
-    foreign.before("tar", foreign.reset)
+    foreign.before("read-state.sh", foreign.reset)
     run = Run(monkeypatch, RUN)
     with pytest.raises(ConnectionLost):
         run.start()
