@@ -10,8 +10,7 @@ let
 in
 {
   # nixos-images' nix/kexec-installer/module.nix has the unit, and says where stage 1 puts the three files. Its own
-  # program loses the addresses of a bridge whose name sorts after its card's: two files match the card, and only the
-  # first counts.
+  # program makes no VLAN, bond or bridge anew, and loses gateways that no prefix covers.
   systemd.services.restore-network = {
     path = [ pkgs.jq ];
     serviceConfig.ExecStart = lib.mkForce [

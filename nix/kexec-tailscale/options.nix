@@ -42,8 +42,9 @@
       };
       description = ''
         Networks of the installer, as in `systemd.network.networks`. Normally you need none: the origin's static
-        addresses and routes come back by themselves, in networks named `10-` and the card's MAC address. Of all
-        networks that match a card the first by name wins: one that begins with `05-` beats what the origin had.
+        addresses and routes come back by themselves, in networks named `10-` and the card's MAC address. Its VLANs,
+        bonds, bridges and macvlans are made anew, in files named `09-` and their name. Of all networks that match a
+        link the first by name wins: one that begins with `05-` beats what the origin had.
       '';
     };
 

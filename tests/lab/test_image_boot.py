@@ -50,6 +50,7 @@ PREFS = {
     "ControlURL": "http://10.0.2.2:8080",
     "ShieldsUp": True,
     "AdvertiseRoutes": ["10.9.0.0/16"],
+    "RouteAll": True,
     "RunSSH": True,
     "Unknown": 12345678901234567,
 }
@@ -205,7 +206,7 @@ def test_clock_is_that_of_the_origin(guest: Guest) -> None:
 def test_preferences_that_could_lock_out_are_off_and_kept(guest: Guest) -> None:
     state = json.loads(guest.said("cat /var/lib/tailscale/tailscaled.state"))
     prefs = json.loads(base64.b64decode(state["profile-1"]))
-    assert prefs == PREFS | {"ShieldsUp": False, "AdvertiseRoutes": None, "RunSSH": False}
+    assert prefs == PREFS | {"ShieldsUp": False, "AdvertiseRoutes": None, "RouteAll": False, "RunSSH": False}
     assert guest.said("stat -c %a /run/holdfast/prefs.json") == "600"
     guest.said("mkdir -p /tmp/new/etc && sh /usr/lib/holdfast/carry-over.sh /tmp/new tailscale-state")
     carried = json.loads(guest.said("cat /tmp/new/var/lib/tailscale/tailscaled.state"))

@@ -15,13 +15,21 @@ from lab.toolchain import tree_command
 
 SCRIPTS = Path(__file__).parents[2] / "nix/scripts"
 BIG = 1234567890123456789
-OFF = {"ShieldsUp": False, "ExitNodeID": "", "ExitNodeIP": "", "AutoExitNode": "", "AdvertiseRoutes": None}
+OFF = {
+    "ShieldsUp": False,
+    "ExitNodeID": "",
+    "ExitNodeIP": "",
+    "AutoExitNode": "",
+    "AdvertiseRoutes": None,
+    "RouteAll": False,
+}
 ORIGIN_PREFS = {
     "ControlURL": "https://control.example",
     "ShieldsUp": True,
     "ExitNodeID": "nExit",
     "ExitNodeIP": "100.64.0.9",
     "AdvertiseRoutes": ["10.0.0.0/8", "0.0.0.0/0"],
+    "RouteAll": True,
     "RunSSH": True,
     "WantRunning": True,
     "NotYetInvented": {"number": BIG, "list": [1.50, None], "text": 'é "q" \\ <&>'},

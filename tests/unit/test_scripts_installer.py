@@ -367,51 +367,6 @@ def test_the_dead_mans_deadline_is_known_before_units_are_read(tmp_path: Path, t
         assert written.read_text().splitlines() == ["[Timer]", "OnActiveSec=", expected]
 
 
-ADDRESSES = [
-    {"ifname": "lo", "link_type": "loopback", "address": "00:00:00:00:00:00", "addr_info": []},
-    {"ifname": "ens3", "link_type": "ether", "address": "52:54:00:12:34:56", "master": "br0", "addr_info": []},
-    {
-        "ifname": "br0",
-        "link_type": "ether",
-        "address": "52:54:00:12:34:56",
-        "addr_info": [
-            {"family": "inet", "local": "192.0.2.7", "prefixlen": 24, "scope": "global"},
-            {"family": "inet", "local": "198.51.100.9", "prefixlen": 24, "scope": "global", "dynamic": True},
-            {"family": "inet6", "local": "fe80::1", "prefixlen": 64, "scope": "link"},
-            {"family": "inet6", "local": "2001:db8::7", "prefixlen": 64, "scope": "global"},
-        ],
-    },
-    {"ifname": "tailscale0", "link_type": "none", "addr_info": [{"local": "100.64.0.1", "prefixlen": 32}]},
-    {"ifname": "ens4", "link_type": "ether", "address": "52:54:00:00:00:04\n[x]", "addr_info": []},
-]
-ROUTES_V4 = [
-    {"dst": "default", "gateway": "192.0.2.1", "dev": "br0", "protocol": "static", "flags": ["onlink"]},
-    {"dst": "192.0.2.0/24", "dev": "br0", "protocol": "kernel"},
-    {"dst": "10.9.0.0/16", "gateway": "192.0.2.2\nDHCP=no", "dev": "br0"},
-    {"dst": "10.8.0.0/16", "via": {"family": "inet6", "host": "fe80::9"}, "dev": "br0", "metric": 5},
-    {"dst": "100.64.0.0/10", "dev": "tailscale0"},
-]
-ROUTES_V6 = [{"dst": "default", "gateway": "2001:db8::1", "dev": "br0"}]
-
-
-@pytest.mark.skipif(shutil.which("jq") is None, reason="no jq here")
-def test_static_addresses_and_routes_go_to_the_card_behind_them(tmp_path: Path) -> None:
-    arguments = []
-    for name, said in (("addrs", ADDRESSES), ("v4", ROUTES_V4), ("v6", ROUTES_V6)):
-        (tmp_path / name).write_text(json.dumps(said))
-        arguments.append(str(tmp_path / name))
-    written = tmp_path / "network"
-    subprocess.run(["dash", str(SCRIPTS / "installer/restore-network.sh"), *arguments, str(written)], check=True)
-    assert [path.name for path in written.iterdir()] == ["10-525400123456.network"]
-    assert (written / "10-525400123456.network").read_text() == (
-        "[Match]\nMACAddress=52:54:00:12:34:56\nType=ether\n"
-        "[Network]\nDHCP=yes\nIPv6AcceptRA=yes\nAddress=192.0.2.7/24\nAddress=2001:db8::7/64\n"
-        "[Route]\nDestination=0.0.0.0/0\nGateway=192.0.2.1\nGatewayOnLink=yes\n"
-        "[Route]\nDestination=10.8.0.0/16\nGateway=fe80::9\nMetric=5\n"
-        "[Route]\nDestination=::/0\nGateway=2001:db8::1\n"
-    )
-
-
 @pytest.mark.parametrize(
     ("said", "expected"),
     [

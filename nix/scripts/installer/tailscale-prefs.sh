@@ -3,7 +3,8 @@
 # tailscale-prefs.sh put-back STATE_FILE SAVED    on the copy of the state that goes to the final system
 #
 # Runs in the installer. Some preferences of the origin would cut the operator off from the installer, or draw traffic
-# that it does not forward: shields up, an exit node, advertised routes. Tailscale SSH would take port 22, where the
+# that it does not forward: shields up, an exit node, advertised routes. Accepted routes (RouteAll) can lead to the
+# tailnet what belongs to the machine's own network, and so cut off `local`. Tailscale SSH would take port 22, where the
 # operator expects sshd and its host key; it stays on if no key logs in to root's sshd without further conditions.
 # `soften` switches these off in every profile and keeps what they were; `put-back` gives a state exactly those back,
 # whatever else tailscaled has written to it since.
@@ -34,9 +35,10 @@ saved=$3
 # A profile's value is damaged if it does not survive base64 both ways, or is not a JSON object.
 # shellcheck disable=SC2016 # jq's variables
 program='
-	def off: {ShieldsUp: false, ExitNodeID: "", ExitNodeIP: "", AutoExitNode: "", AdvertiseRoutes: null}
+	def off: {ShieldsUp: false, ExitNodeID: "", ExitNodeIP: "", AutoExitNode: "", AdvertiseRoutes: null,
+			RouteAll: false}
 		+ if $ssh == "off" then {RunSSH: false} else {} end;
-	def fields: ["ShieldsUp", "ExitNodeID", "ExitNodeIP", "AutoExitNode", "AdvertiseRoutes", "RunSSH"];
+	def fields: ["ShieldsUp", "ExitNodeID", "ExitNodeIP", "AutoExitNode", "AdvertiseRoutes", "RouteAll", "RunSSH"];
 
 	def is_profile: .key == "_daemon" or (.key | startswith("profile-"));
 	def prefs: . as $text

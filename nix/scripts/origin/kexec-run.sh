@@ -236,7 +236,7 @@ hand_over() {
 	zeros $(((4096 - $(size) % 4096) % 4096)) >>"$initrd"
 	header ssh 040700 0 >>"$initrd"
 	add_ssh
-	add addrs.json 0100644 "$here/ip" --json addr
+	add addrs.json 0100644 "$here/ip" --json --details addr
 	add routes-v4.json 0100644 "$here/ip" -4 --json route
 	add routes-v6.json 0100644 routes_v6
 	[ ! -f "$root/etc/machine-id" ] || add machine-id 0100444 cat "$root/etc/machine-id"
