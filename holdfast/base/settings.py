@@ -25,11 +25,6 @@ def _state_dir() -> Path:
     return Path(base).expanduser() / "holdfast"
 
 
-def _ssh_config() -> Path | None:
-    path = Path("~/.ssh/config").expanduser()
-    return path if path.is_file() else None
-
-
 class Settings(BaseSettings):
     """Settings that are the same for every host. Each field is a variable, `HOLDFAST_<FIELD>`; lists are JSON."""
 
@@ -45,8 +40,9 @@ class Settings(BaseSettings):
         default=PROJECT / "deployments" / "hosts.toml", description="File that describes the hosts"
     )
     ssh_config: UserPath | None = Field(
-        default_factory=_ssh_config,
-        description="The user's OpenSSH client config; ~/.ssh/config if there is one",
+        default=None,
+        description="An OpenSSH client config to use alone (`ssh -F`); by default ssh's own: ~/.ssh/config and"
+        " /etc/ssh/ssh_config",
     )
     sudo_password_file: UserPath | None = Field(
         default=None, description="File with the password for sudo on the targets; none if sudo asks for none"

@@ -157,4 +157,4 @@ def _way(connect: Callable[[], Connection], folder: Path, *, again: bool) -> tup
         if again:
             target.run_script(script("installer/end-old-copies.sh"), ["/proc"], timeout_s=END_OLD_COPIES_S)
         method = target.endpoint.elevation.method
-        return write_ssh_config(target.endpoint, folder), () if method == "none" else (method, "-n")
+        return write_ssh_config(target.link, folder), () if method == "none" else (method, "-n")

@@ -23,7 +23,7 @@ class Connection:
     Attributes:
         endpoint: where it leads.
         host_key: `TYPE BASE64`, the key that answered.
-        login_key: see login.log_in.
+        login_key: see login.LoggedIn.key.
 
     """
 
@@ -31,7 +31,12 @@ class Connection:
         self._link = link
         self.endpoint = link.endpoint
         self.host_key = str(link.host_key)
-        self.login_key = link.login_key
+        self.login_key = link.logged_in.key
+
+    @property
+    def link(self) -> Link:
+        """The link itself: how it got in, for another program that takes the same way."""
+        return self._link
 
     def __enter__(self) -> Self:
         return self

@@ -19,15 +19,16 @@ class ProxyCommand:
     """A local command whose standard input and output carry the connection.
 
     Attributes:
-        argv: the command; `%h`, `%p` and `%r` stand for address, port and user, `%%` for a percent sign.
+        argv: the command; `%h`, `%p` and `%r` stand for address, port and user, `%n` for the name that was asked for,
+            `%%` for a percent sign.
 
     """
 
     argv: tuple[str, ...]
 
-    def filled(self, *, address: str, port: int, user: str) -> list[str]:
+    def filled(self, *, address: str, port: int, user: str, name: str) -> list[str]:
         """Return the command for one target."""
-        values = {"h": address, "p": str(port), "r": user, "n": address, "%": "%"}
+        values = {"h": address, "p": str(port), "r": user, "n": name, "%": "%"}
         return [re.sub(r"%(.)", lambda token: values.get(token[1], token[0]), argument) for argument in self.argv]
 
 
@@ -51,12 +52,10 @@ class Jump:
 
     Attributes:
         via: how to reach that server; may itself have a proxy.
-        spec: the value of `ProxyJump`, for OpenSSH.
 
     """
 
     via: "Endpoint"
-    spec: str
 
 
 Proxy: TypeAlias = ProxyCommand | Socks5 | Jump
@@ -85,12 +84,18 @@ class Endpoint:
         address: host name or IP address.
         port: TCP port of the SSH server.
         user: login name.
-        identity_files: private keys to offer, in this order; keys of the agent come after them.
+        asked_as: the name that was asked for, before the ssh config said where it leads; `%n` in a proxy's command.
+        identity_files: keys to offer: private ones, or public ones whose private half the agent has.
+        certificate_files: certificates for them; if empty, `KEY-cert.pub` beside each.
+        agent: the socket of the user's agent, or None.
+        identities_only: True offers no other keys of the agent than those of the files.
+        accepted_algorithms: the signature algorithms to use, or None for any.
+        own_key: the file of the inventory's own key, which is offered before all others, or None.
         proxy: what carries the connection, or None for direct TCP.
-        ssh_config: the user's ssh config, in which OpenSSH looks up jump hosts.
         known_hosts: the user's files; read, never written.
         host_key_alias: the name to look for in them instead of the address, or None.
         known_as: the names to look for in them if the address is not the one that the user's files know; else empty.
+        certified_as: the name that a host certificate must be for if it is not the address; else empty.
         pins: Holdfast's own known_hosts file, where keys are pinned on first use.
         pinned_key: `TYPE BASE64`, the key that the inventory pins, or None.
         allow_first_use: True pins an unknown host key, only in the preflight at the origin; False refuses it.
@@ -107,12 +112,18 @@ class Endpoint:
     pins: Path
     port: int = 22
     user: str = "root"
+    asked_as: str = ""
     identity_files: tuple[Path, ...] = ()
+    certificate_files: tuple[Path, ...] = ()
+    agent: Path | None = None
+    identities_only: bool = False
+    accepted_algorithms: tuple[str, ...] | None = None
+    own_key: Path | None = None
     proxy: Proxy | None = None
-    ssh_config: Path | None = None
     known_hosts: tuple[Path, ...] = ()
     host_key_alias: str | None = None
     known_as: tuple[str, ...] = ()
+    certified_as: str = ""
     pinned_key: str | None = None
     allow_first_use: bool = False
     elevation: Elevation = field(default_factory=Elevation)

@@ -2,6 +2,8 @@
 
 The order is fixed: the user's known_hosts, else the key pinned in the inventory, else the key that
 Holdfast pinned on first use. The first of them that knows the target decides; a different key is refused.
+Where known_hosts names an authority, a certificate that it signed is right too (holdfast/ssh/hostcert.py), and an
+unknown key is never taken on first use.
 The file format is that of sshd(8), "SSH_KNOWN_HOSTS FILE FORMAT".
 """
 
@@ -11,12 +13,17 @@ import fnmatch
 import hashlib
 import hmac
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from holdfast.base.errors import ConfigError, NotTrusted
 from holdfast.ssh.endpoint import Endpoint
+from holdfast.ssh.hostcert import why_invalid
+
+REVOKED: Final = "@revoked"
+AUTHORITY: Final = "@cert-authority"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +58,13 @@ class HostKey:
     def __str__(self) -> str:
         return f"{self.kind} {self.blob}"
 
+    def raw(self) -> bytes:
+        """Return its public part."""
+        return base64.b64decode(self.blob)
+
     def shown(self) -> str:
         """Return type and fingerprint, the latter as `ssh-keygen -l` prints it."""
-        digest = hashlib.sha256(base64.b64decode(self.blob)).digest()
+        digest = hashlib.sha256(self.raw()).digest()
         return f"{self.kind} SHA256:{base64.b64encode(digest).decode().rstrip('=')}"
 
 
@@ -64,13 +75,13 @@ class Expected:
     Attributes:
         key: the key.
         where: file and line, or the inventory.
-        revoked: True if the line says that this key must never be accepted.
+        marker: `@revoked` if this key must never be accepted, `@cert-authority` if it signs certificates; else empty.
 
     """
 
     key: HostKey
     where: str
-    revoked: bool = False
+    marker: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +91,13 @@ class Trust:
     Attributes:
         expected: the keys of the first source that knows the target; empty if none does.
         revoked: keys that are always refused.
+        authorities: keys of authorities whose certificates count for the target.
 
     """
 
     expected: tuple[Expected, ...]
     revoked: tuple[Expected, ...]
+    authorities: tuple[Expected, ...] = ()
 
     def kinds(self) -> tuple[str, ...]:
         """Return the types of the expected keys, to ask the server for them first."""
@@ -100,8 +113,9 @@ def trust_of(endpoint: Endpoint) -> Trust:
     """
     wanted = endpoint.names_in_known_hosts()
     users = [item for file in endpoint.known_hosts for item in _look_up(file, wanted)]
-    revoked = tuple(item for item in users if item.revoked)
-    believed = tuple(item for item in users if not item.revoked)
+    revoked = tuple(item for item in users if item.marker == REVOKED)
+    authorities = tuple(item for item in users if item.marker == AUTHORITY)
+    believed = tuple(item for item in users if not item.marker)
     if not believed and endpoint.pinned_key is not None:
         key = HostKey.parse(endpoint.pinned_key)
         if key is None:
@@ -112,23 +126,34 @@ def trust_of(endpoint: Endpoint) -> Trust:
         believed = (Expected(key, "the inventory"),)
     if not believed:
         believed = tuple(_look_up(endpoint.pins, [endpoint.host]))
-    return Trust(expected=believed, revoked=revoked)
+    return Trust(expected=believed, revoked=revoked, authorities=authorities)
 
 
-def check(endpoint: Endpoint, trust: Trust, seen: HostKey) -> None:
+def check(endpoint: Endpoint, trust: Trust, seen: HostKey, certificate: bytes | None = None) -> None:
     """Check the key that answered. Pin an unknown one if the endpoint allows first use.
+
+    Also the key in a valid certificate is pinned then: the installer has that key, and not the certificate.
+
+    Args:
+        endpoint: who should answer.
+        trust: what is known about its key.
+        seen: the key that answered; of a certificate, the key in it.
+        certificate: the certificate that answered, or None.
 
     Raises:
         NotTrusted: the key is revoked, is not the expected one, or is unknown and may not be pinned.
 
     """
     for item in trust.revoked:
-        if item.key == seen:
+        if item.key == seen or (certificate is not None and not why_invalid(certificate, item.key.raw(), None)):
             raise NotTrusted(
                 f"{endpoint} answered with the host key {seen.shown()}, which {item.where} revokes.",
                 hint="Find out why it was revoked before you continue.",
             )
     if any(item.key == seen for item in trust.expected):
+        return
+    if trust.authorities:
+        _check_certificate(endpoint, trust, seen, certificate)
         return
     if trust.expected:
         wanted = "; ".join(f"{item.key.shown()} ({item.where})" for item in trust.expected)
@@ -144,6 +169,30 @@ def check(endpoint: Endpoint, trust: Trust, seen: HostKey) -> None:
     _pin(endpoint, seen)
 
 
+def _check_certificate(endpoint: Endpoint, trust: Trust, seen: HostKey, certificate: bytes | None) -> None:
+    """Check a certificate against the authorities for the target.
+
+    Raises:
+        NotTrusted: it is none, or no authority vouches for it.
+
+    """
+    principal = endpoint.host_key_alias or endpoint.certified_as or endpoint.address
+    if certificate is None:
+        reasons = ["it shows no certificate, only the plain key"]
+    else:
+        reasons = [why_invalid(certificate, item.key.raw(), principal.lower()) for item in trust.authorities]
+        if "" in reasons:
+            if endpoint.allow_first_use:
+                _pin(endpoint, seen, instead=True)
+            return
+    named = ", ".join(item.where for item in trust.authorities)
+    raise NotTrusted(
+        f"{endpoint} answered with the host key {seen.shown()}, for which the authority in {named} does not vouch:"
+        f" {'; '.join(dict.fromkeys(reasons))}.",
+        hint="Renew the host's certificate, or add its own host key to your known_hosts once you have compared it.",
+    )
+
+
 def _look_up(file: Path, names: Sequence[str]) -> list[Expected]:
     try:
         lines = file.read_text(encoding="utf-8", errors="replace").split("\n")
@@ -153,12 +202,9 @@ def _look_up(file: Path, names: Sequence[str]) -> list[Expected]:
         raise ConfigError(f"Cannot read {file}: {error.strerror}.", hint="Correct its permissions.") from error
     found: list[Expected] = []
     for name in names:
-        found += [item for item in _matching(lines, name, file) if item.revoked or not _believed(found)]
+        believed = any(not item.marker for item in found)
+        found += [item for item in _matching(lines, name, file) if item.marker or not believed]
     return found
-
-
-def _believed(items: Iterable[Expected]) -> bool:
-    return any(not item.revoked for item in items)
 
 
 def _matching(lines: Sequence[str], name: str, file: Path) -> list[Expected]:
@@ -166,12 +212,11 @@ def _matching(lines: Sequence[str], name: str, file: Path) -> list[Expected]:
     for number, line in enumerate(lines, 1):
         fields = line.split()
         marker = fields.pop(0) if fields and fields[0].startswith("@") else ""
-        # Host certificates are not supported: a line with @cert-authority is ignored.
-        if marker not in ("", "@revoked") or len(fields) < 3 or fields[0].startswith("#"):
+        if marker not in ("", REVOKED, AUTHORITY) or len(fields) < 3 or fields[0].startswith("#"):
             continue
         key = HostKey.parse(" ".join(fields[1:3]))
         if key is not None and _matches(fields[0], name):
-            found.append(Expected(key, f"{file} line {number}", revoked=bool(marker)))
+            found.append(Expected(key, f"{file} line {number}", marker))
     return found
 
 
@@ -200,12 +245,19 @@ def _is_hash_of(hashed: str, name: str) -> bool:
     return hmac.compare_digest(hmac.digest(salt, name.lower().encode(), "sha1"), expected)
 
 
-def _pin(endpoint: Endpoint, seen: HostKey) -> None:
+def _pin(endpoint: Endpoint, seen: HostKey, *, instead: bool = False) -> None:
+    """Pin a key; `instead` of what was pinned before, because an authority vouches for it."""
     endpoint.pins.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with os.fdopen(os.open(endpoint.pins, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600), "a") as file:
+    with os.fdopen(os.open(endpoint.pins, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600), "r+") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         # Another run may have pinned a key in the meantime; it binds this run too.
         known = _look_up(endpoint.pins, [endpoint.host])
+        if known and instead and all(item.key != seen for item in known):
+            others = [line for line in file if line.split(" ", 1)[0] != endpoint.host]
+            file.seek(0)
+            file.truncate()
+            file.write("".join(others))
+            known = []
         if not known:
             file.write(f"{endpoint.host} {seen}\n")
             return

@@ -2,6 +2,7 @@
 
 import contextlib
 import threading
+from collections import deque
 from collections.abc import Iterator
 from typing import Final
 
@@ -13,13 +14,17 @@ from holdfast.base.errors import ConnectionLost, DeadlinePassed, Unreachable
 from holdfast.base.text import printable
 from holdfast.ssh import hostkeys, wire
 from holdfast.ssh.endpoint import Endpoint, Jump, ProxyCommand, Socks5
-from holdfast.ssh.login import LoginTransport, log_in
+from holdfast.ssh.keys import offers
+from holdfast.ssh.login import Attempts, LoggedIn, LoginTransport, TriesRanOut, log_in, refused_after
 
 KEEPALIVE_S: Final = 15
 # Three keepalives without an answer, and nothing else heard: OpenSSH's ServerAliveCountMax.
 SILENCE_S: Final = 3 * KEEPALIVE_S
 # How long after a command's deadline a call that hangs in the transport is cut off.
 CUT_AFTER_S: Final = 3
+# How many connections a login may take when the server allows fewer attempts than there are keys. Newer servers keep a
+# client out for a while that fails more often (PerSourcePenalties).
+MOST_CONNECTIONS: Final = 6
 # AES-GCM first: for bulk uploads it is half as fast again as CTR with a separate MAC. No CBC, no 3DES.
 CIPHERS: Final = (
     "aes128-gcm@openssh.com",
@@ -28,6 +33,9 @@ CIPHERS: Final = (
     "aes192-ctr",
     "aes256-ctr",
 )
+# By host name: `TYPE BASE64` of the key that let us in last. It is offered first: an agent then asks a person only once
+# for each connection, and the other keys count against no limit.
+_let_in: dict[str, str] = {}
 
 
 class Link:
@@ -35,9 +43,10 @@ class Link:
 
     Attributes:
         endpoint: where it leads.
-        host_key: the key that answered.
-        login_key: see login.log_in.
+        host_key: the key that answered; of a certificate, the key in it.
+        logged_in: how the server let us in.
         transport: paramiko's side of it.
+        hop: the link to the jump host that carries it, or None.
 
     """
 
@@ -47,12 +56,14 @@ class Link:
         stream: wire.Wire,
         transport: paramiko.Transport,
         host_key: hostkeys.HostKey,
-        login_key: str,
+        logged_in: LoggedIn,
+        hop: "Link | None",
     ) -> None:
         self.endpoint = endpoint
         self.transport = transport
-        self.login_key = login_key
+        self.logged_in = logged_in
         self.host_key = host_key
+        self.hop = hop
         self._wire = stream
         self._cut_at: float | None = None
         self._why_lost = ""
@@ -110,7 +121,7 @@ class Link:
 
 
 def open_link(endpoint: Endpoint, deadline: Deadline) -> Link:
-    """Connect, verify the host key, log in.
+    """Connect, verify the host key, log in. If the server allows too few attempts for all keys, connect again.
 
     Raises:
         Unreachable: nothing answers, what answers is not an SSH server, or the link breaks before we are logged in.
@@ -121,14 +132,29 @@ def open_link(endpoint: Endpoint, deadline: Deadline) -> Link:
 
     """
     trust = hostkeys.trust_of(endpoint)
-    stream = _open_wire(endpoint, deadline)
+    unusable: list[str] = []
+    with offers(endpoint, unusable, deadline, first=_let_in.get(endpoint.host, "")) as keys:
+        attempts = Attempts(deque(keys), unusable)
+        for _ in range(MOST_CONNECTIONS):
+            try:
+                link = _open_once(endpoint, trust, attempts, deadline)
+            except TriesRanOut:
+                continue
+            if link.logged_in.offers:
+                _let_in[endpoint.host] = link.logged_in.offers[0].key
+            return link
+    raise refused_after(endpoint, attempts, MOST_CONNECTIONS)
+
+
+def _open_once(endpoint: Endpoint, trust: hostkeys.Trust, attempts: Attempts, deadline: Deadline) -> Link:
+    stream, hop = _open_wire(endpoint, deadline)
     try:
         transport = LoginTransport(stream)  # type: ignore[arg-type]  # a socket-like object is enough
         transport.daemon = True
         try:
-            host_key = _shake_hands(endpoint, stream, transport, trust, deadline)
-            hostkeys.check(endpoint, trust, host_key)
-            login_key = log_in(endpoint, stream, transport, deadline)
+            host_key, certificate = _shake_hands(endpoint, stream, transport, trust, deadline)
+            hostkeys.check(endpoint, trust, host_key, certificate)
+            logged_in = log_in(endpoint, stream, transport, attempts, deadline)
             stream.trust()
         except BaseException:
             transport.close()
@@ -136,19 +162,21 @@ def open_link(endpoint: Endpoint, deadline: Deadline) -> Link:
     except BaseException:
         stream.close()
         raise
-    return Link(endpoint, stream, transport, host_key, login_key)
+    return Link(endpoint, stream, transport, host_key, logged_in, hop)
 
 
-def _open_wire(endpoint: Endpoint, deadline: Deadline) -> wire.Wire:
+def _open_wire(endpoint: Endpoint, deadline: Deadline) -> tuple[wire.Wire, Link | None]:
+    """Return the open stream, and the link to the jump host if one carries it."""
     match endpoint.proxy:
         case None:
-            return wire.Wire(wire.open_tcp(endpoint.host, endpoint.address, endpoint.port, deadline))
+            return wire.Wire(wire.open_tcp(endpoint.host, endpoint.address, endpoint.port, deadline)), None
         case ProxyCommand() as proxy:
-            return wire.open_command(endpoint, proxy)
+            return wire.open_command(endpoint, proxy), None
         case Socks5() as proxy:
-            return wire.Wire(wire.open_socks5(endpoint.host, proxy, endpoint.address, endpoint.port, deadline))
+            return wire.Wire(wire.open_socks5(endpoint.host, proxy, endpoint.address, endpoint.port, deadline)), None
         case Jump(via=via):
-            return _tunnel(endpoint, open_link(via, deadline), deadline)
+            hop = open_link(via, deadline)
+            return _tunnel(endpoint, hop, deadline), hop
 
 
 def _tunnel(endpoint: Endpoint, hop: Link, deadline: Deadline) -> wire.Wire:
@@ -176,13 +204,14 @@ def _shake_hands(
     transport: LoginTransport,
     trust: hostkeys.Trust,
     deadline: Deadline,
-) -> hostkeys.HostKey:
-    """Exchange keys, and return the host key that the server has proved to hold."""
+) -> tuple[hostkeys.HostKey, bytes | None]:
+    """Exchange keys, and return the host key that the server has proved to hold, and its certificate if it has one."""
     options = transport.get_security_options()
     options.ciphers = CIPHERS
     # Ask for a known type first, so that a server with several keys shows the one to compare.
     known = {"rsa-sha2-512" if kind == "ssh-rsa" else kind for kind in trust.kinds()}
     options.key_types = tuple(sorted(options.key_types, key=lambda kind: kind not in known))
+    transport.certificates_first = bool(trust.authorities)
     transport.banner_timeout = transport.handshake_timeout = deadline.timeout_s()
     try:
         transport.start_client(timeout=deadline.timeout_s())
@@ -203,4 +232,5 @@ def _shake_hands(
             hint="Something accepts connections there without answering. Check that the target is up."
             + or_raise(deadline.allowed_s),
         )
-    return hostkeys.HostKey(key.get_name(), key.get_base64())
+    certificate = key.public_blob.key_blob if key.public_blob is not None else None
+    return hostkeys.HostKey(key.get_name(), key.get_base64()), certificate

@@ -1,23 +1,24 @@
-"""Logging in to an SSH server: the keys to offer, the attempts, and what counts as a refusal."""
+"""Logging in to an SSH server: the attempts, what counts as a refusal, and a server that waits for a person."""
 
-import contextlib
-import itertools
 import logging
-from collections.abc import Iterator
-from pathlib import Path
+import re
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import Final
 
-import cryptography.exceptions
 import paramiko
 
 from holdfast.base.deadline import Deadline, or_raise
 from holdfast.base.errors import DeadlinePassed, LoginRefused, Unreachable
-from holdfast.base.text import printable
+from holdfast.base.telling import tell
+from holdfast.base.text import clip, printable
 from holdfast.ssh.endpoint import Endpoint
+from holdfast.ssh.keys import CannotSign, Offer
+from holdfast.ssh.publickey import algorithm_for, is_certificate, kind_of
+from holdfast.ssh.userauth import Answer, UserAuth
 from holdfast.ssh.wire import Wire
 
-# sshd closes the connection after six attempts (MaxAuthTries), and the user's own files come first.
-AGENT_KEYS: Final = 4
 # Reasons of a disconnect that refuse the login (RFC 4253, 11.1): host not allowed to connect, no more authentication
 # methods available, illegal user name.
 REFUSAL_REASONS: Final = frozenset({1, 14, 15})
@@ -25,6 +26,14 @@ REFUSAL_REASONS: Final = frozenset({1, 14, 15})
 TOO_MANY_ATTEMPTS: Final = "too many authentication"
 # Tailscale's own SSH server gives its refusal in a banner that begins so, and hangs up without another word.
 TAILSCALE_BANNER: Final = b"tailscale: "
+# How long a person has who must confirm the login in a browser (Tailscale SSH in check mode), and how long a server
+# with an address in its banner may take to answer before that is what it waits for.
+PERSON_WITHIN_S: Final = 300.0
+CHECK_AFTER_S: Final = 2.0
+# A person may have to confirm a signature, or touch a key. Nobody there must not cost the other keys their time.
+SIGN_WITHIN_S: Final = 15.0
+_ADDRESS: Final = re.compile(rb"https?://[^\s]")
+_LONGEST_WORDS: Final = 400
 
 # Its tracebacks repeat what the errors raised here say.
 logging.getLogger("paramiko").setLevel(logging.CRITICAL)
@@ -35,7 +44,12 @@ class _Disconnect(paramiko.SSHException):
 
     def __init__(self, reason: int, words: str) -> None:
         super().__init__(words)
-        self.refuses = reason in REFUSAL_REASONS or words.lower().startswith(TOO_MANY_ATTEMPTS)
+        self.too_many = words.lower().startswith(TOO_MANY_ATTEMPTS)
+        self.refuses = reason in REFUSAL_REASONS or self.too_many
+
+
+class TriesRanOut(Exception):
+    """The server allows no more attempts on this connection, and there are keys left to offer."""
 
 
 class LoginTransport(paramiko.Transport):
@@ -45,12 +59,19 @@ class LoginTransport(paramiko.Transport):
     """
 
     disconnect: _Disconnect | None = None
+    certificates_first = False
+
+    @property
+    def preferred_keys(self) -> tuple[str, ...]:
+        """Return the host key algorithms, in order: certificates first where an authority is known, else none."""
+        plain_ones = [kind for kind in super().preferred_keys if "-cert-" not in kind]
+        certificates = [f"{kind}-cert-v01@openssh.com" for kind in plain_ones] if self.certificates_first else []
+        return (*certificates, *plain_ones)
 
     def get_exception(self) -> Exception | None:
         """Return the error that ended the link, or None; see the class."""
         error = super().get_exception()
         if isinstance(error, EOFError) or (error is None and not self.is_active()):
-            # During a login paramiko turns both into an AuthenticationException, as if the server had refused.
             return self.disconnect or paramiko.SSHException()
         if error is None or isinstance(error, paramiko.SSHException | OSError):
             return error
@@ -60,81 +81,199 @@ class LoginTransport(paramiko.Transport):
         # paramiko only logs it.
         self.disconnect = _Disconnect(message.get_int(), message.get_string().decode("utf-8", "replace"))
 
-    def refusal(self) -> str | None:
-        """Return the words with which the server hung up, or None if they do not refuse the login."""
-        if self.disconnect is not None:
-            return str(self.disconnect) if self.disconnect.refuses else None
-        # `get_banner` returns None once the link is dead.
-        banner = self.auth_handler.banner if self.auth_handler is not None else None
-        if paramiko.util.b(banner or "").startswith(TAILSCALE_BANNER):
-            return "its Tailscale does not permit this login"
-        return None
-
-    def was_answered(self) -> bool:
-        """Return whether the server has answered the last attempt to log in."""
-        event = self.auth_handler.auth_event if self.auth_handler is not None else None
-        return event is not None and event.is_set()
-
-    def accepts(self, key: paramiko.PKey) -> bool:
-        """Return whether the server accepts signatures of this key's type.
-
-        paramiko ends the connection if it is asked to log in with another.
-        """
+    def signature_algorithms(self) -> list[str]:
+        """Return what the server says that it takes (RFC 8308); empty if it does not say."""
         extensions: dict[str, bytes] = self.server_extensions  # type: ignore[attr-defined]  # the stubs leave it out
-        accepted = extensions.get("server-sig-algs", b"").decode("ascii", "replace")
-        ours = {kind for kind in self.preferred_pubkeys if "rsa" in kind}
-        return not accepted or "rsa" not in key.get_name() or not ours.isdisjoint(accepted.split(","))
+        said = extensions.get("server-sig-algs", b"").decode("ascii", "replace")
+        return said.split(",") if said else []
 
 
-def log_in(endpoint: Endpoint, stream: Wire, transport: LoginTransport, deadline: Deadline) -> str:
-    """Log in, and return `TYPE BASE64` of the public key that was accepted; empty if it was none, or a certificate.
+@dataclass(frozen=True, slots=True)
+class LoggedIn:
+    """How the server let us in.
+
+    Attributes:
+        offers: the keys or certificates that it took, in their order; none if it asked for none.
+
+    """
+
+    offers: tuple[Offer, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """`TYPE BASE64` of the public key; empty if it was none, or a certificate, which says nothing about keys."""
+        last = self.offers[-1] if self.offers else None
+        return "" if last is None or is_certificate(last.blob) else last.key
+
+
+@dataclass(slots=True)
+class Attempts:
+    """What is left to try, over several connections if one allows too few.
+
+    Attributes:
+        left: the keys not offered yet.
+        tried: what was tried, or cannot be, for messages.
+
+    """
+
+    left: deque[Offer]
+    tried: list[str] = field(default_factory=list)
+
+    def in_words(self) -> str:
+        """Return what was tried."""
+        return f"tried {', '.join(self.tried)}" if self.tried else "there is no key to try"
+
+
+def log_in(
+    endpoint: Endpoint, stream: Wire, transport: LoginTransport, attempts: Attempts, deadline: Deadline
+) -> LoggedIn:
+    """Log in, and return how.
 
     Raises:
         LoginRefused: the server says that it does not let us in.
+        TriesRanOut: it allows no more attempts on this connection.
         Unreachable: the link broke before the answer to an attempt: the target may be on its way into another
             system.
         DeadlinePassed: the server did not answer in time.
+        Stopped: the run is cancelled.
 
     """
-    tried: list[str] = []
+    auth = UserAuth(transport, endpoint.user)
+    offered = len(attempts.left)
     try:
+        auth.begin(deadline)
         # First without a key, as OpenSSH does: this is how Tailscale's own SSH server lets one in.
-        for name, key in itertools.chain([("none", None)], _keys(endpoint, tried)):
-            if deadline.passed():
-                raise _no_answer(endpoint, deadline)
-            if key is not None and not transport.accepts(key):
-                tried.append(f"{name} (the server accepts no RSA keys)")
-                continue
-            transport.auth_timeout = deadline.timeout_s()
-            try:
-                if key is None:
-                    more = transport.auth_none(endpoint.user)
-                else:
-                    tried.append(name)
-                    more = transport.auth_publickey(endpoint.user, key)
-            except paramiko.AuthenticationException as error:
-                # paramiko also raises it at the end of its own wait, by a clock that somebody may have set.
-                if not transport.was_answered():
-                    raise _no_answer(endpoint, deadline) from error
-                continue
-            if more:
-                raise _refused(endpoint, f"after {name} it also requires {' and '.join(more)}")
-            return f"{key.get_name()} {key.get_base64()}" if key and not _is_certificate(key) else ""
+        answer = _without_key(endpoint, auth, deadline)
+        if answer.kind == "in":
+            return LoggedIn()
+        return _with_keys(endpoint, auth, transport, attempts, answer, deadline)
+    except TimeoutError as error:
+        raise _no_answer(endpoint, deadline, _said(auth, transport)) from error
     except (paramiko.SSHException, EOFError, OSError) as error:
-        why = transport.refusal()
-        if why is not None:
-            raise _refused(endpoint, f"{printable(why)[:200]}; tried {', '.join(tried) or 'no key'}") from error
-        said = stream.explain() or printable(str(transport.disconnect or error))[:200] or "the other side hung up"
+        disconnect = transport.disconnect
+        if disconnect is not None and disconnect.too_many and attempts.left and len(attempts.left) < offered:
+            raise TriesRanOut from error
+        words = _said(auth, transport)
+        if (disconnect is not None and disconnect.refuses) or auth.banner.startswith(TAILSCALE_BANNER):
+            raise _refused(endpoint, f"{words}; {attempts.in_words()}") from error
+        said = stream.explain() or words or printable(str(error))[:200] or "the other side hung up"
         raise Unreachable(
             f"{endpoint}: the connection broke during the login: {said}.",
             hint="Check that the target is up; if it is, read the log of its sshd.",
         ) from error
-    raise _refused(endpoint, f"tried {', '.join(tried)}" if tried else "there is no key to try")
 
 
-def _no_answer(endpoint: Endpoint, deadline: Deadline) -> DeadlinePassed:
+def _without_key(endpoint: Endpoint, auth: UserAuth, deadline: Deadline) -> Answer:
+    """Ask to be let in without a key. A server that answers with an address to visit, and waits, gets the time."""
+    auth.ask_without_key()
+    answer = auth.waited_for(deadline, CHECK_AFTER_S)
+    while answer is None and not deadline.passed():
+        if _ADDRESS.search(auth.banner):
+            return _confirmed_by_person(endpoint, auth)
+        answer = auth.waited_for(deadline, CHECK_AFTER_S)
+    if answer is None:
+        raise TimeoutError
+    return answer
+
+
+def _confirmed_by_person(endpoint: Endpoint, auth: UserAuth) -> Answer:
+    words = _cleaned(auth.banner)
+    tell(
+        f"{endpoint} waits for a person to confirm this login, as Tailscale SSH does in check mode. It says: {words}."
+        f" Open that address in a browser, within {PERSON_WITHIN_S:.0f} s; this waits."
+    )
+    try:
+        answer = auth.wait(Deadline.after(PERSON_WITHIN_S))
+    except TimeoutError as error:
+        raise DeadlinePassed(
+            f"{endpoint}: nobody confirmed the login within {PERSON_WITHIN_S:.0f} s; the server says: {words}.",
+            hint="Tailscale SSH in check mode: be there to open the address, or let the tailnet's policy accept this"
+            ' login (action "accept").',
+        ) from error
+    tell(f"{endpoint} has its answer")
+    return answer
+
+
+def _with_keys(
+    endpoint: Endpoint,
+    auth: UserAuth,
+    transport: LoginTransport,
+    attempts: Attempts,
+    answer: Answer,
+    deadline: Deadline,
+) -> LoggedIn:
+    methods, taken = answer.methods, tuple[Offer, ...]()
+    while "publickey" in methods and attempts.left:
+        if deadline.passed():
+            raise TimeoutError
+        offer = attempts.left.popleft()
+        algorithm = algorithm_for(
+            offer.blob, accepted=endpoint.accepted_algorithms, server=transport.signature_algorithms()
+        )
+        if not algorithm:
+            attempts.tried.append(f"{offer.name} ({_why_no_algorithm(offer, transport)})")
+            continue
+        attempts.tried.append(offer.name)
+        answer = _try(auth, transport, offer, algorithm, attempts, deadline)
+        if answer.kind == "in":
+            return LoggedIn((*taken, offer))
+        if answer.kind == "no":
+            methods = answer.methods
+            taken = (*taken, offer) if answer.partial else taken
+    words = _banner(auth)
+    if taken:
+        raise _refused(endpoint, f"after {taken[-1].name} it also requires {' or '.join(methods)}{words}")
+    if "publickey" not in methods:
+        raise _refused(endpoint, f"it takes no keys, only {' or '.join(methods) or 'nothing'}{words}")
+    raise _refused(endpoint, f"{attempts.in_words()}{words}")
+
+
+def _try(
+    auth: UserAuth,
+    transport: LoginTransport,
+    offer: Offer,
+    algorithm: str,
+    attempts: Attempts,
+    deadline: Deadline,
+) -> Answer:
+    """Offer a key, and sign if it is welcome. Return `welcome` if it was, and cannot sign."""
+    try:
+        answer = auth.offer(offer.blob, algorithm, deadline)
+    except (paramiko.SSHException, EOFError, OSError):
+        if not transport.remote_version.startswith("SSH-2.0-OpenSSH"):
+            # Go's servers count before they read: this key was not judged. OpenSSH's judge first.
+            attempts.left.append(offer)
+        raise
+    if answer.kind != "welcome":
+        return answer
+    within = Deadline.after(min(SIGN_WITHIN_S, deadline.timeout_s()))
+    data = auth.to_sign(offer.blob, algorithm)
+    try:
+        signature = offer.sign(data, algorithm.removesuffix("-cert-v01@openssh.com"), within)
+    except CannotSign as error:
+        attempts.tried[-1] += f" (welcome, but {error})"
+        return answer
+    return auth.prove(offer.blob, algorithm, signature, deadline)
+
+
+def _why_no_algorithm(offer: Offer, transport: LoginTransport) -> str:
+    if "rsa" in kind_of(offer.blob) and transport.signature_algorithms():
+        return "the server accepts no RSA keys"
+    return "PubkeyAcceptedAlgorithms leaves it out"
+
+
+def refused_after(endpoint: Endpoint, attempts: Attempts, connections: int) -> LoginRefused:
+    """Return the error for a server that hung up so often before all keys were offered."""
+    return _refused(
+        endpoint,
+        f"too many authentication failures, on {connections} connections; {attempts.in_words()}, and"
+        f" {len(attempts.left)} more were not offered",
+    )
+
+
+def _no_answer(endpoint: Endpoint, deadline: Deadline, words: str) -> DeadlinePassed:
     return DeadlinePassed(
-        f"{endpoint}: no answer to the login within {deadline.allowed_s:.0f} s.",
+        f"{endpoint}: no answer to the login within {deadline.allowed_s:.0f} s{': ' + words if words else ''}.",
         hint=f"The target is very slow, or its sshd hangs.{or_raise(deadline.allowed_s)}",
     )
 
@@ -146,37 +285,16 @@ def _refused(endpoint: Endpoint, why: str) -> LoginRefused:
     )
 
 
-def _is_certificate(key: paramiko.PKey) -> bool:
-    return key.public_blob is not None or "-cert-" in key.get_name()
+def _said(auth: UserAuth, transport: LoginTransport) -> str:
+    """Return the server's own words: of its banner, and of its goodbye."""
+    words: Iterable[str] = (_cleaned(auth.banner), _cleaned(str(transport.disconnect or "").encode()))
+    return "; ".join(word for word in words if word)
 
 
-def _keys(endpoint: Endpoint, tried: list[str]) -> Iterator[tuple[str, paramiko.PKey]]:
-    """Yield the keys to offer; add to `tried` each file that cannot be used, with the reason."""
-    for file in endpoint.identity_files:
-        key = _load(file, tried)
-        if key is not None:
-            yield str(file), key
-    with contextlib.suppress(paramiko.SSHException, OSError):
-        agent = paramiko.Agent()
-        try:
-            for agent_key in agent.get_keys()[:AGENT_KEYS]:
-                yield f"the agent's {agent_key.comment or agent_key.fingerprint}", agent_key
-        finally:
-            agent.close()
+def _banner(auth: UserAuth) -> str:
+    return f"; the server says: {_cleaned(auth.banner)}" if auth.banner.strip() else ""
 
 
-def _load(file: Path, tried: list[str]) -> paramiko.PKey | None:
-    try:
-        return paramiko.PKey.from_path(file)
-    except (TypeError, paramiko.PasswordRequiredException):
-        tried.append(f"{file} (has a passphrase: load it into your SSH agent)")
-    except OSError as error:
-        tried.append(f"{file} ({error.strerror})")
-    except (
-        ValueError,
-        paramiko.SSHException,
-        paramiko.pkey.UnknownKeyType,
-        cryptography.exceptions.UnsupportedAlgorithm,
-    ):
-        tried.append(f"{file} (not a readable private key)")
-    return None
+def _cleaned(said: bytes) -> str:
+    lines = (printable(line.strip()) for line in said.decode("utf-8", "replace").splitlines())
+    return clip(" | ".join(line for line in lines if line), _LONGEST_WORDS).rstrip(".")

@@ -13,7 +13,7 @@ from holdfast.ssh import connection
 from holdfast.ssh.connection import Connection
 from holdfast.ssh.endpoint import Endpoint
 from holdfast.ssh.hostkeys import HostKey
-from holdfast.ssh.resolve import as_root, endpoint_beside, endpoint_for
+from holdfast.ssh.resolve import endpoint_as_root, endpoint_beside, endpoint_for
 
 # What answers in the machine's own network answers soon.
 LOCAL_CONNECT_S: Final = 10
@@ -110,14 +110,15 @@ def _connect_to_node(host: Host, node: Identity) -> Connection:
 def _connect_to_target(host: Host, *, first_use: bool, at: str = "") -> Connection:
     """Connect with the inventory's login, else as root on port 22; `at` as for endpoint_for."""
     timeout_s = host.deadlines.connect_s
-    ours = as_root(host)
+    first = endpoint_for(host, settings(), allow_first_use=first_use, at=at)
     try:
-        return _open_with_root(endpoint_for(host, settings(), allow_first_use=first_use, at=at), timeout_s=timeout_s)
+        return _open_with_root(first, timeout_s=timeout_s)
     except (LoginRefused, Unreachable) as error:
-        if (host.user, host.port) == (ours.user, ours.port):
+        # The ssh config may name another user or port, too.
+        if (first.user, first.port) == ("root", 22):
             raise
         try:
-            return connection.open_connection(endpoint_for(ours, settings(), at=at), timeout_s=timeout_s)
+            return connection.open_connection(endpoint_as_root(host, settings(), at=at), timeout_s=timeout_s)
         except (LoginRefused, Unreachable):
             raise error from None
 
@@ -155,7 +156,7 @@ def _local_endpoint(host: Host) -> Endpoint | None:
     if not host.go_on_over_local or host.local is None:
         return None
     address, port = parse_local(host.local)
-    own = endpoint_for(as_root(host), settings())
+    own = endpoint_as_root(host, settings())
     if own.proxy is None and (own.address, own.port) == (address, port):
         return None
     return endpoint_beside(host, settings(), address, port)

@@ -1,7 +1,6 @@
 """From the inventory's host to an endpoint: the inventory wins, the user's ssh config fills the gaps."""
 
 import dataclasses
-import getpass
 import re
 import shlex
 from pathlib import Path
@@ -35,25 +34,74 @@ def endpoint_for(host: Host, settings: Settings, *, allow_first_use: bool = Fals
 
     """
     config = settings.ssh_config
-    configured = look_up(config, host.target, user=host.user, port=host.port)
     said = host.model_fields_set
-    base = Endpoint(host=host.name, address=host.target, pins=settings.pins)
+    configured = look_up(
+        config,
+        host.target,
+        user=host.user if "user" in said else None,
+        port=host.port if "port" in said else None,
+        default_user=host.user,
+    )
     made = dataclasses.replace(
-        base,
-        address=configured.address,
-        port=host.port if "port" in said else configured.port,
-        user=host.user if "user" in said else configured.user,
+        _configured(host.name, host.target, configured, settings.pins),
         identity_files=(host.identity_file,) if host.identity_file else configured.identity_files,
+        own_key=host.identity_file,
         proxy=parse_proxy(host, settings) if host.proxy else _proxy(configured, config, settings.pins, MOST_JUMPS),
-        ssh_config=config,
-        known_hosts=configured.known_hosts,
-        host_key_alias=configured.host_key_alias,
         pinned_key=host.host_key,
         allow_first_use=allow_first_use,
         elevation=Elevation(host.elevation, _password(settings)),
         look_s=host.deadlines.look_s,
     )
-    return dataclasses.replace(made, address=at, known_as=made.names_in_known_hosts()) if at else made
+    return _moved(made, at) if at else made
+
+
+def endpoint_as_root(host: Host, settings: Settings, *, at: str = "") -> Endpoint:
+    """Return how to reach the installer and the final system of a host: as root, at port 22.
+
+    Both have the origin's host keys, so what is known of the origin vouches for them, also under the origin's port.
+
+    Args:
+        host: the host.
+        settings: as for endpoint_for.
+        at: as for endpoint_for.
+
+    Raises:
+        ConfigError: see endpoint_for.
+
+    """
+    made = endpoint_for(as_root(host), settings)
+    names = (*endpoint_for(host, settings).names_in_known_hosts(), *made.names_in_known_hosts())
+    made = dataclasses.replace(made, known_as=tuple(dict.fromkeys(names)))
+    return _moved(made, at) if at else made
+
+
+def _moved(endpoint: Endpoint, address: str) -> Endpoint:
+    """Return the endpoint at another address, where the same host keys are believed."""
+    return dataclasses.replace(
+        endpoint,
+        address=address,
+        known_as=endpoint.names_in_known_hosts(),
+        certified_as=endpoint.certified_as or endpoint.address,
+    )
+
+
+def _configured(host: str, asked_as: str, configured: SshSettings, pins: Path) -> Endpoint:
+    """Return the endpoint that the ssh config describes, without its proxy."""
+    return Endpoint(
+        host=host,
+        address=configured.address,
+        pins=pins,
+        port=configured.port,
+        user=configured.user,
+        asked_as=asked_as,
+        identity_files=configured.identity_files,
+        certificate_files=configured.certificate_files,
+        agent=configured.agent,
+        identities_only=configured.identities_only,
+        accepted_algorithms=configured.accepted_algorithms,
+        known_hosts=configured.known_hosts,
+        host_key_alias=configured.host_key_alias,
+    )
 
 
 def as_root(host: Host) -> Host:
@@ -76,8 +124,7 @@ def endpoint_beside(host: Host, settings: Settings, address: str, port: int) -> 
         ConfigError: see endpoint_for.
 
     """
-    own = endpoint_for(as_root(host), settings)
-    return dataclasses.replace(own, address=address, port=port, proxy=None, known_as=own.names_in_known_hosts())
+    return dataclasses.replace(endpoint_as_root(host, settings, at=address), port=port, proxy=None)
 
 
 def parse_proxy(host: Host, settings: Settings) -> Proxy:
@@ -106,7 +153,7 @@ def parse_proxy(host: Host, settings: Settings) -> Proxy:
 def _proxy(configured: SshSettings, config: Path | None, pins: Path, jumps_left: int) -> Proxy | None:
     if configured.proxy_jump:
         *before, last = configured.proxy_jump.split(",")
-        return Jump(_hop(last, ",".join(before), config, pins, jumps_left), configured.proxy_jump)
+        return Jump(_hop(last, ",".join(before), config, pins, jumps_left))
     if configured.proxy_command:
         # As OpenSSH runs it: in a shell that the command replaces.
         return ProxyCommand(("sh", "-c", f"exec {configured.proxy_command}"))
@@ -124,20 +171,12 @@ def _hop(spec: str, before: str, config: Path | None, pins: Path, jumps_left: in
     if match is None:
         raise ConfigError(f"Invalid jump host {spec!r}.", hint="Write `USER@HOST:PORT` in ProxyJump.")
     name = match["host"].strip("[]")
-    configured = look_up(config, name, user=getpass.getuser(), port=22)
+    port = int(match["port"]) if match["port"] else None
+    configured = look_up(config, name, user=match["user"], port=port)
     if before:
         configured = dataclasses.replace(configured, proxy_jump=before)
-    return Endpoint(
-        host=name,
-        address=configured.address,
-        pins=pins,
-        port=int(match["port"] or configured.port),
-        user=match["user"] or configured.user,
-        identity_files=configured.identity_files,
-        proxy=_proxy(configured, config, pins, jumps_left - 1),
-        ssh_config=config,
-        known_hosts=configured.known_hosts,
-        host_key_alias=configured.host_key_alias,
+    return dataclasses.replace(
+        _configured(name, name, configured, pins), proxy=_proxy(configured, config, pins, jumps_left - 1)
     )
 
 

@@ -1,10 +1,18 @@
 """What the user's ssh config says about a target.
 
-OpenSSH itself is asked (`ssh -G`), so that Include, Match, patterns and tokens mean what they mean there.
+OpenSSH itself is asked (`ssh -G`), so that Include, Match, patterns, the system's own config (/etc/ssh/ssh_config) and
+its order mean what they mean there. `ssh -G` leaves some tokens in place; they are filled in here (ssh_config(5)).
 """
 
+import getpass
+import hashlib
+import os
+import pwd
+import re
+import socket
 import subprocess
 import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -13,6 +21,10 @@ from holdfast.base.errors import ConfigError
 from holdfast.base.text import printable
 
 _SSH_G_WITHIN_S: Final = 20
+# A user that no config names.
+_NOBODY: Final = "holdfast-nobody-named-one"
+# What `ssh` reads without `-F` (ssh_config(5)).
+_OWN_CONFIGS: Final = ("~/.ssh/config", "/etc/ssh/ssh_config")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +35,13 @@ class SshSettings:
         address: HostName.
         port: Port.
         user: User.
-        identity_files: IdentityFile, those that exist.
+        identity_files: IdentityFile, those of which there is a private or a public half.
+        certificate_files: CertificateFile.
+        agent: the agent's socket by IdentityAgent, or else the environment's; None if there is none.
+        identities_only: IdentitiesOnly.
+        accepted_algorithms: PubkeyAcceptedAlgorithms; None if OpenSSH does not say.
         proxy_command: ProxyCommand as written, or None.
-        proxy_jump: ProxyJump as written, or None.
+        proxy_jump: ProxyJump, or None.
         known_hosts: UserKnownHostsFile and GlobalKnownHostsFile.
         host_key_alias: HostKeyAlias, or None.
 
@@ -35,69 +51,112 @@ class SshSettings:
     port: int
     user: str
     identity_files: tuple[Path, ...]
+    certificate_files: tuple[Path, ...]
+    agent: Path | None
+    identities_only: bool
+    accepted_algorithms: tuple[str, ...] | None
     proxy_command: str | None
     proxy_jump: str | None
     known_hosts: tuple[Path, ...]
     host_key_alias: str | None
 
 
-def look_up(config: Path | None, name: str, *, user: str, port: int) -> SshSettings:
+def look_up(
+    config: Path | None, name: str, *, user: str | None = None, port: int | None = None, default_user: str = ""
+) -> SshSettings:
     """Ask OpenSSH what applies to `name`.
 
     Args:
-        config: the user's ssh config; None for OpenSSH's own defaults.
+        config: the ssh config that the user names (`ssh -F`); None for what OpenSSH reads by itself.
         name: a host as one would give it to `ssh`.
-        user: the user if the config names none.
-        port: the port if the config names none.
+        user: the user, as `ssh -l` names one; None if the config decides.
+        port: the port, as `ssh -p` names one; None if the config decides.
+        default_user: the user if neither says; empty for this process' own, as OpenSSH does.
 
     Raises:
         ConfigError: there is no `ssh` here, or the config is invalid.
 
     """
-    include = f'Include "{config.absolute()}"\n' if config is not None else ""
-    with tempfile.NamedTemporaryFile("w", prefix="holdfast-ssh-", suffix=".conf") as file:
-        # The first value found wins, so what follows the user's config is only a default.
-        file.write(f"{include}Match all\n  User {user}\n  Port {port}\n")
-        file.flush()
-        try:
-            done = subprocess.run(
-                ["ssh", "-G", "-T", "-F", file.name, "--", name],
-                capture_output=True,
-                encoding="utf-8",
-                errors="replace",
-                timeout=_SSH_G_WITHIN_S,
-                check=False,
-                stdin=subprocess.DEVNULL,
-            )
-        except FileNotFoundError as error:
-            raise ConfigError("There is no `ssh` on this machine.", hint="Install OpenSSH's client.") from error
-        except subprocess.TimeoutExpired as error:
-            raise ConfigError(
-                f"`ssh -G {name}` did not answer within {_SSH_G_WITHIN_S} s.",
-                hint=f"Check what `Match exec` in {config} runs.",
-            ) from error
-    if done.returncode:
-        said = printable(done.stderr.strip().replace("\n", " | "))
-        raise ConfigError(f"OpenSSH refuses {config}: {said}.", hint=f"Try `ssh -G -F {config} {name}`.")
+    said = _ask(config, name, user=user, port=port)
+    ours = getpass.getuser()
+    if user is None and default_user not in ("", ours) and _value(said, "user") == ours:
+        # OpenSSH does not say whether a config named this user, or nobody did.
+        named = _value(_ask_with_default(config, name, port=port), "user") != _NOBODY
+        said = said if named else _ask(config, name, user=default_user, port=port)
     try:
-        return parse(done.stdout)
+        return parse(said, name)
     except ValueError as error:
         raise ConfigError(
-            f"The output of `ssh -G {name}` cannot be parsed: {error}.", hint=f"Check {config}."
+            f"The output of `ssh -G {name}` cannot be parsed: {error}.", hint=f"Check {_named(config)}."
         ) from error
 
 
-def parse(output: str) -> SshSettings:
+def _ask_with_default(config: Path | None, name: str, *, port: int | None) -> str:
+    files = [str(config.absolute())] if config is not None else _OWN_CONFIGS
+    with tempfile.NamedTemporaryFile("w", prefix="holdfast-ssh-", suffix=".conf") as file:
+        # The first value found wins, so what follows the user's configs is only a default.
+        file.write("".join(f'Include "{path}"\nMatch all\n' for path in files) + f"User {_NOBODY}\n")
+        file.flush()
+        return _ask(Path(file.name), name, user=None, port=port)
+
+
+def _ask(config: Path | None, name: str, *, user: str | None, port: int | None) -> str:
+    argv = ["ssh", "-G", "-T"]
+    argv += ["-F", str(config.absolute())] if config is not None else []
+    argv += ["-l", user] if user is not None else []
+    argv += ["-p", str(port)] if port is not None else []
+    try:
+        done = subprocess.run(
+            [*argv, "--", name],
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=_SSH_G_WITHIN_S,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
+    except FileNotFoundError as error:
+        raise ConfigError("There is no `ssh` on this machine.", hint="Install OpenSSH's client.") from error
+    except subprocess.TimeoutExpired as error:
+        raise ConfigError(
+            f"`ssh -G {name}` did not answer within {_SSH_G_WITHIN_S} s.",
+            hint=f"Check what `Match exec` in {_named(config)} runs.",
+        ) from error
+    if done.returncode:
+        said = printable(done.stderr.strip().replace("\n", " | "))
+        flag = f" -F {config}" if config is not None else ""
+        raise ConfigError(f"OpenSSH refuses {_named(config)}: {said}.", hint=f"Try `ssh -G{flag} {name}`.")
+    return done.stdout
+
+
+def _named(config: Path | None) -> str:
+    return str(config) if config is not None else "your ssh config"
+
+
+def _values(output: str) -> dict[str, list[str]]:
+    values: dict[str, list[str]] = {}
+    for line in output.split("\n"):
+        key, _, value = line.partition(" ")
+        values.setdefault(key, []).append(value)
+    return values
+
+
+def _value(output: str, key: str) -> str:
+    return _values(output).get(key, [""])[0]
+
+
+def parse(output: str, name: str = "") -> SshSettings:
     """Parse the output of `ssh -G`. Each line is an option: its name in lower case, a space, its value.
+
+    Args:
+        output: the output.
+        name: the host that was asked for.
 
     Raises:
         ValueError: it lacks address, port or user, or the port is not a number.
 
     """
-    values: dict[str, list[str]] = {}
-    for line in output.split("\n"):
-        key, _, value = line.partition(" ")
-        values.setdefault(key, []).append(value)
+    values = _values(output)
 
     def one(key: str) -> str | None:
         value = values.get(key, ["none"])[0]
@@ -106,23 +165,122 @@ def parse(output: str) -> SshSettings:
     missing = [key for key in ("hostname", "port", "user") if key not in values]
     if missing:
         raise ValueError(f"it has no {missing[0]}")
-    files = [_home(value) for value in values.get("identityfile", [])]
-    known = " ".join(values.get("userknownhostsfile", []) + values.get("globalknownhostsfile", []))
+    address, port, user = values["hostname"][0], int(values["port"][0]), values["user"][0]
+    alias = one("hostkeyalias")
+    tokens = _tokens(address, port, user, name or address, alias, one("proxyjump") or "")
+
+    def files(key: str) -> Iterator[Path]:
+        for value in values.get(key, []):
+            if value.lower() != "none":
+                yield _path(value, tokens)
+
+    accepted = one("pubkeyacceptedalgorithms") or one("pubkeyacceptedkeytypes")
+    known = [*values.get("userknownhostsfile", []), *values.get("globalknownhostsfile", [])]
     return SshSettings(
-        address=values["hostname"][0],
-        port=int(values["port"][0]),
-        user=values["user"][0],
-        identity_files=tuple(file for file in files if file.is_file()),
+        address=address,
+        port=port,
+        user=user,
+        identity_files=tuple(dict.fromkeys(file for file in files("identityfile") if _has_half(file))),
+        certificate_files=tuple(dict.fromkeys(files("certificatefile"))),
+        agent=_agent(values.get("identityagent", ["SSH_AUTH_SOCK"])[0], tokens),
+        identities_only=one("identitiesonly") == "yes",
+        accepted_algorithms=tuple(accepted.split(",")) if accepted else None,
         proxy_command=one("proxycommand"),
-        proxy_jump=one("proxyjump"),
-        known_hosts=tuple(_home(file) for file in known.split() if file != "none"),
-        host_key_alias=one("hostkeyalias"),
+        proxy_jump=_filled(one("proxyjump") or "", tokens) or None,
+        known_hosts=tuple(_path(file, tokens) for line in known for file in _split(line) if file != "none"),
+        host_key_alias=alias,
     )
 
 
-def _home(text: str) -> Path:
-    """Return a path with its `~` expanded; that of an unknown user stays, and leads to no file."""
+def environments_agent() -> Path | None:
+    """Return the socket of the agent that the environment names, or None."""
+    named = os.environ.get("SSH_AUTH_SOCK")
+    return Path(named) if named else None
+
+
+def _agent(value: str, tokens: Mapping[str, str]) -> Path | None:
+    """Return the agent's socket by IdentityAgent (ssh_config(5))."""
+    if value.lower() == "none":
+        return None
+    if value == "SSH_AUTH_SOCK":
+        return environments_agent()
+    if value.startswith("$") and not value.startswith("${"):
+        named = os.environ.get(value[1:])
+        return Path(named) if named else None
+    return _path(value, tokens)
+
+
+def _has_half(file: Path) -> bool:
+    # Of a file that cannot be looked at, the login says why.
+    try:
+        return file.is_file() or file.with_name(f"{file.name}.pub").is_file()
+    except OSError:
+        return True
+    except ValueError:
+        return False
+
+
+def _is_file(path: str) -> bool:
+    try:
+        return Path(path).is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def _tokens(address: str, port: int, user: str, name: str, alias: str | None, jump: str) -> dict[str, str]:
+    ours = socket.gethostname()
+    connection = hashlib.sha1(f"{ours}{address}{port}{user}{jump}".encode(), usedforsecurity=False).hexdigest()
+    return {
+        "%": "%",
+        "C": connection,
+        "d": str(_home()),
+        "h": address,
+        "i": str(os.getuid()),
+        "j": jump,
+        "k": alias or name,
+        "L": ours.split(".")[0],
+        "l": ours,
+        "n": name,
+        "p": str(port),
+        "r": user,
+        "u": getpass.getuser(),
+    }
+
+
+def _home() -> Path:
+    """Return this user's home as OpenSSH finds it: not by the environment."""
+    try:
+        return Path(pwd.getpwuid(os.getuid()).pw_dir)
+    except KeyError:
+        return Path.home()
+
+
+def _filled(text: str, tokens: Mapping[str, str]) -> str:
+    return re.sub(r"%(.)", lambda match: tokens.get(match[1], match[0]), text)
+
+
+def _path(text: str, tokens: Mapping[str, str]) -> Path:
+    """Return a path with its `~`, tokens and variables filled in; that of an unknown user stays, and leads nowhere."""
+    if text == "~" or text.startswith("~/"):
+        text = str(_home()) + text[1:]
+    text = _filled(text, tokens)
+    text = re.sub(r"\$\{(\w+)\}", lambda match: os.environ.get(match[1], match[0]), text)
     try:
         return Path(text).expanduser()
     except RuntimeError:
         return Path(text)
+
+
+def _split(line: str) -> Iterator[str]:
+    """Split a list of paths. `ssh -G` prints blanks in them as they are: the longest that exists is one path."""
+    words: Sequence[str] = line.split(" ")
+    while words:
+        count = next((end for end in range(len(words), 1, -1) if _is_file(" ".join(words[:end]))), 0)
+        if not count:
+            # What does not begin like a path belongs to the one before it.
+            count = 1
+            while count < len(words) and not words[count].startswith(("/", "~")) and words[count] != "none":
+                count += 1
+        if any(words[:count]):
+            yield " ".join(words[:count])
+        words = words[count:]

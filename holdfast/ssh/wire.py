@@ -180,7 +180,8 @@ def open_command(endpoint: Endpoint, proxy: ProxyCommand) -> Wire:
         Unreachable: the command cannot be started.
 
     """
-    argv = proxy.filled(address=endpoint.address, port=endpoint.port, user=endpoint.user)
+    name = endpoint.asked_as or endpoint.address
+    argv = proxy.filled(address=endpoint.address, port=endpoint.port, user=endpoint.user, name=name)
     ours, theirs = socket.socketpair()
     try:
         process = subprocess.Popen(

@@ -9,6 +9,7 @@ from typing import Final
 from holdfast.base.command import CommandResult
 from holdfast.base.errors import Restarted
 from holdfast.base.log import Log
+from holdfast.base.telling import telling
 from holdfast.base.text import printable
 from holdfast.base.waiting import wait_for
 from holdfast.facts.identity import Identity
@@ -59,11 +60,13 @@ class Machine:
             LoginRefused, NotTrusted, Unreachable: see reach.connect.
 
         """
-        return self._on_this_boot(connect(self.host, node=self.node, first_use=first_use))
+        with telling(self.log):
+            return self._on_this_boot(connect(self.host, node=self.node, first_use=first_use))
 
     def connect_over_last_way(self) -> Connection:
         """Connect once, over the way that worked last. Raises as `connect`."""
-        return self._on_this_boot(connect_over_last_way(self.host, node=self.node))
+        with telling(self.log):
+            return self._on_this_boot(connect_over_last_way(self.host, node=self.node))
 
     def wait_and_connect(self) -> Connection:
         """Connect over the way that worked last. While the machine boots or the link is down, wait.

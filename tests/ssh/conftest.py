@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from holdfast.ssh import link
 from holdfast.ssh.connection import Connection, open_connection
 from holdfast.ssh.endpoint import Endpoint
 from tests.ssh.sshd import Listener, Sshd, make_key, public, running
@@ -23,6 +24,12 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     if report.when == "call" and report.failed and isinstance(server, Sshd) and server.log.exists():
         report.sections.append(("sshd's log", server.log.read_text()[-8000:]))
     return report  # type: ignore[no-any-return]
+
+
+@pytest.fixture(autouse=True)
+def forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no test profit from the key that let another one in."""
+    monkeypatch.setattr(link, "_let_in", {})
 
 
 @pytest.fixture(scope="session")

@@ -39,14 +39,18 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def agent_with(socket_path: Path, *keys: Path) -> Iterator[None]:
-    """Run an SSH agent with these keys."""
-    running = subprocess.Popen(["ssh-agent", "-D", "-a", str(socket_path)], stdout=subprocess.DEVNULL)
+def agent_with(socket_path: Path, *keys: Path, unconfirmed: Path | None = None) -> Iterator[None]:
+    """Run an SSH agent with these keys; before them one that it would sign with only if a person confirmed."""
+    nobody = os.environ | {"SSH_ASKPASS": "/bin/false", "SSH_ASKPASS_REQUIRE": "force"}
+    running = subprocess.Popen(["ssh-agent", "-D", "-a", str(socket_path)], stdout=subprocess.DEVNULL, env=nobody)
     try:
         while not socket_path.exists():
             time.sleep(0.02)
         environment = os.environ | {"SSH_AUTH_SOCK": str(socket_path)}
-        subprocess.run(["ssh-add", "-q", *map(str, keys)], check=True, env=environment)
+        if unconfirmed is not None:
+            subprocess.run(["ssh-add", "-q", "-c", str(unconfirmed)], check=True, env=environment)
+        if keys:
+            subprocess.run(["ssh-add", "-q", *map(str, keys)], check=True, env=environment)
         yield
     finally:
         running.terminate()
@@ -70,6 +74,7 @@ class Sshd:
     folder: Path
     client_key: Path
     settings: tuple[str, ...] = ()
+    more_keys: tuple[Path, ...] = ()
     port: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = None
 
@@ -90,7 +95,7 @@ class Sshd:
         if not self.host_key.exists():
             make_key(self.host_key)
         keys = self.folder / "authorized_keys"
-        keys.write_text(public(self.client_key) + "\n")
+        keys.write_text("".join(f"{public(key)}\n" for key in (self.client_key, *self.more_keys)))
         # sshd does not start without its folder for privilege separation.
         if os.geteuid() == 0:
             Path("/run/sshd").mkdir(exist_ok=True)

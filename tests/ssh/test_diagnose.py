@@ -184,7 +184,7 @@ def test_nix_copy_goes_the_same_way(server: Sshd, tmp_path: Path) -> None:
     into = tmp_path / "nix"
     into.mkdir()
     with connect(given) as target:
-        config = write_ssh_config(target.endpoint, into).read_text()
+        config = write_ssh_config(target.link, into).read_text()
     assert "HostName 127.0.0.1\n" in config
     assert f"Port {server.port}\n" in config
     assert "ProxyCommand" not in config

@@ -47,7 +47,9 @@ def to(sshd: Sshd, **more: object) -> Endpoint:
     return dataclasses.replace(first, **more)  # type: ignore[arg-type]
 
 
-def test_banner_reaches_nobody(own: Sshd, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> None:
+def test_banner_is_only_part_of_a_refusal_escaped_and_short(
+    own: Sshd, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
     banner = own.folder / "banner"
     banner.write_text(f"{NASTY}\nroot: the machine is yours\n" * 100)
     own.settings = (f"Banner {banner}",)
@@ -57,7 +59,10 @@ def test_banner_reaches_nobody(own: Sshd, capfd: pytest.CaptureFixture[str], cap
     with pytest.raises(LoginRefused) as refused:
         open_connection(to(own, identity_files=(make_key(own.folder / "other"),)), timeout_s=T)
     seen = capfd.readouterr()
-    assert "yours" not in seen.out + seen.err + caplog.text + str(refused.value)
+    assert "yours" not in seen.out + seen.err + caplog.text
+    assert r"the server says: \x1b[2J" in str(refused.value)
+    assert not UNSAFE.search(str(refused.value))
+    assert len(refused.value.message) < 800
 
 
 def test_login_that_prints_before_the_answer(own: Sshd) -> None:

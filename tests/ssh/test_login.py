@@ -34,11 +34,9 @@ def test_a_certificate_says_nothing_about_keys(server: Sshd, endpoint: Endpoint,
     before = keys.read_text()
     keys.write_text(f"cert-authority {public(authority)}\n")
     try:
-        certificate = tmp_path / "certified-cert.pub"
-        with open_connection(
-            dataclasses.replace(endpoint, identity_files=(certificate,)), timeout_s=TIMEOUT_S
-        ) as target:
-            assert target.login_key == ""
+        for named in (key, tmp_path / "certified-cert.pub"):
+            with open_connection(dataclasses.replace(endpoint, identity_files=(named,)), timeout_s=TIMEOUT_S) as target:
+                assert target.login_key == ""
     finally:
         keys.write_text(before)
 

@@ -181,7 +181,7 @@ def test_nix_copy_goes_to_the_address(server: Sshd, tailnet: Tailnet, tmp_path: 
     into = tmp_path / "nix"
     into.mkdir()
     with Machine(of, Remembered(), node=NODE).connect_over_last_way() as target:
-        config = write_ssh_config(target.endpoint, into).read_text()
+        config = write_ssh_config(target.link, into).read_text()
     assert f"HostName {OWN}\n" in config
     assert (into / "known_hosts").read_text() == f"cottage {public(server.host_key)}\n"
 
@@ -190,4 +190,5 @@ def test_tailscale_nc_gets_the_address(server: Sshd, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("HOLDFAST_TAILSCALE", '["tailscale"]')
     made = endpoint_for(host(server, proxy="tailscale-nc"), settings(), at=OWN)
     assert isinstance(made.proxy, ProxyCommand)
-    assert made.proxy.filled(address=made.address, port=made.port, user=made.user) == ["tailscale", "nc", OWN, "22"]
+    filled = made.proxy.filled(address=made.address, port=made.port, user=made.user, name=made.asked_as)
+    assert filled == ["tailscale", "nc", OWN, "22"]

@@ -84,14 +84,9 @@ def test_key_with_a_passphrase_is_named(endpoint: Endpoint, tmp_path: Path) -> N
         open_connection(dataclasses.replace(endpoint, identity_files=(key,)), timeout_s=T)
 
 
-def test_key_of_the_agent(
-    endpoint: Endpoint, client_key: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("SSH_AUTH_SOCK", str(tmp_path / "agent"))
-    with (
-        agent_with(tmp_path / "agent", client_key),
-        open_connection(dataclasses.replace(endpoint, identity_files=()), timeout_s=T) as target,
-    ):
+def test_key_of_the_agent(endpoint: Endpoint, client_key: Path, tmp_path: Path) -> None:
+    of_agent = dataclasses.replace(endpoint, identity_files=(), agent=tmp_path / "agent")
+    with agent_with(tmp_path / "agent", client_key), open_connection(of_agent, timeout_s=T) as target:
         assert target.login_key == public(client_key)
 
 
@@ -178,12 +173,12 @@ class TestSocks5:
 class TestJump:
     def test_leads_through_another_server(self, endpoint: Endpoint) -> None:
         via = dataclasses.replace(endpoint, host="gate")
-        with open_connection(dataclasses.replace(endpoint, proxy=Jump(via, "gate")), timeout_s=T) as target:
+        with open_connection(dataclasses.replace(endpoint, proxy=Jump(via)), timeout_s=T) as target:
             assert target.run(["echo", "hello"], timeout_s=T).stdout == "hello\n"
 
     def test_target_behind_it_is_down(self, endpoint: Endpoint) -> None:
         via = dataclasses.replace(endpoint, host="gate")
-        down = dataclasses.replace(endpoint, port=free_port(), proxy=Jump(via, "gate"))
+        down = dataclasses.replace(endpoint, port=free_port(), proxy=Jump(via))
         with pytest.raises(Unreachable, match=r"cottage: gate \(.*\) does not connect to 127\.0\.0\.1"):
             open_connection(down, timeout_s=T)
 
@@ -192,7 +187,8 @@ class TestOpenSsh:
     """The same connection, made by the real client."""
 
     def ssh(self, endpoint: Endpoint, folder: Path) -> subprocess.CompletedProcess[str]:
-        config = write_ssh_config(endpoint, folder)
+        with open_connection(endpoint, timeout_s=T) as target:
+            config = write_ssh_config(target.link, folder)
         return subprocess.run(
             ["ssh", "-F", str(config), "cottage", "echo", "hello"],
             capture_output=True,
@@ -219,7 +215,10 @@ class TestOpenSsh:
         assert done.stdout == "hello\n", done.stderr
 
     def test_refuses_another_key(self, endpoint: Endpoint, tmp_path: Path) -> None:
-        other = public(make_key(tmp_path / "other"))
-        done = self.ssh(dataclasses.replace(endpoint, pinned_key=other), tmp_path)
+        with open_connection(endpoint, timeout_s=T) as target:
+            config = write_ssh_config(target.link, tmp_path)
+        (tmp_path / "known_hosts").write_text(f"cottage {public(make_key(tmp_path / 'other'))}\n")
+        argv = ["ssh", "-F", str(config), "cottage", "true"]
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=T, check=False, stdin=subprocess.DEVNULL)
         assert done.returncode == 255
         assert "Host key verification failed" in done.stderr

@@ -47,6 +47,7 @@ def test_ssh_config_fills_what_the_inventory_leaves_open(tmp_path: Path) -> None
     assert tmp_path / "known" in endpoint.known_hosts
     assert endpoint.host_key_alias == "home"
     assert endpoint.proxy == ProxyCommand(("sh", "-c", "exec way %h %p"))
+    assert endpoint.asked_as == "cottage"
 
 
 def test_inventory_wins(tmp_path: Path) -> None:

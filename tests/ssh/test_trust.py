@@ -105,8 +105,12 @@ def test_negated_name_is_not_known(unpinned: Endpoint, server: Sshd, tmp_path: P
 
 
 def test_authority_vouches_for_no_plain_key(unpinned: Endpoint, server: Sshd, tmp_path: Path) -> None:
-    with pytest.raises(NotTrusted, match="is unknown here"):
-        open_connection(known(unpinned, tmp_path, f"@cert-authority * {public(server.host_key)}"), timeout_s=T)
+    endpoint = dataclasses.replace(
+        known(unpinned, tmp_path, f"@cert-authority * {public(server.host_key)}"), allow_first_use=True
+    )
+    with pytest.raises(NotTrusted, match="known_hosts line 1 does not vouch: it shows no certificate"):
+        open_connection(endpoint, timeout_s=T)
+    assert not endpoint.pins.exists()
 
 
 def test_revoked_key_is_refused_whatever_else_knows_it(endpoint: Endpoint, server: Sshd, tmp_path: Path) -> None:

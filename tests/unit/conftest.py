@@ -88,7 +88,11 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeMac
     monkeypatch.setattr(reach, "settings", functools.cache(settings))
     # What `ssh -G` says when the user's config says nothing; to start it for each connection takes long.
     monkeypatch.setattr(
-        resolve, "look_up", lambda _file, name, user, port: parse(f"hostname {name}\nuser {user}\nport {port}\n")
+        resolve,
+        "look_up",
+        lambda _file, name, user, port, default_user: parse(
+            f"hostname {name}\nuser {user or default_user}\nport {port or 22}\n"
+        ),
     )
     state = tmp_path / "state"
     state.mkdir()

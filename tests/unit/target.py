@@ -19,6 +19,8 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import cast
 
 from holdfast.base.errors import ConnectionLost, DeadlinePassed, HoldfastError, Unreachable
 from holdfast.base.places import DEAD_MAN_TIMER as TIMER
@@ -28,6 +30,9 @@ from holdfast.base.text import Tail
 from holdfast.ssh.connection import Connection
 from holdfast.ssh.endpoint import Endpoint
 from holdfast.ssh.execute import Ended
+from holdfast.ssh.hostkeys import HostKey
+from holdfast.ssh.link import Link
+from holdfast.ssh.login import LoggedIn
 from tests.unit.cases import LOGIN_KEY, answer
 from tests.unit.clock import FakeClock
 from tests.unit.firmware import Firmware
@@ -53,6 +58,10 @@ class FakeConnection(Connection):
     def __init__(self, machine: "FakeMachine", endpoint: Endpoint) -> None:
         self._machine, self._boot = machine, machine.boot_id
         self.endpoint, self.host_key, self.login_key = endpoint, machine.host_key, LOGIN_KEY
+        kind, blob = machine.host_key.split()
+        self._link = cast(
+            "Link", SimpleNamespace(endpoint=endpoint, host_key=HostKey(kind, blob), logged_in=LoggedIn(), hop=None)
+        )
 
     def close(self) -> None:
         pass
