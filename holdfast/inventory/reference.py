@@ -66,12 +66,17 @@ def resolve_reference(reference: str, folder: Path) -> str:
     Relative are `./result`, `.#kexec`, `path:../flake` and `git+file:.`; not `github:…` and names in the registry.
 
     Raises:
-        ValueError: the path is invalid.
+        ValueError: the path is invalid, or the name of a flake in the registry is also that of a flake's folder here.
 
     """
     scheme = next((prefix for prefix in ("path:", "git+file:") if reference.startswith(prefix)), "")
     path, hash_, attribute = reference.removeprefix(scheme).partition("#")
     if not re.match(r"(\.{1,2}|~)(/|$)", path):
+        if not scheme and re.fullmatch(r"[A-Za-z][\w./-]*", path) and (_resolved(folder, path) / "flake.nix").is_file():
+            raise ValueError(
+                f"it is looked up in Nix's registry, and there is a folder {path} here: did you mean ./{path}?"
+                f" If not, write flake:{path}"
+            )
         return reference
     return f"{scheme}{_resolved(folder, path)}{hash_}{attribute}"
 

@@ -130,7 +130,8 @@ def open_tcp(host: str, address: str, port: int, deadline: Deadline) -> socket.s
     except OSError as error:
         raise Unreachable(
             f"{host}: the name {address!r} cannot be resolved: {error.strerror or error}.",
-            hint="Correct the target's address; a MagicDNS name needs Tailscale on this machine.",
+            hint="Correct the target's address. A MagicDNS name needs Tailscale on this machine; beside a tailscaled in"
+            ' userspace, which resolves no names for others, set proxy = "tailscale-nc", or "socks5://localhost:1055".',
         ) from error
     reason: OSError | None = None
     for family, kind, protocol, _, sockaddr in found:

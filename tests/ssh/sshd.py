@@ -44,7 +44,11 @@ def agent_with(socket_path: Path, *keys: Path, unconfirmed: Path | None = None) 
     nobody = os.environ | {"SSH_ASKPASS": "/bin/false", "SSH_ASKPASS_REQUIRE": "force"}
     running = subprocess.Popen(["ssh-agent", "-D", "-a", str(socket_path)], stdout=subprocess.DEVNULL, env=nobody)
     try:
-        while not socket_path.exists():
+        # The socket is there a moment before somebody listens.
+        while True:
+            with socket.socket(socket.AF_UNIX) as probe:
+                if probe.connect_ex(str(socket_path)) == 0:
+                    break
             time.sleep(0.02)
         environment = os.environ | {"SSH_AUTH_SOCK": str(socket_path)}
         if unconfirmed is not None:

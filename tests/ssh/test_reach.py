@@ -33,8 +33,9 @@ def test_nothing_listens(endpoint: Endpoint) -> None:
 
 
 def test_name_that_does_not_exist(endpoint: Endpoint) -> None:
-    with pytest.raises(Unreachable, match=r"the name 'no-such-host\.invalid' cannot be resolved"):
+    with pytest.raises(Unreachable, match=r"the name 'no-such-host\.invalid' cannot be resolved") as info:
         open_connection(dataclasses.replace(endpoint, address="no-such-host.invalid"), timeout_s=T)
+    assert 'proxy = "tailscale-nc"' in info.value.hint
 
 
 def test_server_that_never_says_a_word(endpoint: Endpoint, listener: Listener) -> None:

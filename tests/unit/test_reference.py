@@ -31,6 +31,18 @@ def test_references(reference: str, path: bool, resolved: str) -> None:
     assert resolve_image(reference, Path("/base")) == resolved
 
 
+@pytest.mark.parametrize("reference", ["myflake", "myflake#kexec", "hosts/cottage"])
+def test_folder_that_would_be_looked_up_in_the_registry(tmp_path: Path, reference: str) -> None:
+    assert resolve_reference(reference, tmp_path) == reference
+    path = reference.partition("#")[0]
+    (tmp_path / path).mkdir(parents=True)
+    assert resolve_reference(reference, tmp_path) == reference
+    (tmp_path / path / "flake.nix").touch()
+    with pytest.raises(ValueError, match=rf"did you mean \./{path}\?"):
+        resolve_reference(reference, tmp_path)
+    assert resolve_reference(f"flake:{reference}", tmp_path) == f"flake:{reference}"
+
+
 def test_an_image_without_a_dot_is_a_path_and_a_flake_is_a_name() -> None:
     assert resolve_image("result", Path("/base")) == "/base/result"
     assert resolve_reference("nixpkgs", Path("/base")) == "nixpkgs"
