@@ -9,15 +9,16 @@ import hashlib
 import os
 import pwd
 import re
+import shutil
 import socket
-import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from holdfast.base.errors import ConfigError
+from holdfast.base.errors import ConfigError, DeadlinePassed
+from holdfast.base.process import run_local
 from holdfast.base.text import printable
 
 _SSH_G_WITHIN_S: Final = 20
@@ -105,24 +106,17 @@ def _ask(config: Path | None, name: str, *, user: str | None, port: int | None) 
     argv += ["-F", str(config.absolute())] if config is not None else []
     argv += ["-l", user] if user is not None else []
     argv += ["-p", str(port)] if port is not None else []
+    if not shutil.which("ssh"):
+        raise ConfigError("There is no `ssh` on this machine.", hint="Install OpenSSH's client.")
     try:
-        done = subprocess.run(
-            [*argv, "--", name],
-            capture_output=True,
-            encoding="utf-8",
-            errors="replace",
-            timeout=_SSH_G_WITHIN_S,
-            check=False,
-            stdin=subprocess.DEVNULL,
-        )
-    except FileNotFoundError as error:
-        raise ConfigError("There is no `ssh` on this machine.", hint="Install OpenSSH's client.") from error
-    except subprocess.TimeoutExpired as error:
+        # Time in which this process was stopped, as when a laptop sleeps, does not count.
+        done = run_local([*argv, "--", name], timeout_s=_SSH_G_WITHIN_S, check=False)
+    except DeadlinePassed as error:
         raise ConfigError(
             f"`ssh -G {name}` did not answer within {_SSH_G_WITHIN_S} s.",
             hint=f"Check what `Match exec` in {_named(config)} runs.",
         ) from error
-    if done.returncode:
+    if done.exit_status:
         said = printable(done.stderr.strip().replace("\n", " | "))
         flag = f" -F {config}" if config is not None else ""
         raise ConfigError(f"OpenSSH refuses {_named(config)}: {said}.", hint=f"Try `ssh -G{flag} {name}`.")

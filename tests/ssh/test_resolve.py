@@ -1,6 +1,8 @@
 """From inventory and ssh config to an endpoint, with the real `ssh -G`."""
 
 import getpass
+import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ import pytest
 from holdfast.base.errors import ConfigError
 from holdfast.base.settings import Settings
 from holdfast.inventory.host import Host
+from holdfast.ssh import sshconfig
 from holdfast.ssh.connection import open_connection
 from holdfast.ssh.endpoint import Jump, ProxyCommand, Socks5
 from holdfast.ssh.resolve import endpoint_for
@@ -124,3 +127,15 @@ Host *
     assert isinstance(endpoint.proxy, Jump)
     with open_connection(endpoint, timeout_s=T) as target:
         assert target.run(["echo", "hello"], timeout_s=T).stdout == "hello\n"
+
+
+def test_time_in_which_this_process_was_stopped_does_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # As when a laptop sleeps, or somebody stops the process, while OpenSSH is asked.
+    ssh = tmp_path / "bin" / "ssh"
+    ssh.parent.mkdir()
+    ssh.write_text(f'#!/bin/sh\nkill -STOP $PPID\nsleep 4\nkill -CONT $PPID\nexec {shutil.which("ssh")} "$@"\n')
+    ssh.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{ssh.parent}:{os.environ['PATH']}")
+    monkeypatch.setattr(sshconfig, "_SSH_G_WITHIN_S", 3)
+    (tmp_path / "config").write_text("Host cottage\n  HostName 192.0.2.7\n")
+    assert sshconfig.look_up(tmp_path / "config", "cottage").address == "192.0.2.7"

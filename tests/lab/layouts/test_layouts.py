@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.lab, pytest.mark.layouts]
     [
         ("bios-root", "/ ext4 /dev/vda2"),
         ("btrfs", "/ btrfs /dev/vda2\n/nix btrfs /dev/vda2"),
-        ("lvm", "/ ext4 /dev/mapper/pool-root"),
+        ("lvm", "/ ext4 /dev/pool/root"),
     ],
 )
 def test_power_is_cut_after_formatting(begin: Begin, layout: str, root: str) -> None:
