@@ -411,7 +411,7 @@ def test_network_of_the_image_goes_before_the_origins(nix: Nix) -> None:
     networks = installer(nix, "network", '{ "05-uplink".matchConfig.Name = "enp1s0"; }')["systemd.network.networks"]
     assert networks["05-uplink"]["matchConfig"] == {"Name": "enp1s0"}
     # restore-network.sh names its files 09-… and 10-…
-    assert '09-* | 10-*) printf' in (SCRIPTS / "installer/restore-network.sh").read_text()
+    assert "09-* | 10-*) printf" in (SCRIPTS / "installer/restore-network.sh").read_text()
 
 
 def test_misspelt_network_is_refused(nix: Nix) -> None:

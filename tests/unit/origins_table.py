@@ -355,7 +355,11 @@ TABLE: Final = (
     ),
     fine(
         "sshd disabled, the login by Tailscale SSH",
-        lambda: debian().unit("ssh.service", state="disabled").serves_login("tailscaled"),
+        lambda: (
+            debian()
+            .unit("ssh.service", state="disabled")
+            .serves_login("tailscaled", "/system.slice/tailscaled.service")
+        ),
     ),
     fine(
         "Tailscale SSH, whose children are named tailscaled",

@@ -55,7 +55,7 @@ def phases_called(monkeypatch: pytest.MonkeyPatch, inventory: Path, flow: str, *
 
     def call(name: str) -> SimpleNamespace:
         called.append(name)
-        return SimpleNamespace(left_alone=False)  # the plan, of the preflight
+        return SimpleNamespace(left_alone=False, goes_on_with=lambda host: host)  # the plan, of the preflight
 
     for name in PHASE_FILES & {"install_system", *vars(module)} - {flow} | {"install_system"} & vars(module).keys():
         monkeypatch.setattr(module, name, lambda *_given, name=name, **_told: call(name))

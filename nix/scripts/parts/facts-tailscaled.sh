@@ -63,7 +63,7 @@ read_arguments() {
 		socket | state | statedir | tun) wanted=$flag ;;
 		esac
 	done <<END
-$(tr '\000' '\n' <"$1/cmdline" 2>/dev/null)
+$({ tr '\000' '\n' <"$1/cmdline"; } 2>/dev/null)
 END
 }
 
