@@ -12,7 +12,7 @@ from tests.lab.layouts.power_cut import power_is_cut_after_formatting
 
 pytestmark = [pytest.mark.lab, pytest.mark.layouts]
 
-_ENTRIES = """
+ENTRIES = """
 cd /sys/firmware/efi/efivars
 for file in BootOrder-* Boot0*; do echo "${file%%-*} $(base64 <$file | tr -d '\\n')"; done
 """
@@ -35,6 +35,6 @@ def test_power_is_cut_after_formatting_on_a_machine_with_uefi(begin: Begin) -> N
         power_is_cut_after_formatting(journey, "efi")
         assert journey.on_machine("findmnt -rn -o FSTYPE,LABEL /boot") == "vfat BOOT"
         # bootctl's own name for systemd-boot.
-        assert boot_entries(journey.on_machine(_ENTRIES))[0] == "Linux Boot Manager"
+        assert boot_entries(journey.on_machine(ENTRIES))[0] == "Linux Boot Manager"
         journey.lab.power_cycle()
-        assert journey.until_where(FINAL) == FINAL
+        assert journey.until_where(FINAL, 600) == FINAL
