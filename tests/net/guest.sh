@@ -27,14 +27,14 @@ installer)
 	ip -batch installer.ip
 	rounds=0 # it ends by itself, if nobody is there to stop it
 	while ! [ -e network ]; do
-		[ ! -e stop ] && [ $rounds -lt 300 ] || exit
+		[ ! -e stop ] && [ $rounds -lt 1200 ] || exit
 		rounds=$((rounds + 1))
 		sleep 1
 	done
 	mkdir /run/systemd
 	cp -r network /run/systemd/network
 	/usr/lib/systemd/systemd-networkd >networkd.log 2>&1 &
-	while ! [ -e stop ] && [ $rounds -lt 300 ]; do
+	while ! [ -e stop ] && [ $rounds -lt 1200 ]; do
 		rounds=$((rounds + 3))
 		sleep 3
 		[ -e stop ] || keep installer

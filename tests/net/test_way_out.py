@@ -23,7 +23,7 @@ GUEST = Path(__file__).with_name("guest.sh")
 ANSWERS = ("addrs", "v4", "v6")
 WIRE = "w-"
 """Before the name of a card: the other end of its veth. It is not part of the network."""
-DEADLINE_S = 240
+DEADLINE_S = 900
 """Until the slowest network is there, in seconds, from the start of the machine."""
 
 
