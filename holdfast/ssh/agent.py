@@ -9,8 +9,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from holdfast.base.deadline import Deadline
 from holdfast.base.text import printable
@@ -44,7 +43,7 @@ class AgentKey:
 
 
 class Agent:
-    """A connection to an agent; a context manager.
+    """A connection to an agent; whoever opens it closes it.
 
     Args:
         path: its socket.
@@ -64,14 +63,6 @@ class Agent:
         except OSError as error:
             self._stream.close()
             raise AgentError(error.strerror or str(error)) from error
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """End the connection."""

@@ -87,7 +87,7 @@ def offers(endpoint: Endpoint, unusable: list[str], deadline: Deadline, *, first
         if endpoint.agent is not None:
             within = Deadline.after(min(LIST_WITHIN_S, deadline.left_s()))
             try:
-                agent = stack.enter_context(Agent(endpoint.agent, within))
+                agent = stack.enter_context(contextlib.closing(Agent(endpoint.agent, within)))
                 held = agent.keys(within)
             except AgentError as error:
                 unusable.append(f"the agent {endpoint.agent} ({error})")

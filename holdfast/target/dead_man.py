@@ -5,8 +5,7 @@ Who reaches the installer feeds it, and so does work there while it makes progre
 
 import time
 from collections.abc import Callable
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from holdfast.base import clock
 from holdfast.base.errors import HoldfastError
@@ -63,14 +62,6 @@ class Feeder:
         self._armed = wait_s > 0
         self._link: Connection | None = None
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._close()
-
     def moved(self, done: int) -> None:
         """Take how much is done: only more than ever before is progress. May be called from another thread."""
         self._done = max(self._done, done)
@@ -84,13 +75,14 @@ class Feeder:
             self._link = self._link or self._connect()
             self._armed = feed(self._link)
         except HoldfastError as error:
-            self._close()
+            self.close()
             self._due_at = clock.monotonic() + min(SOON_S, self._every_s)
             self._on_line(f"the dead-man could not be fed, and is tried again soon: {error.message}")
         else:
             self._fed_for, self._due_at = done, clock.monotonic() + self._every_s
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """End its link."""
         if self._link is not None:
             self._link.close()
             self._link = None

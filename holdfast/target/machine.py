@@ -1,6 +1,7 @@
 """A machine, the boot that has to answer, and the log to report to: what every phase works with."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -160,8 +161,8 @@ class Machine:
                 on_progress=report,
             )
 
-    def _feeder(self, dead_man_s: float) -> Feeder:
-        return Feeder(self.connect_over_last_way, dead_man_s, self.log.line)
+    def _feeder(self, dead_man_s: float) -> closing[Feeder]:
+        return closing(Feeder(self.connect_over_last_way, dead_man_s, self.log.line))
 
     def _on_this_boot(self, target: Connection) -> Connection:
         if self.boot_id:
