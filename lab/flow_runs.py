@@ -5,6 +5,8 @@ import time
 from typing import Any, Final
 from uuid import uuid4
 
+import httpx
+
 from flows.install import install
 from lab.operator import Operator
 from tasks.run.phases import phases_of
@@ -94,6 +96,14 @@ def cancel(operator: Operator, run_id: str) -> None:
     answer = operator.api(f"/flow_runs/{run_id}/set_state", dict(told))
     if answer["status"] != "ACCEPT":
         raise AssertionError(f"Prefect refused to cancel: {answer}")
+
+
+def forget(operator: Operator, flow: str) -> None:
+    """Delete what the server knows of a flow's runs, so that a test does not build on another one's."""
+    wanted = {"flows": {"name": {"any_": [flow]}}}
+    runs = httpx.post(f"{operator.ui}/api/flow_runs/filter", json=wanted, timeout=30).raise_for_status().json()
+    for run in runs:
+        httpx.delete(f"{operator.ui}/api/flow_runs/{run['id']}", timeout=30).raise_for_status()
 
 
 def report_of(operator: Operator, run_id: str) -> dict[str, Any]:

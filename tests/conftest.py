@@ -10,7 +10,9 @@ import pytest
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
-SECOND_LAB: Final = frozenset({"test_cancel", "test_handful", "test_nixos_anywhere", "test_standard_way"})
+SECOND_LAB: Final = frozenset(
+    {"test_cancel", "test_handful", "test_nixos_anywhere", "test_origin_returns", "test_standard_way"}
+)
 """The modules of the second worker's lab: about half of the time."""
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from lab.flow_runs import ended, phases_done, report_of, start
+from lab.flow_runs import ended, forget, phases_done, report_of, start
 from lab.operator import Operator
 from lab.runtime import Lab
 from tests.lab import leaks
@@ -28,6 +28,7 @@ def demanding(lab: Lab, operator: Operator) -> Iterator[Operator]:
     lab.start_over(rtc=time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(time.time() - BEHIND_S)))
     assert time.time() - float(lab.ssh_local(RTC)) > BEHIND_S / 2
     lab.ssh_local(["date", "-s", f"@{time.time():.0f}"])
+    forget(operator, "rehearse")
     inventory = lab.run_dir / "hosts.toml"
     plain = inventory.read_text()
     try:
