@@ -8,6 +8,7 @@ from holdfast.plan.image import inspect_image
 from holdfast.plan.plan import Plan
 from holdfast.plan.results import Built
 from holdfast.plan.stage import Stage
+from holdfast.plan.way_in import check_way_in
 from holdfast.target.planning import SAME_LOCK
 from tasks.run.log import current, say
 from tasks.run.phase import phase
@@ -24,7 +25,8 @@ def build(host: Host, plan: Plan) -> Built:
         ConfigError: the image is invalid, or no flake has it.
         NotTrusted: a downloaded image has another checksum.
         CommandFailed: something cannot be built or downloaded.
-        TargetRefused: the image is for another architecture, or needs more memory than the target has.
+        TargetRefused: the image is for another architecture, or needs more memory than the target has,
+            or would not let Holdfast in.
 
     """
     on_line, folder = current().line, journal().folder
@@ -34,6 +36,8 @@ def build(host: Host, plan: Plan) -> Built:
             image = inspect_image(flake.kexec_image(host, plan.image_lock, folder, on_line=on_line))
     if image and plan.stage is not Stage.FINAL:
         check_image(plan.origin, image, host)
+    if image and plan.way_in and plan.stage is Stage.ORIGIN:
+        check_way_in(plan.way_in, host, takes_login=image.takes_login)
     with hinting(lambda: SAME_LOCK):
         made = flake.build_system(plan.system, host, folder, on_line=on_line)
     toplevel, mount_script = plan.system.toplevel.out, plan.system.mount_script
@@ -48,4 +52,5 @@ def build(host: Host, plan: Plan) -> Built:
         image_sha256=image.sha256 if image else "",
         tailscale=plan.system.tailscale,
         nix_version=made.nix_version,
+        takes_login=image is not None and image.takes_login,
     )

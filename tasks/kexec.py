@@ -1,5 +1,6 @@
 """Starts the installer: uploads the image once, and lets its `kexec/run` hand over the live state."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -16,7 +17,9 @@ from holdfast.plan.in_use import require_free
 from holdfast.plan.plan import Plan
 from holdfast.plan.results import Built, Started
 from holdfast.plan.stage import Stage, observe
+from holdfast.plan.way_in import check_way_in, make_way_in
 from holdfast.ssh.connection import Connection
+from holdfast.ssh.reach import reached
 from holdfast.target.look import look
 from holdfast.target.machine import Machine
 from holdfast.target.secrets import installer_secrets
@@ -44,8 +47,8 @@ def kexec(host: Host, plan: Plan, built: Built) -> Started:
     Raises:
         UnexpectedState: the machine is another node than the plan's.
         Restarted: the machine was rebooted meanwhile, and its origin runs.
-        TargetRefused: another run works on it; it came into use since the plan was made; or it lacks a program that the
-            stock image's `kexec/run` needs.
+        TargetRefused: another run works on it; it came into use since the plan was made; it lacks a program that the
+            stock image's `kexec/run` needs; or the installer would not let Holdfast in (see check_way_in).
         NotTrusted: in the standard way, the machine is another node than the plan's.
         ConfigError: a secret for the installer cannot be read; nothing was started.
         CommandFailed: `kexec/run` failed; the origin runs as before.
@@ -65,15 +68,23 @@ def kexec(host: Host, plan: Plan, built: Built) -> Started:
         return Started(skipped=before.skipped, origin_boot_id=before.boot_id or plan.origin.boot_id)
     _upload(machine, built, f"{folder}.tar")
     brake.check(fresh=True)
-    kexec_at = _start(machine.on_boot(before.boot_id), plan, built, folder)
+    kexec_at = _start(machine.on_boot(before.boot_id), plan, built, folder, before.flags)
     return Started(kexec_at=kexec_at, origin_boot_id=before.boot_id)
 
 
 class _Ready(NamedTuple):
-    """The boot id of the origin that will be left, or was; and the reason why no installer has to be started."""
+    """What is known before the start of an installer.
+
+    Attributes:
+        boot_id: the boot id of the origin that will be left, or was.
+        skipped: the reason why no installer has to be started.
+        flags: what kexec/run is told of the way in.
+
+    """
 
     boot_id: str = ""
     skipped: str = ""
+    flags: tuple[str, ...] = ()
 
 
 def _prepare(machine: Machine, plan: Plan, built: Built, folder: str) -> _Ready:
@@ -96,6 +107,7 @@ def _prepare(machine: Machine, plan: Plan, built: Built, folder: str) -> _Ready:
                 hint="Start a new run: it makes a plan for that system. Or start that installer again, then retry.",
             )
         _same_machine(host, plan, facts)
+        flags = _way_in(target, host, facts, built)
         if host.way is Way.STANDARD:
             _check_programs(target, host)
         hold_target(target, facts)
@@ -103,7 +115,16 @@ def _prepare(machine: Machine, plan: Plan, built: Built, folder: str) -> _Ready:
         room = ["sh", "-c", script("origin/make-room.sh"), "make-room.sh", folder]
         for removed in target.run(room, timeout_s=UNPACK_S, check=False).stdout.split():
             say(f"removed an image of an earlier run: {HOLDFAST_DIR}/{removed}")
-    return _Ready(boot_id=facts.boot_id)
+    return _Ready(boot_id=facts.boot_id, flags=flags)
+
+
+def _way_in(target: Connection, host: Host, facts: Facts, built: Built) -> tuple[str, ...]:
+    """Require that the installer lets in whoever is in now, and return what its kexec/run is told of that."""
+    way = make_way_in(reached(target, host), facts, host)
+    if way is None:
+        return ()
+    check_way_in(way, host, takes_login=built.takes_login)
+    return tuple(way.flags) if built.takes_login else ()
 
 
 def _same_machine(host: Host, plan: Plan, facts: Facts) -> None:
@@ -142,7 +163,7 @@ def _check_programs(target: Connection, host: Host) -> None:
             )
 
 
-def _start(machine: Machine, plan: Plan, built: Built, folder: str) -> float:
+def _start(machine: Machine, plan: Plan, built: Built, folder: str, way_in: Sequence[str]) -> float:
     """Unpack the image and start it. Return when kexec happened, in seconds since 1970; 0 if this run did not start it.
 
     When the link breaks, the result of the start is lost. The next connection shows it: another boot answers, the start
@@ -150,7 +171,7 @@ def _start(machine: Machine, plan: Plan, built: Built, folder: str) -> float:
     """
     host = machine.host
     secrets = installer_secrets(host)
-    command = _command(host, plan, folder, len(secrets))
+    command = _command(host, plan, folder, len(secrets), way_in)
     dead_man = f"its dead-man is set to {host.deadlines.dead_man_s:.0f} s"
     if host.way is Way.STANDARD:
         dead_man = "it has no dead-man: if the installer does not answer, somebody has to go to the machine"
@@ -189,7 +210,7 @@ def _in_origin(machine: Machine, built: Built) -> bool:
         return observe(look(target), built.toplevel).stage is Stage.ORIGIN
 
 
-def _command(host: Host, plan: Plan, folder: str, secrets_bytes: int) -> list[str]:
+def _command(host: Host, plan: Plan, folder: str, secrets_bytes: int, way_in: Sequence[str]) -> list[str]:
     """Return the command that starts the unpacked installer. It reads so many bytes of secrets from standard input."""
     runner = f"{folder}/kexec/run"
     if host.way is Way.STANDARD:
@@ -198,4 +219,4 @@ def _command(host: Host, plan: Plan, folder: str, secrets_bytes: int) -> list[st
     flags = ["--run-id", plan.run_id, "--dead-man-s", f"{host.deadlines.dead_man_s:.0f}"]
     if secrets_bytes:
         flags += ["--secrets", str(secrets_bytes)]
-    return [runner, *flags]
+    return [runner, *flags, *way_in]

@@ -14,12 +14,12 @@ from holdfast.facts.identity import Identity
 from holdfast.facts.kexec import Kexec, parse_kexec
 from holdfast.facts.marks import InstallerMark, PartitionMark, parse_mark
 from holdfast.facts.network import Network, parse_network
+from holdfast.facts.ssh import AuthorizedKey, HostKeyFile, parse_ssh_keys
 from holdfast.facts.storage import Group
 from holdfast.facts.system import (
     Firmware,
     parse_boot_id,
     parse_firmware,
-    parse_host_keys,
     parse_os_release,
     parse_store_path,
 )
@@ -62,7 +62,8 @@ class Facts(Frozen):
         tmp_free_bytes: free space in /tmp.
         upload_free_bytes: free space in /var/lib, where the image is uploaded.
         image_bytes: what Holdfast's images take there.
-        host_keys: public SSH host keys, `TYPE BASE64`.
+        authorized_keys: whom the installer lets in by kexec/run of any image; None if an older facts.sh does not say.
+        host_key_files: its SSH host keys, those first that sshd uses; None likewise.
         units: names of Holdfast's active units.
         booted_system: store path of the NixOS system that booted; empty on other systems.
         on_trial: whether the installer started it, for its trial (tasks/trial.py).
@@ -98,7 +99,8 @@ class Facts(Frozen):
     tmp_free_bytes: int = 0
     upload_free_bytes: int = 0
     image_bytes: int = 0
-    host_keys: tuple[str, ...] = ()
+    authorized_keys: tuple[AuthorizedKey, ...] | None = None
+    host_key_files: tuple[HostKeyFile, ...] | None = None
     units: tuple[str, ...] = ()
     booted_system: str = ""
     on_trial: bool = False
@@ -135,6 +137,7 @@ def _facts(said: Mapping[str, str]) -> Facts:
     partition_mark = parse_mark(PartitionMark, said, "partition_mark", broken)
     system_mark = parse_mark(PartitionMark, said, "system_mark", broken)
     disks, groups = parse_disks(said)
+    authorized_keys, host_key_files = parse_ssh_keys(said)
     return Facts(
         root=said["uid"] == "0",
         os_id=release.get("ID", ""),
@@ -161,7 +164,8 @@ def _facts(said: Mapping[str, str]) -> Facts:
         tmp_free_bytes=number(said["tmp_free_bytes"]),
         upload_free_bytes=number(said["upload_free_bytes"]),
         image_bytes=number(said["image_bytes"]),
-        host_keys=tuple(parse_host_keys(said["host_keys"])),
+        authorized_keys=authorized_keys,
+        host_key_files=host_key_files,
         units=tuple(first_words(said["units"])),
         booted_system=parse_store_path(said["booted_system"]),
         on_trial=bool(said["trial"].strip()),

@@ -10,6 +10,7 @@ from typing import Any, Final
 from holdfast.base.errors import NotTrusted
 from holdfast.base.frozen import Frozen
 from holdfast.base.text import parse_object, printable
+from holdfast.facts.ssh import is_key
 
 _NODE_KEY: Final = re.compile(r"nodekey:[0-9a-f]{64}")
 # tailscale's net/tsaddr/tsaddr.go: CGNATRange and TailscaleULARange.
@@ -115,6 +116,7 @@ class Status:
         key_expiry: when the node key expires; None if never, or unknown.
         expired: whether it has expired already.
         host_name: the host name that it told the control server.
+        ssh_host_keys: the host keys of Tailscale's own SSH server, `TYPE BASE64`, as the control server knows them.
         peers: the other nodes, if they were requested.
 
     """
@@ -126,6 +128,7 @@ class Status:
     key_expiry: datetime | None
     expired: bool
     host_name: str
+    ssh_host_keys: tuple[str, ...]
     peers: tuple[Peer, ...]
 
 
@@ -146,8 +149,16 @@ def parse_status(text: str) -> Status:
         key_expiry=_time(self_.get("KeyExpiry")),
         expired=self_.get("Expired") is True,
         host_name=_text(self_.get("HostName")),
+        ssh_host_keys=tuple(_keys(self_.get("sshHostKeys"))),
         peers=tuple(_peers(_table(status.get("Peer")))),
     )
+
+
+def _keys(listed: Any) -> Iterator[str]:  # noqa: ANN401  parsed JSON
+    for value in listed[:16] if isinstance(listed, list) else ():
+        key = " ".join(value.split()[:2]) if isinstance(value, str) else ""
+        if is_key(key):
+            yield key
 
 
 def _peers(peers: Mapping[str, Any]) -> Iterator[Peer]:

@@ -1,10 +1,9 @@
-"""The running system of a target: its name, its boot, and its SSH host keys."""
+"""The running system of a target: its name, its boot and its firmware."""
 
 import re
-from collections.abc import Iterator
 from typing import Final, Literal
 
-from holdfast.facts.bounded import MAX_ITEMS, clean, split_lines
+from holdfast.facts.bounded import clean, split_lines
 
 # `efi32` is a UEFI that starts 32-bit programs only, whatever the processor; `other` is a board with neither.
 Firmware = Literal["efi", "efi32", "bios", "other"]
@@ -43,11 +42,3 @@ def parse_os_release(text: str) -> dict[str, str]:
         key, _, value = line.partition("=")
         found[key.strip()] = clean(value.strip().strip("\"'"))
     return found
-
-
-def parse_host_keys(text: str) -> Iterator[str]:
-    """Return the public host keys, each as `TYPE BASE64`."""
-    for line in split_lines(text)[:MAX_ITEMS]:
-        match = re.match(r"([a-z0-9@.-]{1,64}) ([A-Za-z0-9+/]{16,4096}={0,2})( |$)", line)
-        if match:
-            yield f"{match[1]} {match[2]}"

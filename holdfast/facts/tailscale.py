@@ -33,6 +33,7 @@ class Tailscale(Frozen):
         pinned_host_name: the host name of its preferences (`tailscale set --hostname`), which wins over the system's;
             empty if there is none.
         ssh: whether its preferences switch on Tailscale's own SSH server; in the installer, those of the origin.
+        ssh_host_keys: the public host keys of that server, `TYPE BASE64`; empty if it is off.
 
     """
 
@@ -52,6 +53,7 @@ class Tailscale(Frozen):
     lock: Lock = "off"
     pinned_host_name: str = ""
     ssh: bool = False
+    ssh_host_keys: tuple[str, ...] = ()
 
 
 def parse_tailscale(said: Mapping[str, str]) -> Tailscale:
@@ -78,6 +80,7 @@ def parse_tailscale(said: Mapping[str, str]) -> Tailscale:
         attested=bool(said["tailscale_attested"].strip()),
         lock=_lock(said["tailscale_lock"]),
         pinned_host_name=clean(preferences.get("Hostname", "").strip('"')),
+        ssh_host_keys=status.ssh_host_keys if status else (),
         ssh=preferences.get("RunSSH") == "true",
     )
 

@@ -2,11 +2,12 @@
 
 import json
 import re
-from typing import Annotated, Final
+from typing import Annotated
 
 from pydantic import Field, ValidationError
 
 from holdfast.base.frozen import Frozen
+from holdfast.facts.ssh import AuthorizedKey, parse_authorized_keys
 from holdfast.plan.answers import (
     MANY,
     Dataset,
@@ -26,9 +27,6 @@ from holdfast.plan.answers import (
     Texts,
     User,
 )
-
-# sshd(8), AUTHORIZED_KEYS FILE FORMAT: options may come before type and key, a comment after them.
-_KEY: Final = re.compile(r"(?:^|\s)((?:ssh|ecdsa|sk)-[a-z0-9@.-]+)[ \t]+([A-Za-z0-9+/]{16,}={0,2})(?=\s|$)")
 
 
 class Configuration(Frozen):
@@ -121,12 +119,9 @@ class Configuration(Frozen):
     host_id: bool
     disko_script: bool
 
-    def public_keys(self, user: str) -> dict[str, str]:
-        """Return the authorized keys of a user, each as `TYPE BASE64`, with its options (sshd(8))."""
-        lines = [line for line in "\n".join(self.keys.get(user, ())).splitlines() if not line.lstrip().startswith("#")]
-        return {
-            f"{found[1]} {found[2]}": line[: found.start(1)].strip() for line in lines if (found := _KEY.search(line))
-        }
+    def authorized_keys(self, user: str) -> tuple[AuthorizedKey, ...]:
+        """Return the authorized keys of a user."""
+        return tuple(parse_authorized_keys("\n".join(self.keys.get(user, ())).splitlines()))
 
     def ssh_setting(self, name: str) -> tuple[str, ...]:
         """Return the words of a setting of sshd, from the settings and from extraConfig before any Match.

@@ -36,6 +36,7 @@ class Image:
         initrd_bytes: compressed size of its initrd.
         starter_bytes: size of its starter, with the stub for UEFI; 0 if it has none (nix/scripts/installer/starter.sh).
         takes_secrets: whether its `kexec/run` accepts secrets for the installer (`--secrets`).
+        takes_login: whether it accepts the public key that logs in, and a host key from elsewhere (`--login-key`).
 
     """
 
@@ -48,6 +49,7 @@ class Image:
     initrd_bytes: int
     starter_bytes: int
     takes_secrets: bool
+    takes_login: bool
 
     @property
     def needed_memory_bytes(self) -> int:
@@ -120,8 +122,13 @@ def inspect_image(path: Path) -> Image:
         kernel_bytes=sizes["kexec/bzImage"],
         initrd_bytes=sizes["kexec/initrd"],
         starter_bytes=sizes.get("kexec/starter", 0) and sizes["kexec/starter"] + sizes.get("kexec/stub.efi", 0),
-        takes_secrets=re.search(rb"^\s*--secrets\) ", runner, re.MULTILINE) is not None,
+        takes_secrets=_takes(runner, b"--secrets"),
+        takes_login=_takes(runner, b"--login-key"),
     )
+
+
+def _takes(runner: bytes, flag: bytes) -> bool:
+    return re.search(rb"^\s*" + flag + rb"\) ", runner, re.MULTILINE) is not None
 
 
 def kernel_arch(header: bytes) -> str:

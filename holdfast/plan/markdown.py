@@ -9,6 +9,7 @@ from holdfast.plan.groups import LONGEST_CONTENT
 from holdfast.plan.outlook import Course, course_of, in_words
 from holdfast.plan.plan import Plan
 from holdfast.plan.system import SHORT
+from holdfast.plan.way_in import in_rows
 
 LONGEST_CELL: Final = 160
 _TITLES: Final = {
@@ -47,6 +48,9 @@ def to_markdown(plan: Plan) -> str:
     lines += ["| | |", "|---|---|", *(f"| {key} | {_cell(value)} |" for key, value in facts), ""]
     if plan.carries_state:
         lines += ["## The identity", "", *_verdict(plan), ""]
+    if plan.way_in:
+        rows = [f"| {about} | {_cell(known, longest=LONGEST_CONTENT)} |" for about, known in in_rows(plan.way_in)]
+        lines += ["## The way in", "", "| | |", "|---|---|", *rows, ""]
     if plan.way_back:
         lines += ["## The way back", "", *_way_back(plan), ""]
     lines += [f"## {course}", "", f"{_cell(in_words(plan), longest=LONGEST_CONTENT)}.", ""]

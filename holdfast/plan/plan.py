@@ -14,6 +14,7 @@ from holdfast.plan.stage import Stage
 from holdfast.plan.system import Lock, PlannedSystem
 from holdfast.plan.verdict import Finding
 from holdfast.plan.way_back.row import WayBackRow
+from holdfast.plan.way_in import WayIn
 
 
 class Login(Frozen):
@@ -92,6 +93,7 @@ class Plan(Frozen):
         carried: what is carried over, in words.
         verdict: what the node shows about whether it can move (see judge).
         efi: the firmware's entries and their order; None without UEFI, or if the origin does not run.
+        way_in: how Holdfast logged in, and by what the installer lets it in; None in a plan of an older version.
         way_back: what brings the machine back when something goes wrong, and where nothing does (judge_way_back).
         image: what the installer needs, in words; empty if the image is not built yet.
         image_lock: the lock of the flake that the image is an output of; None if it is a file.
@@ -122,6 +124,7 @@ class Plan(Frozen):
     carried: tuple[str, ...]
     verdict: tuple[Finding, ...] = ()
     efi: EfiFacts | None = None
+    way_in: WayIn | None = None
     way_back: tuple[WayBackRow, ...] = ()
     image: str
     image_lock: Lock | None = None

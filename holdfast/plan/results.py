@@ -32,6 +32,7 @@ class Built(Result):
         image_sha256: its digest; the image is uploaded only once for each digest.
         tailscale: whether the system starts tailscaled.
         nix_version: version of the operator's Nix.
+        takes_login: see Image.
 
     """
 
@@ -43,6 +44,7 @@ class Built(Result):
     image_sha256: str
     tailscale: bool
     nix_version: str
+    takes_login: bool = False
 
 
 class Preserved(Result):

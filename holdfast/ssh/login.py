@@ -13,6 +13,7 @@ from holdfast.base.deadline import Deadline, or_raise
 from holdfast.base.errors import DeadlinePassed, LoginRefused, Unreachable
 from holdfast.base.telling import tell
 from holdfast.base.text import clip, printable
+from holdfast.plan.way_in import MAX_KEYS, Method
 from holdfast.ssh.endpoint import Endpoint
 from holdfast.ssh.keys import CannotSign, Offer
 from holdfast.ssh.publickey import algorithm_for, is_certificate, kind_of
@@ -94,10 +95,24 @@ class LoggedIn:
 
     Attributes:
         offers: the keys or certificates that it took, in their order; none if it asked for none.
+        unused: if it asked for none, the keys that would have been offered.
 
     """
 
     offers: tuple[Offer, ...] = ()
+    unused: tuple[Offer, ...] = ()
+
+    @property
+    def method(self) -> Method:
+        """By what the server let us in."""
+        if not self.offers:
+            return "no key"
+        return "certificate" if is_certificate(self.offers[-1].blob) else "key"
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """`TYPE BASE64` of the plain public key that was taken; if there was none, of all that are there."""
+        return tuple(dict.fromkeys(offer.key for offer in (self.offers[-1:] or self.unused)))[:MAX_KEYS]
 
     @property
     def key(self) -> str:
@@ -145,7 +160,7 @@ def log_in(
         # First without a key, as OpenSSH does: this is how Tailscale's own SSH server lets one in.
         answer = _without_key(endpoint, auth, deadline)
         if answer.kind == "in":
-            return LoggedIn()
+            return LoggedIn(unused=tuple(attempts.left))
         return _with_keys(endpoint, auth, transport, attempts, answer, deadline)
     except TimeoutError as error:
         raise _no_answer(endpoint, deadline, _said(auth, transport)) from error

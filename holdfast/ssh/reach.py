@@ -9,9 +9,10 @@ from holdfast.base.settings import settings
 from holdfast.facts.identity import Identity
 from holdfast.inventory.host import Host, parse_local
 from holdfast.plan.plan import Login
+from holdfast.plan.way_in import Reached
 from holdfast.ssh import connection
 from holdfast.ssh.connection import Connection
-from holdfast.ssh.endpoint import Endpoint
+from holdfast.ssh.endpoint import Endpoint, Jump, Proxy, ProxyCommand, Socks5
 from holdfast.ssh.hostkeys import HostKey
 from holdfast.ssh.resolve import endpoint_as_root, endpoint_beside, endpoint_for
 
@@ -167,9 +168,46 @@ def login_of(target: Connection, host: Host) -> Login:
 
     If no key was asked for, as by Tailscale's SSH server, its key is the `.pub` beside the inventory's `identity_file`.
     """
-    key = target.login_key
-    if not key and host.identity_file is not None:
-        public = host.identity_file.with_name(f"{host.identity_file.name}.pub")
-        found = HostKey.parse(public.read_text(errors="replace")) if public.is_file() else None
-        key = str(found) if found else ""
+    key = target.login_key or _key_beside(host)
     return Login(user=target.endpoint.user, port=target.endpoint.port, key=key)
+
+
+def reached(target: Connection, host: Host) -> Reached:
+    """Return how a connection got in, and with which keys the operator could get in again."""
+    endpoint, logged_in = target.endpoint, target.link.logged_in
+    beside = _key_beside(host) if logged_in.method == "no key" else ""
+    keys = (beside, *logged_in.keys) if beside else logged_in.keys
+    return Reached(
+        user=endpoint.user,
+        address=endpoint.address,
+        port=endpoint.port,
+        through=_through(endpoint.proxy),
+        method=logged_in.method,
+        keys=tuple(dict.fromkeys(keys)),
+        host_key=target.host_key,
+    )
+
+
+def _key_beside(host: Host) -> str:
+    """Return the `.pub` beside the inventory's `identity_file`; empty if there is none."""
+    if host.identity_file is None:
+        return ""
+    public = host.identity_file.with_name(f"{host.identity_file.name}.pub")
+    found = HostKey.parse(public.read_text(errors="replace")) if public.is_file() else None
+    return str(found) if found else ""
+
+
+def _through(proxy: Proxy | None) -> str:
+    """Name what carries a connection; a command may have secrets among its words."""
+    match proxy:
+        case None:
+            return ""
+        case Jump(via=via):
+            before = _through(via.proxy)
+            return f"by the jump host {via.user}@{via.address}, port {via.port}{', ' + before if before else ''}"
+        case Socks5(address=address, port=port):
+            return f"by the SOCKS5 proxy {address}, port {port}"
+        case ProxyCommand(argv=argv):
+            # ProxyCommand of the ssh config runs in a shell.
+            program = argv[2].removeprefix("exec ").split()[:1] if argv[:2] == ("sh", "-c") else argv[:1]
+            return f"by a command ({' '.join(program)})"

@@ -24,8 +24,9 @@ from holdfast.plan.stage import Stage, observe
 from holdfast.plan.way_back.first_boot import first_boot_rows
 from holdfast.plan.way_back.judging import check_way_back, judge_way_back
 from holdfast.plan.way_back.standby import standby_rows
+from holdfast.plan.way_in import WayIn, check_way_in, make_way_in
 from holdfast.ssh.connection import Connection
-from holdfast.ssh.reach import login_of
+from holdfast.ssh.reach import login_of, reached
 from holdfast.tailnet.giving_back import check_giving_back
 from holdfast.tailnet.on_tailnet import why_on_tailnet
 from holdfast.target.look import look
@@ -84,6 +85,8 @@ def plan_install(
     if not left_alone:
         check_target(seen.facts, host, tarball, toplevel=toplevel, rehearsal=rehearsal)
         _check_address(host, seen.facts, toplevel)
+        if seen.way_in and observe(seen.facts, toplevel).stage is Stage.ORIGIN:
+            check_way_in(seen.way_in, host, takes_login=tarball is None or tarball.takes_login)
     host = going_on(host, seen.facts)
     plan = make_plan(
         run_id=run_id,
@@ -113,7 +116,8 @@ def plan_install(
     efi = seen.back.efi if seen.back and seen.back.efi.bits else None
     if plan.stage is Stage.ORIGIN:
         check_way_back(way_back, host)
-    return plan.model_copy(update={"warnings": (*plan.warnings, *told), "way_back": way_back, "efi": efi})
+    found = {"warnings": (*plan.warnings, *told), "way_in": seen.way_in, "way_back": way_back, "efi": efi}
+    return plan.model_copy(update=found)
 
 
 class _Seen(NamedTuple):
@@ -123,6 +127,7 @@ class _Seen(NamedTuple):
     back: WayBackFacts | None
     host_key: str
     login: Login
+    way_in: WayIn | None
 
 
 def _look(machine: Machine, *, first_use: bool, check_lock: Callable[[Connection, Facts], None]) -> _Seen:
@@ -132,7 +137,8 @@ def _look(machine: Machine, *, first_use: bool, check_lock: Callable[[Connection
         # Whether this is the system that is installed is not known yet; a trial is, and leaves by a way of its own.
         leaves = facts.root and not facts.on_trial and observe(facts).stage in (Stage.ORIGIN, Stage.FINAL)
         back = look_back(target) if leaves else None
-        return _Seen(facts, back, target.host_key, login_of(target, machine.host))
+        way_in = make_way_in(reached(target, machine.host), facts, machine.host)
+        return _Seen(facts, back, target.host_key, login_of(target, machine.host), way_in)
 
 
 def _inspect(host: Host) -> Image | None:

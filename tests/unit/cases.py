@@ -29,7 +29,7 @@ WAY_BACK = {
     "server 812 sshd /system.slice/ssh.service\n",
     "boot_units": "multi-user.target\nssh.service\ntailscaled.service\n",
 }
-LOGIN_KEY = "ssh-ed25519 " + "A" * 64
+LOGIN_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
 # What describe.nix says of a configuration that comes back.
 CONFIGURATION: dict[str, Any] = {
     "system": "x86_64-linux",
@@ -88,10 +88,11 @@ CONFIGURATION: dict[str, Any] = {
     "disko_script": True,
 }
 
-# What a standby needs of an image's `kexec/run`.
+# What a standby needs of an image's `kexec/run`, and the flag that takes the key that logs in.
 KEXEC_RUN = (
     'set -euf\n\ninit="/nix/store/x-nixos-system/init"\nkernel_params="root=fstab a=\\"b c\\" \\$x panic=30"\n'
     'load() { echo "init=$init"; }\n'
+    "--login-key) login_key=$2 ;;\n"
 )
 
 
@@ -141,6 +142,7 @@ def image(
     size_bytes: int = 60 * MIB,
     starter_bytes: int = 20 * MIB,
     takes_secrets: bool = True,
+    takes_login: bool = True,
 ) -> Image:
     return Image(
         path=Path("kexec.tar.gz"),
@@ -152,6 +154,7 @@ def image(
         initrd_bytes=initrd_bytes,
         starter_bytes=starter_bytes,
         takes_secrets=takes_secrets,
+        takes_login=takes_login,
     )
 
 
@@ -166,6 +169,7 @@ def built(**changed: object) -> Built:
         "image_sha256": "ab" * 32,
         "tailscale": True,
         "nix_version": "2.26.3",
+        "takes_login": True,
     }
     return Built.model_validate(values | changed)
 

@@ -16,7 +16,7 @@ from holdfast.ssh import connection, reach, resolve
 from holdfast.ssh.sshconfig import parse
 from lab.nix import nix_wrapper
 from tests.log import Remembered
-from tests.unit.cases import facts
+from tests.unit.cases import LOGIN_KEY
 from tests.unit.clock import FakeClock
 from tests.unit.desk import Desk
 from tests.unit.prefs_installer import jq_folder
@@ -96,7 +96,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeMac
     )
     state = tmp_path / "state"
     state.mkdir()
-    (state / "known_hosts").write_text(f"cottage {facts('debian-12').host_keys[0]}\n")
+    (state / "known_hosts").write_text(f"cottage {LOGIN_KEY}\n")  # any key: who answers there is never asked
     monkeypatch.setenv("HOLDFAST_STATE_DIR", str(state))
     random.seed(0)  # the pauses of a wait: the same test is the same night each time
     with clock.using(made.clock):

@@ -31,8 +31,10 @@ from holdfast.ssh.connection import Connection
 from holdfast.ssh.endpoint import Endpoint
 from holdfast.ssh.execute import Ended
 from holdfast.ssh.hostkeys import HostKey
+from holdfast.ssh.keys import Offer
 from holdfast.ssh.link import Link
 from holdfast.ssh.login import LoggedIn
+from holdfast.ssh.publickey import parse_line
 from tests.unit.cases import LOGIN_KEY, answer
 from tests.unit.clock import FakeClock
 from tests.unit.firmware import Firmware
@@ -52,15 +54,32 @@ KEYS_AT_MOST_S = 1860.0
 Handler = Callable[[Command], Done | str | None]
 
 
+def let_in_by(*keys: str) -> LoggedIn:
+    """Return a login with keys, each `TYPE BASE64`."""
+    return LoggedIn(tuple(_offer(key) for key in keys))
+
+
+def let_in_without_a_key(*unused: str) -> LoggedIn:
+    """Return a login as Tailscale SSH gives it, by an operator who has these keys."""
+    return LoggedIn(unused=tuple(_offer(key) for key in unused))
+
+
+def _offer(key: str) -> Offer:
+    blob = parse_line(key)
+    assert blob
+    return Offer("key", blob, lambda *_: b"")
+
+
 class FakeConnection(Connection):
     """A Connection whose commands the fake machine runs; it breaks when the machine goes down."""
 
     def __init__(self, machine: "FakeMachine", endpoint: Endpoint) -> None:
         self._machine, self._boot = machine, machine.boot_id
-        self.endpoint, self.host_key, self.login_key = endpoint, machine.host_key, LOGIN_KEY
+        self.endpoint, self.host_key, self.login_key = endpoint, machine.host_key, machine.logged_in.key
         kind, blob = machine.host_key.split()
         self._link = cast(
-            "Link", SimpleNamespace(endpoint=endpoint, host_key=HostKey(kind, blob), logged_in=LoggedIn(), hop=None)
+            "Link",
+            SimpleNamespace(endpoint=endpoint, host_key=HostKey(kind, blob), logged_in=machine.logged_in, hop=None),
         )
 
     def close(self) -> None:
@@ -119,6 +138,7 @@ class FakeMachine:
         efi: its UEFI, which the recorded answers say it has; None if it starts by BIOS.
         way_back: what way-back.sh tells of it other than way_back_answer.
         dead_man_s: what its installer's dead-man waits; 0 if it has none, as the one that the standby starts.
+        logged_in: how its SSH server lets one in.
         bytes_per_s: what its link carries.
         stalls_after: after so many bytes its link carries no more, and does not break.
         unit_s: how long a detached command takes, by the program's name; UNIT_S for others.
@@ -139,6 +159,7 @@ class FakeMachine:
     efi: Firmware | None = field(default_factory=Firmware)
     way_back: dict[str, str] = field(default_factory=dict)
     dead_man_s: float = 900.0
+    logged_in: LoggedIn = field(default_factory=lambda: let_in_by(LOGIN_KEY))
     bytes_per_s: float = math.inf
     stalls_after: float = math.inf
     unit_s: dict[str, float] = field(default_factory=lambda: {"forget-keys.sh": KEYS_AT_MOST_S})

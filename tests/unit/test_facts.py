@@ -13,8 +13,9 @@ from holdfast.base.errors import UnexpectedState
 from holdfast.base.settings import script
 from holdfast.facts.answer import MAX_FACTS_BYTES
 from holdfast.facts.facts import parse_facts
+from holdfast.facts.ssh import AuthorizedKey, HostKeyFile
 from holdfast.plan.stage import observe
-from tests.unit.cases import CASES, NODE_KEY, answer, facts, status
+from tests.unit.cases import CASES, LOGIN_KEY, NODE_KEY, answer, facts, status
 
 HOSTILE = 'evil "quoted" back\\slash\ttab\x1b[31mred\x01 \\n $(touch pwned) `id` ünï\udcff'
 
@@ -324,7 +325,8 @@ def test_debian() -> None:
     assert seen.kexec.supported
     assert not seen.kexec.locked_down
     assert seen.network.addresses == ("ens3 10.0.2.15/24", "tailscale0 100.64.0.1/32")
-    assert seen.host_keys[0].startswith("ssh-ed25519 AAAA")
+    assert seen.host_key_files == (HostKeyFile(path="/etc/ssh/ssh_host_ed25519_key", key="ssh-ed25519 AAAA"),)
+    assert seen.authorized_keys == (AuthorizedKey(key=LOGIN_KEY),)
 
 
 def test_installer() -> None:

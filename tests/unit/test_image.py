@@ -117,3 +117,11 @@ def test_what_kexec_run_takes_is_read_from_it(tmp_path: Path) -> None:
     assert older != ours
     assert not inspect_image(write(tmp_path / "older.tar", whole(run=older), "w")).takes_secrets
     assert not inspect_image(write(tmp_path / "other.tar", whole(), "w")).takes_secrets
+
+
+def test_whether_kexec_run_takes_the_key_that_logs_in(tmp_path: Path) -> None:
+    ours = script("origin/kexec-run.sh").encode()
+    assert inspect_image(write(tmp_path / "ours.tar", whole(run=ours), "w")).takes_login
+    older = ours.replace(b"\t--login-key) ", b"\t# ")
+    assert older != ours
+    assert not inspect_image(write(tmp_path / "older.tar", whole(run=older), "w")).takes_login

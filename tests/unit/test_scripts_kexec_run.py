@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from holdfast.base.settings import PROJECT
-from tests.unit.kexec_origin import INITRD, KEY, KINDS, POISON, Origin, made_origin
+from tests.unit.kexec_origin import INITRD, KINDS, POISON, Origin, made_origin
 
 
 @pytest.fixture(params=KINDS)
@@ -146,6 +146,10 @@ def test_what_cannot_be_packed_leaves_no_trace(origin: Origin) -> None:
         (["--secrets"], "--secrets needs a value"),
         *((["--secrets", said], "--secrets: the number of bytes") for said in ("", "-", "0", "-1", "1k", "99999999")),
         (["--secrets", "2097153"], "--secrets: more than 2097152 bytes"),
+        (["--login-key"], "--login-key needs a value"),
+        (["--login-key", 'command="x" ssh-ed25519 AAAA'], "--login-key, --host-key: a public key"),
+        (["--login-key", "ssh-ed25519 AAAA\nssh-rsa BBBB"], "--login-key, --host-key: a public key"),
+        (["--host-key", "$(id)"], "--login-key, --host-key: a public key"),
     ],
 )
 def test_wrong_flags_are_named(origin: Origin, flags: list[str], message: str) -> None:
@@ -195,24 +199,6 @@ def test_no_host_name_stops_it(origin: Origin, flags: list[str], used: str | Non
     file = origin.handed_over() / "holdfast/hostname"
     assert (file.read_text() if file.exists() else None) == (used and f"{used}\n")
     assert json.loads((file.parent / "run.json").read_text())["hostname"] == (used or "")
-
-
-def test_authorized_keys_of_root_and_the_sudo_user(origin: Origin) -> None:
-    cloud = 'command="echo log in as admin",no-pty ssh-ed25519 AAAAsame cloud\n'
-    origin.write("root/.ssh/authorized_keys", "# ssh-ed25519 AAAAgone\n" + cloud)
-    origin.write("home/admin/.ssh/authorized_keys", "ssh-ed25519 AAAAsame cloud\nsk-ssh-ed25519@openssh.com AAAAsk t\n")
-    origin.write("etc/ssh/authorized_keys.d/admin", "ecdsa-sha2-nistp256 AAAAnix n\n")
-    assert origin.run(SUDO_USER="admin")[0] == 0
-    # sshd goes by a key's first line: the plain one must come before the one that refuses.
-    assert (origin.handed_over() / "ssh/authorized_keys").read_text() == (
-        "ssh-ed25519 AAAAsame cloud\nsk-ssh-ed25519@openssh.com AAAAsk t\necdsa-sha2-nistp256 AAAAnix n\n" + cloud
-    )
-
-
-def test_another_users_keys_stay_out(origin: Origin) -> None:
-    origin.write("home/admin/.ssh/authorized_keys", "ssh-ed25519 AAAAother o\n")
-    assert origin.run()[0] == 0
-    assert (origin.handed_over() / "ssh/authorized_keys").read_text() == KEY + "\n"
 
 
 def test_name_servers_that_the_installer_cannot_reach_stay_out(origin: Origin) -> None:

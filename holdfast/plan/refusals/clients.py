@@ -2,9 +2,12 @@
 
 import ipaddress
 import re
+from collections.abc import Iterable
 from typing import Final
 
+from holdfast.base import clock
 from holdfast.facts.identity import TAILNET, is_of_tailnet
+from holdfast.facts.ssh import AuthorizedKey
 from holdfast.inventory.host import Way
 from holdfast.plan.configuration import Configuration
 
@@ -60,13 +63,28 @@ def match_lets_root_in(seen: Configuration, way: Way) -> bool:
     return False
 
 
-def takes(options: str, seen: Configuration, way: Way) -> bool:
-    """Return whether a key with these options (sshd(8)) lets Holdfast in, with commands of its own choice."""
-    if re.search(r"(?i)(^|,)(command=|cert-authority\b)", re.sub(r'from="[^"]*"', "", options)):
-        return False
-    from_ = re.search(r'(?i)(?:^|,)from="([^"]*)"', options)
-    use_dns = seen.ssh_setting("UseDns")[:1] == ("yes",)
-    return from_ is None or _comes_from(from_[1], way, use_dns=use_dns, surely=False)
+def lets_in(lines: Iterable[AuthorizedKey], key: str, way: Way, *, use_dns: bool = False) -> bool:
+    """Return whether lines of authorized_keys let a key in from the way's addresses, with commands of its own choice.
+
+    sshd passes over a line whose address or date does not fit, and goes by the first one that is left
+    (auth_authorise_keyopts in OpenSSH's auth2-pubkeyfile.c).
+    """
+    for line in lines:
+        if line.key != key or line.option("cert-authority") is not None:
+            continue
+        from_ = line.option("from")
+        if from_ is not None and not _comes_from(from_, way, use_dns=use_dns, surely=False):
+            continue
+        if not _has_passed(line.option("expiry-time")):
+            return line.option("command") is None
+    return False
+
+
+def _has_passed(expiry: str | None) -> bool:
+    """Return whether a date of `expiry-time` has passed: YYYYMMDD, with or without a time behind it."""
+    digits = re.match(r"\d{8}", expiry or "")
+    # The time zone of the machine is not known: a day counts as a whole.
+    return digits is not None and digits[0] < f"{clock.utc():%Y%m%d}"
 
 
 def matches(pattern: str, text: str) -> bool:

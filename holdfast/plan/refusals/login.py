@@ -8,7 +8,7 @@ from holdfast.inventory.host import Host, Way
 from holdfast.plan.configuration import Configuration
 from holdfast.plan.plan import Plan
 from holdfast.plan.refusals.becoming_root import becomes_root
-from holdfast.plan.refusals.clients import kept_out_by, listens, match_lets_root_in, takes
+from holdfast.plan.refusals.clients import kept_out_by, lets_in, listens, match_lets_root_in
 from holdfast.plan.refusals.flags import switch
 from holdfast.plan.refusals.refusal import Refusal
 
@@ -184,7 +184,9 @@ def _with_key(seen: Configuration, host: Host, plan: Plan, served: list[_Login])
 
 
 def _usable_keys(seen: Configuration, host: Host, user: str) -> set[str]:
-    return {key for key, options in seen.public_keys(user).items() if takes(options, seen, host.way)}
+    lines = seen.authorized_keys(user)
+    use_dns = seen.ssh_setting("UseDns")[:1] == ("yes",)
+    return {line.key for line in lines if lets_in(lines, line.key, host.way, use_dns=use_dns)}
 
 
 def _reads_keys(seen: Configuration) -> bool:
@@ -217,13 +219,13 @@ def _no_key(seen: Configuration, host: Host, plan: Plan, name: str, served: list
             f"sshd of {name} does not accept the kind of key that logs in to {host.name} now ({key.split()[0]}).",
             "Add it to services.openssh.settings.PubkeyAcceptedAlgorithms there.",
         )
-    if not any(seen.public_keys(user) for user in users):
+    if not any(seen.authorized_keys(user) for user in users):
         return Refusal(
             "no-authorized-key",
             f"{name} has no SSH key for {' or '.join(users)}: nobody could log in to {host.name}.",
             f"Add yours to {place} there.",
         )
-    if not key or any(key in seen.public_keys(user) for user in users):
+    if not key or any(key == line.key for user in users for line in seen.authorized_keys(user)):
         return Refusal(
             "no-authorized-key",
             f"{name} lets the SSH key of {' or '.join(users)} in only with conditions (from=, command=).",

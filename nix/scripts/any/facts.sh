@@ -13,6 +13,7 @@ root=${HOLDFAST_ROOT:-} # a folder that stands for the machine's root, in tests
 long_limit=262144 # bytes of a value that grows with the number of disks, or peers
 
 . "${0%/*}/../parts/facts-json.sh"
+. "${0%/*}/../parts/ssh-handover.sh"
 
 os_release() {
 	if [ -r "$root/etc/os-release" ]; then cat "$root/etc/os-release"; else cat "$root/usr/lib/os-release"; fi
@@ -115,10 +116,12 @@ image_bytes() {
 	set -f
 }
 
+# The private host keys, each as `FILE TYPE BASE64`; the last two are left out if they are not known.
 host_keys() {
-	set +f
-	for file in "$root"/etc/ssh/ssh_host_*_key.pub; do [ -r "$file" ] && cat "$file"; done
-	set -f
+	host_key_files | while read -r file; do
+		public_half "$file"
+		[ ! -f "$root$file" ] || printf '%s\t%s\n' "$file" "$half"
+	done
 }
 
 units() {
@@ -295,7 +298,7 @@ find_virtual
 	fact tmp_free_bytes free_bytes "$root/tmp"
 	fact upload_free_bytes free_bytes "$root/var/lib"
 	fact image_bytes image_bytes
-	fact host_keys host_keys
+	fact host_key_files host_keys
 	fact units units
 	fact booted_system booted_system
 	fact trial trial
@@ -313,6 +316,7 @@ find_virtual
 	fact tailscale_prefs preferences
 	fact tailscale_lock tailscale_lock
 	default_limit=$long_limit
+	fact authorized_keys authorized_keys
 	fact disks disks
 	fact disk_links disk_links
 	fact stacked stacked

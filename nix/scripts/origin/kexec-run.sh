@@ -10,6 +10,8 @@
 #   --hostname NAME          the installer's host name; what cannot be in one is replaced. Default: this system's own
 #   --secrets BYTES          the first BYTES bytes of standard input are a tar of secrets for the installer: plain files
 #                            with simple names, no folders. Without this flag standard input is not read
+#   --login-key LINE         a line for the installer's authorized_keys, before those of this system
+#   --host-key 'TYPE BASE64' the public host key that answered: of several of its kind its file is handed over
 #
 # What is handed over is appended to the initrd as a second cpio archive, as a copy in RAM may not fit. Once the kernel
 # holds it, it is overwritten and cut off again. So it is after a failure or a signal; and if this script is killed, the
@@ -44,6 +46,7 @@ fail() {
 . "${0%/*}/../parts/kexec-state.sh"
 . "${0%/*}/../parts/kexec-origin.sh"
 . "${0%/*}/../parts/kexec-watchdog.sh"
+. "${0%/*}/../parts/ssh-handover.sh"
 
 kexec_extra_flags=
 state=
@@ -51,6 +54,8 @@ allow_no_state=
 run_id=
 dead_man_s=
 secrets=
+login_key=
+host_key=
 host_name=$(uname -n)
 
 while [ $# -gt 0 ]; do
@@ -60,7 +65,7 @@ while [ $# -gt 0 ]; do
 		shift
 		continue
 		;;
-	--kexec-extra-flags | --state | --run-id | --dead-man-s | --hostname | --secrets)
+	--kexec-extra-flags | --state | --run-id | --dead-man-s | --hostname | --secrets | --login-key | --host-key)
 		[ $# -ge 2 ] || fail "$1 needs a value"
 		;;
 	*) fail "unknown flag $1" ;;
@@ -72,6 +77,8 @@ while [ $# -gt 0 ]; do
 	--dead-man-s) dead_man_s=$2 ;;
 	--hostname) host_name=$2 ;;
 	--secrets) secrets=${2:-0} ;;
+	--login-key) login_key=$2 ;;
+	--host-key) host_key=$2 ;;
 	esac
 	shift 2
 done
@@ -79,6 +86,7 @@ done
 case $run_id in *[!A-Za-z0-9._-]*) fail "--run-id: letters, digits, '.', '_' and '-' only" ;; esac
 case $dead_man_s in 0* | *[!0-9]* | ??????????*) fail "--dead-man-s: a number of seconds" ;; esac
 case $secrets in 0* | *[!0-9]* | ????????*) fail "--secrets: the number of bytes that come on standard input" ;; esac
+case $login_key$host_key in *[!A-Za-z0-9@.+/=\ -]*) fail "--login-key, --host-key: a public key without a comment" ;; esac
 [ "${secrets:-0}" -le "$secrets_limit" ] || fail "--secrets: more than $secrets_limit bytes"
 [ "$(id -u)" = 0 ] || fail "needs root"
 told_name=$host_name
@@ -158,37 +166,50 @@ add_secrets() {
 	log "hands over the secrets on standard input"
 }
 
-home_of() { { getent passwd "$1" || grep "^$1:" "$root/etc/passwd"; } | head -n 1 | cut -d: -f6; }
+# The login's own key comes first, as sshd goes by the first line of a key.
+all_authorized_keys() {
+	[ -z "$login_key" ] || printf '%s\n' "$login_key"
+	authorized_keys
+}
 
-authorized_keys() {
-	set -- "$root/root/.ssh/authorized_keys" "$root/root/.ssh/authorized_keys2" \
-		"$root/etc/ssh/authorized_keys.d/root"
-	user=${DOAS_USER:-${SUDO_USER:-}}
-	case $user in
-	'' | *[!A-Za-z0-9._-]*) ;;
-	*)
-		home=$root$(home_of "$user")
-		set -- "$@" "$home/.ssh/authorized_keys" "$home/.ssh/authorized_keys2" \
-			"$root/etc/ssh/authorized_keys.d/$user"
-		;;
-	esac
-	# Plain keys first: sshd goes by the first line of a key, and cloud images list the sudo user's key for root with
-	# a command that refuses the login. Lines with options stay as they are: what they forbid stays forbidden.
-	key='\(sk-\)\{0,1\}\(ssh\|ecdsa\)-[^ ]* '
-	for file in "$@"; do
-		[ ! -f "$file" ] || grep "^[[:space:]]*$key" "$file" || true
-	done
-	for file in "$@"; do
-		[ ! -f "$file" ] || grep "^[[:space:]]*[^#[:space:]].*[[:space:]]$key" "$file" |
-			grep -v "^[[:space:]]*$key" || true
-	done
+# Sets chosen to the file of this kind of host key: the one that answered, else one that may be it, else the first.
+choose_host_key() {
+	chosen=
+	may_be=
+	first=
+	while read -r file; do
+		kind_of_key "$file"
+		if [ "$kind" != "$1" ] || [ ! -f "$root$file" ]; then continue; fi
+		first=${first:-$file}
+		if [ -z "$half" ]; then
+			may_be=${may_be:-$file}
+		elif [ "$half" = "$host_key" ]; then
+			chosen=${chosen:-$file}
+		fi
+	done <<END
+$(host_key_files)
+END
+	case $host_key in ssh-"$1 "* | "$1"-*) ;; *) may_be= ;; esac
+	chosen=${chosen:-${may_be:-$first}}
 }
 
 add_ssh() {
-	add ssh/authorized_keys 0100600 authorized_keys
+	add ssh/authorized_keys 0100600 all_authorized_keys
+	moved=
+	for wanted in ed25519 ecdsa rsa; do
+		choose_host_key "$wanted"
+		usual=/etc/ssh/ssh_host_${wanted}_key
+		case $chosen in '' | "$usual") continue ;; esac
+		moved="$moved $wanted"
+		log "hands over the host key $chosen"
+		add "ssh/${usual##*/}" 0100600 cat "$root$chosen"
+		[ ! -f "$root$chosen.pub" ] || add "ssh/${usual##*/}.pub" 0100644 cat "$root$chosen.pub"
+	done
 	set +f
 	for file in "$root"/etc/ssh/ssh_host_*; do
 		[ -f "$file" ] || continue
+		kind=${file##*/ssh_host_}
+		case "$moved " in *" ${kind%%_key*} "*) continue ;; esac
 		case $file in
 		*.pub) add "ssh/${file##*/}" 0100644 cat "$file" ;;
 		*) add "ssh/${file##*/}" 0100600 cat "$file" ;;
