@@ -100,7 +100,7 @@ def is_key(text: str) -> bool:
 
 
 def fingerprint(key: str) -> str:
-    """Return type and fingerprint of `TYPE BASE64`, as `ssh-keygen -l` prints it; the type alone if it is not base64."""
+    """Return type and fingerprint of `TYPE BASE64`, as `ssh-keygen -l` prints it; or the type alone."""
     kind, _, blob = key.partition(" ")
     try:
         digest = hashlib.sha256(base64.b64decode(blob, validate=True)).digest()

@@ -88,6 +88,7 @@ CASES = [
         "a stale file that lets it in only from elsewhere",
         ("AuthorizedKeysFile {folder}/origin/keys/%u",),
         {f"root/{USUAL}": 'from="192.0.2.0/24" {key}\n', f"../keys/{USER}": "{key}\n"},
+        stock=True,  # it takes the options off
     ),
     Case("HostKey elsewhere", files=ORDINARY, host_key="persist/etc/ssh/ssh_host_ed25519_key"),
     Case("HostKey elsewhere, of an included file", files=ORDINARY, host_key="persist/included key"),

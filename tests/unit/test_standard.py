@@ -27,7 +27,7 @@ def run_start(folder: Path, script: str) -> int:
     (folder / "kexec" / "initrd").write_text("kernel's files, and SSH host keys behind them")
     (folder / "kexec" / "run").write_text(f"#!/bin/sh\n{script}\n")
     (folder / "kexec" / "run").chmod(0o755)
-    command = _command(STANDARD, plan(facts("debian-12"), STANDARD), str(folder), 0)
+    command = _command(STANDARD, plan(facts("debian-12"), STANDARD), str(folder), 0, ("--host-key", "x y"))
     return subprocess.run(command, check=False, timeout=60).returncode
 
 
@@ -39,9 +39,15 @@ def test_stock_image_gets_no_flags_and_leaves_no_keys(tmp_path: Path, script: st
 
 
 def test_our_image_gets_run_and_dead_man() -> None:
-    command = _command(host(), plan(facts("debian-12")), "/var/lib/holdfast/x", 0)
+    command = _command(host(), plan(facts("debian-12")), "/var/lib/holdfast/x", 0, ())
     assert command == ["/var/lib/holdfast/x/kexec/run", "--run-id", "run-2", "--dead-man-s", "900"]
-    assert _command(host(), plan(facts("debian-12")), "/var/lib/holdfast/x", 10240) == [*command, "--secrets", "10240"]
+    assert _command(host(), plan(facts("debian-12")), "/var/lib/holdfast/x", 10240, ("--host-key", "x y")) == [
+        *command,
+        "--secrets",
+        "10240",
+        "--host-key",
+        "x y",
+    ]
 
 
 def image(folder: Path) -> Path:
@@ -202,7 +208,7 @@ def test_stock_image_whose_start_was_killed_is_wiped_by_the_next(tmp_path: Path,
     (folder / "kexec/run").write_text(f"#!/bin/sh\nprintf tail >>{folder}/kexec/initrd\nkill -9 $PPID\n")
     (folder / "kexec/run").chmod(0o755)
     (tmp_path / "blocks").hardlink_to(folder / "kexec/initrd")
-    command = _command(STANDARD, plan(facts("debian-12"), STANDARD), str(folder), 0)
+    command = _command(STANDARD, plan(facts("debian-12"), STANDARD), str(folder), 0, ())
     assert subprocess.run(command, check=False, timeout=60, env={"PATH": tools}).returncode == -9
     assert (tmp_path / "blocks").read_bytes() == b"kernel's filestail"
     (tmp_path / "holdfast/kexec").touch()
