@@ -403,7 +403,7 @@ def test_kexec_has_the_secrets_on_standard_input_only(machine: FakeMachine, made
     machine.on("run", lambda _: None)
     done = body(kexec)(told, planned, made)
     assert [command.name for command in machine.commands if b"poison" in command.stdin] == ["start-alone.sh", "run"]
-    assert machine.commands[-1].args[-2:] == ["--secrets", str(len(machine.commands[-1].stdin))]
+    assert machine.commands[-1].args[4:6] == ["--secrets", str(len(machine.commands[-1].stdin))]
     assert not any("poison" in word for command in machine.commands for word in command.args)
     assert "poison" not in done.model_dump_json() + planned.model_dump_json()
     (tmp_path / "portal").unlink()
