@@ -8,6 +8,7 @@ from holdfast.plan.outlook import in_words
 from holdfast.plan.plan import Plan
 from holdfast.plan.system import SHORT
 from holdfast.plan.way_back.judging import warned_of
+from holdfast.plan.way_out.judging import warned_of as warned_of_way_out
 from holdfast.target.planning import plan_install
 from holdfast.target.secrets import check_secrets
 from tasks.run.log import say, warn
@@ -44,7 +45,8 @@ def preflight(host: Host, *, rehearsal: bool = False, reinstall: bool = False) -
     )
     if not plan.left_alone:
         check_secrets(host)
-    for warning in (*plan.warnings, *(finding.in_one_line() for finding in plan.verdict), *warned_of(plan.way_back)):
+    ways = (*warned_of(plan.way_back), *warned_of_way_out(plan.way_out))
+    for warning in (*plan.warnings, *(finding.in_one_line() for finding in plan.verdict), *ways):
         warn(warning)
     say(in_words(plan))
     say(f"plan {plan.digest[:SHORT]}: {plan.system.toplevel.out}, from {plan.system.lock.short}")

@@ -72,10 +72,12 @@ Allowance = Literal[
     "breaks-group",
     "failing-disk",
     "origin-may-not-return",
+    "no-way-out",
     "state-on-boot",
     "foreign-installer",
 ]
-"""A refusal that the user may override; see holdfast/plan/refusals/, disks.py, groups.py and way_back/.
+"""A refusal that the user may override; see holdfast/plan/refusals/, disks.py, groups.py, way_back/ and
+way_out/.
 
 `state-on-boot`: the standby of an encrypted root keeps the node's state on the boot partition.
 """

@@ -53,6 +53,8 @@ def to_markdown(plan: Plan) -> str:
         lines += ["## The way in", "", "| | |", "|---|---|", *rows, ""]
     if plan.way_back:
         lines += ["## The way back", "", *_way_back(plan), ""]
+    if plan.way_out:
+        lines += ["## The way out", "", *_way_out(plan), ""]
     lines += [f"## {course}", "", f"{_cell(in_words(plan), longest=LONGEST_CONTENT)}.", ""]
     hypothetical = course in (Course.REHEARSED, Course.VERIFIED)
     if hypothetical:
@@ -89,6 +91,12 @@ def _verdict(plan: Plan) -> list[str]:
 def _way_back(plan: Plan) -> list[str]:
     head = ["| | about | seen | what it means | what you can do |", "|---|---|---|---|---|"]
     rows = [(row.verdict, row.subject, row.seen, row.means, row.hint) for row in plan.way_back]
+    return [*head, *(f"| {' | '.join(_cell(text, longest=LONGEST_CONTENT) for text in row)} |" for row in rows)]
+
+
+def _way_out(plan: Plan) -> list[str]:
+    head = ["| | link | now | in the installer |", "|---|---|---|---|"]
+    rows = [(row.verdict, row.subject, row.now, f"{row.then}. {row.hint}".rstrip()) for row in plan.way_out]
     return [*head, *(f"| {' | '.join(_cell(text, longest=LONGEST_CONTENT) for text in row)} |" for row in rows)]
 
 

@@ -15,6 +15,7 @@ from holdfast.plan.system import Lock, PlannedSystem
 from holdfast.plan.verdict import Finding
 from holdfast.plan.way_back.row import WayBackRow
 from holdfast.plan.way_in import WayIn
+from holdfast.plan.way_out.row import WayOutRow
 
 
 class Login(Frozen):
@@ -95,6 +96,7 @@ class Plan(Frozen):
         efi: the firmware's entries and their order; None without UEFI, or if the origin does not run.
         way_in: how Holdfast logged in, and by what the installer lets it in; None in a plan of an older version.
         way_back: what brings the machine back when something goes wrong, and where nothing does (judge_way_back).
+        way_out: the network of the origin, and what the installer has of it (judge_way_out).
         image: what the installer needs, in words; empty if the image is not built yet.
         image_lock: the lock of the flake that the image is an output of; None if it is a file.
         warnings: what a person should know.
@@ -126,6 +128,7 @@ class Plan(Frozen):
     efi: EfiFacts | None = None
     way_in: WayIn | None = None
     way_back: tuple[WayBackRow, ...] = ()
+    way_out: tuple[WayOutRow, ...] = ()
     image: str
     image_lock: Lock | None = None
     warnings: tuple[str, ...]

@@ -25,6 +25,8 @@ from holdfast.plan.way_back.first_boot import first_boot_rows
 from holdfast.plan.way_back.judging import check_way_back, judge_way_back
 from holdfast.plan.way_back.standby import standby_rows
 from holdfast.plan.way_in import WayIn, check_way_in, make_way_in
+from holdfast.plan.way_out.judging import check_way_out, judge_way_out
+from holdfast.plan.way_out.row import WayOutRow
 from holdfast.ssh.connection import Connection
 from holdfast.ssh.reach import login_of, reached
 from holdfast.tailnet.giving_back import check_giving_back
@@ -114,9 +116,18 @@ def plan_install(
     of_first_boot = () if is_installed or not seen.back else first_boot_rows(seen.back.efi, host)
     way_back = judge_way_back(seen.back, host, *of_new_system, *of_first_boot)
     efi = seen.back.efi if seen.back and seen.back.efi.bits else None
+    way_out: tuple[WayOutRow, ...] = ()
     if plan.stage is Stage.ORIGIN:
+        way_out = judge_way_out(seen.back.network, seen.facts.network, host) if seen.back else ()
+        check_way_out(way_out, host)
         check_way_back(way_back, host)
-    found = {"warnings": (*plan.warnings, *told), "way_in": seen.way_in, "way_back": way_back, "efi": efi}
+    found = {
+        "warnings": (*plan.warnings, *told),
+        "way_in": seen.way_in,
+        "way_out": way_out,
+        "way_back": way_back,
+        "efi": efi,
+    }
     return plan.model_copy(update=found)
 
 

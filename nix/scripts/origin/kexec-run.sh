@@ -47,6 +47,7 @@ fail() {
 . "${0%/*}/../parts/kexec-origin.sh"
 . "${0%/*}/../parts/kexec-watchdog.sh"
 . "${0%/*}/../parts/ssh-handover.sh"
+. "${0%/*}/../parts/resolvers.sh"
 
 kexec_extra_flags=
 state=
@@ -216,24 +217,6 @@ add_ssh() {
 		esac
 	done
 	set -f
-}
-
-# Prints the real name servers. The installer has no local stub, and gets Tailscale's name server from Tailscale.
-resolvers() {
-	seen=
-	for file in "$root/run/systemd/resolve/resolv.conf" "$root/etc/resolv.conf" \
-		"$root/etc/resolv.pre-tailscale-backup.conf"; do
-		[ -f "$file" ] || continue
-		while read -r word address _ || [ -n "$word" ]; do
-			[ "$word" = nameserver ] || continue
-			case $address in
-			127.* | ::1 | 100.100.100.100 | fd7a:115c:a1e0::53 | '' | *[!0-9A-Za-z.:%]*) continue ;;
-			esac
-			case "$seen " in *" $address "*) continue ;; esac
-			seen="$seen $address"
-			echo "nameserver $address"
-		done <"$file"
-	done
 }
 
 # `ip` fails on a kernel without IPv6, which has no such routes.

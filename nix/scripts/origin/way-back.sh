@@ -1,7 +1,8 @@
 #!/bin/sh
-# way-back.sh: prints what decides whether this system comes back after a reboot, on its tailnet, as one JSON object.
-# It changes nothing and prints no secret. It runs once, in the origin, in preflight; holdfast/facts/way_back.py parses
-# it. The form is that of facts.sh: {"format": "1", "booted_at": "1764288000\n", … "end": "1"}
+# way-back.sh: prints what decides whether this system comes back after a reboot, on its tailnet, and which network its
+# installer has to have, as one JSON object. It changes nothing and prints no secret. It runs once, in the origin, in
+# preflight; holdfast/facts/way_back.py parses it. The form is that of facts.sh:
+#   {"format": "1", "booted_at": "1764288000\n", … "end": "1"}
 # A fact that this machine lacks is an empty string. Needs no more than busybox has.
 set -uf
 export LC_ALL=C
@@ -26,6 +27,8 @@ root=${HOLDFAST_ROOT:-} # a folder that stands for the machine's root, in tests
 . "${0%/*}/../parts/facts-watchdog.sh"
 
 . "${0%/*}/../parts/facts-efi.sh"
+
+. "${0%/*}/../parts/facts-network.sh"
 
 find_first_tailscaled
 # What is asked for only once, since it takes time, and goes into more than one fact.
@@ -68,5 +71,14 @@ opened=$(opening 2>/dev/null </dev/null)
 	fact boot_next efi_numbers BootNext
 	fact boot_order efi_numbers BootOrder
 	fact boot_entries efi_entries
+	fact links links
+	fact ways_out ways_out
+	fact way_to_operator way_to_operator
+	fact rules rules
+	fact resolvers resolvers
+	default_limit=$longest_list
+	fact addresses addresses
+	fact routes_v4 routes -4
+	fact routes_v6 routes -6
 	plain end true
 } | json
