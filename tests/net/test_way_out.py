@@ -17,6 +17,8 @@ import pytest
 
 from lab.uml import uml_command
 from tests.net.origins import CARDS, CASES, Case
+from tests.net.promised import hold_together
+from tests.net.recorded import trimmed
 
 SCRIPT = Path(__file__).parents[2] / "nix/scripts/installer/restore-network.sh"
 GUEST = Path(__file__).with_name("guest.sh")
@@ -62,7 +64,8 @@ def _restore(folder: Path) -> None:
     for name, said in zip(ANSWERS, answers(folder, "origin"), strict=True):
         (folder / f"{name}.json").write_text(json.dumps(said))
     said_by_ip = [str(folder / f"{name}.json") for name in ANSWERS]
-    subprocess.run(["dash", str(SCRIPT), *said_by_ip, str(folder / "new")], check=True)
+    with (folder / "complaints").open("w") as complaints:
+        subprocess.run(["dash", str(SCRIPT), *said_by_ip, str(folder / "new")], check=True, stderr=complaints)
     (folder / "new").rename(folder / "network")
 
 
@@ -199,3 +202,12 @@ def test_installer_has_the_network_of_the_origin(nets: Nets, case: Case) -> None
     wanted = expected(folder, case)
     assert wanted["routes"]
     assert nets.seen[case.name] == wanted
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_the_plan_promises_what_the_installer_gets(nets: Nets, case: Case) -> None:
+    folder = folder_of(nets.shared, case)
+    said = trimmed(answers(folder, "origin"))
+    print(f"{json.dumps(case.name)}: {json.dumps(said, separators=(',', ':'))}")
+    files = {path.name: path.read_text() for path in (folder / "network").iterdir()}
+    hold_together(said, files, (folder / "complaints").read_text())

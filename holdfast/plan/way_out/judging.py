@@ -60,7 +60,7 @@ def check_way_out(rows: tuple[WayOutRow, ...], host: Host) -> None:
     hints = " ".join(dict.fromkeys(row.hint for row in lost if row.hint))
     raise TargetRefused(
         f"the installer would not have the way out of {host.name}: {why}.",
-        hint=f'{hints} If it gets out in another way, add "{NO_WAY_OUT}" to allow in the inventory.'.lstrip(),
+        hint=f'{hints} If the image sets its network up by itself, add "{NO_WAY_OUT}" to allow in the inventory.'.lstrip(),
     )
 
 
