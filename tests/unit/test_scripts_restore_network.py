@@ -43,7 +43,7 @@ def card(text: str, mac: str = MAC) -> str:
     return f"[Match]\nMACAddress={mac}\nType=ether\n[Network]\n{AUTO}{text}"
 
 
-ADDRESSES = [
+ADDRESSES: list[dict[str, Any]] = [
     {"ifname": "lo", "link_type": "loopback", "address": "00:00:00:00:00:00", "addr_info": []},
     {"ifname": "ens3", "link_type": "ether", "address": "52:54:00:12:34:56", "master": "br0", "addr_info": []},
     {
@@ -60,14 +60,14 @@ ADDRESSES = [
     {"ifname": "tailscale0", "link_type": "none", "addr_info": [{"local": "100.64.0.1", "prefixlen": 32}]},
     {"ifname": "ens4", "link_type": "ether", "address": "52:54:00:00:00:04\n[x]", "addr_info": []},
 ]
-ROUTES_V4 = [
+ROUTES_V4: list[dict[str, Any]] = [
     {"dst": "default", "gateway": "192.0.2.1", "dev": "br0", "protocol": "static", "flags": ["onlink"]},
     {"dst": "192.0.2.0/24", "dev": "br0", "protocol": "kernel"},
     {"dst": "10.9.0.0/16", "gateway": "192.0.2.2\nDHCP=no", "dev": "br0"},
     {"dst": "10.8.0.0/16", "via": {"family": "inet6", "host": "fe80::9"}, "dev": "br0", "metric": 5},
     {"dst": "100.64.0.0/10", "dev": "tailscale0"},
 ]
-ROUTES_V6 = [{"dst": "default", "gateway": "2001:db8::1", "dev": "br0"}]
+ROUTES_V6: list[dict[str, Any]] = [{"dst": "default", "gateway": "2001:db8::1", "dev": "br0"}]
 
 
 def test_static_addresses_and_routes_go_to_the_card_behind_them(tmp_path: Path) -> None:

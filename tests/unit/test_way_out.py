@@ -192,7 +192,28 @@ WIFI_BESIDE = f"wlan0 {WIFI}\neth0 {CARD}\n"
     ],
 )
 def test_what_is_warned_of_and_what_is_refused(said: Answers, told: dict[str, str], expected: object) -> None:
-    assert verdicts(rows_of(said, **told)) == expected
+    assert verdicts(rows_of(said, Way.TAILSCALE, **told)) == expected
+
+
+def test_an_operator_who_comes_over_a_tunnel_needs_it_only_in_the_standard_way() -> None:
+    wireguard = link("wg0", kind="wireguard", link_type="none", address="", addr_info=[address("10.9.0.2")])
+    said = [[link("eth0", addr_info=STATIC), wireguard], [way("eth0"), way("wg0", dst="10.9.1.0/24")], []]
+    told = {"ways_out": leaves_by("eth0"), "way_to_operator": "10.9.1.4 via 10.9.0.1 dev wg0 src 10.9.0.2\n"}
+    assert rows_of(said, Way.TAILSCALE, **told)["wg0"].verdict is UNPROVED
+    assert rows_of(said, Way.STANDARD, **told)["wg0"].verdict is LOST
+
+
+@pytest.mark.usefixtures("desk", "server", "log")
+def test_a_machine_with_wifi_alone_is_refused_by_what_any_ip_says(machine: FakeMachine) -> None:
+    machine.changed["origin"] |= {
+        "interfaces": "2: wlp3s0    inet 192.168.1.5/24 brd 192.168.1.255 scope global dynamic wlp3s0\n"
+        "3: tailscale0    inet 100.64.0.1/32 scope global tailscale0\n",
+        "default_route": "default via 192.168.1.1 dev wlp3s0 proto dhcp metric 600 \n",
+    }
+    with pytest.raises(TargetRefused, match="the installer joins no Wi-Fi") as refused:
+        body(preflight)(host())
+    assert "Connect it by cable" in str(refused.value.hint)
+    assert machine.story == []
 
 
 @pytest.mark.parametrize(

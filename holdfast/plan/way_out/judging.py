@@ -58,9 +58,9 @@ def check_way_out(rows: tuple[WayOutRow, ...], host: Host) -> None:
         return
     why = "; ".join(f"{row.subject} ({row.now}): {row.then}" for row in lost)
     hints = " ".join(dict.fromkeys(row.hint for row in lost if row.hint))
+    allowing = f'If the image sets its network up by itself, add "{NO_WAY_OUT}" to allow in the inventory.'
     raise TargetRefused(
-        f"the installer would not have the way out of {host.name}: {why}.",
-        hint=f'{hints} If the image sets its network up by itself, add "{NO_WAY_OUT}" to allow in the inventory.'.lstrip(),
+        f"the installer would not have the way out of {host.name}: {why}.", hint=f"{hints} {allowing}".lstrip()
     )
 
 
@@ -96,7 +96,9 @@ class _Judged:
         used = [name for name in self.known.leaves_by if not self._is_over_another(name)]
         refused = used if used and all(self.lost(name) for name in used) else []
         operator = self.known.operator_by
-        if operator and self.lost(operator) and not self._is_over_another(operator):
+        # In the other way the operator comes over the tailnet, not over a tunnel that is gone.
+        needed = self.host.way is Way.STANDARD or not self._is_over_another(operator)
+        if operator and needed and self.lost(operator):
             refused = [*refused, operator]
         return tuple(dict.fromkeys(refused))
 
