@@ -44,8 +44,11 @@ def hold_together(said: Answers, files: dict[str, str], complaints: str) -> None
             assert f"Kind={link.kind}\n" in files[f"09-{name}.netdev"]
         of_link = files.get(f"09-{name}.network") or _of_card(link.given_to or name, said, files)
         promises = [f"Address={address}" for address in link.addresses]
-        promises += [f"MTUBytes={link.mtu}"] if link.mtu and (link.addresses or link.routes) else []
         assert set(promises) <= set(of_link.splitlines())
+        if promises and not link.given_to:
+            of_all = of_link.partition("[Link]\n")[2].partition("[Network]")[0].splitlines()
+            sizes = [line for line in of_all if line.startswith("MTU")]
+            assert sizes == ([f"MTUBytes={link.mtu}"] if link.mtu else [])
     rows = {row.subject: row for row in judge_way_out(network_facts(said), Network(), host())}
     cannot = {line.split("cannot make ")[1].split(" (")[0] for line in complaints.splitlines()}
     assert cannot == {name for name, row in rows.items() if row.then.startswith("lost: ")}
