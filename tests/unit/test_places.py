@@ -15,6 +15,7 @@ from holdfast.base.places import (
     ORIGIN_REBOOT,
     PARTITION_UNIT,
     STANDBY_IN_RAM,
+    STATE_DIR,
 )
 
 ROOT = Path(__file__).parents[2]
@@ -37,6 +38,7 @@ SCRIPTS_ONLY = frozenset(
         f"{HOLDFAST_DIR}-unpack",
         f"{HOLDFAST_DIR}/carried",
         f"{HOLDFAST_DIR}/partition.json",
+        f"{STATE_DIR}/ssh/ssh_host_",
         "holdfast-before-tailscaled.service",
         "holdfast-deadman.service",
         "holdfast-restore.service",
