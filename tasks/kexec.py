@@ -22,6 +22,7 @@ from holdfast.ssh.connection import Connection
 from holdfast.ssh.reach import reached
 from holdfast.target.look import look
 from holdfast.target.machine import Machine
+from holdfast.target.private import make_private
 from holdfast.target.secrets import installer_secrets
 from tasks.run.log import say
 from tasks.run.phase import phase
@@ -111,7 +112,7 @@ def _prepare(machine: Machine, plan: Plan, built: Built, folder: str) -> _Ready:
         if host.way is Way.STANDARD:
             _check_programs(target, host)
         hold_target(target, facts)
-        target.run(["install", "-d", "-m", "0700", HOLDFAST_DIR, folder], timeout_s=UNPACK_S)
+        make_private(target, HOLDFAST_DIR, folder)
         room = ["sh", "-c", script("origin/make-room.sh"), "make-room.sh", folder]
         for removed in target.run(room, timeout_s=UNPACK_S, check=False).stdout.split():
             say(f"removed an image of an earlier run: {HOLDFAST_DIR}/{removed}")

@@ -22,6 +22,7 @@ from holdfast.ssh.connection import Connection
 from holdfast.target.diagnose import Diagnosis
 from holdfast.target.look import look
 from holdfast.target.machine import Machine
+from holdfast.target.private import make_private
 from holdfast.target.way_back import look_back
 
 WRITE_S: Final = 60
@@ -134,7 +135,7 @@ def ask_to_reboot(target: Connection, run_id: str, boot_id: str) -> None:
 
     """
     note = _Asked(run_id=run_id, boot_id=boot_id)
-    target.run(["install", "-d", "-m", "0700", HOLDFAST_DIR], timeout_s=WRITE_S)
+    make_private(target, HOLDFAST_DIR)
     target.write_file(ORIGIN_REBOOT, note.model_dump_json().encode(), mode=0o600, timeout_s=WRITE_S)
     target.run_script(script("origin/reboot.sh"), timeout_s=WRITE_S)
 
@@ -164,6 +165,6 @@ def keep_proof(machine: Machine, run_id: str, home: Home) -> None:
             machine.log.warn(f"what decides the boot of {machine.host.name} is unknown, so no proof is kept there")
             return
         proof = Proof(run_id=run_id, boot_id=home.facts.boot_id, at=round(clock.now(), 1), fingerprint=fingerprint)
-        target.run(["install", "-d", "-m", "0700", HOLDFAST_DIR], timeout_s=WRITE_S)
+        make_private(target, HOLDFAST_DIR)
         target.write_file(ORIGIN_PROVED, proof.model_dump_json().encode(), mode=0o600, timeout_s=WRITE_S)
         target.run(["rm", "-f", ORIGIN_REBOOT], timeout_s=WRITE_S)

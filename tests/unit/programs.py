@@ -422,6 +422,7 @@ PROGRAMS: dict[str, Callable[["FakeMachine", Command], Done | str | None]] = {
     "make-room.sh": _nothing,
     "mountpoint": _mountpoint,
     "nixos-install": _nixos_install,
+    "private-folders.sh": _nothing,
     "put-file.sh": _put_file,
     "put-state.sh": _tells("state of the vault put"),
     "read-state.sh": _read_state,

@@ -20,7 +20,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
-from typing import cast
+from typing import NamedTuple, cast
 
 from holdfast.base.errors import ConnectionLost, DeadlinePassed, HoldfastError, Unreachable
 from holdfast.base.places import DEAD_MAN_TIMER as TIMER
@@ -50,6 +50,16 @@ BOOTS_S = 20.0
 COMMAND_S = 0.1
 UNIT_S = 5.0
 KEYS_AT_MOST_S = 1860.0
+
+
+class Sent(NamedTuple):
+    """What went over the wire: the system that ran, the command as it is, its standard input, and how it ended."""
+
+    system: str
+    argv: tuple[str, ...]
+    stdin: bytes
+    status: int
+
 
 Handler = Callable[[Command], Done | str | None]
 
@@ -106,7 +116,9 @@ class FakeConnection(Connection):
                 if self._machine.clock.monotonic() > ends:
                     raise DeadlinePassed(f"`{argv[0]}` on cottage did not end within {timeout_s:g} s.")
             sent += piece
+        runs = self._machine.runs
         done = self._machine.run(parse_command(argv, sent))
+        self._machine.sent.append(Sent(runs, tuple(argv), sent, done.status))
         self._require_link()
         stdout, stderr = Tail(max_output_bytes), Tail(max_output_bytes)
         stdout.feed(done.stdout if isinstance(done.stdout, bytes) else done.stdout.encode())
@@ -167,6 +179,7 @@ class FakeMachine:
     def __post_init__(self) -> None:
         self.story: list[str] = []
         self.commands: list[Command] = []
+        self.sent: list[Sent] = []
         self.endpoints: list[Endpoint] = []
         self.files: dict[str, bytes] = {}
         self.units: dict[str, Unit] = {}

@@ -30,7 +30,7 @@ def write(path: Path, files: dict[str, bytes], mode: str = "w:gz") -> Path:
     with tarfile.open(path, mode) as tar:  # type: ignore[call-overload]
         for name, content in files.items():
             info = tarfile.TarInfo(name)
-            info.size = len(content)
+            info.size, info.mode = len(content), 0o755
             tar.addfile(info, io.BytesIO(content))
     return path
 
