@@ -25,6 +25,10 @@ faults: _debian
 layouts: _debian
     {{python}} -m pytest -m lab tests/lab/layouts
 
+# rehearse and install from other origins in the lab: busybox as on Alpine (about 20 minutes)
+origins: _debian
+    {{python}} -m pytest -m lab tests/lab/origins
+
 # check layout, style, types, imports, shell scripts and Nix syntax; changes nothing
 check: (_check "--check")
 

@@ -137,10 +137,15 @@ def make_disk(into: Path, size_bytes: int) -> None:
     _image_tool("create", "-f", "qcow2", str(into), str(size_bytes))
 
 
+def convert(disk: Path, disk_format: str, into: Path, into_format: str) -> None:
+    """Copy a disk, with all that it reads from others, into a new one of another format."""
+    _image_tool("convert", "-f", disk_format, "-O", into_format, str(disk), str(into))
+
+
 def make_variables(into: Path) -> None:
     """Make the memory of a UEFI firmware that has never been started; qcow2, so that `savevm` saves it too."""
     fresh = toolchain.qemu() / _FIRMWARE / "OVMF_VARS_4M.fd"
-    _image_tool("convert", "-f", "raw", "-O", "qcow2", str(fresh), str(into))
+    convert(fresh, "raw", into, "qcow2")
 
 
 def _image_tool(*arguments: str) -> None:

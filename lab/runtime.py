@@ -35,6 +35,7 @@ class Lab:
         self.world = World(self.run_dir, Path("/run") / f"holdfast-lab-{name}", owned)
         self._memory_mib = qemu.MEMORY_MIB
         self._hardware = qemu.BIOS
+        self._origin: Path | None = None
 
     @property
     def key(self) -> Path:
@@ -105,17 +106,22 @@ class Lab:
         self.wait_for_ssh()
 
     @contextmanager
-    def other_machine(self, hardware: qemu.Hardware) -> Iterator[None]:
+    def other_machine(self, hardware: qemu.Hardware, origin: Path | None = None) -> Iterator[None]:
         """Let the machine be of another kind while the body runs: in its origin, the same node, with fresh disks.
 
         Afterwards it is of the kind of before, in its origin, with fresh disks.
+
+        Args:
+            hardware: what kind it is.
+            origin: a qcow2 with another origin, which is the same node.
+
         """
-        before, self._hardware = self._hardware, hardware
+        before, self._hardware, self._origin = (self._hardware, self._origin), hardware, origin
         try:
             self.start_over()
             yield
         finally:
-            self._hardware = before
+            self._hardware, self._origin = before
             self.start_over()
 
     def wait_for_ssh(self) -> None:
@@ -227,7 +233,7 @@ class Lab:
         disk, data = self.run_dir / "disk.qcow2", self.run_dir / "data.qcow2"
         for file in (disk, data, self.world.variables):
             file.unlink(missing_ok=True)
-        qemu.make_overlay(joined_pair() / "origin.qcow2", disk, "qcow2")
+        qemu.make_overlay(self._origin or joined_pair() / "origin.qcow2", disk, "qcow2")
         qemu.make_disk(data, DATA_BYTES)
         if self._hardware.uefi:
             uefi.make_bootable(disk)
