@@ -45,12 +45,14 @@ class Hardware:
         uefi: it has UEFI firmware, with an order of boot entries of its own; else a BIOS, which starts the first disk.
         machine: QEMU's machine type: `pc`, or `q35`, which has an iTCO watchdog, and takes no disk while it runs.
         more: more arguments of QEMU, for more devices.
+        network: QEMU's arguments for its network cards; by default it has one, in QEMU's user network.
 
     """
 
     uefi: bool = False
     machine: str = "pc"
     more: tuple[str, ...] = ()
+    network: tuple[str, ...] = ()
 
 
 BIOS = Hardware()
@@ -104,10 +106,11 @@ class VirtualMachine:
             "-device", "virtio-rng-pci",
             "-serial", f"file:{self.serial_log}",
             "-qmp", f"unix:{self.qmp},server=on,wait=off",
-            "-netdev", f"user,id=net,ipv6=off,hostfwd=tcp:127.0.0.1:{self.ssh_port}-{GUEST_ADDRESS}:22",
-            "-device", "virtio-net-pci,netdev=net",
         ]
         # fmt: on
+        forwarded = f"hostfwd=tcp:127.0.0.1:{self.ssh_port}-{GUEST_ADDRESS}:22"
+        usual = ("-netdev", f"user,id=net,ipv6=off,{forwarded}", "-device", "virtio-net-pci,netdev=net")
+        command += self.hardware.network or usual
         if self.variables:
             code = f"{tree}/{_FIRMWARE}/OVMF_CODE_4M.fd"
             command += ["-drive", f"if=pflash,format=raw,readonly=on,file={code}"]
