@@ -10,7 +10,7 @@ import pytest
 from holdfast.base.settings import script
 from tests.unit.conftest import Userland
 
-TOOLS = ("sh", "setsid")
+TOOLS = ("sh",)
 
 
 def run(userland: Userland, folder: Path, *, tools: str = "") -> "subprocess.CompletedProcess[str]":

@@ -15,5 +15,5 @@ command -v reboot >/dev/null || {
 	echo "there is no program reboot" >&2
 	exit 1
 }
-# The session of the caller ends with its link.
-setsid sh -c 'sleep 2; exec reboot' </dev/null >/dev/null 2>&1 &
+# The session of the caller ends with its link, and not every busybox has setsid.
+(trap '' HUP && sleep 2 && exec reboot) </dev/null >/dev/null 2>&1 &
