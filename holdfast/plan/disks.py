@@ -11,11 +11,13 @@ from holdfast.facts.facts import Facts
 from holdfast.facts.health import is_failing
 from holdfast.inventory.host import Allowance, DiskPin, Host
 from holdfast.plan.groups import LONGEST_CONTENT, check_groups, describe_groups
+from holdfast.plan.udev_names import fits, has_udev
 from holdfast.plan.which_disk import BY_ID, alike, find_disk, named_by_maker, there_are
 
 FAILING_DISK: Final[Allowance] = "failing-disk"
 # These links of udev have only a number. One with maker and serial number tells a person more.
 _NUMBERS: Final = ("wwn-", "nvme-eui.", "nvme-nvme.", "scsi-")
+_NO_UDEV: Final = " It has no udev, so links of /dev/disk/by-id are told from what the kernel says of each disk."
 
 
 class DiskoDisk(Frozen):
@@ -113,7 +115,7 @@ def plan_disks(devices: Mapping[str, DiskoDisk], facts: Facts, host: Host, *, fo
             )
         found[disk.name] = (named, disk)
     for pin in host.disks:
-        if not any(_matches(pin, disk) for _, disk in found.values()):
+        if not any(_matches(pin, disk, facts) for _, disk in found.values()):
             raise TargetRefused(
                 f"no disk of the flake's disko configuration is the one that the inventory pins: {_pin(pin)}.",
                 hint=f"There are: {there_are(facts)}. Correct disks in the inventory, or the device in the flake.",
@@ -131,13 +133,14 @@ def plan_disks(devices: Mapping[str, DiskoDisk], facts: Facts, host: Host, *, fo
 def _named_disk(label: str, named: DiskoDisk, facts: Facts, host: Host) -> Disk:
     """Return the disk of the machine that a disk of the disko configuration names."""
     device = named.device
-    disk = find_disk(facts, device)
+    disk = find_disk(facts, device) or _without_udev(device, facts)
     if disk is None:
         raise TargetRefused(
             f"the disk {device} of the flake's disko configuration ({label}) is not on {host.name}.",
-            hint=f"There are: {there_are(facts)}. Correct the device in the flake.",
+            hint=f"There are: {there_are(facts)}. Correct the device in the flake."
+            f"{'' if has_udev(facts) else _NO_UDEV}",
         )
-    _check_disk(disk, named, host)
+    _check_disk(disk, named, facts, host)
     if others := [other for other in alike(device, disk, facts) if other != disk]:
         raise TargetRefused(
             f"{device} on {host.name} cannot be told from {others[0].path}: both are {named_by_maker(disk)}.",
@@ -146,13 +149,21 @@ def _named_disk(label: str, named: DiskoDisk, facts: Facts, host: Host) -> Disk:
     return disk
 
 
-def _check_disk(disk: Disk, named: DiskoDisk, host: Host) -> None:
+def _without_udev(device: str, facts: Facts) -> Disk | None:
+    """Return the disk that a link of udev would lead to, if there is no udev, and it fits only one."""
+    if has_udev(facts) or not device.startswith(BY_ID):
+        return None
+    found = [disk for disk in facts.disks if fits(disk, device.removeprefix(BY_ID))]
+    return found[0] if len(found) == 1 else None
+
+
+def _check_disk(disk: Disk, named: DiskoDisk, facts: Facts, host: Host) -> None:
     device = named.device
     if disk.readonly:
         raise TargetRefused(
             f"the disk {device} of {host.name} is read-only.", hint="Unlock it, or name another one in the flake."
         )
-    if named.destroy and host.disks and not any(_matches(pin, disk) for pin in host.disks):
+    if named.destroy and host.disks and not any(_matches(pin, disk, facts) for pin in host.disks):
         pinned = "; ".join(_pin(pin) for pin in host.disks)
         raise TargetRefused(
             f"{device} on {host.name} is {named_by_maker(disk)}, which the inventory does not allow to wipe"
@@ -161,10 +172,11 @@ def _check_disk(disk: Disk, named: DiskoDisk, host: Host) -> None:
         )
 
 
-def _matches(pin: DiskPin, disk: Disk) -> bool:
+def _matches(pin: DiskPin, disk: Disk, facts: Facts) -> bool:
+    links = pin.by_id is None or pin.by_id in disk.by_id or (not has_udev(facts) and fits(disk, pin.by_id))
     return (
-        (pin.serial is None or pin.serial == disk.serial)
-        and (pin.by_id is None or pin.by_id in disk.by_id)
+        links
+        and (pin.serial is None or pin.serial == disk.serial)
         and (pin.size_bytes is None or pin.size_bytes == disk.size_bytes)
     )
 
@@ -175,7 +187,7 @@ def _pin(pin: DiskPin) -> str:
 
 
 def _is_pinned(disk: Disk, facts: Facts, host: Host) -> bool:
-    return any([disk] == [other for other in facts.disks if _matches(pin, other)] for pin in host.disks)
+    return any([disk] == [other for other in facts.disks if _matches(pin, other, facts)] for pin in host.disks)
 
 
 def _planned(device: str, disk: Disk, facts: Facts, host: Host | None = None) -> PlannedDisk:

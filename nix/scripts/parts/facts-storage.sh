@@ -157,11 +157,21 @@ disk_links() {
 	done | sed 's|//|/|'
 }
 
-# Lines `MAJOR:MINOR SERIAL` from udev, for disks whose kernel driver gives no serial number.
+# Lines `MAJOR:MINOR SERIAL` from udev, for disks whose kernel driver gives no serial number. Where there is no udev, from
+# the disk's own page 80h, behind the four bytes of its head (SPC-5, 7.7.18). The second file is for tail's head lines.
 udev_serials() {
 	set +f
-	grep -H '^E:ID_SERIAL_SHORT=' "$root"/run/udev/data/b* |
-		sed -n 's|^[^:]*/b\([0-9]*:[0-9]*\):E:ID_SERIAL_SHORT=|\1 |p'
+	if [ -d "$root/run/udev/data" ]; then
+		grep -H '^E:ID_SERIAL_SHORT=' "$root"/run/udev/data/b* |
+			sed -n 's|^[^:]*/b\([0-9]*:[0-9]*\):E:ID_SERIAL_SHORT=|\1 |p'
+	else
+		tail -c +5 "$root"/sys/block/*/device/vpd_pg80 /dev/null | while read -r head file rest || [ -n "$head" ]; do
+			case $head in
+			'==>') first_line "${file%/device/vpd_pg80}/dev" ;;
+			?*) printf '%s %s\n' "$text" "$head${file:+ $file}${rest:+ $rest}" ;;
+			esac
+		done
+	fi
 	set -f
 }
 
