@@ -128,9 +128,9 @@ class Operator:
         self._start("serve", [sys.executable, "-m", "deployments.serve"])
         self._until(
             "serve",
-            "the deployment install/cottage",
+            "the deployments install/cottage and rehearse/cottage",
             SERVE_DEADLINE_S,
-            lambda: self._answers("/deployments/name/install/cottage"),
+            lambda: all(self._answers(f"/deployments/name/{flow}/cottage") for flow in ("install", "rehearse")),
         )
 
     def stop_serving(self) -> None:
