@@ -39,13 +39,15 @@ def reboot(host: Host, plan: Plan, built: Built) -> Rebooted:
         facts = look(target)
         if observe(facts, built.toplevel).stage is Stage.FINAL and facts.on_trial:
             hold_target(target, facts)
-            way_back = first_boot.leads_back(target, "/", facts) and first_boot.prepare(target, machine.log, uefi=True)
+            way_back = first_boot.leads_back(target, "/", facts) and first_boot.prepare(
+                target, machine.log, uefi=facts.firmware in UEFI
+            )
             target.run(["systemd-run", "--quiet", "--on-active=2s", "systemctl", "reboot"], timeout_s=ASK_S)
         elif skipped := nothing_to_do(facts, built.toplevel, host.name):
             return Rebooted(skipped=skipped)
         else:
             hold_target(target, facts)
-            if facts.firmware in UEFI:
+            if facts.firmware in (*UEFI, first_boot.BIOS):
                 mount_again(machine.on_boot(facts.boot_id), target, built)
                 if first_boot.leads_back(target, NEW_ROOT, facts):
                     raise back_in_installer(host.name, built.toplevel)

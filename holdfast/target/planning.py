@@ -113,7 +113,9 @@ def plan_install(
         )
     is_installed = plan.stage is Stage.FINAL
     of_new_system = () if is_installed else standby_rows(evaluation.layout, host, seen.facts, tarball)
-    of_first_boot = () if is_installed or not seen.back else first_boot_rows(seen.back.efi, host)
+    of_first_boot = (
+        () if is_installed or not seen.back else first_boot_rows(seen.back.efi, host, evaluation.configuration)
+    )
     way_back = judge_way_back(seen.back, host, *of_new_system, *of_first_boot)
     efi = seen.back.efi if seen.back and seen.back.efi.bits else None
     way_out: tuple[WayOutRow, ...] = ()

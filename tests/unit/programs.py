@@ -306,6 +306,8 @@ def _nixos_install(machine: "FakeMachine", command: Command) -> None:
         machine.disk = "final"
         if machine.efi:
             machine.efi.order = [NEW, *(name for name in machine.efi.order if name != NEW)]
+        if machine.boot_code:
+            machine.boot_code.new = True
 
 
 def _boot_loader(machine: "FakeMachine", _: Command) -> None:
@@ -313,6 +315,18 @@ def _boot_loader(machine: "FakeMachine", _: Command) -> None:
     machine.disk = "final"
     if machine.efi:
         machine.efi.order = [NEW, *(name for name in machine.efi.order if name != NEW)]
+    if machine.boot_code:
+        machine.boot_code.new = True
+
+
+def _bios_boot(machine: "FakeMachine", command: Command) -> str:
+    assert command.args[1] == ("/mnt" if machine.runs == "installer" else "/")
+    if not machine.boot_code:  # the standby of a UEFI
+        return "none: no standby that can stay is below /\n"
+    said, changed = machine.boot_code.served(command.args, standby=machine.standby)
+    if changed:
+        machine.tell(changed)
+    return said
 
 
 def _efi_boot(machine: "FakeMachine", command: Command) -> str:
@@ -337,7 +351,8 @@ def _standby(machine: "FakeMachine", command: Command) -> str:
         machine.disk = "" if machine.disk == "installer" else machine.disk
         machine.tell("standby removed")
         return "removed: the standby in /boot\n"
-    if machine.standby and machine.efi and machine.disk == "final":
+    of_new_system = machine.boot_code.new if machine.boot_code else machine.disk == "final"
+    if machine.standby and of_new_system:
         return f"none: {OTHER_LOADER}\n"
     return ARMED if machine.standby else "none: there is no standby\n"
 
@@ -402,6 +417,7 @@ def _nothing(_machine: "FakeMachine", _: Command) -> None:
 
 
 PROGRAMS: dict[str, Callable[["FakeMachine", Command], Done | str | None]] = {
+    "bios-boot.sh": _bios_boot,
     "carry-over.sh": _carry_over,
     "cat": _cat,
     "command": _command,

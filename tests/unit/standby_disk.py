@@ -11,15 +11,14 @@ COMMAND_LINE = "init=/nix/store/x/init console=ttyS0 panic=30"
 KERNEL, INITRD = b"kernel" * 100, b"initrd" * 101  # the initrd's size is no multiple of four
 STARTER, PROGRAM = b"starter" * 9, b"starter and kernel" * 9
 PARTITION_JSON = '{"run_id":"run-1","plan_digest":"abc"}'
-BIOS_FILES = {"holdfast/kernel", "holdfast/initrd", "holdfast/handover", "syslinux.cfg", "ldlinux.sys", "ldlinux.c32"}
+# What starts it by BIOS, and what bios-boot.sh needs.
+BIOS_LOADER = {"syslinux.cfg", "ldlinux.sys", "ldlinux.c32", "holdfast/boot-code", "holdfast/new.mbr"}
+BIOS_FILES = {"holdfast/kernel", "holdfast/initrd", "holdfast/handover", *BIOS_LOADER}
 UEFI_FILES = {
     *("holdfast/kernel", "holdfast/initrd", "holdfast/handover", "holdfast/loader.efi", "EFI/BOOT/BOOTX64.EFI"),
     *("loader/loader.conf", "loader/entries/holdfast-standby.conf"),
 }
-BIOS_STARTER_FILES = {
-    *("holdfast/kernel", "holdfast/starter", "holdfast/known"),
-    *("syslinux.cfg", "ldlinux.sys", "ldlinux.c32"),
-}
+BIOS_STARTER_FILES = {"holdfast/kernel", "holdfast/starter", "holdfast/known", *BIOS_LOADER}
 UEFI_STARTER_FILES = {
     *("EFI/holdfast/standby.efi", "EFI/holdfast/standby.efi.extra.d/standby.cred"),
     *("holdfast/loader.efi", "EFI/BOOT/BOOTX64.EFI", "loader/loader.conf", "loader/entries/holdfast-standby.conf"),

@@ -35,6 +35,7 @@ from holdfast.ssh.keys import Offer
 from holdfast.ssh.link import Link
 from holdfast.ssh.login import LoggedIn
 from holdfast.ssh.publickey import parse_line
+from tests.unit.boot_code import BootCode
 from tests.unit.cases import LOGIN_KEY, answer
 from tests.unit.clock import FakeClock
 from tests.unit.firmware import Firmware
@@ -148,6 +149,7 @@ class FakeMachine:
         failed_units: the units that its final system says have failed.
         lacks: programs that it does not have.
         efi: its UEFI, which the recorded answers say it has; None if it starts by BIOS.
+        boot_code: its disk's first sector, if it starts by BIOS; else None.
         way_back: what way-back.sh tells of it other than way_back_answer.
         dead_man_s: what its installer's dead-man waits; 0 if it has none, as the one that the standby starts.
         logged_in: how its SSH server lets one in.
@@ -169,6 +171,7 @@ class FakeMachine:
     failed_units: tuple[str, ...] = ()
     lacks: set[str] = field(default_factory=set)
     efi: Firmware | None = field(default_factory=Firmware)
+    boot_code: BootCode | None = None
     way_back: dict[str, str] = field(default_factory=dict)
     dead_man_s: float = 900.0
     logged_in: LoggedIn = field(default_factory=lambda: let_in_by(LOGIN_KEY))
@@ -247,11 +250,13 @@ class FakeMachine:
 
     def reset(self) -> None:
         """Boot from the disk, as after a power cut."""
-        self.leave_for(self.efi.starts(self.disk, standby=self.standby) if self.efi else self.disk)
+        starter = self.efi or self.boot_code
+        assert starter
+        self.leave_for(starter.starts(self.disk, standby=self.standby))
 
     def has_bios(self) -> None:
         """Be started by a BIOS."""
-        self.efi = None
+        self.efi, self.boot_code = None, BootCode()
         for system in CASES:
             self.shows(system, firmware="bios")
 

@@ -12,7 +12,7 @@ from tasks.finish import finish
 from tasks.run.journal import Attempt
 from tasks.run.report import assemble
 from tests.log import Remembered
-from tests.unit.cases import CONFIGURATION, answer, built, facts, host, plan
+from tests.unit.cases import answer, built, facts, host, plan
 from tests.unit.desk import Desk
 from tests.unit.firmware import NEW, STANDBY, Firmware
 from tests.unit.programs import Command, Done
@@ -346,20 +346,6 @@ def test_trial_without_the_firmwares_variables_is_said(machine: FakeMachine, run
     run.start()
     assert log.warned[0] == "nothing leads back from the first boot: this system was not started by UEFI"
     assert not machine.standby
-
-
-def test_bios_is_as_it_was(machine: FakeMachine, desk: Desk, run: Run) -> None:
-    machine.has_bios()
-    grub = CONFIGURATION["grub"] | {"bios": True}
-    desk.configuration = CONFIGURATION | {"boot_loaders": ["grub"], "grub": grub}
-    run.start()
-    assert since(machine, "boot loader installed") == [
-        "boot loader installed",
-        "standby removed",
-        *REBOOTED,
-        "final boots",
-    ]
-    assert machine.told("efi-boot.sh") == []
 
 
 @pytest.mark.usefixtures("uefi")

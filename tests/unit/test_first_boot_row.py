@@ -10,9 +10,10 @@ from holdfast.base.settings import script
 from holdfast.facts.efi import EfiEntry, EfiFacts, parse_efi
 from holdfast.facts.way_back import parse_way_back
 from holdfast.inventory.host import Host, Way
+from holdfast.plan.configuration import Configuration, parse_configuration
 from holdfast.plan.way_back.first_boot import first_boot_rows
 from holdfast.plan.way_back.row import Verdict
-from tests.unit.cases import host
+from tests.unit.cases import CONFIGURATION, host
 from tests.unit.conftest import Userland
 from tests.unit.efi_machine import NETWORK, NEW_ENTRY, USB, EfiMachine
 
@@ -20,6 +21,14 @@ TOOLS = (
     *["awk", "cat", "cmp", "cut", "dd", "grep", "head", "id", "ls", "mkdir", "mktemp", "od", "readlink", "rm", "sed"],
     *["tail", "sh", "sort", "tr", "uname", "sha256sum", "stat", "find", "date", "basename", "dirname", "timeout", "wc"],
 )
+
+
+def configured(boot_loaders: list[str], *, bios: bool) -> Configuration:
+    grub = CONFIGURATION["grub"] | {"bios": bios}
+    return parse_configuration(json.dumps(CONFIGURATION | {"boot_loaders": boot_loaders, "grub": grub}))
+
+
+GRUB = configured(["grub"], bios=True)
 SERVER = EfiFacts(
     variables="rw",
     bits=64,
@@ -60,28 +69,46 @@ def test_way_back_tells_the_firmwares_entries(userland: Userland, tmp_path: Path
         (SERVER.model_copy(update={"order": ()}), {}, Verdict.FINE, "it has none yet"),
         (SERVER.model_copy(update={"variables": "ro"}), {}, Verdict.UNPROVED, "cannot be written"),
         (SERVER.model_copy(update={"bits": 32}), {}, Verdict.UNPROVED, "UEFI of 32 bit"),
-        (EfiFacts(variables="none"), {}, Verdict.UNPROVED, "no UEFI, so the disk has one boot loader"),
+        (EfiFacts(variables="none"), {"standby": False}, Verdict.UNPROVED, "wants no standby"),
         (SERVER, {"standby": False}, Verdict.UNPROVED, "wants no standby"),
     ],
 )
 def test_row(efi: EfiFacts, inventory: dict[str, object], verdict: Verdict, said: str) -> None:
-    [row] = first_boot_rows(efi, host(**inventory))
+    [row] = first_boot_rows(efi, host(**inventory), GRUB)
     assert row.verdict is verdict
     assert said in row.seen
     assert ("nothing leads back" in row.means) is (verdict is Verdict.UNPROVED)
 
 
 @pytest.mark.parametrize(
+    ("boot_loaders", "bios", "verdict", "said"),
+    [
+        (["grub"], True, Verdict.FINE, "is GRUB, which can wait on the disk"),
+        (["grub"], False, Verdict.UNPROVED, "is grub: only GRUB can wait"),  # of the EFI system partition only
+        (["limine"], False, Verdict.UNPROVED, "is limine: only GRUB can wait"),
+        (["external", "grub"], True, Verdict.UNPROVED, "is external and grub"),
+        ([], False, Verdict.UNPROVED, "is none that is known"),
+    ],
+)
+def test_bios(boot_loaders: list[str], bios: bool, verdict: Verdict, said: str) -> None:
+    [row] = first_boot_rows(EfiFacts(variables="none"), host(), configured(boot_loaders, bios=bios))
+    assert row.verdict is verdict
+    assert said in row.seen
+    assert ("nothing leads back" in row.means) is (verdict is Verdict.UNPROVED)
+    assert ("the moment after GRUB is written" in row.means) is (verdict is Verdict.FINE)
+
+
+@pytest.mark.parametrize(
     ("efi", "inventory"), [(EfiFacts(), host()), (EfiFacts(variables="none"), host(way=Way.STANDARD))]
 )
 def test_no_row(efi: EfiFacts, inventory: Host) -> None:
-    assert list(first_boot_rows(efi, inventory)) == []
+    assert list(first_boot_rows(efi, inventory, GRUB)) == []
 
 
 def test_long_order_is_cut() -> None:
     entries = tuple(EfiEntry(number=f"{at:04X}", name="x" * 300) for at in range(40))
     many = EfiFacts(variables="rw", bits=64, order=tuple(entry.number for entry in entries), entries=entries)
-    [row] = first_boot_rows(many, host())
+    [row] = first_boot_rows(many, host(), GRUB)
     assert row.seen.endswith(", 34 more")
 
 

@@ -25,7 +25,10 @@ def test_bios_disk_boots_the_installer(target: Target) -> None:
     assert (boot / "syslinux.cfg").read_text() == (
         f"{MARK}\nDEFAULT holdfast\nPROMPT 0\nLABEL holdfast\n  LINUX /holdfast/kernel\n"
         f"  INITRD /holdfast/initrd,/holdfast/handover\n  APPEND {COMMAND_LINE}\n"
+        "LABEL new\n  BOOT /holdfast/new.mbr\n"
     )
+    assert (boot / "holdfast/boot-code").read_bytes() == b"m" * 440
+    assert (boot / "holdfast/new.mbr").read_bytes() == bytes(512)
     assert target.boot_code == b"m" * 440
     assert (target.live / "dev/vda").stat().st_size == 512
     disk = target.live / "dev/vda"
@@ -50,7 +53,7 @@ def test_partition_that_starts_already_is_left_alone(target: Target) -> None:
 def test_gpt_by_bios(target: Target, attributes: str, asked: str) -> None:
     target.disk(table="gpt")
     assert target.put(ATTRIBUTES=attributes).startswith("armed: by BIOS")
-    assert target.boot_code == b"g" * 440
+    assert target.boot_code == (target.root / "boot/holdfast/boot-code").read_bytes() == b"g" * 440
     disk = target.live / "dev/vda"
     calls = [f"sfdisk --part-attrs {disk} 1"]
     if asked:
@@ -63,7 +66,9 @@ def test_bios_without_a_boot_partition(target: Target) -> None:
     target.mount("", "ext4", "/dev/vda1")
     (target.root / "boot").rmdir()
     assert target.put() == "armed: by BIOS, /dev/vda1 boots the installer"
-    assert "  INITRD /boot/holdfast/initrd,/boot/holdfast/handover\n" in (target.root / "boot/syslinux.cfg").read_text()
+    configuration = (target.root / "boot/syslinux.cfg").read_text()
+    assert "  INITRD /boot/holdfast/initrd,/boot/holdfast/handover\n" in configuration
+    assert "  BOOT /boot/holdfast/new.mbr\n" in configuration
 
 
 def test_bios_takes_the_esp_if_extlinux_cannot_read_the_root(target: Target) -> None:

@@ -82,6 +82,7 @@ def test_bios_starts_the_starter_with_what_it_has_to_know(target: Target) -> Non
     assert (boot / "syslinux.cfg").read_text() == (
         f"{MARK}\nDEFAULT holdfast\nPROMPT 0\nLABEL holdfast\n  LINUX /holdfast/kernel\n"
         f"  INITRD /holdfast/starter,/holdfast/known\n  APPEND {COMMAND_LINE}\n"
+        "LABEL new\n  BOOT /holdfast/new.mbr\n"
     )
     assert (boot / "holdfast/starter").read_bytes() == STARTER + bytes(-len(STARTER) % 4)
     assert {name: oct(mode) for name, (mode, _) in target.handover("boot/holdfast/known").items()} == {

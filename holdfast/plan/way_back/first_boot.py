@@ -5,6 +5,7 @@ from typing import Final
 
 from holdfast.facts.efi import EfiFacts
 from holdfast.inventory.host import Host, Way
+from holdfast.plan.configuration import Configuration
 from holdfast.plan.way_back.row import Verdict, WayBackRow
 
 _SHOWN: Final = 6
@@ -12,36 +13,43 @@ _NOTHING: Final = (
     "nothing leads back from the first boot: if the boot loader does not start what the trial has proved, somebody has"
     " to go to the machine"
 )
+_KEPT: Final = (
+    "if the disk gets a standby, that stays the first to be started until verify has proved the new system: a power"
+    " cycle leads to the installer"
+)
+_GRUB: Final = "the firmware is no UEFI, and the new system's boot loader is GRUB, which can wait on the disk"
+_WRITTEN: Final = "Only for the moment after GRUB is written, the disk starts GRUB"
 
 
-def first_boot_rows(efi: EfiFacts, host: Host) -> Iterator[WayBackRow]:
+def first_boot_rows(efi: EfiFacts, host: Host, configuration: Configuration) -> Iterator[WayBackRow]:
     """Yield what leads back from the first boot of the final system.
 
     Args:
         efi: the firmware's entries, as the origin sees them.
         host: the host.
+        configuration: what the new system's configuration says of its boot loader.
 
     """
     if host.way is Way.STANDARD or efi.variables == "unknown":
         return
-    why = _why_not(efi, host)
+    why = _why_not(efi, host, configuration)
+    uefi = efi.variables != "none"
+    seen = f"the firmware is UEFI, and takes an order: {_order(efi)}" if uefi else _GRUB
     yield WayBackRow(
         subject="first boot",
-        seen=why or f"the firmware is UEFI, and takes an order: {_order(efi)}",
-        means=_NOTHING
-        if why
-        else "if the disk gets a standby, that stays the first to be started until verify has proved the new system: a"
-        " power cycle leads to the installer",
+        seen=why or seen,
+        means=_NOTHING if why else _KEPT if uefi else f"{_KEPT}. {_WRITTEN}",
         verdict=Verdict.UNPROVED if why else Verdict.FINE,
     )
 
 
-def _why_not(efi: EfiFacts, host: Host) -> str:
+def _why_not(efi: EfiFacts, host: Host, configuration: Configuration) -> str:
     """Return why nothing leads back; empty if something does."""
     if not host.standby:
         return "the inventory wants no standby"
-    if efi.variables == "none":
-        return "the firmware is no UEFI, so the disk has one boot loader: the standby's, and then the new system's"
+    if efi.variables == "none" and not (configuration.boot_loaders == ("grub",) and configuration.grub.bios):
+        loaders = " and ".join(configuration.boot_loaders) or "none that is known"
+        return f"the firmware is no UEFI, and the new system's boot loader is {loaders}: only GRUB can wait on the disk"
     if efi.bits == 32:
         return "the firmware is a UEFI of 32 bit, which starts no standby of 64 bit"
     if efi.variables == "ro":

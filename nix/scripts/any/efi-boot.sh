@@ -30,6 +30,7 @@ work=
 kept= # set while entry and order may have to be taken back
 
 . "${0%/*}/../parts/facts-efi.sh"
+. "${0%/*}/../parts/mounted.sh"
 . "${0%/*}/../parts/efi-partition.sh"
 
 usage() {

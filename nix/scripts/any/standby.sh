@@ -17,7 +17,8 @@
 # Without a starter it all is on the boot file system: holdfast/kernel holdfast/initrd holdfast/handover.
 # What starts it is there too:
 #   UEFI: holdfast/loader.efi EFI/BOOT/BOOT….EFI loader/loader.conf loader/entries/holdfast-standby.conf
-#   BIOS: syslinux.cfg, what extlinux installs, the disk's first 440 bytes, and the flag of the partition they start
+#   BIOS: syslinux.cfg, what extlinux installs, the disk's first 440 bytes, and the flag of the partition they start.
+#   For the first boot of the new system (bios-boot.sh): holdfast/boot-code, a copy of those bytes, and holdfast/new.mbr
 # The image brings the programs for it: /etc/holdfast/standby/{extlinux,mbr.bin,gptmbr.bin,boot.efi}, and says in a
 # file beside them, starter-mounts, what its starter can mount: words like ext4, zfs, lvm, md.
 # `put` and `show` print one line: `armed: …`, or `none: WHY` if the disk does not boot a standby. Both exit with 0

@@ -2,16 +2,6 @@
 # efi-partition.sh: a part of efi-boot.sh: the EFI system partition of the new system, and the node of a device path
 # that leads to it (UEFI specification 2.10, sections 5.3.3 and 10.3.5.1). Bytes are octal escapes for printf.
 
-# mounted PLACE: prints file system and MAJOR:MINOR of what is mounted exactly there
-mounted() {
-	awk -v place="$1" '
-		$5 == place {
-			for (at = 7; at < NF && $at != "-"; at++);
-			said = $(at + 1) " " $3
-		}
-		END { if (said != "") print said }' "$root/proc/self/mountinfo"
-}
-
 # octal: turns the decimal bytes on standard input into escapes
 octal() { awk '{ for (field = 1; field <= NF; field++) printf "\\%03o", $field }'; }
 

@@ -47,7 +47,13 @@ LABEL holdfast
   LINUX $prefix/holdfast/kernel
   INITRD $initrds
   APPEND $command_line
+LABEL new
+  BOOT $prefix/holdfast/new.mbr
 END
+	# They have their blocks before they are needed: bios-boot.sh writes new.mbr in its place.
+	dd if=/dev/zero of="$work/new" bs=512 count=1 2>/dev/null
+	place "$work/new" "$ours/new.mbr"
+	place "$boot_code" "$ours/boot-code"
 	place "$work/syslinux" "$boot/syslinux.cfg"
 	"$tools/extlinux" --install "$boot" >&2
 	sync

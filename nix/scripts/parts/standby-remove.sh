@@ -69,7 +69,7 @@ empty_boot() {
 	if drop_starter "$1"; then gone=1; fi
 	if [ -d "$1/holdfast" ]; then
 		wipe_handovers "$1/holdfast"
-		for file in kernel kernel.new initrd initrd.new loader.efi loader.efi.new; do rm -f "$1/holdfast/$file"; done
+		for file in kernel initrd loader.efi new.mbr boot-code; do rm -f "$1/holdfast/$file" "$1/holdfast/$file.new"; done
 		gone=1
 	fi
 	[ -n "$gone" ] || return 1
