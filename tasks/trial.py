@@ -1,6 +1,6 @@
 """Starts the final system once while the disk still boots the installer, then installs its boot loader.
 
-Under UEFI the standby stays, for the first boot from the disk is a trial too.
+Under UEFI, and under BIOS with GRUB, the standby stays, for the first boot from the disk is a trial too.
 """
 
 import functools
@@ -45,8 +45,8 @@ ENVIRONMENT: Final = {"NIXOS_INSTALL_BOOTLOADER": "1"}
 def trial(host: Host, plan: Plan, built: Built, installed: Installed) -> Tried:
     """Start the final system from the installer by kexec, wait for it on the tailnet, install its boot loader there.
 
-    Until the boot loader is installed, the disk boots the installer. Under UEFI that stays so, but for one start of the
-    new system, until `verify` has proved it.
+    Until the boot loader is installed, the disk boots the installer. Under UEFI, and under BIOS with GRUB, that stays so,
+    but for one start of the new system, until `verify` has proved it.
 
     Raises:
         UnexpectedState: neither the installer nor the final system runs; or the final system did not come up, and
@@ -120,7 +120,7 @@ def _begin(machine: Machine, target: Connection, built: Built, facts: Facts) -> 
 def _install_boot_loader(machine: Machine, plan: Plan, built: Built, facts: Facts) -> None:
     """Let the final system install its boot loader. Keep the standby for the first boot if that can be, or remove it.
 
-    Meanwhile the firmware starts the standby, whatever the boot loader's installer writes.
+    Meanwhile a UEFI starts the standby, whatever the boot loader's installer writes.
     """
     install = functools.partial(
         machine.run_detached,
