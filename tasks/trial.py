@@ -45,8 +45,8 @@ ENVIRONMENT: Final = {"NIXOS_INSTALL_BOOTLOADER": "1"}
 def trial(host: Host, plan: Plan, built: Built, installed: Installed) -> Tried:
     """Start the final system from the installer by kexec, wait for it on the tailnet, install its boot loader there.
 
-    Until the boot loader is installed, the disk boots the installer. Under UEFI, and under BIOS with GRUB, that stays so,
-    but for one start of the new system, until `verify` has proved it.
+    Until the boot loader is installed, the disk boots the installer. Under UEFI, and under BIOS with GRUB, that stays
+    so, but for one start of the new system, until `verify` has proved it.
 
     Raises:
         UnexpectedState: neither the installer nor the final system runs; or the final system did not come up, and

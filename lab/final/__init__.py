@@ -33,6 +33,7 @@ MORE_MODULES = ("btrfs", "dm-mod", "efivarfs")
 """Modules that only some layouts load; the initrd of the others does not have them."""
 STORAGE_PROGRAMS = ("usr/bin/btrfs", "usr/sbin/mkfs.btrfs", "usr/sbin/lvm")
 SYSTEMD_BOOT = ("usr/bin/bootctl", "usr/lib/systemd/boot/efi/systemd-bootx64.efi")
+GRUB = ("usr/sbin/grub-install",)
 LAYOUTS = HERE / "layouts"
 
 
@@ -61,7 +62,7 @@ def inputs() -> Path:
     """Return a folder with what comes from Debian: `busybox/busybox`, and `.tar`s with the rest."""
     parts: list[Part] = [Path(__file__), Path(systemd.__file__), Path(bundled.__file__), systemd.UDEV_RULES]
     parts += [SUITE, PACKAGES, PROGRAMS, LIBRARIES, FILES, UNITS, MODULES, MORE_MODULES, STORAGE_PROGRAMS]
-    parts += [SYSTEMD_BOOT]
+    parts += [SYSTEMD_BOOT, GRUB]
     return built("final-inputs", parts, _make_inputs, about="20 s")
 
 
@@ -74,6 +75,7 @@ def _make_inputs(into: Path) -> None:
     _pack_kernel(tree, into / "kernel.tar", into / "modules")
     _pack_userland(tree, into / "userland.tar")
     _pack_storage_tools(tree, into / "storage.tar")
+    _pack_grub(tree, into / "grub.tar")
     with tarfile.open(into / "systemd-boot.tar", "w") as packed:
         for name in SYSTEMD_BOOT:
             packed.add(tree / name, name)
@@ -85,6 +87,16 @@ def _pack_bootloader(tree: Path, archive: Path) -> None:
         packed.add(tree / "usr/bin/extlinux", "extlinux")
         for name in ("mbr.bin", "gptmbr.bin"):
             packed.add(tree / "usr/lib/syslinux/mbr" / name, name)
+
+
+def _pack_grub(tree: Path, archive: Path) -> None:
+    """Pack what installs GRUB, with all that it needs, and the modules of GRUB for a BIOS."""
+    folder = archive.with_suffix("")
+    bundled.bundle(tree, GRUB, folder / "lib", folder / "bin")
+    with tarfile.open(archive, "w") as packed:
+        packed.add(folder, "usr/lib/holdfast-grub")
+        packed.add(tree / "usr/lib/grub/i386-pc", "usr/lib/grub/i386-pc")
+    shutil.rmtree(folder)
 
 
 def _pack_storage_tools(tree: Path, archive: Path) -> None:

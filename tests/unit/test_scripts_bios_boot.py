@@ -61,7 +61,6 @@ class Bios:
         self.standby(self.boot)
         self.disk.write_bytes(CODE + TABLE + BEHIND)
         self.log = folder / "writes"
-        self.tool("chattr", "exit 1")
         self.dd()
 
     def standby(self, boot: Path) -> None:

@@ -32,14 +32,17 @@ def test_bios_disk_boots_the_installer(target: Target) -> None:
     assert target.boot_code == b"m" * 440
     assert (target.live / "dev/vda").stat().st_size == 512
     disk = target.live / "dev/vda"
-    assert target.calls.read_text() == f"sfdisk --quiet --no-reread --no-tell-kernel --activate {disk} 1\n"
+    assert target.calls.read_text().splitlines() == [
+        f"chattr -i {boot}/ldlinux.sys",
+        f"sfdisk --quiet --no-reread --no-tell-kernel --activate {disk} 1",
+    ]
     assert (boot / "holdfast/handover").stat().st_mode & 0o777 == 0o600
 
 
 def test_partition_that_starts_already_is_left_alone(target: Target) -> None:
     target.disk(table="dos", active=True)
     target.put()
-    assert target.calls.read_text() == ""
+    assert target.calls.read_text() == f"chattr -i {target.root}/boot/ldlinux.sys\n"
 
 
 @pytest.mark.parametrize(
@@ -55,7 +58,7 @@ def test_gpt_by_bios(target: Target, attributes: str, asked: str) -> None:
     assert target.put(ATTRIBUTES=attributes).startswith("armed: by BIOS")
     assert target.boot_code == (target.root / "boot/holdfast/boot-code").read_bytes() == b"g" * 440
     disk = target.live / "dev/vda"
-    calls = [f"sfdisk --part-attrs {disk} 1"]
+    calls = [f"chattr -i {target.root}/boot/ldlinux.sys", f"sfdisk --part-attrs {disk} 1"]
     if asked:
         calls.append(f"sfdisk --quiet --no-reread --no-tell-kernel --part-attrs {disk} 1 {asked}")
     assert target.calls.read_text().splitlines() == calls

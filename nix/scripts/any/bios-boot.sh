@@ -140,7 +140,6 @@ write() {
 # start_once FILE: makes extlinux start once what these vectors say, unless they are there
 start_once() {
 	if vectors | cmp -s - "$1"; then return; fi
-	chattr -i "$extlinux" 2>/dev/null # as extlinux leaves it on ext
 	size=$(bytes "$extlinux")
 	tail -c 512 "$1" >"$work/vector"
 	write "$work/vector" "$extlinux" 512 $((size / 512 - 2))

@@ -56,6 +56,8 @@ END
 	place "$boot_code" "$ours/boot-code"
 	place "$work/syslinux" "$boot/syslinux.cfg"
 	"$tools/extlinux" --install "$boot" >&2
+	# Extlinux leaves it immutable on ext. The new system writes into it, and may have no chattr.
+	chattr -i "$boot/ldlinux.sys" 2>/dev/null || true
 	sync
 	if [ "$table" = dos ]; then
 		flag=$(od -An -tx1 -j $((446 + 16 * (number - 1))) -N 1 "$live$disk")

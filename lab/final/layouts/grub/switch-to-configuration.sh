@@ -1,0 +1,40 @@
+#!@busybox@/bin/sh
+# shellcheck shell=sh
+# switch-to-configuration boot
+# Makes the disk boot this system by GRUB. With NIXOS_INSTALL_BOOTLOADER=1 also puts that on the disk: after its menu, as
+# NixOS does (install-grub.pl). The lab's system knows no other verb.
+set -eu
+PATH=@busybox@/bin
+export PATH
+
+[ "${1-}" = boot ] || {
+	echo "usage: switch-to-configuration boot" >&2
+	exit 1
+}
+grep -q '^[^ ]* /boot ' /proc/mounts || {
+	echo "switch-to-configuration: nothing is mounted at /boot" >&2
+	exit 1
+}
+
+# place FILE: a file comes beside its place and is then renamed: the disk can boot even if this stops half-way.
+place() {
+	cat >"$1.new"
+	mv "$1.new" "$1"
+}
+mkdir -p /boot/grub /boot/kernels
+for file in kernel initrd; do
+	place "/boot/kernels/$file" <"@toplevel@/$file"
+done
+place /boot/grub/grub.cfg <<END
+set timeout=0
+menuentry "NixOS" {
+  linux /kernels/kernel init=@toplevel@/init $(cat @toplevel@/kernel-params)
+  initrd /kernels/initrd
+}
+END
+sync
+if [ "${NIXOS_INSTALL_BOOTLOADER-}" = 1 ]; then
+	@userland@/usr/lib/holdfast-grub/bin/grub-install --target=i386-pc --directory=@userland@/usr/lib/grub/i386-pc \
+		--boot-directory=/boot "$(readlink -f @disk@)"
+fi
+sync
