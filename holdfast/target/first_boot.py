@@ -130,4 +130,5 @@ def finish(target: Connection, root: str, facts: Facts, log: Log, *, booted: boo
 
 
 def _keep(target: Connection, root: str, *, uefi: bool, new_system: bool) -> str:
-    return (boot_order if uefi else boot_code).keep(target, root, new_system=new_system)
+    keep = boot_order.keep if uefi else boot_code.keep
+    return keep(target, root, new_system=new_system)
