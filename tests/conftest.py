@@ -11,7 +11,7 @@ from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
 SECOND_LAB: Final = frozenset(
-    {"test_cancel", "test_handful", "test_nixos_anywhere", "test_origin_returns", "test_standard_way"}
+    {"test_cancel", "test_first_boot_order", "test_handful", "test_nixos_anywhere", "test_standard_way"}
 )
 """The modules of the second worker's lab: about half of the time."""
 

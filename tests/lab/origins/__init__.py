@@ -1,1 +1,1 @@
-"""Rehearsals and installs from other origins than the lab's usual one. `./just origins` runs them all."""
+"""Other origins than the lab's usual one: rehearsals, installs, plans, refusals. `./just origins` runs them all."""

@@ -11,7 +11,7 @@ from lab.flow_runs import ended, report_of, start
 from lab.operator import PROJECT, Operator
 from lab.runtime import Lab
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.origins]
 
 BOOT_ID = ["cat", "/proc/sys/kernel/random/boot_id"]
 

@@ -26,7 +26,7 @@ from lab.runtime import Lab
 from lab.world import PROJECT
 from tests.log import Remembered
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.origins]
 
 DEBIAN = "12"
 BY_ID = "/dev/disk/by-id"
