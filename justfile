@@ -21,7 +21,7 @@ test *args: _debian
 faults: _debian
     {{python}} -m tests.lab.faults
 
-# install four other layouts of the disk in the lab, with a power cut in each (about 25 minutes)
+# install five other layouts of the disk in the lab, cut the power in each, break two boot loaders (about two hours)
 layouts: _debian
     {{python}} -m pytest -m lab tests/lab/layouts
 

@@ -29,15 +29,19 @@ def test_power_is_cut_after_formatting_with_grub(begin: Begin) -> None:
         assert journey.until_where(FINAL) == FINAL
 
 
-@pytest.mark.parametrize("broken", [NO_CORE, NO_KERNEL], ids=["no core", "no kernel"])
-def test_grub_that_is_broken_leads_to_the_installer(begin: Begin, broken: str) -> None:
+@pytest.mark.parametrize(
+    ("fault", "broken"),
+    [("GRUB has no core", NO_CORE), ("GRUB finds no kernel", NO_KERNEL)],
+    ids=["no core", "no kernel"],
+)
+def test_grub_that_is_broken_leads_to_the_installer(begin: Begin, fault: str, broken: str) -> None:
     with begin("grub", qemu.BIOS) as journey:
         switch = journey.lab.run_dir / "flake" / SWITCH
         switch.write_text(switch.read_text() + broken)
         journey.deadlines(reboot_return_s=400)
         journey.start()
         journey.past("trial", 1800)
-        with journey.fault("GRUB starts nothing (a power cycle)", "verify") as seen:
+        with journey.fault(f"{fault} (a power cycle)", "verify") as seen:
             journey.past("reboot")
             journey.wait(90)  # the firmware, extlinux, and GRUB, which finds nothing
             journey.lab.power_cycle()
