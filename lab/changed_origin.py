@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -20,6 +21,16 @@ def disk(files: Mapping[str, str]) -> Path:
     """
     parts: list[Part] = [joined_pair().name, json.dumps(files), Path(__file__)]
     return built("origin-changed", parts, lambda into: _make(into, files), about="20 s") / "origin.qcow2"
+
+
+def text_of(path: str) -> str:
+    """Return the text of a file of the joined origin, by its absolute path."""
+    with tempfile.TemporaryDirectory() as work:
+        raw = Path(work) / "origin.img"
+        qemu.convert(joined_pair() / "origin.qcow2", "qcow2", raw, "raw")
+        image = f"{raw}?offset={origin.ROOT_START_BYTES}"
+        done = subprocess.run(["debugfs", "-R", f"cat {path}", image], check=True, capture_output=True, text=True)
+    return done.stdout
 
 
 def _make(into: Path, files: Mapping[str, str]) -> None:
