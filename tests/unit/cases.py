@@ -92,7 +92,7 @@ CONFIGURATION: dict[str, Any] = {
 KEXEC_RUN = (
     'set -euf\n\ninit="/nix/store/x-nixos-system/init"\nkernel_params="root=fstab a=\\"b c\\" \\$x panic=30"\n'
     'load() { echo "init=$init"; }\n'
-    "--login-key) login_key=$2 ;;\n"
+    "case ${1-} in\n--login-key) login_key=$2 ;;\nesac\n"
 )
 
 

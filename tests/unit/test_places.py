@@ -30,6 +30,7 @@ PYTHON_ONLY = frozenset({ORIGIN_REBOOT, STANDBY_IN_RAM, PARTITION_UNIT, INSTALL_
 SCRIPTS_ONLY = frozenset(
     {
         "/etc/holdfast/standby",
+        f"{HOLDFAST_RAM_DIR}/bios.XXXXXX",
         f"{HOLDFAST_RAM_DIR}/efi.XXXXXX",
         f"{HOLDFAST_RAM_DIR}/prefs.json",
         f"{HOLDFAST_RAM_DIR}/run.json",
