@@ -34,6 +34,7 @@ def run_local(
     on_line: Callable[[str], None] | None = None,
     meanwhile: Callable[[], None] | None = None,
     check: bool = True,
+    if_missing: str = "Install it.",
 ) -> CommandResult:
     """Run a command on the operator and wait until it ends.
 
@@ -45,6 +46,7 @@ def run_local(
             output is read on, and that line is dropped.
         meanwhile: called about every CHECK_S seconds while it runs.
         check: whether a status other than 0 raises.
+        if_missing: the hint if there is no such command.
 
     Raises:
         ConfigError: the command does not exist or cannot be run.
@@ -59,8 +61,7 @@ def run_local(
         )
     except (FileNotFoundError, PermissionError) as error:
         raise ConfigError(
-            f"there is no command {argv[0]!r} on the operator that can be run.",
-            hint=f"Install it, or name its path in HOLDFAST_{'NIX' if 'nix' in argv[0] else 'TAILSCALE'}.",
+            f"there is no command {argv[0]!r} on the operator that can be run.", hint=if_missing
         ) from error
     if ended.status is None:
         raise DeadlinePassed(

@@ -1,12 +1,14 @@
-"""Command lines for nix (2.18 and newer), and parsers of its output."""
+"""Command lines for nix (2.18 and newer), how they are run, and parsers of its output."""
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
+from holdfast.base import process
+from holdfast.base.command import CommandResult
 from holdfast.base.settings import settings
 from holdfast.base.text import LONGEST_LINE, parse_object, printable
 from holdfast.inventory.reference import Download
@@ -109,6 +111,25 @@ def copy(
 def version() -> list[str]:
     """Return the command that prints nix's version."""
     return [*settings().nix, "--version"]
+
+
+def run(
+    argv: Sequence[str],
+    *,
+    timeout_s: float,
+    env: Mapping[str, str] | None = None,
+    on_line: Callable[[str], None] | None = None,
+    meanwhile: Callable[[], None] | None = None,
+) -> CommandResult:
+    """Run one of these command lines; as process.run_local, which says what it takes and raises."""
+    return process.run_local(
+        argv,
+        timeout_s=timeout_s,
+        env=env,
+        on_line=on_line,
+        meanwhile=meanwhile,
+        if_missing="Install Nix, or name its path in HOLDFAST_NIX.",
+    )
 
 
 def _nix(command: str, *arguments: str) -> list[str]:

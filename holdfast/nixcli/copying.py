@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from holdfast.base import process
 from holdfast.base.deadline import Deadline
 from holdfast.base.errors import CommandFailed
 from holdfast.base.log import never_failing
@@ -117,7 +116,7 @@ def copy_closure(
         ssh_config, become = _way(connect, Path(folder), again=False)
         while True:
             try:
-                process.run_local(
+                commands.run(
                     commands.copy(paths, host, root, substitute=substitute, become=become),
                     timeout_s=deadline.left_s(),
                     env={"NIX_SSHOPTS": f"-F {shlex.quote(str(ssh_config))}"},

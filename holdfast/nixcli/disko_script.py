@@ -4,7 +4,6 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from holdfast.base import process
 from holdfast.base.errors import CommandFailed, ConfigError
 from holdfast.nixcli import commands
 
@@ -50,7 +49,7 @@ def read_scripts(paths: Sequence[str]) -> str:
 def _read(path: str, *, required: bool) -> str:
     """Return the text of a file in the store; empty if it is a folder or no script."""
     try:
-        text = process.run_local(commands.store_cat(path), timeout_s=READ_WITHIN_S).stdout
+        text = commands.run(commands.store_cat(path), timeout_s=READ_WITHIN_S).stdout
     except CommandFailed:
         if required:
             raise

@@ -8,7 +8,6 @@ from typing import Final
 
 from pydantic import JsonValue, ValidationError
 
-from holdfast.base import process
 from holdfast.base.errors import CommandFailed, ConfigError
 from holdfast.base.text import parse_object
 from holdfast.inventory.host import Host
@@ -72,10 +71,10 @@ def lock_flake(flake: str, *, timeout_s: float = EVALUATE_WITHIN_S, on_line: OnL
 
     """
     try:
-        said = process.run_local(commands.metadata(flake), timeout_s=timeout_s, on_line=on_line)
+        said = commands.run(commands.metadata(flake), timeout_s=timeout_s, on_line=on_line)
         if _WROTE_LOCK.search(said.stderr):
             # Of a git tree it then describes what was there before, without the lock of its inputs.
-            said = process.run_local(commands.metadata(flake), timeout_s=timeout_s, on_line=on_line)
+            said = commands.run(commands.metadata(flake), timeout_s=timeout_s, on_line=on_line)
     except CommandFailed as error:
         raise explained(error, flake, f"there is no flake {flake}", _ATTRIBUTES) from error
     try:
@@ -118,7 +117,7 @@ def _in_place(host: Host, lock: Lock, on_line: OnLine | None) -> str:
 
 def _run(reference: str, host: Host, on_line: OnLine | None) -> str:
     command = commands.evaluate(reference, host.attribute)
-    return process.run_local(command, timeout_s=EVALUATE_WITHIN_S, on_line=on_line).stdout
+    return commands.run(command, timeout_s=EVALUATE_WITHIN_S, on_line=on_line).stdout
 
 
 def read(host: Host, lock: Lock, answer: str) -> Evaluation:

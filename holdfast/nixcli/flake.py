@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from holdfast.base import process
 from holdfast.base.errors import CommandFailed, ConfigError, NotTrusted
 from holdfast.inventory.host import Host
 from holdfast.inventory.reference import Download
@@ -49,13 +48,11 @@ def build_system(system: PlannedSystem, host: Host, folder: Path, *, on_line: On
     """
     parts = (system.toplevel, system.disko_script, system.mount_script)
     wanted = [f"{part.drv}^*" for part in parts if part is not None]
-    process.run_local(commands.build(wanted, root(folder, "system")), timeout_s=host.deadlines.build_s, on_line=on_line)
-    size = process.run_local(commands.closure_size(system.toplevel.out), timeout_s=NIX_ANSWERS_WITHIN_S)
+    commands.run(commands.build(wanted, root(folder, "system")), timeout_s=host.deadlines.build_s, on_line=on_line)
+    size = commands.run(commands.closure_size(system.toplevel.out), timeout_s=NIX_ANSWERS_WITHIN_S)
     return System(
         closure_bytes=commands.parse_closure_size(size.stdout),
-        nix_version=commands.parse_version(
-            process.run_local(commands.version(), timeout_s=NIX_ANSWERS_WITHIN_S).stdout
-        ),
+        nix_version=commands.parse_version(commands.run(commands.version(), timeout_s=NIX_ANSWERS_WITHIN_S).stdout),
     )
 
 
@@ -97,7 +94,7 @@ def kexec_image(host: Host, lock: Lock | None, folder: Path, *, on_line: OnLine 
         lock = lock_of(folder, image_flake(host), on_line=on_line)
     output = f"{lock.reference}#{host.kexec.partition('#')[2]}"
     try:
-        done = process.run_local(commands.build([output], link), timeout_s=host.deadlines.build_s, on_line=on_line)
+        done = commands.run(commands.build([output], link), timeout_s=host.deadlines.build_s, on_line=on_line)
     except CommandFailed as error:
         raise explained(error, host.kexec, f"there is no kexec image {host.kexec}", _IMAGE) from error
     built = done.stdout.split()
@@ -114,7 +111,7 @@ def _in_store(path: Path) -> str:
 
 def _downloaded(download: Download, *, timeout_s: float, on_line: OnLine | None) -> Path:
     try:
-        done = process.run_local(commands.prefetch(download), timeout_s=timeout_s, on_line=on_line)
+        done = commands.run(commands.prefetch(download), timeout_s=timeout_s, on_line=on_line)
     except CommandFailed as error:
         if "hash mismatch" in error.result.stderr:
             raise NotTrusted(

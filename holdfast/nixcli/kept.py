@@ -10,7 +10,6 @@ from typing import Final, TypeVar
 
 from pydantic import ConfigDict, Field, ValidationError
 
-from holdfast.base import process
 from holdfast.base.errors import HoldfastError
 from holdfast.base.frozen import Frozen
 from holdfast.inventory.host import Host
@@ -121,7 +120,7 @@ def keep(paths: list[str], link: Path) -> None:
         CommandFailed: a path is not in the store.
 
     """
-    process.run_local(commands.build(paths, link), timeout_s=ROOT_S)
+    commands.run(commands.build(paths, link), timeout_s=ROOT_S)
 
 
 def _read(path: Path, model: type[M]) -> M | None:

@@ -9,7 +9,6 @@ import hashlib
 import os
 import pwd
 import re
-import shutil
 import socket
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -106,11 +105,11 @@ def _ask(config: Path | None, name: str, *, user: str | None, port: int | None) 
     argv += ["-F", str(config.absolute())] if config is not None else []
     argv += ["-l", user] if user is not None else []
     argv += ["-p", str(port)] if port is not None else []
-    if not shutil.which("ssh"):
-        raise ConfigError("There is no `ssh` on this machine.", hint="Install OpenSSH's client.")
     try:
         # Time in which this process was stopped, as when a laptop sleeps, does not count.
-        done = run_local([*argv, "--", name], timeout_s=_SSH_G_WITHIN_S, check=False)
+        done = run_local(
+            [*argv, "--", name], timeout_s=_SSH_G_WITHIN_S, check=False, if_missing="Install OpenSSH's client."
+        )
     except DeadlinePassed as error:
         raise ConfigError(
             f"`ssh -G {name}` did not answer within {_SSH_G_WITHIN_S} s.",

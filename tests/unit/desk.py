@@ -61,9 +61,11 @@ class Desk:
         on_line: Callable[[str], None] | None = None,
         meanwhile: Callable[[], None] | None = None,
         check: bool = True,
+        if_missing: str = "",
     ) -> CommandResult:
         assert timeout_s > 0
         assert check
+        assert ("HOLDFAST_NIX" in if_missing) == (argv[0] == "nix")
         stdout = stderr = ""
         match list(argv):
             case ["tailscale", "status", "--json"]:

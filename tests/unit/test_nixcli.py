@@ -4,6 +4,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
@@ -14,6 +15,7 @@ from holdfast.base.errors import CommandFailed, ConfigError, DeadlinePassed
 from holdfast.base.process import run_local
 from holdfast.nixcli import commands, flake
 from holdfast.plan.system import Lock
+from holdfast.ssh.sshconfig import look_up
 from tests.unit.cases import LOCK, host, system
 
 FAKE_NIX = """\
@@ -210,8 +212,27 @@ def test_local_command() -> None:
     with pytest.raises(CommandFailed, match="ended with status 3"):
         run_local(["sh", "-c", "exit 3"], timeout_s=20)
     assert run_local(["sh", "-c", "kill -9 $$"], timeout_s=20, check=False).exit_status == 137
-    with pytest.raises(ConfigError, match="no command '/absent/nix'"):
-        run_local(["/absent/nix"], timeout_s=20)
+
+
+@pytest.mark.parametrize(
+    ("run", "hint"),
+    [
+        (lambda: run_local(["/absent/program"], timeout_s=20), "Install it."),
+        (lambda: run_local(["/absent/program"], timeout_s=20, if_missing="Buy it."), "Buy it."),
+        # A path that has `nix` in it says nothing about what the program is.
+        (lambda: run_local(["/nix/store/absent/bin/age"], timeout_s=20), "Install it."),
+        (lambda: commands.run(commands.version(), timeout_s=20), "Install Nix, or name its path in HOLDFAST_NIX."),
+        (lambda: look_up(None, "cottage"), "Install OpenSSH's client."),
+    ],
+)
+def test_who_runs_a_command_that_is_missing_says_what_to_do(
+    run: Callable[[], object], hint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOLDFAST_NIX", '["/absent/nix"]')
+    monkeypatch.setenv("PATH", "/absent")
+    with pytest.raises(ConfigError, match=r"there is no command '.*' on the operator") as info:
+        run()
+    assert info.value.hint == hint
 
 
 def test_deadline_ends_the_whole_group(tmp_path: Path) -> None:
