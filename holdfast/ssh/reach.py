@@ -15,6 +15,7 @@ from holdfast.ssh.connection import Connection
 from holdfast.ssh.endpoint import Endpoint, Jump, Proxy, ProxyCommand, Socks5
 from holdfast.ssh.hostkeys import HostKey
 from holdfast.ssh.resolve import endpoint_as_root, endpoint_beside, endpoint_for
+from holdfast.ssh.sshconfig import asked_once
 
 # What answers in the machine's own network answers soon.
 LOCAL_CONNECT_S: Final = 10
@@ -26,6 +27,7 @@ _silent_at: dict[str, float] = {}
 _answered_at: dict[str, str] = {}
 
 
+@asked_once()
 def connect(host: Host, *, node: Identity | None = None, first_use: bool = False) -> Connection:
     """Connect as the inventory says, else as root on port 22, which is how installer and final system are reached.
 
@@ -60,6 +62,7 @@ def connect(host: Host, *, node: Identity | None = None, first_use: bool = False
         return found
 
 
+@asked_once()
 def connect_over_last_way(host: Host, *, node: Identity | None = None) -> Connection:
     """Connect as `connect`, but first to `local` if that worked a moment ago: waiting for a silent tailnet costs time.
 
@@ -146,6 +149,7 @@ def _open_with_root(endpoint: Endpoint, *, timeout_s: float) -> Connection:
     return found
 
 
+@asked_once()
 def is_over_local(target: Connection, host: Host) -> bool:
     """Return whether a connection leads to the inventory's `local`: the target itself did not answer."""
     local = _local_endpoint(host)

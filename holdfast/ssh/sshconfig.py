@@ -4,6 +4,7 @@ OpenSSH itself is asked (`ssh -G`), so that Include, Match, patterns, the system
 its order mean what they mean there. `ssh -G` leaves some tokens in place; they are filled in here (ssh_config(5)).
 """
 
+import contextlib
 import getpass
 import hashlib
 import os
@@ -12,9 +13,10 @@ import re
 import socket
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 from holdfast.base.errors import ConfigError, DeadlinePassed
 from holdfast.base.process import run_local
@@ -61,10 +63,27 @@ class SshSettings:
     host_key_alias: str | None
 
 
+_Question: TypeAlias = tuple[Path | None, str, str | None, int | None, str]
+_answers: ContextVar[dict[_Question, SshSettings] | None] = ContextVar("answers", default=None)
+
+
+@contextlib.contextmanager
+def asked_once() -> Iterator[None]:
+    """While the body runs, look each host up once. For one attempt to connect: before the next, a config may change."""
+    if _answers.get() is not None:
+        yield
+        return
+    token = _answers.set({})
+    try:
+        yield
+    finally:
+        _answers.reset(token)
+
+
 def look_up(
     config: Path | None, name: str, *, user: str | None = None, port: int | None = None, default_user: str = ""
 ) -> SshSettings:
-    """Ask OpenSSH what applies to `name`.
+    """Ask OpenSSH what applies to `name`; within `asked_once` only if that is not known yet.
 
     Args:
         config: the ssh config that the user names (`ssh -F`); None for what OpenSSH reads by itself.
@@ -77,6 +96,17 @@ def look_up(
         ConfigError: there is no `ssh` here, or the config is invalid.
 
     """
+    answers = _answers.get()
+    question = (config, name, user, port, default_user)
+    found = answers.get(question) if answers is not None else None
+    if found is None:
+        found = _look_up(*question)
+        if answers is not None:
+            answers[question] = found
+    return found
+
+
+def _look_up(config: Path | None, name: str, user: str | None, port: int | None, default_user: str) -> SshSettings:
     said = _ask(config, name, user=user, port=port)
     ours = getpass.getuser()
     if user is None and default_user not in ("", ours) and _value(said, "user") == ours:

@@ -23,6 +23,7 @@ from holdfast.inventory.host import Host, parse_local
 from holdfast.ssh import connection
 from holdfast.ssh.connection import Connection
 from holdfast.ssh.resolve import endpoint_beside
+from holdfast.ssh.sshconfig import asked_once
 from holdfast.tailnet.operator import View, view_of
 
 T = TypeVar("T")
@@ -129,6 +130,7 @@ class Diagnosis:
 
         return watched
 
+    @asked_once()
     def look(self) -> None:
         """Ask the operator's tailscaled and the other addresses, and log what is new."""
         self._view = view_of(self._identity) if self._identity else None

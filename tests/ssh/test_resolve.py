@@ -2,19 +2,22 @@
 
 import getpass
 import os
+import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from holdfast.base.errors import ConfigError
+from holdfast.base.errors import ConfigError, Unreachable
 from holdfast.base.settings import Settings
+from holdfast.facts.identity import Identity
 from holdfast.inventory.host import Host
-from holdfast.ssh import sshconfig
+from holdfast.ssh import reach, sshconfig
 from holdfast.ssh.connection import open_connection
 from holdfast.ssh.endpoint import Jump, ProxyCommand, Socks5
 from holdfast.ssh.resolve import endpoint_for
-from tests.ssh.sshd import Sshd, public
+from tests.ssh.sshd import Sshd, free_port, public
 
 T = 20
 
@@ -139,3 +142,68 @@ def test_time_in_which_this_process_was_stopped_does_not_count(tmp_path: Path, m
     monkeypatch.setattr(sshconfig, "_SSH_G_WITHIN_S", 3)
     (tmp_path / "config").write_text("Host cottage\n  HostName 192.0.2.7\n")
     assert sshconfig.look_up(tmp_path / "config", "cottage").address == "192.0.2.7"
+
+
+class Counted:
+    """The real `ssh` for an operator called ann, who is not root; it writes down what it is asked."""
+
+    def __init__(self, folder: Path) -> None:
+        self.log = folder / "asked"
+        program = folder / "counted" / "ssh"
+        program.parent.mkdir()
+        program.write_text(
+            f'#!/bin/sh\necho "$@" >>{self.log}\ncase "$*" in *" -l "*) exec {shutil.which("ssh")} "$@" ;; esac\n'
+            f"exec {shutil.which('ssh')} \"$@\" | sed 's/^user {getpass.getuser()}$/user ann/'\n"
+        )
+        program.chmod(0o755)
+        self.bin = program.parent
+
+    def asked(self) -> list[str]:
+        said = self.log.read_text().splitlines() if self.log.exists() else []
+        self.log.unlink(missing_ok=True)
+        # The config that ends in a default user has another name each time.
+        return [re.sub(r"/\S+/holdfast-ssh-\S+", "DEFAULT", line) for line in said]
+
+
+@pytest.fixture
+def counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Counted:
+    counted = Counted(tmp_path)
+    monkeypatch.setenv("PATH", f"{counted.bin}:{os.environ['PATH']}")
+    monkeypatch.setenv("LOGNAME", "ann")
+    monkeypatch.setenv("HOLDFAST_SSH_CONFIG", str(tmp_path / "config"))
+    monkeypatch.setenv("HOLDFAST_STATE_DIR", str(tmp_path / "state"))
+    return counted
+
+
+NODE = Identity(node_key="nodekey:" + "ab" * 32, node_id="7", addresses=("127.0.0.2",), dns_name="old.tail.invalid")
+
+
+@pytest.mark.parametrize(
+    ("config", "attempt", "questions"),
+    [
+        # Nobody names a user: what applies, whether anyone named one, what applies to root; and to root at port 22.
+        ("", reach.connect, 4),
+        ("Port {closed}", reach.connect, 4),
+        ("Port {closed}\n ProxyJump gate\nHost gate\n HostName 127.0.0.3", reach.connect, 5),
+        ("User ben", reach.connect, 2),
+        ("Port {closed}", lambda to: reach.connect(to, node=NODE), 4),
+        ("Port {closed}", reach.connect_over_last_way, 4),
+    ],
+)
+def test_each_question_is_asked_once_in_an_attempt_to_connect(
+    config: str, attempt: Callable[[Host], object], questions: int, counted: Counted, tmp_path: Path
+) -> None:
+    lines = config.format(closed=free_port())
+    (tmp_path / "config").write_text(f"Host cottage\n HostName 127.0.0.9\n IdentityFile none\n {lines}\n")
+    with pytest.raises(Unreachable):
+        attempt(host(local=f"127.0.0.4:{free_port()}", go_on_over_local=True, deadlines={"connect_s": 5}))
+    asked = counted.asked()
+    assert len(asked) == len(set(asked)) == questions
+
+
+def test_the_next_attempt_looks_at_the_config_again(counted: Counted, tmp_path: Path) -> None:
+    for address in ("127.0.0.7", "127.0.0.8"):
+        (tmp_path / "config").write_text(f"Host cottage\n HostName {address}\n Port {free_port()}\n")
+        with pytest.raises(Unreachable, match=address):
+            reach.connect(host())
+        assert counted.asked()
