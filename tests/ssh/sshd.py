@@ -61,6 +61,27 @@ def agent_with(socket_path: Path, *keys: Path, unconfirmed: Path | None = None) 
         running.wait()
 
 
+@contextlib.contextmanager
+def gpg_agent(home: Path, public_key: Path) -> Iterator[str]:
+    """Run a real gpg-agent with SSH support and one key, whose public half it writes; give its socket."""
+    home.mkdir(mode=0o700)
+    (home / "gpg-agent.conf").write_text("enable-ssh-support\n")
+    environment = os.environ | {"GNUPGHOME": str(home)}
+
+    def run(*argv: str) -> str:
+        return subprocess.run(argv, check=True, capture_output=True, text=True, env=environment).stdout
+
+    try:
+        run("gpg", "--batch", "--passphrase", "", "--quick-generate-key", "me", "ed25519", "auth", "never")
+        listed = run("gpg", "--with-colons", "--with-keygrip", "--list-keys", "me").splitlines()
+        grip = next(line.split(":")[9] for line in listed if line.startswith("grp:"))
+        (home / "sshcontrol").write_text(f"{grip} 0\n")
+        public_key.write_text(run("gpg", "--export-ssh-key", "me"))
+        yield run("gpgconf", "--list-dirs", "agent-ssh-socket").strip()
+    finally:
+        run("gpgconf", "--kill", "gpg-agent")
+
+
 def gone(pid: int) -> bool:
     """Return whether a process ends within 20 s."""
     end = time.monotonic() + 20
