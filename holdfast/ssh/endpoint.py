@@ -93,6 +93,10 @@ class Endpoint:
         own_key: the file of the inventory's own key, which is offered before all others, or None.
         proxy: what carries the connection, or None for direct TCP.
         known_hosts: the user's files; read, never written.
+        revoked_keys: the user's RevokedHostKeys, or None.
+        host_key_algorithms: the algorithms to take of the server, or None for any.
+        address_family: `any`, `inet` or `inet6`: which addresses to connect to.
+        bind_address: the address to connect from, or None for any.
         host_key_alias: the name to look for in them instead of the address, or None.
         known_as: the names to look for in them if the address is not the one that the user's files know; else empty.
         certified_as: the name that a host certificate must be for if it is not the address; else empty.
@@ -121,6 +125,10 @@ class Endpoint:
     own_key: Path | None = None
     proxy: Proxy | None = None
     known_hosts: tuple[Path, ...] = ()
+    revoked_keys: Path | None = None
+    host_key_algorithms: tuple[str, ...] | None = None
+    address_family: str = "any"
+    bind_address: str | None = None
     host_key_alias: str | None = None
     known_as: tuple[str, ...] = ()
     certified_as: str = ""
@@ -136,6 +144,11 @@ class Endpoint:
             raise ConfigError(f"{self.host}: invalid user {self.user!r}.", hint="Correct the host's user.")
         if not 0 < self.port < 65536:
             raise ConfigError(f"{self.host}: invalid TCP port {self.port}.", hint="Use 1 to 65535.")
+
+    def takes(self, kind: str) -> bool:
+        """Return whether a host key's algorithm is one that the user takes (HostKeyAlgorithms)."""
+        taken = self.host_key_algorithms
+        return taken is None or kind in taken or f"{kind}-cert-v01@openssh.com" in taken
 
     def names_in_known_hosts(self) -> tuple[str, ...]:
         """Return the names to look for in the user's files, as OpenSSH does; the first that is known counts."""

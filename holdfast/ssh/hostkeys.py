@@ -13,7 +13,7 @@ import fnmatch
 import hashlib
 import hmac
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -21,6 +21,7 @@ from typing import Final
 from holdfast.base.errors import ConfigError, NotTrusted
 from holdfast.ssh.endpoint import Endpoint
 from holdfast.ssh.hostcert import why_invalid
+from holdfast.ssh.revoked import is_revoked
 
 REVOKED: Final = "@revoked"
 AUTHORITY: Final = "@cert-authority"
@@ -112,7 +113,7 @@ def trust_of(endpoint: Endpoint) -> Trust:
 
     """
     wanted = endpoint.names_in_known_hosts()
-    users = [item for file in endpoint.known_hosts for item in _look_up(file, wanted)]
+    users = _look_up(endpoint.known_hosts, wanted)
     revoked = tuple(item for item in users if item.marker == REVOKED)
     authorities = tuple(item for item in users if item.marker == AUTHORITY)
     believed = tuple(item for item in users if not item.marker)
@@ -125,7 +126,7 @@ def trust_of(endpoint: Endpoint) -> Trust:
             )
         believed = (Expected(key, "the inventory"),)
     if not believed:
-        believed = tuple(_look_up(endpoint.pins, [endpoint.host]))
+        believed = tuple(_look_up([endpoint.pins], [endpoint.host]))
     return Trust(expected=believed, revoked=revoked, authorities=authorities)
 
 
@@ -150,6 +151,12 @@ def check(endpoint: Endpoint, trust: Trust, seen: HostKey, certificate: bytes | 
                 f"{endpoint} answered with the host key {seen.shown()}, which {item.where} revokes.",
                 hint="Find out why it was revoked before you continue.",
             )
+    if endpoint.revoked_keys is not None and is_revoked(endpoint.revoked_keys, seen.raw(), certificate):
+        raise NotTrusted(
+            f"{endpoint} answered with the host key {seen.shown()}, which RevokedHostKeys {endpoint.revoked_keys}"
+            " revokes, or which cannot be read.",
+            hint="Find out why it was revoked before you continue.",
+        )
     if any(item.key == seen for item in trust.expected):
         return
     if trust.authorities:
@@ -193,18 +200,24 @@ def _check_certificate(endpoint: Endpoint, trust: Trust, seen: HostKey, certific
     )
 
 
-def _look_up(file: Path, names: Sequence[str]) -> list[Expected]:
-    try:
-        lines = file.read_text(encoding="utf-8", errors="replace").split("\n")
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise ConfigError(f"Cannot read {file}: {error.strerror}.", hint="Correct its permissions.") from error
+def _look_up(files: Iterable[Path], names: Sequence[str]) -> list[Expected]:
+    """Look the names up in all files together: the first name that is known counts, whichever file knows it."""
+    lines = [(file, _lines_of(file)) for file in files]
     found: list[Expected] = []
     for name in names:
         believed = any(not item.marker for item in found)
-        found += [item for item in _matching(lines, name, file) if item.marker or not believed]
+        said = (item for file, of_file in lines for item in _matching(of_file, name, file))
+        found += [item for item in said if item.marker or not believed]
     return found
+
+
+def _lines_of(file: Path) -> list[str]:
+    try:
+        return file.read_text(encoding="utf-8", errors="replace").split("\n")
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return []  # as in OpenSSH; what may not be read could revoke a key
+    except OSError as error:
+        raise ConfigError(f"Cannot read {file}: {error.strerror}.", hint="Correct its permissions.") from error
 
 
 def _matching(lines: Sequence[str], name: str, file: Path) -> list[Expected]:
@@ -251,7 +264,7 @@ def _pin(endpoint: Endpoint, seen: HostKey, *, instead: bool = False) -> None:
     with os.fdopen(os.open(endpoint.pins, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600), "r+") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         # Another run may have pinned a key in the meantime; it binds this run too.
-        known = _look_up(endpoint.pins, [endpoint.host])
+        known = _look_up([endpoint.pins], [endpoint.host])
         if known and instead and all(item.key != seen for item in known):
             others = [line for line in file if line.split(" ", 1)[0] != endpoint.host]
             file.seek(0)

@@ -10,7 +10,7 @@ import paramiko
 
 from holdfast.base import clock
 from holdfast.base.deadline import Deadline, or_raise
-from holdfast.base.errors import ConnectionLost, DeadlinePassed, Unreachable
+from holdfast.base.errors import ConnectionLost, DeadlinePassed, LoginRefused, Unreachable
 from holdfast.base.text import printable
 from holdfast.ssh import hostkeys, wire
 from holdfast.ssh.endpoint import Endpoint, Jump, ProxyCommand, Socks5
@@ -169,7 +169,11 @@ def _open_wire(endpoint: Endpoint, deadline: Deadline) -> tuple[wire.Wire, Link 
     """Return the open stream, and the link to the jump host if one carries it."""
     match endpoint.proxy:
         case None:
-            return wire.Wire(wire.open_tcp(endpoint.host, endpoint.address, endpoint.port, deadline)), None
+            family, source = endpoint.address_family, endpoint.bind_address
+            stream = wire.open_tcp(
+                endpoint.host, endpoint.address, endpoint.port, deadline, family=family, source=source
+            )
+            return wire.Wire(stream), None
         case ProxyCommand() as proxy:
             return wire.open_command(endpoint, proxy), None
         case Socks5() as proxy:
@@ -210,11 +214,18 @@ def _shake_hands(
     options.ciphers = CIPHERS
     # Ask for a known type first, so that a server with several keys shows the one to compare.
     known = {"rsa-sha2-512" if kind == "ssh-rsa" else kind for kind in trust.kinds()}
-    options.key_types = tuple(sorted(options.key_types, key=lambda kind: kind not in known))
+    wanted = [kind for kind in options.key_types if endpoint.takes(kind)]
+    options.key_types = tuple(sorted(wanted, key=lambda kind: kind not in known))
     transport.certificates_first = bool(trust.authorities)
     transport.banner_timeout = transport.handshake_timeout = deadline.timeout_s()
     try:
         transport.start_client(timeout=deadline.timeout_s())
+    except paramiko.ssh_exception.IncompatiblePeer as error:
+        raise LoginRefused(
+            f"{endpoint}: its SSH server and Holdfast have too little in common: {printable(str(error))[:200]}.",
+            hint="Let its sshd_config also take one of Holdfast's: curve25519-sha256 in KexAlgorithms,"
+            " aes256-gcm@openssh.com in Ciphers, ssh-ed25519 in HostKeyAlgorithms.",
+        ) from error
     except (paramiko.SSHException, EOFError, OSError) as error:
         if not deadline.passed():
             said = stream.explain() or printable(str(error))[:200] or "it hung up"

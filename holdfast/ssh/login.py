@@ -5,9 +5,10 @@ import re
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import ClassVar, Final
 
 import paramiko
+from paramiko.kex_curve25519 import KexCurve25519
 
 from holdfast.base.deadline import Deadline, or_raise
 from holdfast.base.errors import DeadlinePassed, LoginRefused, Unreachable
@@ -36,6 +37,8 @@ SIGN_WITHIN_S: Final = 15.0
 _ADDRESS: Final = re.compile(rb"https?://[^\s]")
 _LONGEST_WORDS: Final = 400
 
+_CURVE: Final = "curve25519-sha256"
+
 # Its tracebacks repeat what the errors raised here say.
 logging.getLogger("paramiko").setLevel(logging.CRITICAL)
 
@@ -61,6 +64,9 @@ class LoginTransport(paramiko.Transport):
 
     disconnect: _Disconnect | None = None
     certificates_first = False
+    # RFC 8731 gave the same exchange a name without a vendor; a server may know only that.
+    _kex_info: ClassVar = {**paramiko.Transport._kex_info, _CURVE: KexCurve25519}  # type: ignore[attr-defined]
+    _preferred_kex: ClassVar = (*paramiko.Transport._preferred_kex, _CURVE)  # type: ignore[attr-defined]
 
     @property
     def preferred_keys(self) -> tuple[str, ...]:

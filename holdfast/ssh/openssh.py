@@ -1,5 +1,6 @@
 """An OpenSSH config for the way that a link took, for `nix copy`: the same login, keys, proxy and jump hosts."""
 
+import re
 import shlex
 import sys
 from collections.abc import Iterator
@@ -55,7 +56,8 @@ def _lines(name: str, hop: Link, via: str, known_hosts: Path) -> Iterator[str]:
     endpoint = hop.endpoint
     yield from (
         f"Host {name}",
-        f"  HostName {endpoint.address}",
+        # A percent sign begins a token there, and in front of the interface of a link-local address.
+        f"  HostName {endpoint.address.replace('%', '%%')}",
         f"  Port {endpoint.port}",
         f"  User {endpoint.user}",
         f"  HostKeyAlias {name}",
@@ -68,11 +70,15 @@ def _lines(name: str, hop: Link, via: str, known_hosts: Path) -> Iterator[str]:
         f"  ServerAliveInterval {ALIVE_EVERY_S}",
         f"  ServerAliveCountMax {ALIVE_MISSED}",
         "  ConnectTimeout 30",
+        f"  AddressFamily {endpoint.address_family}",
     )
+    if endpoint.bind_address is not None:
+        yield f"  BindAddress {endpoint.bind_address}"
     match endpoint.proxy:
         case ProxyCommand(argv=argv):
             # `%n` is the name that OpenSSH is asked for, which is the inventory's here.
-            named = [part.replace("%n", endpoint.asked_as or endpoint.address) for part in argv]
+            name_asked = endpoint.asked_as or endpoint.address
+            named = [re.sub(r"%(.)", lambda at: name_asked if at[1] == "n" else at[0], part) for part in argv]
             yield f"  ProxyCommand {shlex.join(named)}"
         case Socks5(address=address, port=port):
             root = Path(__file__).parents[2]

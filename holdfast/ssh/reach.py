@@ -213,5 +213,9 @@ def _through(proxy: Proxy | None) -> str:
             return f"by the SOCKS5 proxy {address}, port {port}"
         case ProxyCommand(argv=argv):
             # ProxyCommand of the ssh config runs in a shell.
-            program = argv[2].removeprefix("exec ").split()[:1] if argv[:2] == ("sh", "-c") else argv[:1]
+            program = (
+                argv[2].removeprefix("exec ").split()[:1]
+                if argv[1:2] == ("-c",) and argv[2].startswith("exec ")
+                else argv[:1]
+            )
             return f"by a command ({' '.join(program)})"

@@ -1,6 +1,7 @@
 """From the inventory's host to an endpoint: the inventory wins, the user's ssh config fills the gaps."""
 
 import dataclasses
+import os
 import re
 import shlex
 from pathlib import Path
@@ -80,6 +81,7 @@ def _moved(endpoint: Endpoint, address: str) -> Endpoint:
     return dataclasses.replace(
         endpoint,
         address=address,
+        address_family="any",
         known_as=endpoint.names_in_known_hosts(),
         certified_as=endpoint.certified_as or endpoint.address,
     )
@@ -100,6 +102,10 @@ def _configured(host: str, asked_as: str, configured: SshSettings, pins: Path) -
         identities_only=configured.identities_only,
         accepted_algorithms=configured.accepted_algorithms,
         known_hosts=configured.known_hosts,
+        revoked_keys=configured.revoked_keys,
+        host_key_algorithms=configured.host_key_algorithms,
+        address_family=configured.address_family,
+        bind_address=configured.bind_address,
         host_key_alias=configured.host_key_alias,
     )
 
@@ -124,7 +130,8 @@ def endpoint_beside(host: Host, settings: Settings, address: str, port: int) -> 
         ConfigError: see endpoint_for.
 
     """
-    return dataclasses.replace(endpoint_as_root(host, settings, at=address), port=port, proxy=None)
+    made = endpoint_as_root(host, settings, at=address)
+    return dataclasses.replace(made, port=port, proxy=None, bind_address=None)
 
 
 def parse_proxy(host: Host, settings: Settings) -> Proxy:
@@ -155,8 +162,8 @@ def _proxy(configured: SshSettings, config: Path | None, pins: Path, jumps_left:
         *before, last = configured.proxy_jump.split(",")
         return Jump(_hop(last, ",".join(before), config, pins, jumps_left))
     if configured.proxy_command:
-        # As OpenSSH runs it: in a shell that the command replaces.
-        return ProxyCommand(("sh", "-c", f"exec {configured.proxy_command}"))
+        # As OpenSSH runs it: in the user's shell, which the command replaces.
+        return ProxyCommand((os.environ.get("SHELL") or "/bin/sh", "-c", f"exec {configured.proxy_command}"))
     return None
 
 

@@ -45,6 +45,10 @@ class SshSettings:
         proxy_command: ProxyCommand as written, or None.
         proxy_jump: ProxyJump, or None.
         known_hosts: UserKnownHostsFile and GlobalKnownHostsFile.
+        revoked_keys: RevokedHostKeys, or None.
+        host_key_algorithms: HostKeyAlgorithms; None if OpenSSH does not say.
+        address_family: AddressFamily: `any`, `inet` or `inet6`.
+        bind_address: BindAddress, or None.
         host_key_alias: HostKeyAlias, or None.
 
     """
@@ -60,6 +64,10 @@ class SshSettings:
     proxy_command: str | None
     proxy_jump: str | None
     known_hosts: tuple[Path, ...]
+    revoked_keys: Path | None
+    host_key_algorithms: tuple[str, ...] | None
+    address_family: str
+    bind_address: str | None
     host_key_alias: str | None
 
 
@@ -211,6 +219,10 @@ def parse(output: str, name: str = "") -> SshSettings:
         proxy_command=one("proxycommand"),
         proxy_jump=_filled(one("proxyjump") or "", tokens) or None,
         known_hosts=tuple(_path(file, tokens) for line in known for file in _split(line) if file != "none"),
+        revoked_keys=_path(revoked, tokens) if (revoked := one("revokedhostkeys")) else None,
+        host_key_algorithms=tuple(algorithms.split(",")) if (algorithms := one("hostkeyalgorithms")) else None,
+        address_family=one("addressfamily") or "any",
+        bind_address=one("bindaddress"),
         host_key_alias=alias,
     )
 
@@ -259,7 +271,7 @@ def _tokens(address: str, port: int, user: str, name: str, alias: str | None, ju
         "d": str(_home()),
         "h": address,
         "i": str(os.getuid()),
-        "j": jump,
+        "j": re.sub(r".*[,@/]|:\d+$", "", jump),
         "k": alias or name,
         "L": ours.split(".")[0],
         "l": ours,

@@ -23,6 +23,8 @@ T = TypeVar("T")
 # Banners and key exchange need some ten KiB; a server that nobody trusts yet must not fill the memory.
 MAX_BYTES_BEFORE_LOGIN: Final = 1024 * 1024
 
+# AddressFamily of ssh_config(5).
+_FAMILIES: Final = {"any": socket.AF_UNSPEC, "inet": socket.AF_INET, "inet6": socket.AF_INET6}
 _SOCKS_REPLIES: Final = {
     1: "general failure",
     2: "not allowed",
@@ -111,14 +113,18 @@ class Wire:
         self._close_carrier()
 
 
-def open_tcp(host: str, address: str, port: int, deadline: Deadline) -> socket.socket:
+def open_tcp(
+    host: str, address: str, port: int, deadline: Deadline, *, family: str = "any", source: str | None = None
+) -> socket.socket:
     """Open a TCP connection to the first of the name's addresses that answers.
 
     Args:
         host: the host's name in messages.
         address: host name or IP address.
         port: TCP port.
-        deadline: for the name look-up too.
+        deadline: for the name look-up too. Each address gets its share of the time that is left.
+        family: `any`, or only addresses of `inet` or `inet6`.
+        source: the address to connect from; None for any.
 
     Raises:
         Unreachable: the name is unknown, or no address answered.
@@ -126,7 +132,7 @@ def open_tcp(host: str, address: str, port: int, deadline: Deadline) -> socket.s
     """
     where = f"{address}:{port}"
     try:
-        found = _within(deadline, lambda: socket.getaddrinfo(address, port, type=socket.SOCK_STREAM))
+        found = _within(deadline, lambda: socket.getaddrinfo(address, port, _FAMILIES[family], socket.SOCK_STREAM))
     except OSError as error:
         raise Unreachable(
             f"{host}: the name {address!r} cannot be resolved: {error.strerror or error}.",
@@ -134,10 +140,13 @@ def open_tcp(host: str, address: str, port: int, deadline: Deadline) -> socket.s
             ' userspace, which resolves no names for others, set proxy = "tailscale-nc", or "socks5://localhost:1055".',
         ) from error
     reason: OSError | None = None
-    for family, kind, protocol, _, sockaddr in found:
-        stream = socket.socket(family, kind, protocol)
-        stream.settimeout(deadline.timeout_s())
+    for left, (of_family, kind, protocol, _, sockaddr) in zip(range(len(found), 0, -1), found, strict=True):
+        stream = socket.socket(of_family, kind, protocol)
+        # One that swallows packets must leave time for the others, as an IPv6 address that leads nowhere.
+        stream.settimeout(deadline.timeout_s() / left)
         try:
+            if source is not None:
+                stream.bind(socket.getaddrinfo(source, 0, of_family, socket.SOCK_STREAM)[0][4])
             stream.connect(sockaddr)
         except OSError as error:
             stream.close()

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,6 +31,45 @@ def test_nothing_listens(endpoint: Endpoint) -> None:
     with pytest.raises(Unreachable, match=r"cottage: no connection to 127\.0\.0\.1:.*: Connection refused") as info:
         open_connection(dataclasses.replace(endpoint, port=free_port()), timeout_s=T)
     assert info.value.hint
+
+
+def test_address_that_swallows_packets_leaves_time_for_the_next(
+    endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as full, contextlib.ExitStack() as waiting:
+        # Nobody accepts: once its queue is full, it does not answer any more.
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        for _ in range(3):
+            client = waiting.enter_context(socket.socket())
+            client.setblocking(False)
+            client.connect_ex(full.getsockname())
+        found = [
+            (socket.AF_INET, socket.SOCK_STREAM, 6, "", place)
+            for place in (full.getsockname(), ("127.0.0.1", endpoint.port))
+        ]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_: found)
+        with open_connection(endpoint, timeout_s=T) as target:
+            assert target.run(["echo", "in"], timeout_s=T).stdout == "in\n"
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"address": "fe80::7%eth0"}, "hostname fe80::7%eth0"),
+        ({"address_family": "inet6"}, "addressfamily inet6"),
+        ({"bind_address": "127.0.0.2"}, "bindaddress 127.0.0.2"),
+        ({"proxy": ProxyCommand(("way", "100%%n", "%n", "%h"))}, "proxycommand way 100%%n home %h"),
+    ],
+)
+def test_config_for_nix_copy_says_the_same_to_openssh(
+    changed: dict[str, Any], said: str, endpoint: Endpoint, tmp_path: Path
+) -> None:
+    with open_connection(endpoint, timeout_s=T) as target:
+        target.link.endpoint = dataclasses.replace(endpoint, asked_as="home", **changed)
+        config = write_ssh_config(target.link, tmp_path)
+    done = subprocess.run(["ssh", "-G", "-F", str(config), "cottage"], capture_output=True, text=True, check=True)
+    assert said in done.stdout.splitlines()
 
 
 def test_name_that_does_not_exist(endpoint: Endpoint) -> None:

@@ -40,7 +40,8 @@ def test_defaults(tmp_path: Path) -> None:
     assert not endpoint.allow_first_use
 
 
-def test_ssh_config_fills_what_the_inventory_leaves_open(tmp_path: Path) -> None:
+def test_ssh_config_fills_what_the_inventory_leaves_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SHELL", raising=False)
     (tmp_path / "key").touch()
     (tmp_path / "more").write_text(f"Host cottage\n  HostName 10.9.8.7\n  IdentityFile {tmp_path}/key\n  User ann\n")
     config = (
@@ -52,7 +53,7 @@ def test_ssh_config_fills_what_the_inventory_leaves_open(tmp_path: Path) -> None
     assert endpoint.identity_files == (tmp_path / "key",)
     assert tmp_path / "known" in endpoint.known_hosts
     assert endpoint.host_key_alias == "home"
-    assert endpoint.proxy == ProxyCommand(("sh", "-c", "exec way %h %p"))
+    assert endpoint.proxy == ProxyCommand(("/bin/sh", "-c", "exec way %h %p"))
     assert endpoint.asked_as == "cottage"
 
 
