@@ -220,13 +220,15 @@ def _shake_hands(
     transport.banner_timeout = transport.handshake_timeout = deadline.timeout_s()
     try:
         transport.start_client(timeout=deadline.timeout_s())
-    except paramiko.ssh_exception.IncompatiblePeer as error:
-        raise LoginRefused(
-            f"{endpoint}: its SSH server and Holdfast have too little in common: {printable(str(error))[:200]}.",
-            hint="Let its sshd_config also take one of Holdfast's: curve25519-sha256 in KexAlgorithms,"
-            " aes256-gcm@openssh.com in Ciphers, ssh-ed25519 in HostKeyAlgorithms.",
-        ) from error
     except (paramiko.SSHException, EOFError, OSError) as error:
+        # A server that speaks only SSH 1 is incompatible, too.
+        speaks_ssh2 = transport.remote_version.startswith(("SSH-2.0-", "SSH-1.99-"))
+        if speaks_ssh2 and isinstance(error, paramiko.ssh_exception.IncompatiblePeer):
+            raise LoginRefused(
+                f"{endpoint}: its SSH server and Holdfast have too little in common: {printable(str(error))[:200]}.",
+                hint="Let its sshd_config also take one of Holdfast's: curve25519-sha256 in KexAlgorithms,"
+                " aes256-gcm@openssh.com in Ciphers, ssh-ed25519 in HostKeyAlgorithms.",
+            ) from error
         if not deadline.passed():
             said = stream.explain() or printable(str(error))[:200] or "it hung up"
             raise Unreachable(
