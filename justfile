@@ -25,7 +25,7 @@ faults: _debian
 layouts: _debian
     {{python}} -m pytest -m lab tests/lab/layouts
 
-# rehearse and install from other origins in the lab: busybox as on Alpine, LUKS, RAID, a jump host, a VLAN on a bond
+# rehearse and install from other origins in the lab: busybox, LUKS, RAID, a jump host, a VLAN on a bond, IPv6 alone
 origins: _debian
     {{python}} -m pytest -m lab tests/lab/origins
 
