@@ -148,8 +148,8 @@ def _make_keys(keys: Path, certs: Path) -> None:
     for name in ("crsa", "cecdsa"):
         sign(keys / "ca", keys / name, certs / f"{name}.pub", "-n", USER)
         shutil.copy(certs / f"{name}-cert.pub", keys / f"{name}-cert.pub")
-    for name, kind in (("p521", ("ecdsa", "-b", "521")), ("pkcs8", ("rsa", "-m", "PKCS8"))):
-        subprocess.run(["ssh-keygen", "-q", "-t", *kind, "-N", "", "-f", str(keys / name)], check=True)
+    for name, options in (("p521", ("ecdsa", "-b", "521")), ("pkcs8", ("rsa", "-m", "PKCS8"))):
+        subprocess.run(["ssh-keygen", "-q", "-t", *options, "-N", "", "-f", str(keys / name)], check=True)
     shutil.copy(certs / "certified-cert.pub", certs / "cottage-cert.pub")
     for folder in ("conf.d", "conf d"):
         (keys / folder).mkdir()
