@@ -1,6 +1,6 @@
 """The disks of a target, as its kernel and udev see them."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from holdfast.base.frozen import Frozen
@@ -11,6 +11,7 @@ from holdfast.facts.health import is_failing, parse_health
 from holdfast.facts.storage import Group, parse_storage
 
 SECTOR_BYTES: Final = 512
+MAX_SHOWN: Final = 8
 
 
 class Disk(Frozen):
@@ -91,6 +92,31 @@ def parse_disks(said: Mapping[str, str]) -> tuple[tuple[Disk, ...], tuple[Group,
         for block in blocks.disks
     )
     return disks, storage.groups
+
+
+def parse_untold(said: Mapping[str, str], disks: Sequence[Disk]) -> tuple[str, ...]:
+    """Return what nobody on the machine tells of its disks, a sentence for each.
+
+    A machine may lack lsblk, blkid or pvs; then the kernel tells only what is in use. What is unknown is not empty.
+
+    Args:
+        said: what facts.sh says.
+        disks: its disks.
+
+    """
+    parts = [part for disk in disks for part in (disk.content, *disk.partitions)]
+    if disks and not said["blkid"].strip() and not any(part.fstype for part in parts):
+        return (
+            "the machine has neither lsblk nor blkid that tells what is on its disks: only what is in use is known, and"
+            " a disk of which the plan says nothing need not be empty",
+        )
+    members = [part.name for part in parts if part.fstype == "LVM2_member" and not part.label]
+    if members and len(disks) > 1 and not said["volume_groups"].strip():
+        return (
+            f"the machine has no pvs that tells which LVM volume group has {', '.join(members[:MAX_SHOWN])}: it"
+            " may have parts on other disks",
+        )
+    return ()
 
 
 def _disk(

@@ -9,7 +9,7 @@ from typing import Final
 from holdfast.base.frozen import Frozen
 from holdfast.facts.answer import parse_answer
 from holdfast.facts.bounded import first_word, first_words, number, pairs
-from holdfast.facts.disks import Disk, parse_disks
+from holdfast.facts.disks import Disk, parse_disks, parse_untold
 from holdfast.facts.identity import Identity
 from holdfast.facts.kexec import Kexec, parse_kexec
 from holdfast.facts.marks import InstallerMark, PartitionMark, parse_mark
@@ -58,6 +58,7 @@ class Facts(Frozen):
         container: what shows that it is a container; empty if nothing does.
         virtualization: `kvm`, …; empty on bare metal, or if unknown.
         groups: what may lie on several disks; all of them, also those on one disk.
+        untold: what nobody on the machine tells of its disks, a sentence for each.
         run_free_bytes: free space in /run.
         tmp_free_bytes: free space in /tmp.
         upload_free_bytes: free space in /var/lib, where the image is uploaded.
@@ -93,6 +94,7 @@ class Facts(Frozen):
     kexec: Kexec
     disks: tuple[Disk, ...] = ()
     groups: tuple[Group, ...] = ()
+    untold: tuple[str, ...] = ()
     network: Network = Network()
     tailscale: Tailscale = Tailscale()
     run_free_bytes: int = 0
@@ -158,6 +160,7 @@ def _facts(said: Mapping[str, str]) -> Facts:
         kexec=parse_kexec(said),
         disks=disks,
         groups=groups,
+        untold=parse_untold(said, disks),
         network=parse_network(said),
         tailscale=parse_tailscale(said),
         run_free_bytes=number(said["run_free_bytes"]),

@@ -182,7 +182,8 @@ def _warnings(host: Host, facts: Facts, disks: Disks, stage: Stage) -> list[str]
         for disk in (*disks.wipe, *disks.reuse, *disks.keep)
         if disk.failing
     ]
-    return [*disks.losses, *failing, *(text for applies, text in found if applies)]
+    untold = facts.untold if stage is Stage.ORIGIN else ()
+    return [*disks.losses, *failing, *untold, *(text for applies, text in found if applies)]
 
 
 def _warnings_of_foreign(host: Host, facts: Facts, vault_identity: Identity | None) -> list[str]:
