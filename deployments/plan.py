@@ -13,6 +13,7 @@ from rich.markdown import Markdown
 from deployments.terminal import TerminalLog, console
 from holdfast.base.errors import HoldfastError, TargetRefused
 from holdfast.base.settings import settings
+from holdfast.base.text import printable
 from holdfast.facts.facts import Facts
 from holdfast.inventory.host import Host
 from holdfast.inventory.loading import chosen_host
@@ -30,6 +31,9 @@ WIDTH_OF_A_FILE = 160
 
 def main(host_name: str, target: str = "", kexec: str = "") -> int:
     """Print the plan, and whether a person will be asked. Return 2 if an install would be refused."""
+    if flag := next((word for word in (host_name, target, kexec) if word.startswith("-")), ""):
+        print(f"plan: there is no flag {printable(flag)[:80]}. Hint: just plan HOST [TARGET] [KEXEC]", file=sys.stderr)
+        return 2
     try:
         host = chosen_host(settings().inventory, host_name, target=target, image=kexec)
         with tempfile.TemporaryDirectory(prefix="holdfast-plan-") as folder:

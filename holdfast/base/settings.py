@@ -130,6 +130,10 @@ def plain(error: ErrorDetails) -> str:
     """Return what pydantic says of a wrong value, without its own words for types and patterns."""
     if error["type"] == "string_pattern_mismatch":
         return "it does not have the right form"
+    if error["type"] == "missing":
+        return "it is missing"
+    if error["type"] == "model_type":
+        return "it should be a table"
     return error["msg"].removeprefix("Value error, ").replace("Input should", "it should").replace("tuple", "list")
 
 

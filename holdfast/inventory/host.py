@@ -11,6 +11,7 @@ from pydantic import (
     AfterValidator,
     ConfigDict,
     Field,
+    StrictBool,
     ValidationInfo,
     field_validator,
     model_validator,
@@ -134,8 +135,8 @@ class Keep(Frozen):
 
     """
 
-    tailscale_state: bool = True
-    machine_id: bool = False
+    tailscale_state: StrictBool = True
+    machine_id: StrictBool = False
 
 
 class DiskPin(Frozen):
@@ -144,7 +145,7 @@ class DiskPin(Frozen):
     Attributes:
         serial: its serial number.
         by_id: the name of one of its links in /dev/disk/by-id.
-        size_bytes: its exact size; None allows any.
+        size_bytes: its exact size; any, if it is not given.
 
     """
 
@@ -204,7 +205,7 @@ class Host(Frozen):
         user: login name on the origin.
         port: TCP port of the origin's SSH server.
         identity_file: SSH private key to log in with; by default those of the ssh config and the agent.
-        proxy: `tailscale-nc`, `socks5://HOST:PORT`, or `command: ARGV` with %h, %p, %r; None connects directly.
+        proxy: `tailscale-nc`, `socks5://HOST:PORT`, or `command: ARGV` with %h, %p, %r; without it, direct.
         local: an address outside the tailnet: `ADDRESS`, `ADDRESS:PORT` or `[IPV6]:PORT`.
             It is asked when the machine does not return: directly, never through `proxy`.
         go_on_over_local: whether a run may continue over `local` when the machine does not answer at `target`.
@@ -221,7 +222,7 @@ class Host(Frozen):
         standby: whether the new disk boots the installer until the final system's boot loader is in place.
         substitute_on_destination: whether the installer fetches what it can from its own substituters.
         allow: the refusals that the user overrides.
-        rehearsal_max_age_days: how old the rehearsal may be that an install needs; None needs no rehearsal.
+        rehearsal_max_age_days: how old the rehearsal may be that an install needs; without it, none is needed.
         schedule: when the first install begins: a cron line in UTC as `0 3 * * 6`, or a table of `cron` and `timezone`.
 
     """
@@ -241,7 +242,7 @@ class Host(Frozen):
         Annotated[str, Field(pattern=r"^(tailscale-nc|socks5://[^\s/@]+:[0-9]{1,5}|command:\s*[^\x00-\x1f]+)$")] | None
     ) = None
     local: Annotated[str, Field(min_length=1, max_length=255), AfterValidator(_local)] | None = None
-    go_on_over_local: bool = False
+    go_on_over_local: StrictBool = False
     host_key: Annotated[str, Field(pattern=r"^[a-z0-9@.-]+ [A-Za-z0-9+/]+={0,2}$")] | None = None
     elevation: Literal["none", "sudo", "doas"] = "none"
     deadlines: Deadlines = Deadlines()
@@ -254,8 +255,8 @@ class Host(Frozen):
         tuple[InstallerSecret, ...], Field(max_length=MAX_INSTALLER_SECRETS), AfterValidator(distinct)
     ] = ()
     keep: Keep = Keep()
-    standby: bool = True
-    substitute_on_destination: bool = True
+    standby: StrictBool = True
+    substitute_on_destination: StrictBool = True
     allow: tuple[Allowance, ...] = ()
     rehearsal_max_age_days: Annotated[float, Field(gt=0, le=3650)] | None = None
     schedule: Schedule | None = None

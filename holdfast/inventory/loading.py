@@ -32,6 +32,9 @@ _NESTED: Final[Mapping[str, type[BaseModel]]] = {
 }
 
 
+_DOTTED: Final = 'Remove it; if it is part of a name with a dot, that belongs in attribute = "…".'
+
+
 @dataclass(frozen=True, slots=True)
 class Inventory:
     """All hosts of one file.
@@ -157,7 +160,7 @@ def _explained(where: str, name: str, error: ValidationError) -> ConfigError:
         wrong = str(first["loc"][-1])
         return ConfigError(
             f"{where}: [{name}] has an unknown key {key[:80]!r}; allowed are: {', '.join(allowed)}.",
-            hint=_similar(wrong, allowed).strip() or "Remove it.",
+            hint=_similar(wrong, allowed).strip() or (_DOTTED if isinstance(first["input"], dict) else "Remove it."),
         )
     value = first["input"]
     # Pydantic lists the allowed words as 'a', 'b' or 'c'.

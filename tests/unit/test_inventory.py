@@ -197,6 +197,12 @@ def test_unknown_host_names_the_known_ones(write: Path) -> None:
         ("[cottage.deadlines]\ndead_man_s = 1\n", ["dead_man_s is 1", "60", "Hint: dead_man_s: until the installer"]),
         ("[cottage.keep]\nmachine_id = 3\n", ["keep.machine_id is 3", "Hint: machine_id: /etc/machine-id"]),
         ('[cottage]\ndisks = "x"\n', ["disks is 'x': it should be a valid list", "Hint: disks: the disks that may"]),
+        ('[cottage]\nstandby = "yes"\n', ["standby is 'yes'", "boolean"]),
+        ("[cottage.keep]\ntailscale_state = 1\n", ["keep.tailscale_state is 1", "boolean"]),
+        ('[web.example]\ntarget = "x"\n', ["[web]", "'example'", "attribute ="]),
+        ("[cottage]\ndisks = [3]\n", ["disks.0 is 3: it should be a table"]),
+        ("[cottage]\ndeadlines = 3\n", ["deadlines is 3: it should be a table"]),
+        ("[cottage]\nschedule = {}\n", ["schedule.cron", "it is missing"]),
         ("[cottage]\ngo_on_over_local = true\n", ["is true: it needs an address in local"]),
     ],
 )

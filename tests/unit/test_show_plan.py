@@ -81,6 +81,13 @@ def test_refusal_is_one_line(machine: FakeMachine, capsys: pytest.CaptureFixture
     assert machine.commands == []
 
 
+@pytest.mark.parametrize("words", [("--help",), ("cottage", "--help"), ("cottage", "", "-n")])
+def test_it_knows_no_flag(machine: FakeMachine, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]) -> None:
+    assert show.main(*words) == 2
+    assert capsys.readouterr().err == f"plan: there is no flag {words[-1]}. Hint: just plan HOST [TARGET] [KEXEC]\n"
+    assert machine.commands == []
+
+
 def test_it_does_not_even_load_prefect() -> None:
     code = "import deployments.plan, sys; sys.exit('prefect' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=PROJECT, check=False, timeout=60).returncode == 0

@@ -20,6 +20,7 @@ _NAMES: Final = {
     "dsa": "DSA port",
 }
 _BY_CABLE: Final = "Connect it by cable, with an address there, and run this again."
+_IN_IMAGE: Final = "Give it a default route over a card, or describe it in the image (holdfast.installer.network)."
 
 
 def as_it_is(link: Link, known: Known) -> str:
@@ -89,7 +90,7 @@ def hint_of(link: Link, known: Known, *, standard: bool) -> str:
         return "Let a router in front of it log in, or connect it to another network by cable."
     if link.kind in ("tun", "none", "wireguard"):
         return "Give it a default route over a card."
-    return _BY_CABLE
+    return _IN_IMAGE
 
 
 def kind_name(kind: str) -> str:
