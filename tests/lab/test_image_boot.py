@@ -301,28 +301,17 @@ def _archive(*entries: tuple[str, bytes, str, bytes]) -> bytes:
         for name, kind, link, content in (("./tailscaled.state", tarfile.REGTYPE, "", b"poison"), *entries):
             info = tarfile.TarInfo(name)
             info.type, info.linkname, info.size, info.mode = kind, link, len(content), 0o644
-            info.devmajor, info.devminor = 254, 0  # the guest's disk
             archive.addfile(info, io.BytesIO(content))
     return buffer.getvalue()
 
 
-FILE = tarfile.REGTYPE
+# tests/unit/test_scripts_installer.py has all kinds; each costs the start of a machine here.
 HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
-    "absolute path": (lambda: _archive(("/etc/poison", FILE, "", b"x")), "a path that leads out of it"),
-    "way up": (lambda: _archive(("../../../etc/poison", FILE, "", b"x")), "a path that leads out of it"),
     "through a link": (
-        lambda: _archive(("out", tarfile.SYMTYPE, "/etc", b""), ("out/poison", FILE, "", b"x")),
+        lambda: _archive(("out", tarfile.SYMTYPE, "/etc", b""), ("out/poison", tarfile.REGTYPE, "", b"x")),
         "links, devices or other things",
     ),
-    "hard link": (
-        lambda: _archive(("poison", tarfile.LNKTYPE, "/etc/shadow", b""), ("poison", FILE, "", b"x")),
-        "links, devices or other things",
-    ),
-    "device node": (lambda: _archive(("poison", tarfile.BLKTYPE, "", b"")), "links, devices or other things"),
     "2 GB of zeros": (lambda: gzip.compress(bytes(1 << 20)) * 2048, "more than 67108864 bytes"),
-    "no tar": (lambda: gzip.compress(b"poison" * 1000), "damaged"),
-    "no archive": (lambda: b"poison", "damaged"),
-    "a link": (lambda: b"", "not a regular file"),
 }
 
 
@@ -334,10 +323,7 @@ def test_a_hostile_state_is_refused_and_the_installer_answers(tmp_path: Path, na
     def forge(initrd: Path) -> None:
         forged = tmp_path / "forged/holdfast/tailscale-state.tar.gz"
         forged.parent.mkdir(parents=True)
-        if name == "a link":
-            forged.symlink_to("/etc/shadow")
-        else:
-            forged.write_bytes(content())
+        forged.write_bytes(content())
         pack = ["cpio", "-o", "-H", "newc", "--quiet", "-R", "0:0"]
         listed = f"{forged.relative_to(tmp_path / 'forged')}\n".encode()
         with initrd.open("ab") as file:
