@@ -44,7 +44,7 @@ WRONG = [
     ('{ cron = "0 3 * * 6", timezone = "+02:00" }', "timezone", "no time zone"),
     ('{ cron = "0 3 * * 6", timezone = "../../etc/passwd" }', "timezone", "no time zone"),
     ('{ cron = "0 3 * * 6", timezone = 2 }', "timezone", "string"),
-    ('{ timezone = "UTC" }', "cron", "required"),
+    ('{ timezone = "UTC" }', "cron", "missing"),
     ('{ cron = "0 3 * * 6", zone = "UTC" }', "zone", "Did you mean 'timezone'"),
     ("5", "schedule", "neither a cron line nor a table"),
     ('["0 3 * * 6"]', "schedule", "neither a cron line nor a table"),
