@@ -153,20 +153,25 @@ def die() -> None:
     raise Killed
 
 
+def killed_and_finished(machine: FakeMachine, run: Run, window: tuple[str, str], then: Run) -> None:
+    """Let a run die in a window, and another one, or the same again, finish it."""
+    what, when = window
+    if what == "switch-to-configuration":  # it is a unit, and goes on by itself
+        what = f"unit-start.sh holdfast-boot-loader-{run.run_id[:8]}.service"
+    at(machine, (what, when), die)
+    with pytest.raises(Killed):
+        run.start()
+    machine.clock.sleep(120)
+    then.start()
+
+
 @pytest.mark.usefixtures("uefi")
 @pytest.mark.parametrize("fresh", [False, True], ids=["retry", "fresh run"])
 @pytest.mark.parametrize("window", WINDOWS)
 def test_run_that_is_killed_anywhere_is_finished(
     machine: FakeMachine, run: Run, monkeypatch: pytest.MonkeyPatch, window: str, fresh: bool
 ) -> None:
-    what, when = WINDOWS[window]
-    if what == "switch-to-configuration":  # it is a unit, and goes on by itself
-        what = f"unit-start.sh holdfast-boot-loader-{RUN[:8]}.service"
-    at(machine, (what, when), die)
-    with pytest.raises(Killed):
-        run.start()
-    machine.clock.sleep(120)
-    (Run(monkeypatch, OTHER_RUN) if fresh else run).start()
+    killed_and_finished(machine, run, WINDOWS[window], Run(monkeypatch, OTHER_RUN) if fresh else run)
     assert clean(machine)
     assert machine.story.count("disks formatted") == 1
 

@@ -19,6 +19,7 @@ from tests.unit.test_first_boot import (
     Killed,
     at,
     die,
+    killed_and_finished,
     since,
 )
 from tests.unit.test_first_boot import run as run
@@ -83,14 +84,7 @@ def test_boot_loader_that_hangs_leads_to_the_installer_at_the_next_power_cycle(
 def test_run_that_is_killed_anywhere_is_finished(
     machine: FakeMachine, run: Run, monkeypatch: pytest.MonkeyPatch, window: str, fresh: bool
 ) -> None:
-    what, when = BIOS_WINDOWS[window]
-    if what == "switch-to-configuration":  # it is a unit, and goes on by itself
-        what = f"unit-start.sh holdfast-boot-loader-{run.run_id[:8]}.service"
-    at(machine, (what, when), die)
-    with pytest.raises(Killed):
-        run.start()
-    machine.clock.sleep(120)
-    (Run(monkeypatch, OTHER_RUN) if fresh else run).start()
+    killed_and_finished(machine, run, BIOS_WINDOWS[window], Run(monkeypatch, OTHER_RUN) if fresh else run)
     assert clean(machine)
     assert machine.story.count("disks formatted") == 1
 
