@@ -63,6 +63,19 @@ in
     };
   };
 
+  systemd.services.holdfast-deadman-mark = {
+    description = "Let the mark name the moment of the dead-man";
+    wantedBy = [ "sysinit.target" ];
+    after = [ "holdfast-deadman.timer" ];
+    path = [ "/run/current-system/sw" ];
+    unitConfig.DefaultDependencies = false;
+    serviceConfig = {
+      Type = "oneshot";
+      RemainAfterExit = true;
+      ExecStart = "${sh} ${../scripts/installer/dead-man-mark.sh}";
+    };
+  };
+
   # nixos/modules/system/boot/systemd.nix: in stage 2 it reads the deadline that kexec/run was told.
   systemd.generators.holdfast-dead-man = "${deadManGenerator}";
 }
