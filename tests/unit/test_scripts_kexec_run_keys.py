@@ -102,6 +102,31 @@ def test_key_that_logs_in_comes_first(origin: Origin) -> None:
     assert handed(origin) == f'{ED}\n{OTHER}\ncommand="echo no" {ED}\n'
 
 
+@pytest.mark.parametrize(
+    ("root", "admin", "expected"),
+    [
+        (f"{ED} a\n{ED} b\n", "", f"{ED} a\n"),
+        (f"{ED} a\n", f"{OTHER} o\n{ED} a\n", f"{ED} a\n{OTHER} o\n"),
+        (f"{ED} a\n", f"\t{ED}\tb\n", f"{ED} a\n"),
+        (f"restrict {ED} a\n", f"restrict {ED} a\n", f"restrict {ED} a\n"),
+        # sshd takes the second if the first is for another address.
+        (f'from="192.0.2.1" {ED}\n', f'from="192.0.2.2" {ED}\n', f'from="192.0.2.1" {ED}\nfrom="192.0.2.2" {ED}\n'),
+        (f"{ECDSA} a\n{ECDSA}X a\n", "", f"{ECDSA} a\n{ECDSA}X a\n"),
+    ],
+)
+def test_each_key_is_handed_over_once(origin: Origin, root: str, admin: str, expected: str) -> None:
+    origin.write("root/.ssh/authorized_keys", root)
+    origin.write("home/admin/.ssh/authorized_keys", admin)
+    assert origin.run(SUDO_USER="admin")[0] == 0
+    assert handed(origin) == expected
+
+
+def test_key_that_logs_in_is_handed_over_once(origin: Origin) -> None:
+    origin.write("root/.ssh/authorized_keys", f"{OTHER}\n{ED} me\n")
+    assert origin.run("--login-key", ED)[0] == 0
+    assert handed(origin) == f"{ED}\n{OTHER}\n"
+
+
 def test_key_that_logs_in_where_there_is_no_file(origin: Origin) -> None:
     (origin.root / "root/.ssh/authorized_keys").unlink()
     line = "no-touch-required sk-ssh-ed25519@openssh.com AAAAsk+/="

@@ -169,8 +169,10 @@ add_secrets() {
 
 # The login's own key comes first, as sshd goes by the first line of a key.
 all_authorized_keys() {
-	[ -z "$login_key" ] || printf '%s\n' "$login_key"
-	authorized_keys
+	{
+		[ -z "$login_key" ] || printf '%s\n' "$login_key"
+		authorized_keys
+	} | each_key_once
 }
 
 # Sets chosen to the file of this kind of host key: the one that answered, else one that may be it, else the first.

@@ -6,8 +6,18 @@ blanks=$(printf ' \t')
 
 home_of() { { getent passwd "$1" || grep "^$1:" "$root/etc/passwd"; } | head -n 1 | cut -d: -f6; }
 
-# Prints the lines of root's authorized keys, and of the user's who became root. Blanks and tabs part their fields.
-authorized_keys() {
+# Leaves out a line that came before, and a plain key that came before as one. A line with options stays: sshd tries a
+# key's next line if an address or a date forbids the first.
+each_key_once() {
+	if command -v awk >/dev/null; then
+		awk '{ line = $1 ~ /^(sk-)?(ssh|ecdsa)-/ ? $1 " " $2 : $0 } !seen[line]++'
+	else
+		cat
+	fi
+}
+
+# Prints the lines of root's authorized keys, and of the user's who became root, as they are.
+all_key_lines() {
 	set -- "$root/root/.ssh/authorized_keys" "$root/root/.ssh/authorized_keys2" \
 		"$root/etc/ssh/authorized_keys.d/root"
 	user=${DOAS_USER:-${SUDO_USER:-}}
@@ -30,6 +40,9 @@ authorized_keys() {
 			grep -v "^[[:space:]]*$key" || true
 	done
 }
+
+# Prints the lines of authorized keys that are handed over. Blanks and tabs part their fields.
+authorized_keys() { all_key_lines | each_key_once; }
 
 # Prints the files of HostKey in sshd_config(5) and in what it includes, one a line. Such a line takes the place of
 # the usual files, so these come first.
