@@ -1,7 +1,13 @@
 # Who may log in to the installer, and how.
-{ config, lib, ... }:
+{
+  config,
+  lib,
+  pkgs,
+  ...
+}:
 let
   cfg = config.holdfast.installer;
+  inherit (import ./scripts.nix { inherit lib pkgs; }) sh;
 in
 {
   # nixos/modules/profiles/installation-device.nix gives root and `nixos` empty passwords, and lets root log in with
@@ -19,25 +25,42 @@ in
   services.openssh = {
     enable = true;
     settings = {
-      PermitRootLogin = "prohibit-password";
+      # installation-device.nix of NixOS 24.05 sets it, without lib.mkDefault.
+      PermitRootLogin = lib.mkForce "prohibit-password";
       PasswordAuthentication = false;
       KbdInteractiveAuthentication = false;
     };
-    # All three kinds: the operator may know the origin by any of them. NixOS by default has no ECDSA key.
+    # The one that sshd's own unit makes a key for, if host-key.sh has left none.
     hostKeys = [
       {
         type = "ed25519";
-        path = "/etc/ssh/ssh_host_ed25519_key";
-      }
-      {
-        type = "ecdsa";
-        path = "/etc/ssh/ssh_host_ecdsa_key";
-      }
-      {
-        type = "rsa";
-        bits = 4096;
-        path = "/etc/ssh/ssh_host_rsa_key";
+        path = "/etc/ssh/holdfast_host_key";
       }
     ];
+    # What was handed over, of any kind: the operator may know the origin by any of them. sshd passes over a file that
+    # is not there. Before what a user adds, which may be a Match block.
+    extraConfig = lib.mkOrder 1 (
+      lib.concatMapStrings (kind: "HostKey /etc/ssh/ssh_host_${kind}_key\n") [
+        "ed25519"
+        "ecdsa"
+        "rsa"
+      ]
+    );
+  };
+
+  systemd.services.holdfast-host-key = {
+    description = "Offer the SSH host keys that were handed over";
+    wantedBy = [ "sshd.service" ];
+    # The second is in newer versions of nixpkgs.
+    before = [
+      "sshd.service"
+      "sshd-keygen.service"
+    ];
+    path = [ "/run/current-system/sw" ];
+    serviceConfig = {
+      Type = "oneshot";
+      RemainAfterExit = true;
+      ExecStart = "${sh} ${../scripts/installer/host-key.sh} /etc/ssh";
+    };
   };
 }

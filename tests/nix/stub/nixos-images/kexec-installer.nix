@@ -17,6 +17,15 @@
   config = {
     # nix/kexec-installer/module.nix
     system.build.kexecRun = pkgs.writeScript "stock-kexec-run" "";
+    system.build.kexecInstallerTarball = pkgs.runCommand "kexec-tarball" { } ''
+      mkdir kexec $out
+      cp initrd kexec/initrd
+      cp kernel kexec/bzImage
+      cp run kexec/run
+      cp kexec kexec/kexec
+      cp ip kexec/ip
+      tar -czvf $out/nixos-kexec-installer.tar.gz kexec
+    '';
     systemd.services.restore-network = {
       before = [ "network-pre.target" ];
       wants = [ "network-pre.target" ];
@@ -33,6 +42,11 @@
     networking.hostName = lib.mkDefault "nixos-installer";
     boot.kernelParams = [ "zswap.enabled=1" ];
     environment.systemPackages = [ pkgs.jq ];
+
+    boot.supportedFilesystems.bcachefs = lib.mkDefault true;
+
+    # nix/networkd.nix
+    systemd.network.enable = true;
 
     # nix/restore-remote-access.nix
     boot.initrd.systemd.enable = true;
@@ -52,7 +66,9 @@
     # nixpkgs, nixos/modules/profiles/installation-device.nix
     services.getty.autologinUser = "nixos";
     services.openssh.enable = lib.mkDefault true;
-    services.openssh.settings.PermitRootLogin = lib.mkDefault "yes";
+    # That of 24.05 has no lib.mkDefault here.
+    services.openssh.settings.PermitRootLogin = "yes";
+    system.nixos.variant_id = lib.mkDefault "installer";
     users.users.nixos = {
       isNormalUser = true;
       initialHashedPassword = "";

@@ -16,6 +16,7 @@ let
   lib = {
     # lib/trivial.nix, lib/default.nix: what is the language's own
     inherit (builtins)
+      all
       any
       attrNames
       attrValues
@@ -67,6 +68,8 @@ let
     reverse = list: builtins.genList (index: elemAt list (length list - 1 - index)) (length list);
 
     # lib/strings.nix
+    concatMapStrings = text: list: concatStringsSep "" (map text list);
+    versionOlder = one: other: builtins.compareVersions other one == 1;
     optionalString = wanted: text: if wanted then text else "";
     hasPrefix = prefix: text: substring 0 (stringLength prefix) text == prefix;
     hasInfix = infix: text: length (builtins.split (lib.escapeRegex infix) text) > 1;
@@ -108,6 +111,7 @@ let
       packages: concatStringsSep ":" (map (package: "${lib.getOutput package}/lib") packages);
 
     # lib/trivial.nix
+    version = "26.05.stub";
     throwIfNot = condition: message: if condition then value: value else throw message;
 
     # lib/attrsets.nix: the stub's packages have one output

@@ -110,6 +110,9 @@ in
   "boot.loader.systemd-boot.enable" = with' false (
     option "${loaders}/systemd-boot/systemd-boot.nix" bool
   );
+  "boot.supportedFilesystems" = with' { } (
+    option "nixos/modules/tasks/filesystems.nix" (attrsOf bool)
+  );
   "boot.zfs.package" = option "nixos/modules/tasks/filesystems/zfs.nix" package;
   "boot.zfs.forceImportRoot" = with' true (option "nixos/modules/tasks/filesystems/zfs.nix" bool);
 
@@ -190,6 +193,7 @@ in
   "services.headscale.settings" = with' { } (option headscale (attrsOf anything));
 
   "services.openssh.authorizedKeysCommand" = with' "none" (option sshd str);
+  "services.openssh.extraConfig" = with' "" (option sshd lines);
   "services.openssh.enable" = with' false (option sshd bool);
   "services.openssh.hostKeys" = with' [
     {
@@ -237,10 +241,12 @@ in
   "system.image.id" = with' null (option "nixos/modules/misc/version.nix" (nullOr str));
   # What is read is one derivation with all modules.
   "system.modulesTree" = option kernel package;
+  "system.nixos.variant_id" = with' null (option "nixos/modules/misc/version.nix" (nullOr str));
   "system.stateVersion" = option "nixos/modules/misc/version.nix" str;
   "system.systemBuilderCommands" = with' "" (option toplevel lines);
 
   "systemd.generators" = with' { } (option systemd (attrsOf path));
+  "systemd.network.enable" = with' false (option "nixos/modules/system/boot/networkd.nix" bool);
   "systemd.network.networks" = with' { } (
     option "nixos/modules/system/boot/networkd.nix" (set network)
   );

@@ -72,7 +72,7 @@ listed
 
   runCommand =
     name: environment: text:
-    make name (environment // { inherit text; });
+    make name (environment // { inherit text; }) // { buildCommand = text; };
   # pkgs/build-support/kernel/modules-closure.nix
   makeModulesClosure =
     {
