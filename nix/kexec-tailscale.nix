@@ -1,7 +1,8 @@
 # The kexec image that keeps a machine on its tailnet, as a NixOS module. It builds on two modules of nixos-images
 # (nix/kexec-installer/module.nix and nix/noninteractive.nix there) and adds only what they lack: Tailscale with the
 # origin's state, the dead-man, and the hand-over to the new root. `system.build.kexecTailscale` is the image.
-# Each subject of the installer has its own module, in kexec-tailscale/.
+# Each subject of the installer has its own module, in kexec-tailscale/; kexec-tailscale/borrowed.nix lists what it takes
+# by name from nixos-images. The oldest nixpkgs that it fits is that of NixOS 24.05.
 #
 # Comments name the file that declares or uses an option. Paths are those of nixpkgs, unless the comment says otherwise.
 {
@@ -15,6 +16,8 @@ let
   cfg = config.holdfast.installer;
   platform = pkgs.stdenv.hostPlatform;
   scripts = import ./kexec-tailscale/scripts.nix { inherit lib pkgs; };
+
+  borrowed = import ./kexec-tailscale/borrowed.nix { inherit config lib; };
 
   imageName = "holdfast-kexec-installer-${platform.system}";
 
@@ -56,7 +59,8 @@ in
         assertion = !config.system.etc.overlay.enable || config.system.etc.overlay.mutable;
         message = "holdfast: the installer writes SSH host keys to /etc. Hint: leave system.etc.overlay.mutable on.";
       }
-    ];
+    ]
+    ++ lib.optionals hasInstaller borrowed.assertions;
 
     # nixos/modules/misc/version.nix. The variant, `installer`, comes from
     # nixos/modules/profiles/installation-device.nix: it is what nixos-anywhere knows an installer by.
@@ -90,6 +94,11 @@ in
       "xt_addrtype"
     ];
 
+    # bcachefs of nixos-images asks for a newer kernel than the newest one of 24.05 that has ZFS.
+    boot.supportedFilesystems.bcachefs = lib.mkIf (lib.versionOlder lib.version "24.11") (
+      lib.mkOverride 900 false
+    );
+
     # ------------------------------------------------------------------ programs
 
     # nixos/modules/installer/tools/tools.nix has the real nixos-install; ours comes before it on PATH. carry-over.sh
@@ -122,7 +131,7 @@ in
     # compressed. nixos/modules/installer/netboot/netboot.nix makes the initrd.
     # nixos/modules/system/activation/top-level.nix names the kernel's file, which differs between architectures.
     system.build.kexecTailscale = lib.throwIfNot hasInstaller needed (
-      pkgs.runCommand "${imageName}.tar" { } ''
+      pkgs.runCommand "${imageName}.tar" { } (borrowed.ofImage ''
         mkdir kexec
         cp ${config.system.build.kexecRun} kexec/run
         cp ${pkgs.pkgsStatic.kexec-tools}/bin/kexec kexec/kexec
@@ -132,7 +141,7 @@ in
         cp ${config.system.build.holdfastStarter}/starter kexec/starter
         cp ${config.system.build.holdfastStarter}/stub.efi kexec/stub.efi
         tar --sort=name --owner=0 --group=0 --numeric-owner --mtime=@1 --mode=u+w -cf $out kexec
-      ''
+      '')
     );
   };
 }

@@ -26,12 +26,13 @@ in
   ];
 
   # nixos-images' nix/restore-remote-access.nix has this unit. It stops at the first thing that is missing, such as host
-  # keys of an origin without sshd. It runs again with every start of rw-etc.service, also after our unit has removed
-  # the hand-over. rw-etc.service requires it, so a failure would end stage 1.
-  boot.initrd.systemd.services.restore-state-from-initrd.script = lib.mkMerge [
-    (lib.mkBefore "set +e")
-    (lib.mkOrder 2000 "exit 0")
-  ];
+  # keys of an origin without sshd; rw-etc.service requires it, so its failure would end stage 1. Ours does all that it
+  # does. Nothing may require it any more: a unit that is switched off cannot be started.
+  boot.initrd.systemd.services.restore-state-from-initrd = {
+    enable = lib.mkForce false;
+    wantedBy = lib.mkForce [ ];
+    requiredBy = lib.mkForce [ ];
+  };
 
   # With /etc as an overlay (nixos/modules/system/etc/etc-activation.nix) the new root's /etc is mounted only by
   # initrd-fs.target: what is written before that is hidden below the mount. The kernel unpacks the hand-over to / of
@@ -39,15 +40,15 @@ in
   boot.initrd.systemd.services.holdfast-restore = {
     description = "Restore what kexec/run handed over";
     wantedBy = [ "initrd.target" ];
-    after = [
-      "initrd-fs.target"
-      "restore-state-from-initrd.service"
-    ];
+    after = [ "initrd-fs.target" ];
     before = [
       "initrd.target"
       "initrd-nixos-activation.service"
     ];
-    unitConfig.DefaultDependencies = false;
+    unitConfig = {
+      DefaultDependencies = false;
+      RequiresMountsFor = "/sysroot";
+    };
     serviceConfig = {
       Type = "oneshot";
       RemainAfterExit = true;

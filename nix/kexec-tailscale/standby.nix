@@ -91,26 +91,28 @@ let
     ln -sf ${toString programs} $out/bin/
   '';
 
+  # pkgs/build-support/kernel/make-initrd-ng.nix of NixOS 24.05 calls the two otherwise.
+  entry =
+    source: target:
+    if lib.versionOlder lib.version "24.11" then
+      {
+        object = source;
+        symlink = target;
+      }
+    else
+      { inherit source target; };
+
   # pkgs/build-support/kernel/make-initrd-ng.nix copies programs with the libraries that they are linked with, and no
   # more: all of it has to be small.
   starter = pkgs.makeInitrdNG {
     name = "holdfast-starter";
     compressor = "xz";
     contents = [
-      {
-        source = pkgs.writeScript "holdfast-starter-init" (
-          scripts.whole ../scripts/installer/starter.sh
-        );
-        target = "/init";
-      }
-      {
-        source = "${tools}/bin";
-        target = "/bin";
-      }
-      {
-        source = "${modulesClosure}/lib";
-        target = "/lib";
-      }
+      (entry (pkgs.writeScript "holdfast-starter-init" (
+        scripts.whole ../scripts/installer/starter.sh
+      )) "/init")
+      (entry "${tools}/bin" "/bin")
+      (entry "${modulesClosure}/lib" "/lib")
     ];
   };
 

@@ -126,9 +126,12 @@ def test_first_stage_has_the_programs_of_the_restore(nix: Nix) -> None:
     assert {"findutils", "gnugrep", "gnused", "gnutar", "gzip"} <= set(programs)
 
 
-def test_stock_restore_cannot_fail_the_first_stage(nix: Nix) -> None:
-    script = image(nix)["boot.initrd.systemd.services"]["restore-state-from-initrd"]["script"]
-    assert script.splitlines() == ["set +e", "stock restore", "exit 0"]
+def test_nothing_starts_the_units_of_nixos_images_that_ours_replace(nix: Nix) -> None:
+    values = image(nix)
+    theirs = values["boot.initrd.systemd.services"]["restore-state-from-initrd"]
+    # systemd fails to start what requires a unit that is masked.
+    assert (theirs["enable"], theirs["wantedBy"], theirs["requiredBy"]) == (False, [], [])
+    assert values["systemd.services"]["restore-network"]["enable"] is False
 
 
 def test_origins_host_name_stays(nix: Nix) -> None:
@@ -259,15 +262,26 @@ def test_generator_reads_the_deadline_where_the_restore_leaves_it(nix: Nix) -> N
     assert rest == fill("installer/dead-man-generator.sh", handover="/run").splitlines()[1:]
 
 
+def test_mark_names_the_moment_of_the_dead_man_in_stage_2(nix: Nix) -> None:
+    unit = image(nix)["systemd.services"]["holdfast-deadman-mark"]
+    assert unit["wantedBy"] == ["sysinit.target"]
+    assert unit["after"] == ["holdfast-deadman.timer"]
+    assert unit["unitConfig"]["DefaultDependencies"] is False
+    _, script = unit["serviceConfig"]["ExecStart"].split()
+    assert nix.stored(script).read_text() == (SCRIPTS / "installer/dead-man-mark.sh").read_text()
+
+
 def test_network_of_the_origin_comes_back_by_the_script_of_this_repository(nix: Nix) -> None:
-    unit = image(nix)["systemd.services"]["restore-network"]
-    (command,) = unit["serviceConfig"]["ExecStart"]
-    _, script, *arguments = command.split()
+    unit = image(nix)["systemd.services"]["holdfast-network"]
+    _, script, *arguments = unit["serviceConfig"]["ExecStart"].split()
     assert nix.stored(script).read_text() == (SCRIPTS / "installer/restore-network.sh").read_text()
-    handed_over = [f"/root/network/{name}.json" for name in ("addrs", "routes-v4", "routes-v6")]
+    handed_over = [f"/run/holdfast/network/{name}.json" for name in ("addrs", "routes-v4", "routes-v6")]
     assert arguments == [*handed_over, "/run/systemd/network"]
+    assert unit["unitConfig"]["ConditionPathExists"] == handed_over
     assert named(unit["path"]) == ["jq"]
-    assert "network-pre.target" in unit["before"]
+    assert unit["before"] == unit["wants"] == ["network-pre.target"]
+    assert unit["wantedBy"] == ["multi-user.target"]
+    assert "$system/run/holdfast/network" in (SCRIPTS / "installer/installer-restore.sh").read_text()
 
 
 def test_resolved_takes_the_name_servers_of_the_origin(nix: Nix) -> None:
@@ -383,9 +397,25 @@ def test_nobody_logs_in_by_password_unless_told_to(nix: Nix) -> None:
     assert values["services.getty.autologinUser"] == "root"
 
 
-def test_sshd_has_every_kind_of_host_key_that_an_operator_may_know(nix: Nix) -> None:
-    keys = {key["type"]: key["path"] for key in image(nix)["services.openssh.hostKeys"]}
-    assert keys == {kind: f"/etc/ssh/ssh_host_{kind}_key" for kind in ("ed25519", "ecdsa", "rsa")}
+def test_sshd_offers_the_kinds_of_host_key_that_were_handed_over(nix: Nix) -> None:
+    values = image(nix)
+    # sshd's own unit makes the keys of this list that are not there.
+    assert [key["path"] for key in values["services.openssh.hostKeys"]] == ["/etc/ssh/holdfast_host_key"]
+    assert values["services.openssh.extraConfig"].splitlines() == [
+        f"HostKey /etc/ssh/ssh_host_{kind}_key" for kind in ("ed25519", "ecdsa", "rsa")
+    ]
+    unit = values["systemd.services"]["holdfast-host-key"]
+    assert unit["wantedBy"] == ["sshd.service"]
+    assert unit["before"] == ["sshd.service", "sshd-keygen.service"]
+    _, script, folder = unit["serviceConfig"]["ExecStart"].split()
+    assert nix.stored(script).read_text() == (SCRIPTS / "installer/host-key.sh").read_text()
+    assert folder == "/etc/ssh"
+
+
+def test_lines_of_a_user_come_after_ours_in_the_configuration_of_sshd(nix: Nix) -> None:
+    theirs = "Match User nixos\n  PermitTTY no\n"
+    values = image(nix, f"{{ services.openssh.extraConfig = {json.dumps(theirs)}; }}")
+    assert values["services.openssh.extraConfig"].rstrip().endswith(theirs.rstrip())
 
 
 def test_hashed_password_is_for_the_console_only(nix: Nix) -> None:
@@ -443,6 +473,42 @@ def test_image_refuses_to_be_built_without_nixos_images(nix: Nix) -> None:
     refusal = nix.refusal(f"({alone}).config.system.build.kexecTailscale.drvPath")
     assert "Hint: import nixos-images.nixosModules.kexec-installer" in refusal
     assert any("Hint: import nixos-images" in message for message in nix.evaluate(f"refusals ({alone})"))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("{ systemd.services.restore-network.serviceConfig = lib.mkForce { }; }", "the unit restore-network"),
+        (
+            '{ boot.initrd.systemd.services.restore-state-from-initrd.script = lib.mkForce ""; }',
+            "the unit restore-state-from-initrd of stage 1",
+        ),
+        ("{ boot.initrd.systemd.enable = lib.mkForce false; }", "systemd in stage 1"),
+        ("{ systemd.network.enable = lib.mkForce false; }", "systemd-networkd"),
+        ("{ users.users.nixos.isNormalUser = lib.mkForce false; users.users.nixos.isSystemUser = lib.mkForce false; }",
+         "the user nixos"),
+        ('{ system.nixos.variant_id = "live"; }', "VARIANT_ID=installer"),
+    ],
+)  # fmt: skip
+def test_what_nixos_images_has_no_more_ends_the_build(nix: Nix, change: str, said: str) -> None:
+    (message,) = nix.evaluate(f'refusals (image "x86_64-linux" ({change}))')
+    assert said in message
+    assert "Hint: take nixos-images and nixpkgs of the revisions in Holdfast's flake.lock" in message
+
+
+@pytest.mark.parametrize("gone", ["run", "kexec", "ip", "bzImage", "initrd"])
+def test_another_layout_of_the_stock_tar_ends_the_build(nix: Nix, gone: str) -> None:
+    tar = "config.system.build.kexecInstallerTarball.buildCommand"
+    words = nix.evaluate(f'let inherit (image "x86_64-linux" {{ }}) config; in {tar}')
+    other = json.dumps(words.replace(f" kexec/{gone}\n", f" kexec/{gone}-new\n"))
+    change = (
+        f"{{ pkgs, lib, ... }}: {{ system.build.kexecInstallerTarball = lib.mkForce {{ buildCommand = {other}; }}; }}"
+    )
+    refusal = nix.refusal(f'(image "x86_64-linux" ({change})).config.system.build.kexecTailscale.drvPath')
+    assert "a tar with kexec/run" in refusal
+    # 2024's name of it will do.
+    old = change.replace("kexecInstallerTarball", "kexecTarball").replace(other, json.dumps(words))
+    assert nix.evaluate(f'(image "x86_64-linux" ({old})).config.system.build.kexecTailscale.drvPath')
 
 
 def test_image_refuses_an_etc_that_cannot_be_written(nix: Nix) -> None:

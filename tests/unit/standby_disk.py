@@ -75,7 +75,7 @@ class Target:
         )
         self.write("run/holdfast/partition.json", PARTITION_JSON)
         for name in ("addrs", "routes-v4", "routes-v6"):
-            self.write(f"{name}.json", f'["{name}"]')
+            self.write(f"run/holdfast/network/{name}.json", f'["{name}"]')
 
     def write(self, name: str, text: str) -> Path:
         path = self.live / name

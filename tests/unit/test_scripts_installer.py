@@ -87,6 +87,8 @@ def test_puts_everything_in_its_place(installer: Installer) -> None:
     (ours / "run.json").write_text(RUN_JSON)
     (ours / "hostname").write_text("cottage\n")
     (ours / "resolv.conf").write_text("nameserver 192.0.2.53\n")
+    for name in ("addrs", "routes-v4", "routes-v6"):
+        (installer.handover / f"{name}.json").write_text(f'["{name}"]')
     mark = installer.restore(packed(STATE, entry("./certs/a.crt", b"certificate")))
     at = mark.pop("dead_man_at")
     assert isinstance(at, int)
@@ -109,6 +111,13 @@ def test_puts_everything_in_its_place(installer: Installer) -> None:
     assert (root / "etc/ssh/ssh_host_ed25519_key.pub").stat().st_mode & 0o777 == 0o644
     assert (root / "proc/sys/kernel/hostname").read_text() == "cottage\n"
     assert (root / "etc/resolv.conf").read_text() == "nameserver 192.0.2.53\n"
+    network = root / "run/holdfast/network"
+    assert {path.name: path.read_text() for path in network.iterdir()} == {
+        "addrs.json": '["addrs"]',
+        "routes-v4.json": '["routes-v4"]',
+        "routes-v6.json": '["routes-v6"]',
+    }
+    assert network.stat().st_mode & 0o777 == 0o700
     assert not ssh.exists()
     assert not ours.exists()
     assert (root / "run/holdfast/run.json").read_text() == RUN_JSON
@@ -136,6 +145,15 @@ def test_in_stage_1_the_root_is_another_than_that_of_run_and_proc(installer: Ins
         "sysroot/root/.ssh/authorized_keys",
         "sysroot/var/lib/tailscale/tailscaled.state",
     }
+
+
+def test_each_authorized_key_is_there_once(installer: Installer) -> None:
+    """Also if the restore of a stock image was there before (issue 20)."""
+    (installer.handover / "ssh/authorized_keys").write_text("ssh-ed25519 AAAA me\n")
+    (installer.root / "root/.ssh").mkdir()
+    (installer.root / "root/.ssh/authorized_keys").write_text("ssh-ed25519 AAAA me\n")
+    installer.restore()
+    assert (installer.root / "root/.ssh/authorized_keys").read_text() == "ssh-ed25519 AAAA me\n"
 
 
 def test_without_os_release_there_is_a_mark_all_the_same(installer: Installer) -> None:

@@ -124,13 +124,12 @@ def test_origins_preferences_are_put_back_in_the_state(target: Target) -> None:
     assert (target.live / "var/lib/tailscale/tailscaled.state").read_text() == '{"profile-1": "x"}'
 
 
-def test_network_is_found_where_nixos_images_keeps_it(target: Target) -> None:
-    (target.live / "routes-v6.json").unlink()
-    target.write("root/network/addrs.json", '["nixos"]')
+def test_network_that_the_origin_did_not_say_is_left_out(target: Target) -> None:
+    (target.live / "run/holdfast/network/routes-v6.json").unlink()
     target.put()
     found = target.handover()
-    assert found["addrs.json"][1] == b'["nixos"]'
     assert "routes-v6.json" not in found
+    assert found["addrs.json"][1] == b'["addrs"]'
 
 
 def test_mark_on_the_disk_will_do(target: Target) -> None:

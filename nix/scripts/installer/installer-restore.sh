@@ -8,6 +8,7 @@
 # handed over. The other words on the origin are only there if kexec/run told them. dead_man_at and dead_man_s are null
 # if the deadline is 0 seconds, which means that there is no dead-man.
 # The secrets lie in /run/holdfast/secrets, a file each: root's, 0600 in a folder that is 0700.
+# What the origin said about its network lies in /run/holdfast/network, for restore-network.sh and a standby.
 # What kexec/run told stays beside the mark as run.json, for the dead-man; and the mark of disks that are formatted
 # already, from standby.sh, as partition.json. Whatever is wrong with the hand-over, the installer starts.
 #   --root ROOT     what becomes the installer's root (default /): in stage 1 of NixOS, /sysroot. /etc, /root and /var
@@ -62,7 +63,7 @@ fact() {
 restore_ssh() {
 	mkdir -p "$root/root/.ssh"
 	if [ -f "$handover/ssh/authorized_keys" ]; then
-		cat "$handover/ssh/authorized_keys" >>"$root/root/.ssh/authorized_keys"
+		cat "$handover/ssh/authorized_keys" >"$root/root/.ssh/authorized_keys"
 	fi
 	(umask 022 && mkdir -p "$root/etc/ssh")
 	for key in "$handover"/ssh/ssh_host_*; do
@@ -72,6 +73,14 @@ restore_ssh() {
 		*.pub) chmod 0644 "$root/etc/ssh/${key##*/}" ;;
 		*) chmod 0600 "$root/etc/ssh/${key##*/}" ;;
 		esac
+	done
+}
+
+restore_network() {
+	(umask 022 && mkdir -p "$system/run/holdfast")
+	mkdir -p "$system/run/holdfast/network"
+	for name in addrs routes-v4 routes-v6; do
+		[ ! -f "$handover/$name.json" ] || cp "$handover/$name.json" "$system/run/holdfast/network/"
 	done
 }
 
@@ -296,6 +305,7 @@ write_mark() {
 state="refused: the restore broke off"
 secrets=$state
 restore_ssh || log "SSH keys could not be restored"
+restore_network || log "the origin's network could not be restored"
 restore_state || log "the Tailscale state could not be restored"
 restore_secrets || log "the secrets could not be restored"
 restore_names || log "host name or name servers could not be restored"

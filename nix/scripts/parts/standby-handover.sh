@@ -11,8 +11,7 @@ add() {
 }
 
 add_ssh() {
-	# The restore may have added a line twice.
-	awk '!seen[$0]++' "$live/root/.ssh/authorized_keys" >"$work/authorized_keys" 2>/dev/null || true
+	cat "$live/root/.ssh/authorized_keys" >"$work/authorized_keys" 2>/dev/null || true
 	add ssh/authorized_keys 0100600 "$work/authorized_keys"
 	set +f
 	for key in "$live"/etc/ssh/ssh_host_*; do
@@ -25,14 +24,11 @@ add_ssh() {
 	set -f
 }
 
-# What the origin said about its network. nixos-images keeps it in /root/network; the hand-over unpacks it to /.
+# What the origin said about its network, from where installer-restore.sh keeps it.
 add_network() {
 	for name in addrs routes-v4 routes-v6; do
-		for file in "$live/root/network/$name.json" "$live/$name.json"; do
-			[ -f "$file" ] || continue
-			add "$name.json" 0100644 "$file"
-			break
-		done
+		file=$live/run/holdfast/network/$name.json
+		[ ! -f "$file" ] || add "$name.json" 0100644 "$file"
 	done
 }
 

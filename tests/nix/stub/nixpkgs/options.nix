@@ -10,6 +10,7 @@ let
     either
     enum
     int
+    lazyAttrsOf
     lines
     listOf
     nullOr
@@ -235,7 +236,7 @@ in
   "system.boot.loader.id" = with' "" (option toplevel str);
   "system.boot.loader.kernelFile" = option toplevel str;
   # A name is set once, or with a priority.
-  "system.build" = with' { } (option "nixos/modules/system/build.nix" (attrsOf raw));
+  "system.build" = with' { } (option "nixos/modules/system/build.nix" (lazyAttrsOf raw));
   "system.etc.overlay.enable" = with' false (option "nixos/modules/system/etc/etc.nix" bool);
   "system.etc.overlay.mutable" = with' true (option "nixos/modules/system/etc/etc.nix" bool);
   "system.image.id" = with' null (option "nixos/modules/misc/version.nix" (nullOr str));

@@ -168,6 +168,15 @@ let
         );
     };
 
+    # No value is looked at before it is asked for: one may ask for another of the same set.
+    lazyAttrsOf = type: {
+      _type = "option-type";
+      description = "lazy attribute set of ${type.description}";
+      check = isAttrs;
+      empty = { };
+      merge = loc: defs: mapAttrs (name: of: (item type (loc ++ [ name ]) of).value) (byName loc defs);
+    };
+
     submodule = module: {
       _type = "option-type";
       description = "submodule";
