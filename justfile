@@ -74,7 +74,7 @@ _check flag:
     ruff check .
     mypy
     lint-imports
-    shellcheck just .ci/run lab/image/files/init lab/final/nixos-install lab/alpine/files/sbin/openrc lab/alpine/files/etc/init.d/* $(git ls-files '*.sh')
+    shellcheck just .ci/run .ci/release-image lab/image/files/init lab/final/nixos-install lab/alpine/files/sbin/openrc lab/alpine/files/etc/init.d/* $(git ls-files '*.sh')
     @if command -v nix-instantiate >/dev/null; then git ls-files '*.nix' | xargs nix-instantiate --parse >/dev/null; else echo "no nix-instantiate here: the Nix files were not parsed (the tests do it)"; fi
     @if command -v nixfmt >/dev/null; then git ls-files '*.nix' | xargs nixfmt {{flag}}; else echo "no nixfmt here: the layout of the Nix files was not checked (nix fmt does it)"; fi
 
