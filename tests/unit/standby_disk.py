@@ -64,7 +64,7 @@ class Target:
         self.write("run/holdfast/standby/initrd", "").write_bytes(INITRD)
         self.write("run/holdfast/standby/command-line", COMMAND_LINE + "\n")
         self.write("var/lib/tailscale/tailscaled.state", '{"profile-1": "x"}')
-        self.write("root/.ssh/authorized_keys", "ssh-ed25519 AAAA me\nssh-ed25519 BBBB you\nssh-ed25519 AAAA me\n")
+        self.write("root/.ssh/authorized_keys", "ssh-ed25519 AAAA me\nssh-ed25519 BBBB you\n")
         self.write("etc/ssh/ssh_host_ed25519_key", "private")
         self.write("etc/ssh/ssh_host_ed25519_key.pub", "public")
         self.write("etc/machine-id", "0" * 32)
