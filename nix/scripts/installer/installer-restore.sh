@@ -77,10 +77,11 @@ restore_ssh() {
 }
 
 restore_network() {
-	(umask 022 && mkdir -p "$system/run/holdfast")
-	mkdir -p "$system/run/holdfast/network"
 	for name in addrs routes-v4 routes-v6; do
-		[ ! -f "$handover/$name.json" ] || cp "$handover/$name.json" "$system/run/holdfast/network/"
+		[ -f "$handover/$name.json" ] || continue
+		(umask 022 && mkdir -p "$system/run/holdfast")
+		mkdir -p "$system/run/holdfast/network"
+		cp "$handover/$name.json" "$system/run/holdfast/network/"
 	done
 }
 
