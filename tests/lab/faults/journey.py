@@ -138,7 +138,7 @@ class Journey:
         self.arguments_are_clean()
         return message
 
-    def where(self, deadline_s: float = 200) -> str:
+    def where(self, deadline_s: float = 600) -> str:
         """Return which system runs, asked over the local port that no run uses; `away` if none answers in time."""
         ends = time.monotonic() + deadline_s
         while time.monotonic() < ends:
@@ -148,7 +148,7 @@ class Journey:
                 time.sleep(1)
         return AWAY
 
-    def until_where(self, stage: str, deadline_s: float = 200) -> str:
+    def until_where(self, stage: str, deadline_s: float = 600) -> str:
         """Wait until this system runs on the machine; return the system that runs at the end."""
         ends = time.monotonic() + deadline_s
         while (seen := self.where(ends - time.monotonic())) != stage and time.monotonic() < ends:
@@ -216,7 +216,7 @@ class Journey:
         """Run a script on the machine, over its local port; return its output."""
         return self.lab.ssh_local(["sh", "-c", script]).strip()
 
-    def until_on_machine(self, what: str, script: str, deadline_s: float = 120) -> None:
+    def until_on_machine(self, what: str, script: str, deadline_s: float = 900) -> None:
         """Wait until a script on the machine succeeds."""
 
         def probe() -> bool:
