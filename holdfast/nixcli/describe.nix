@@ -126,6 +126,8 @@ let
   mirrored = grub.mirroredBoots or [ ];
   grubDevices = (grub.devices or [ ]) ++ concatMap (boot: boot.devices or [ ]) mirrored;
   limine = loader.limine or { };
+  secureBoot = limine.secureBoot or { };
+  lanzaboote = config.boot.lanzaboote or { };
   esp = if isString (loader.efi.efiSysMountPoint or null) then loader.efi.efiSysMountPoint else "/boot";
 
   # nixos/modules/tasks/filesystems.nix; a list before NixOS 24.05
@@ -332,7 +334,7 @@ in
     interfaces = mapAttrs (_: open) (firewall.interfaces or { });
   };
   boot_loaders =
-    if config.boot.lanzaboote.enable or false then
+    if lanzaboote.enable or false then
       [ "lanzaboote" ]
     else if enabled == [ ] && id != "" then
       [ id ]
@@ -345,13 +347,37 @@ in
     only_32_bit = grub.forcei686 or false;
   };
   grub_opens_disks = grub.enable or false && grub.enableCryptodisk or false;
-  # nixos/modules/system/boot/loader/loader.nix: with null the menu waits for a key.
-  menu_waits = loader.timeout or 5 == null;
+  # nixos/modules/system/boot/loader/loader.nix: with null the menu waits for a key. Limine and rEFInd wait for ten
+  # seconds then (their modules), and lanzaboote writes no timeout, which is none (loader.conf(5)).
+  menu_waits =
+    loader.timeout or 5 == null
+    && !(lanzaboote.enable or false)
+    && !(limine.enable or false)
+    && !(loader.refind.enable or false);
   limine = {
     efi = limine.efiSupport or true;
     bios = limine.biosSupport or false && limine.biosDevice or "nodev" != "nodev";
     removable = limine.efiInstallAsRemovable or (!(loader.efi.canTouchEfiVariables or false));
   };
+  # What Secure Boot's keys have to be there when the boot loader is installed: lanzaboote's nix/modules/lanzaboote.nix,
+  # and limine-install.py, which looks for sbctl's folder.
+  signing_keys =
+    if lanzaboote.enable or false && !(lanzaboote.allowUnsigned or false) then
+      filter (file: file != "" && match "/nix/store/.*" file == null) (
+        map (name: orElse "" (toString (lanzaboote.${name} or ""))) [
+          "privateKeyFile"
+          "publicKeyFile"
+        ]
+      )
+    else if
+      limine.enable or false
+      && secureBoot.enable or false
+      && !(secureBoot.autoGenerateKeys or false)
+      && !(secureBoot.createAndEnrollKeys or false)
+    then
+      [ "/var/lib/sbctl" ]
+    else
+      [ ];
   refind_removable =
     loader.refind.efiInstallAsRemovable or (!(loader.efi.canTouchEfiVariables or false));
   efi_variables = loader.efi.canTouchEfiVariables or false;

@@ -61,6 +61,7 @@ class Configuration(Frozen):
         refind_removable: whether rEFInd is put where every UEFI looks.
         efi_variables: whether a boot loader may write its entry into the firmware.
         efi_mounts: where the boot loader looks for UEFI's file system.
+        signing_keys: files or folders with keys that it signs with as it is installed, and does not make by itself.
         file_systems: the file systems, by mount point.
         persisted: places of files and folders that impermanence or preservation keep, by path.
         secret_paths: files that sops-nix or agenix write at each start.
@@ -105,6 +106,7 @@ class Configuration(Frozen):
     refind_removable: bool
     efi_variables: bool
     efi_mounts: Paths
+    signing_keys: Paths
     file_systems: Annotated[dict[FilePath, FileSystem], Field(max_length=MANY)]
     persisted: Annotated[dict[FilePath, FilePath], Field(max_length=MANY)]
     secret_paths: Paths

@@ -70,6 +70,7 @@ CONFIGURATION: dict[str, Any] = {
     "refind_removable": True,
     "efi_variables": True,
     "efi_mounts": ["/boot"],
+    "signing_keys": [],
     "file_systems": {
         "/": {"type": "ext4", "device": "/dev/disk/by-partlabel/disk-main-root", "options": [], "needed": False},
         "/boot": {"type": "vfat", "device": "/dev/disk/by-partlabel/disk-main-esp", "options": [], "needed": False},

@@ -12,6 +12,8 @@ from holdfast.plan.configuration import Configuration, parse_configuration
 
 KEY = "ssh-ed25519 " + "A" * 64
 GRUB = {"efi": False, "bios": False, "removable": False, "only_32_bit": False}
+LANZABOOTE = 'privateKeyFile = "/k/db.key"; publicKeyFile = "/k/db.pem";'
+KEYS = ("/k/db.key", "/k/db.pem")
 SSH_SETTINGS = (
     "AllowGroups",
     "AllowUsers",
@@ -80,6 +82,7 @@ def test_nothing_but_what_nixos_has_by_default(flake: Path) -> None:
         "refind_removable": True,
         "efi_variables": False,
         "efi_mounts": ("/boot",),
+        "signing_keys": (),
         "file_systems": {},
         "persisted": {},
         "secret_paths": (),
@@ -321,6 +324,7 @@ def test_every_answer(flake: Path) -> None:
         "refind_removable": False,
         "efi_variables": True,
         "efi_mounts": ("/boot1", "/efi"),
+        "signing_keys": (),
         "file_systems": {
             "/": {"type": "tmpfs", "device": "none", "options": ("size=2G",), "needed": True},
             "/var/lib/tailscale": {"type": "auto", "device": "/persist/ts", "options": ("bind",), "needed": False},
@@ -414,6 +418,25 @@ def test_every_answer(flake: Path) -> None:
         ("security.sudo.enable = false;", {"sudo": False}),
         ("security.enableWrappers = false;", {"sudo": False}),
         ("boot.loader.timeout = 0;", {"menu_waits": False}),
+        ("boot.loader = { timeout = null; systemd-boot.enable = true; };", {"menu_waits": True}),
+        ("boot.loader = { timeout = null; generic-extlinux-compatible.enable = true; };", {"menu_waits": True}),
+        ("boot.loader = { timeout = null; limine.enable = true; };", {"menu_waits": False}),
+        ("boot.loader = { timeout = null; refind.enable = true; };", {"menu_waits": False}),
+        ("boot.loader.timeout = null; boot.lanzaboote.enable = true;", {"menu_waits": False}),
+        (f"boot.lanzaboote = {{ enable = true; {LANZABOOTE} }};", {"signing_keys": ("/k/db.key", "/k/db.pem")}),
+        (f"boot.lanzaboote = {{ enable = true; allowUnsigned = false; {LANZABOOTE} }};", {"signing_keys": KEYS}),
+        (f"boot.lanzaboote = {{ enable = true; allowUnsigned = true; {LANZABOOTE} }};", {"signing_keys": ()}),
+        (f"boot.lanzaboote = {{ enable = false; {LANZABOOTE} }};", {"signing_keys": ()}),
+        (
+            'boot.lanzaboote = { enable = true; privateKeyFile = throw "no value"; publicKeyFile = /nix/store/x; };',
+            {"signing_keys": ()},
+        ),
+        ("boot.loader.limine = { enable = true; secureBoot.enable = true; };", {"signing_keys": ("/var/lib/sbctl",)}),
+        ("boot.loader.limine = { enable = true; secureBoot.enable = false; };", {"signing_keys": ()}),
+        (
+            "boot.loader.limine = { enable = true; secureBoot = { enable = true; autoGenerateKeys = true; }; };",
+            {"signing_keys": ()},
+        ),
         ("boot.loader.grub.enableCryptodisk = true;", {"grub_opens_disks": False}),
         ("boot.initrd.network.ssh.enable = true;", {"ssh": False}),
         ("boot.initrd.network.ssh.enable = true; boot.initrd.systemd.network.enable = true;", {"ssh": True}),

@@ -12,6 +12,11 @@ GRUB = {"boot_loaders": ["grub"]}
 LIMINE = {"boot_loaders": ["limine"]}
 BIOS, EFI, EFI32 = "bios", "efi 64", "efi 32"
 NO_ESP = {"/": {"type": "ext4", "device": "/dev/sda2", "options": [], "needed": False}}
+FAT = {"/": NO_ESP["/"], "/efi": {"type": "vfat", "device": "/dev/sda1", "options": [], "needed": False}}
+PEM = ["/k/db.key", "/k/db.pem"]
+LANZABOOTE = {"boot_loaders": ["lanzaboote"], "signing_keys": PEM}
+SBCTL = LIMINE | {"signing_keys": ["/var/lib/sbctl"]}
+BOTH = [{"path": path, "command": ["x"]} for path in PEM]
 ARM = {"arch": "aarch64", "system": "aarch64-linux"}
 
 
@@ -47,6 +52,27 @@ ARM = {"arch": "aarch64", "system": "aarch64-linux"}
         ({"file_systems": NO_ESP}, EFI, "no-boot-loader", ["mounts nothing at /boot", "efiSysMountPoint"]),
         ({"menu_waits": True}, EFI, "no-boot-loader", ["waits for a key", "boot.loader.timeout"]),
         ({"efi_mounts": ["/efi"]}, EFI, "no-boot-loader", ["mounts nothing at /efi"]),
+        # Limine reads nothing but FAT, with BIOS too.
+        (
+            LIMINE | {"limine": {"bios": True}, "file_systems": NO_ESP},
+            BIOS,
+            "no-boot-loader",
+            ["Limine", "no FAT file system at /boot"],
+        ),
+        (
+            LIMINE | {"limine": {"efi": True, "bios": True}, "file_systems": FAT},
+            BIOS,
+            "no-boot-loader",
+            ["no FAT file system at /boot"],
+        ),
+        (
+            LIMINE | {"limine": {"efi": False, "bios": True}, "file_systems": FAT, "efi_mounts": ["/efi"]},
+            BIOS,
+            "no-boot-loader",
+            ["no FAT file system at /boot"],
+        ),
+        (LANZABOOTE, EFI, "no-boot-loader", ["signs with /k/db.key", "the inventory's files"]),
+        (SBCTL, EFI, "no-boot-loader", ["signs with /var/lib/sbctl"]),
     ],
 )
 def test_firmware_would_not_start_it(changed: dict[str, Any], firmware: str, allowance: str, parts: list[str]) -> None:
@@ -72,6 +98,11 @@ def test_firmware_would_not_start_it(changed: dict[str, Any], firmware: str, all
         (GRUB | {"grub": {"efi": True, "only_32_bit": True, "removable": True}}, EFI32),
         (LIMINE | {"limine": {"bios": True}}, BIOS),
         (LIMINE | {"efi_variables": False}, EFI),
+        (
+            LIMINE | {"limine": {"efi": True, "bios": True}, "file_systems": FAT, "efi_mounts": ["/efi/"]},
+            BIOS,
+        ),
+        (LIMINE | {"limine": {"bios": True}, "file_systems": {}}, BIOS),
         ({"boot_loaders": ["external"]}, BIOS),
         ({"boot_loaders": ["external"]}, EFI),
         ({"boot_loaders": ["initScript"], "file_systems": NO_ESP}, EFI),
@@ -89,3 +120,24 @@ def test_firmware_starts_it(changed: dict[str, Any], firmware: str) -> None:
 def test_board_is_believed(loader: str, firmware: str) -> None:
     board = seen(boot_loaders=[loader], system="aarch64-linux")
     assert check(board, host(), said={"firmware": firmware, "arch": "aarch64"}) == ()
+
+
+@pytest.mark.parametrize(
+    ("changed", "inventory", "installs"),
+    [
+        (LANZABOOTE, {"files": BOTH}, True),
+        (LANZABOOTE, {"files": BOTH[:1]}, False),
+        (LANZABOOTE, {"files": [{"path": "/k/db.pem.old", "command": ["x"]}]}, False),
+        (LANZABOOTE, {"extra_files": "/srv/files"}, True),
+        (SBCTL, {"files": [{"path": "/var/lib/sbctl/keys/db/db.key", "command": ["x"]}]}, True),
+        (SBCTL, {"files": [{"path": "/var/lib/sbctl2/key", "command": ["x"]}]}, False),
+    ],
+)
+def test_keys_that_sign_the_boot_loader_are_brought(
+    changed: dict[str, Any], inventory: dict[str, Any], installs: bool
+) -> None:
+    if installs:
+        assert check(seen(**changed), host(**inventory), said={"firmware": EFI}) == ()
+        return
+    with pytest.raises(ConfigError, match="signs with"):
+        check(seen(**changed), host(**inventory), said={"firmware": EFI})

@@ -54,6 +54,7 @@ def boot_loader(seen: Configuration, host: Host, plan: Plan, name: str) -> Itera
             " by itself.",
             "Set boot.loader.timeout to some seconds there.",
         )
+    yield from _signed(seen, host, name)
     firmware = plan.origin.firmware
     if firmware == "other":
         return
@@ -67,6 +68,33 @@ def boot_loader(seen: Configuration, host: Host, plan: Plan, name: str) -> Itera
         )
     elif firmware != "bios":
         yield from _found_by_uefi(seen, host, name, starting)
+    elif starting == ["limine"]:
+        yield from _read_by_limine(seen, host, name)
+
+
+def _signed(seen: Configuration, host: Host, name: str) -> Iterator[Refusal]:
+    """Yield what the boot loader is signed with and nothing brings: without it, it is not installed."""
+    given = [f"{posixpath.normpath(file.path)}/" for file in host.files]
+    missing = [key for key in seen.signing_keys if not any(file.startswith(f"{key}/") for file in given)]
+    if missing and host.extra_files is None:
+        yield Refusal(
+            "no-boot-loader",
+            f"the boot loader of {name} signs with {missing[0]}, which is not on the new disk: it could not be"
+            " installed.",
+            f"Name {missing[0]} in the inventory's files, or let the boot loader make its keys (autoGenerateKeys).",
+        )
+
+
+def _read_by_limine(seen: Configuration, host: Host, name: str) -> Iterator[Refusal]:
+    """Yield whether Limine, started by BIOS, finds its files: it reads FAT only (nixpkgs' limine-install.py)."""
+    place = posixpath.normpath(seen.efi_mounts[0]) if seen.limine.efi and seen.efi_mounts else "/boot"
+    mounted = seen.file_systems.get(place)
+    if seen.file_systems and (mounted is None or mounted.type not in ("vfat", "auto")):
+        yield Refusal(
+            "no-boot-loader",
+            f"Limine of {name} finds no FAT file system at {place}: {host.name} would not boot.",
+            f"Mount a partition with vfat at {place} there.",
+        )
 
 
 def _starts(seen: Configuration, loader: str, firmware: str, plan: Plan) -> bool:
