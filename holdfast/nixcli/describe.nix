@@ -201,6 +201,19 @@ let
       [ ]
   ) (filter (name: match "ssh/ssh_host_.*|machine-id" name != null) (attrNames etc));
 
+  # sops-nix's modules/sops/default.nix, agenix's modules/age.nix
+  sops = config.sops or { };
+  age = config.age or { };
+  # Of each list one file has to be there, or no secret is opened. With a file that `keyFile` names and that is not
+  # there, sops-install-secrets looks at no other key.
+  sopsKeys =
+    if sops.age.keyFile or null != null && !(sops.age.generateKey or false) then
+      [ sops.age.keyFile ]
+    else
+      (sops.gnupg.sshKeyPaths or [ ])
+      ++ (sops.age.sshKeyPaths or [ ])
+      ++ filter (file: file != null) [ (sops.age.keyFile or null) ];
+
   # nixos/modules/system/boot/stage-1.nix, systemd/initrd.nix, luksroot.nix, initrd-ssh.nix, clevis.nix
   initrd = config.boot.initrd or { };
   luks = initrd.luks.devices or { };
@@ -403,7 +416,11 @@ in
   # The paths that sops-nix and agenix fill at each start.
   secret_paths =
     map (secret: secret.path or "")
-      (attrValues (config.sops.secrets or { }) ++ attrValues (config.age.secrets or { }));
+      (attrValues (sops.secrets or { }) ++ attrValues (age.secrets or { }));
+  secret_keys = filter (keys: keys != [ ]) [
+    (if sops.secrets or { } == { } then [ ] else map toString sopsKeys)
+    (if age.secrets or { } == { } then [ ] else map toString (age.identityPaths or [ ]))
+  ];
   # nixos/modules/system/boot/kernel.nix
   volatile = concatMap (match "systemd\\.volatile=(.*)") (
     filter (parameter: match "systemd\\.volatile=(.*)" parameter != null) (config.boot.kernelParams or [ ])

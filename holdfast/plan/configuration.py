@@ -65,6 +65,7 @@ class Configuration(Frozen):
         file_systems: the file systems, by mount point.
         persisted: places of files and folders that impermanence or preservation keep, by path.
         secret_paths: files that sops-nix or agenix write at each start.
+        secret_keys: the files that open the secrets, for each of the two: one of them has to be there.
         volatile: values of systemd.volatile on the kernel's command line.
         initrd: see there.
         crypttab: lines of /etc/crypttab.
@@ -110,6 +111,7 @@ class Configuration(Frozen):
     file_systems: Annotated[dict[FilePath, FileSystem], Field(max_length=MANY)]
     persisted: Annotated[dict[FilePath, FilePath], Field(max_length=MANY)]
     secret_paths: Paths
+    secret_keys: Annotated[tuple[Paths, ...], Field(max_length=100)]
     volatile: Texts
     initrd: Initrd
     crypttab: Lines

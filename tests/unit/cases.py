@@ -77,6 +77,7 @@ CONFIGURATION: dict[str, Any] = {
     },
     "persisted": {},
     "secret_paths": [],
+    "secret_keys": [],
     "volatile": [],
     "initrd": {"lines": [], "systemd": False, "ssh": False, "files": [], "wants": [], "clevis": [], "luks": {}},
     "crypttab": [],

@@ -86,6 +86,7 @@ def test_nothing_but_what_nixos_has_by_default(flake: Path) -> None:
         "file_systems": {},
         "persisted": {},
         "secret_paths": (),
+        "secret_keys": (),
         "volatile": (),
         "initrd": {"lines": (), "systemd": True, "ssh": False, "files": (), "wants": (), "clevis": (), "luks": {}},
         "crypttab": ("",),
@@ -340,6 +341,7 @@ def test_every_answer(flake: Path) -> None:
             "/etc/ssh/ssh_host_rsa_key": "/persist/rsa",
         },
         "secret_paths": ("/etc/ssh/ssh_host_rsa_key", "/run/agenix/other"),
+        "secret_keys": (),
         "volatile": ("overlay",),
         "initrd": {
             "lines": (
@@ -437,6 +439,22 @@ def test_every_answer(flake: Path) -> None:
             "boot.loader.limine = { enable = true; secureBoot = { enable = true; autoGenerateKeys = true; }; };",
             {"signing_keys": ()},
         ),
+        ('sops = { secrets.a = { }; age.keyFile = "/k"; };', {"secret_keys": (("/k",),)}),
+        # sops-install-secrets fails if the file that keyFile names is not there.
+        (
+            'sops = { secrets.a = { }; age = { keyFile = "/k"; sshKeyPaths = [ "/h" ]; }; };',
+            {"secret_keys": (("/k",),)},
+        ),
+        (
+            'sops = { secrets.a = { }; age = { keyFile = "/k"; generateKey = true; sshKeyPaths = [ "/h" ]; }; };',
+            {"secret_keys": (("/h", "/k"),)},
+        ),
+        ('sops = { secrets.a = { }; age.sshKeyPaths = [ "/h" ]; };', {"secret_keys": (("/h",),)}),
+        ('sops = { secrets.a = { }; gnupg.sshKeyPaths = [ "/r" ]; };', {"secret_keys": (("/r",),)}),
+        ('sops = { secrets.a = { }; gnupg.home = "/g"; };', {"secret_keys": ()}),
+        ('sops = { secrets = { }; age.keyFile = "/k"; };', {"secret_keys": ()}),
+        ('age = { secrets.a = { }; identityPaths = [ "/a" "/b" ]; };', {"secret_keys": (("/a", "/b"),)}),
+        ('age = { secrets = { }; identityPaths = [ "/a" ]; };', {"secret_keys": ()}),
         ("boot.loader.grub.enableCryptodisk = true;", {"grub_opens_disks": False}),
         ("boot.initrd.network.ssh.enable = true;", {"ssh": False}),
         ("boot.initrd.network.ssh.enable = true; boot.initrd.systemd.network.enable = true;", {"ssh": True}),

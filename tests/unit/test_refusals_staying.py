@@ -240,6 +240,60 @@ def test_mark_that_does_not_last_is_warned_of(changed: dict[str, Any], warned: b
     assert bool(told) == warned
 
 
+KEY_FILE = "/var/lib/sops-nix/key.txt"
+KEPT_KEY = {"persisted": {"/var/lib": "/persist/var/lib"}, "host_keys": KEYS}
+
+
+@pytest.mark.parametrize(
+    ("changed", "inventory", "named"),
+    [
+        ({"secret_keys": [[KEY_FILE]]}, {}, KEY_FILE),
+        ({"secret_keys": [[KEY_FILE]]}, {"files": [{"path": KEY_FILE, "command": ["x"]}]}, ""),
+        ({"secret_keys": [[KEY_FILE]]}, {"files": [{"path": f"{KEY_FILE}.old", "command": ["x"]}]}, KEY_FILE),
+        ({"secret_keys": [[KEY_FILE]]}, {"extra_files": "/srv/files"}, ""),
+        ({"secret_keys": [["/etc/ssh/ssh_host_ed25519_key"]]}, {}, ""),
+        ({"secret_keys": [["/etc/ssh/ssh_host_rsa_key", "/home/me/.ssh/id_ed25519"]]}, {}, ""),
+        ({"secret_keys": [["/home/me/.ssh/id_ed25519"]]}, {}, "/home/me/.ssh/id_ed25519"),
+        ({"secret_keys": [["/etc/ssh/ssh_host_ed25519_key"], ["/root/age.key"]]}, {}, "/root/age.key"),
+        ({"secret_keys": [["/nix/store/x-key"]]}, {}, ""),
+        ({"secret_keys": []}, {}, ""),
+        (
+            systems(root=TMPFS) | KEPT_KEY | {"secret_keys": [[KEY_FILE]]},
+            {"files": [{"path": f"/persist{KEY_FILE}", "command": ["x"]}]},
+            "",
+        ),
+        (
+            systems(root=TMPFS) | KEPT_KEY | {"secret_keys": [["/persist/etc/ssh/ssh_host_ed25519_key"]]},
+            {},
+            "",
+        ),
+    ],
+)
+def test_key_of_the_secrets_has_to_be_brought(changed: dict[str, Any], inventory: dict[str, Any], named: str) -> None:
+    told = check(seen(**changed), host(**inventory))
+    assert [named in line and "open its secrets" in line for line in told] == ([True] if named else [])
+
+
+@pytest.mark.parametrize(
+    ("flags", "warned"),
+    [
+        (["--encrypt-state"], True),
+        (["--encrypt-state=true"], True),
+        (["--hardware-attestation"], False),
+        (["--encrypt-state=false"], False),
+        (["--encrypt-state", "--encrypt-state=false"], False),
+        (["--verbose=1"], False),
+    ],
+)
+def test_tailscaled_that_needs_a_tpm_is_warned_of(flags: list[str], warned: bool) -> None:
+    told = check(seen(tailscale_daemon_flags=flags), host())
+    assert ["does not start without a TPM" in line and flags[0].split("=")[0] in line for line in told] == [
+        True
+    ] * warned
+    off_the_tailnet = host(way="standard", keep={"tailscale_state": False})
+    assert check(seen(tailscale=False, tailscale_daemon_flags=flags), off_the_tailnet) == ()
+
+
 @pytest.mark.parametrize(
     ("changed", "path", "place"),
     [

@@ -9,7 +9,7 @@ from holdfast.inventory.host import Host
 from holdfast.plan.configuration import Configuration
 from holdfast.plan.places import place_of
 from holdfast.plan.plan import Plan
-from holdfast.plan.refusals.flags import flag
+from holdfast.plan.refusals.flags import flag, switch
 from holdfast.plan.refusals.login import serves_tailscale_ssh
 from holdfast.plan.refusals.refusal import Refusal
 from holdfast.plan.system import MACHINE_ID
@@ -57,7 +57,24 @@ def staying_warnings(seen: Configuration, host: Host) -> tuple[str, ...]:
             f"Holdfast's mark does not outlast a reboot of the new system: a later run knows only by its host name that"
             f" it is in use, and may wipe it under another name. Persist {HOLDFAST_DIR} there"
         )
+    said += _secrets_closed(seen, host)
+    if seen.tailscale and switch(seen.tailscale_daemon_flags, "encrypt-state"):
+        # Tailscale's cmd/tailscaled/tailscaled.go, handleTPMFlags, read at 1.103.
+        said.append("tailscaled of the new system does not start without a TPM (--encrypt-state in extraDaemonFlags)")
     return tuple(said)
+
+
+def _secrets_closed(seen: Configuration, host: Host) -> list[str]:
+    """Return what opens the secrets of sops-nix and agenix and will not be there. Host keys are carried over."""
+    if host.extra_files is not None:
+        return []
+    brought = {place_of(seen, file.path).path for file in host.files}
+    brought |= {place_of(seen, key.path).path for key in seen.host_keys}
+    return [
+        f"nothing brings {keys[0]}, which is to open its secrets (sops-nix, agenix): name it in the inventory's files"
+        for keys in seen.secret_keys
+        if not any(key.startswith("/nix/store/") or place_of(seen, key).path in brought for key in keys)
+    ]
 
 
 def _state(seen: Configuration, host: Host, plan: Plan, name: str) -> Iterator[Refusal]:
