@@ -125,12 +125,16 @@ let
       printf '%s\n' ${toString mounts} >$out/starter-mounts
     ''
     + lib.optionalString platform.isx86_64 ''
-      cp ${pkgs.syslinux}/sbin/extlinux $out/
-      cp ${pkgs.syslinux}/share/syslinux/mbr.bin ${pkgs.syslinux}/share/syslinux/gptmbr.bin $out/
+      cp ${pkgs.holdfastSyslinux}/sbin/extlinux $out/
+      cp ${pkgs.holdfastSyslinux}/share/syslinux/mbr.bin ${pkgs.holdfastSyslinux}/share/syslinux/gptmbr.bin $out/
     ''
   );
 in
 {
+  # On NixOS 24.05 nixos-images' nix/no-bootloaders.nix puts coreutils in the place of syslinux, by an overlay. This one
+  # comes before it.
+  nixpkgs.overlays = lib.mkBefore [ (_: prev: { holdfastSyslinux = prev.syslinux; }) ];
+
   # nixos/modules/system/etc/etc.nix. standby.sh looks there.
   environment.etc."holdfast/standby".source = bootLoaders;
 

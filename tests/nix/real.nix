@@ -74,6 +74,7 @@ rec {
       tar = text config.system.build.kexecTailscale.buildCommand;
       run = text config.system.build.kexecRun.text;
       starter = text config.system.build.holdfastStarter.buildCommand;
+      standby = text config.environment.etc."holdfast/standby".source.buildCommand;
       refused = map (one: one.message) (lib.filter (one: !one.assertion) config.assertions);
       units = mapAttrs (_: unit) config.systemd.units;
       stage1 = {

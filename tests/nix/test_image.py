@@ -172,6 +172,14 @@ def test_standby_has_the_boot_loaders_where_the_script_looks(nix: Nix, system: s
     assert all(f"$tools/{name}" in standby for name in ("boot.efi", "extlinux", "mbr.bin", "gptmbr.bin"))
 
 
+def test_standby_has_its_boot_loader_although_nixos_images_replaces_it(nix: Nix) -> None:
+    """nix/no-bootloaders.nix of nixos-images, on NixOS 24.05; without this the image did not build."""
+    replaced = "{ nixpkgs.overlays = [ (_: prev: { syslinux = prev.coreutils; }) ]; }"
+    made = nix.packages(f'(image "x86_64-linux" {replaced}).config.environment.etc."holdfast/standby".source')
+    (text,) = [one["text"] for one in made.values() if one["name"] == "holdfast-standby"]
+    assert (text.count("-syslinux/"), text.count("-coreutils/")) == (3, 0)
+
+
 def starter(nix: Nix, module: str = "{ }", system: str = "x86_64-linux") -> Values:
     """Return the derivations that the starter of an image is made of, by their names."""
     made = nix.packages(f'(image "{system}" ({module})).config.system.build.holdfastStarter')

@@ -187,6 +187,12 @@ def test_tar_holds_what_is_started_and_where(image: Values) -> None:
     assert "/lib/systemd/boot/efi/linux" in image["starter"]
 
 
+def test_standby_takes_its_boot_loader_from_syslinux(image: Values) -> None:
+    """nixos-images has coreutils in the place of some boot loaders."""
+    packages = re.findall(r"/nix/store/[^-]+-([a-z]+)-\S*/(?:extlinux|mbr\.bin|gptmbr\.bin)\b", image["standby"])
+    assert packages == ["syslinux"] * (3 if "x86_64" in image["drv"] else 0)
+
+
 def test_programs_that_operators_and_scripts_call_are_there(image: Values) -> None:
     wanted = {"holdfast-nixos-install", "jq", "kexec-tools", "smartmontools", "tailscale"}
     assert wanted <= set(image["packages"])

@@ -29,10 +29,16 @@ let
         ) (import ./options.nix { inherit lib; })
       );
       config = {
-        _module.args.pkgs = import ./pkgs.nix {
-          inherit lib;
-          inherit (config.nixpkgs.hostPlatform) system;
-        };
+        # nixos/modules/misc/nixpkgs.nix
+        _module.args.pkgs =
+          let
+            given = import ./pkgs.nix {
+              inherit lib;
+              inherit (config.nixpkgs.hostPlatform) system;
+            };
+            final = builtins.foldl' (prev: overlay: prev // overlay final prev) given config.nixpkgs.overlays;
+          in
+          final;
         # nixos/modules/system/activation/top-level.nix
         system.boot.loader.kernelFile = lib.mkDefault pkgs.stdenv.hostPlatform.linux-kernel.target;
         system.build.toplevel =

@@ -183,6 +183,7 @@ in
   "nixpkgs.hostPlatform" = option "nixos/modules/misc/nixpkgs.nix" str // {
     apply = system: { inherit system; };
   };
+  "nixpkgs.overlays" = with' [ ] (option "nixos/modules/misc/nixpkgs.nix" (listOf raw));
 
   "services.getty.autologinUser" = with' null (
     option "nixos/modules/services/ttys/getty.nix" (nullOr str)
