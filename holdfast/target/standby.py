@@ -32,7 +32,7 @@ from holdfast.target.one_program import one_program
 ROOM_S: Final = 60
 # For standby.sh, which copies the standby to the boot partition.
 PUT_S: Final = 600
-# Every boot loader takes a command line of this length; the kernel's own limit on x86 is 2048 bytes.
+# Every boot loader takes a command line of this length; the kernel's own limit on x86 and ARM is 2048 bytes.
 MAX_COMMAND_LINE: Final = 2000
 # What standby.sh says of a standby that is complete, beside the boot loader of the new system.
 OTHER_LOADER: Final = "another boot loader is in its place"

@@ -75,10 +75,11 @@ def test_loads_the_system_of_the_new_root(installer: Installer) -> None:
         "",
     )
     calls = installer.calls.read_text().splitlines()
-    assert calls[:4] == [
+    assert calls[:5] == [
         "--load",
         f"{installer.root}/nix/store/k/bzImage",
         "--kexec-syscall",
+        "--no-checks",
         f"--initrd={installer.system}/initrd",
     ]
     line = installer.command_line()

@@ -14,7 +14,7 @@ set -euf
 umask 077
 
 live=${HOLDFAST_ROOT:-} # a folder that stands for the installer's root, in tests
-longest=2000            # bytes of the command line; the kernel's own limit on x86 is 2048
+longest=2000            # bytes of the command line; the kernel's own limit on x86 and ARM is 2048
 
 fail() {
 	echo "load-final.sh: $*" >&2
@@ -88,9 +88,10 @@ if [ -e "$root$appender" ] || [ -L "$root$appender" ]; then
 	TMPDIR=/run chroot "$root" "$appender" /run/initrd
 fi
 
-# kexec_load copies faster than the file-based call, but a locked-down kernel allows only that one.
+# kexec_load copies faster than the file-based call, but a locked-down kernel allows only that one. Without the checks:
+# on ARM they run without the caches, and took 4 minutes (pull request 102 of nixos-images).
 load() {
-	kexec --load "$kernel" "$@" --initrd="$initrd" --command-line="$line"
+	kexec --load "$kernel" "$@" --no-checks --initrd="$initrd" --command-line="$line"
 }
 load --kexec-syscall || load --kexec-syscall-auto || fail "kexec cannot load $kernel"
 [ "$(cat "$live/sys/kernel/kexec_loaded")" = 1 ] || fail "kexec has loaded nothing"
