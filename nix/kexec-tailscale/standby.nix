@@ -13,6 +13,8 @@ let
   # nixos-images' nix/zfs-minimal.nix loads it where ZFS can be built.
   zfs = lib.elem "zfs" config.boot.kernelModules;
 
+  mostMiB = if platform.isx86_64 then 64 else 128;
+
   # What the starter mounts, and what it puts together: standby.sh relies on these words.
   mounts = [
     "ext4"
@@ -138,13 +140,14 @@ in
   # nixos/modules/system/etc/etc.nix. standby.sh looks there.
   environment.etc."holdfast/standby".source = bootLoaders;
 
-  # Kernel and starter are at most 64 MiB, so that they fit beside the final system's own kernels on 500 MB.
+  # Kernel and starter have a limit, so that they fit beside the final system's own kernels on 500 MB. A kernel for x86 is
+  # packed; others are not, and larger (boot.loader.kernelFile: bzImage, Image).
   # holdfast/target/one_program.py makes one EFI program of both, with systemd's stub.
   system.build.holdfastStarter = pkgs.runCommand "holdfast-starter-checked" { } ''
     kernel=${config.system.build.kernel}/${config.system.boot.loader.kernelFile}
     total=$(($(stat -Lc %s ${starter}/initrd) + $(stat -Lc %s $kernel)))
-    if [ $total -gt 67108864 ]; then
-      echo "kernel and starter have $total bytes; a standby has room for 67108864" >&2
+    if [ $total -gt $((${toString mostMiB} * 1048576)) ]; then
+      echo "kernel and starter have $total bytes; a standby has room for ${toString mostMiB} MiB" >&2
       exit 1
     fi
     mkdir $out

@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 from holdfast.base.size import MIB
 from holdfast.facts.system import Firmware
 from holdfast.plan.layout import Layout, Mount
-from holdfast.plan.way_back.fit import MARGIN_BYTES, MAX_STARTER_BYTES, Fit, Parts, fit
+from holdfast.plan.way_back.fit import MARGIN_BYTES, MAX_STARTER_BYTES, MAX_STARTER_UNPACKED_BYTES, Fit, Parts, fit
 from tests.unit.disko_layouts import LAYOUTS, is_example, layout
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "standby-fit.md"
@@ -25,8 +25,9 @@ whether a machine gets both, before anything is changed. This page shows what it
 folder of [disko](https://github.com/nix-community/disko) that has a root, and of some others. A test makes it from
 [what the evaluation answers](../tests/unit/disko/layouts) about them; so it is what this version says.
 
-- **small**: only the starter, with its kernel, is on the boot partition: at most {MAX_STARTER_BYTES // MIB} MiB. The
-  installer and the hand-over are on the new root. It takes no word in `allow`.
+- **small**: only the starter, with its kernel, is on the boot partition: at most {MAX_STARTER_BYTES // MIB} MiB,
+  or {MAX_STARTER_UNPACKED_BYTES // MIB} where kernels are not packed (all but x86). The installer and the hand-over are
+  on the new root. It takes no word in `allow`.
 - **whole**: the installer and the hand-over are on the boot partition, too. It is so for an encrypted root, which the
   starter cannot open, and for a root on a file system that it does not know. For an encrypted root it takes the word
   `state-on-boot` in `allow`: until the new system has its boot loader, the boot partition then holds the node's state,

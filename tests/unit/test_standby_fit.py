@@ -8,7 +8,7 @@ from holdfast.base.settings import PROJECT
 from holdfast.base.size import MIB
 from holdfast.facts.system import Firmware
 from holdfast.plan.layout import Layout, Mount, Raid, Volume
-from holdfast.plan.way_back.fit import MAX_STARTER_BYTES, STARTER_MOUNTS, Fit, Parts, fit
+from holdfast.plan.way_back.fit import STARTER_MOUNTS, Fit, Parts, fit, most_starter_bytes
 from holdfast.plan.way_back.judging import warned_of
 from holdfast.plan.way_back.row import Verdict
 from holdfast.plan.way_back.standby import parts_of, standby_rows
@@ -176,7 +176,17 @@ def test_the_plan_knows_what_the_starter_mounts() -> None:
     assert listed
     words = set(re.findall(r'"(\w+)"', listed[0]))
     assert words == {*STARTER_MOUNTS, "lvm", "md"}
-    assert f"-gt {MAX_STARTER_BYTES} ]" in text
+    sizes = re.search(r"mostMiB = if platform.isx86_64 then (\d+) else (\d+);", text)
+    assert sizes
+    assert [int(size) * MIB for size in sizes.groups()] == [most_starter_bytes("x86_64"), most_starter_bytes("aarch64")]
+
+
+@pytest.mark.parametrize(("arch", "form"), [("x86_64", "small"), ("aarch64", ""), ("riscv64", "")])
+def test_a_kernel_that_is_not_packed_needs_a_larger_boot_partition(arch: str, form: str) -> None:
+    found = fit(layout("esp-200m"), "efi", arch, parts_of(None, arch), state_on_boot=False)
+    assert found.form == form
+    if not form:
+        assert found.would_do_bytes > most_starter_bytes(arch) > most_starter_bytes("x86_64")
 
 
 # ---------------------------------------------------------------- rows of the plan
@@ -255,11 +265,11 @@ def test_an_unknown_layout_is_no_failure() -> None:
 
 
 def test_size_of_an_image() -> None:
-    assert parts_of(None) == Parts()
-    assert parts_of(image(kernel_bytes=10, initrd_bytes=20, starter_bytes=5)) == Parts(
+    assert parts_of(None, "x86_64") == Parts()
+    assert parts_of(image(kernel_bytes=10, initrd_bytes=20, starter_bytes=5), "x86_64") == Parts(
         starter_bytes=15, installer_bytes=30
     )
-    assert parts_of(image(kernel_bytes=10, initrd_bytes=20, starter_bytes=0)).starter_bytes is None
+    assert parts_of(image(kernel_bytes=10, initrd_bytes=20, starter_bytes=0), "x86_64").starter_bytes is None
 
 
 def test_an_image_without_a_starter_lies_on_the_boot_partition() -> None:

@@ -11,8 +11,10 @@ from holdfast.base.size import MIB
 from holdfast.facts.system import Firmware
 from holdfast.plan.layout import Layout, Mount, Raid
 
-# What the starter may take on the boot partition, with the kernel that runs it (nix/kexec-tailscale/standby.nix).
+# What the starter may take on the boot partition, with the kernel that runs it (nix/kexec-tailscale/standby.nix): with
+# one for x86, which is packed, and with another one.
 MAX_STARTER_BYTES: Final = 64 * MIB
+MAX_STARTER_UNPACKED_BYTES: Final = 128 * MIB
 # What stays free there for the final system's own kernel and initrd (standby.sh: margin).
 MARGIN_BYTES: Final = 96 * MIB
 # The node's state, keys and the user's secrets.
@@ -71,6 +73,11 @@ class Fit(Frozen):
     doubt: str = ""
     encrypted: bool = False
     would_do_bytes: int = 0
+
+
+def most_starter_bytes(arch: str) -> int:
+    """Return what the starter and its kernel may take on the boot partition of a machine; `arch` as in `uname -m`."""
+    return MAX_STARTER_BYTES if arch in _BIOS_MACHINES else MAX_STARTER_UNPACKED_BYTES
 
 
 def fit(layout: Layout | None, firmware: Firmware, arch: str, parts: Parts, *, state_on_boot: bool) -> Fit:

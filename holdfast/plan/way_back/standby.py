@@ -9,7 +9,7 @@ from holdfast.inventory.host import Allowance, Host, Way
 from holdfast.plan.foreign import goes_on_from_foreign
 from holdfast.plan.image import Image
 from holdfast.plan.layout import Layout
-from holdfast.plan.way_back.fit import Fit, Parts, fit
+from holdfast.plan.way_back.fit import Fit, Parts, fit, most_starter_bytes
 from holdfast.plan.way_back.row import Verdict, WayBackRow
 
 STATE_ON_BOOT: Final[Allowance] = "state-on-boot"
@@ -34,17 +34,17 @@ def standby_rows(layout: Layout | None, host: Host, facts: Facts, image: Image |
         layout,
         facts.firmware,
         facts.arch,
-        parts_of(image),
+        parts_of(image, facts.arch),
         state_on_boot=STATE_ON_BOOT in host.allow,
     )
     yield _standby(found)
     yield _trial(found)
 
 
-def parts_of(image: Image | None) -> Parts:
+def parts_of(image: Image | None, arch: str) -> Parts:
     """Return the sizes of what a standby of this image consists of; at most, of one that is not built yet."""
     if image is None:
-        return Parts()
+        return Parts(starter_bytes=most_starter_bytes(arch))
     return Parts(
         starter_bytes=image.kernel_bytes + image.starter_bytes if image.starter_bytes else None,
         installer_bytes=image.kernel_bytes + image.initrd_bytes,
