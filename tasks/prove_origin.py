@@ -30,6 +30,9 @@ LOOK_S: Final = 60
 # What started the kernel, on x86: 0xD in the high half of this byte is kexec (the kernel's boot protocol).
 LOADER: Final = "/proc/sys/kernel/bootloader_type"
 KEXEC: Final = 0xD
+# With a device tree, as on ARM, the kernel gives the next one this mark (drivers/of/kexec.c). It does so only if that
+# was loaded as a file, which kexec-tools tries first.
+KEXEC_MARK: Final = "/proc/device-tree/chosen/linux,booted-from-kexec"
 HINT: Final = (
     "At the machine: does its console ask for a passphrase, show a boot menu or check a file system? Does it have its"
     " network? Is tailscaled started at boot (`systemctl is-enabled tailscaled`)? Once it is back, a Retry of the run"
@@ -117,8 +120,8 @@ def _same_system(machine: Machine, plan: Plan, facts: Facts) -> None:
             hint="If that is right, start a new rehearsal: it plans for the system that runs now.",
         )
     with machine.wait_and_connect() as target:
-        loader = target.run(["cat", LOADER], timeout_s=LOOK_S, check=False).stdout.strip()
-    if loader.isdecimal() and len(loader) < 6 and int(loader) >> 4 == KEXEC:
+        by_kexec = _started_by_kexec(target)
+    if by_kexec:
         raise UnexpectedState(
             f"{host} came back, but its reboot started the next kernel by kexec, without firmware and boot loader: that"
             " does not show what a power cut or the installer's dead-man would start.",
@@ -129,6 +132,13 @@ def _same_system(machine: Machine, plan: Plan, facts: Facts) -> None:
             f"{host} came back with the kernel {printable(facts.kernel_release)}, and ran {printable(before.kernel)}"
             " before: the proof is of the kernel that runs now"
         )
+
+
+def _started_by_kexec(target: Connection) -> bool:
+    loader = target.run(["cat", LOADER], timeout_s=LOOK_S, check=False).stdout.strip()
+    if loader.isdecimal() and len(loader) < 6:
+        return int(loader) >> 4 == KEXEC
+    return target.run(["cat", KEXEC_MARK], timeout_s=LOOK_S, check=False).exit_status == 0
 
 
 def _where_it_is(seen: tuple[WayBackRow, ...], asked_at: float) -> str:
