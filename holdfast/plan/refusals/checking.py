@@ -9,6 +9,7 @@ from holdfast.plan.fitness import arch_family
 from holdfast.plan.plan import Plan
 from holdfast.plan.refusals.boot import boot_loader
 from holdfast.plan.refusals.login import login
+from holdfast.plan.refusals.mounts import mount_warnings
 from holdfast.plan.refusals.naming import renamed
 from holdfast.plan.refusals.refusal import Refusal
 from holdfast.plan.refusals.staying import staying, staying_warnings
@@ -39,7 +40,8 @@ def check_configuration(seen: Configuration, host: Host, plan: Plan, *, sudo_pas
             known = f'If you know better, add "{allowance}" to allow in the inventory.'
             raise ConfigError(message, hint=f"{hint} {known}")
         said.append(f"{message} The inventory allows it ({allowance}).")
-    return (*said, *renamed(seen, plan), *unlocking_warnings(seen, host), *staying_warnings(seen, host))
+    warned = (*unlocking_warnings(seen, host), *mount_warnings(seen), *staying_warnings(seen, host))
+    return (*said, *renamed(seen, plan), *warned)
 
 
 def _refusals(seen: Configuration, host: Host, plan: Plan, *, sudo_password: bool) -> Iterator[Refusal]:

@@ -105,7 +105,8 @@ def _served(seen: Configuration, host: Host, logins: list[_Login], name: str) ->
             "no-sshd",
             f"sshd of {name} listens on {ports}{' of ' + ', '.join(sorted(at)) if at else ''}, and Holdfast logs in to"
             f" the final system on port {' or '.join(dict.fromkeys(str(one.port) for one in logins))}.",
-            "Set services.openssh.ports = [ 22 ] there, and leave services.openssh.listenAddresses empty.",
+            "Set services.openssh.ports = [ 22 ] there, and leave services.openssh.listenAddresses empty; or name its"
+            " port in the inventory.",
         )
         return
     if (methods := _keys_refused(seen)) is not None:
