@@ -21,9 +21,9 @@ test *args: _debian
 faults: _debian
     {{python}} -m tests.lab.faults
 
-# install five other layouts of the disk in the lab, cut the power in each, break two boot loaders (about two hours)
-layouts: _debian
-    {{python}} -m pytest -m lab tests/lab/layouts
+# install each firmware, boot loader and root in the lab, cut the power in each, break two boot loaders (about two hours)
+matrix: _debian
+    {{python}} -m tests.lab.matrix
 
 # rehearse and install from other origins in the lab: busybox, LUKS, RAID, a jump host, a VLAN on a bond, IPv6 alone
 origins: _debian

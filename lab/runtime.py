@@ -17,7 +17,9 @@ from lab.world import PROJECT, World, until_ssh
 
 DATA_BYTES: Final = 64 << 20
 # What stays after `down`: logs and reports are read afterwards.
-STAYS: Final = frozenset({"faults.json", "faults.md", "layouts.json", "report.json", "state"})
+STAYS: Final = frozenset(
+    {"faults.json", "faults.md", "matrix.json", "matrix.md", "matrix-faults.json", "report.json", "state"}
+)
 
 
 class Lab:

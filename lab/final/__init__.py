@@ -33,7 +33,9 @@ MORE_MODULES = ("btrfs", "dm-mod", "efivarfs")
 """Modules that only some layouts load; the initrd of the others does not have them."""
 STORAGE_PROGRAMS = ("usr/bin/btrfs", "usr/sbin/mkfs.btrfs", "usr/sbin/lvm")
 SYSTEMD_BOOT = ("usr/bin/bootctl", "usr/lib/systemd/boot/efi/systemd-bootx64.efi")
-GRUB = ("usr/sbin/grub-install",)
+GRUB = {"grub": "i386-pc", "grub-efi": "x86_64-efi"}
+"""GRUB for a BIOS and for UEFI: its folder of modules, by the name of the archive."""
+GRUB_PROGRAMS = ("usr/sbin/grub-install", "usr/bin/efibootmgr")
 LAYOUTS = HERE / "layouts"
 
 
@@ -61,8 +63,8 @@ def flake_dir(run_dir: Path, layout: str = "plain") -> Path:
 def inputs() -> Path:
     """Return a folder with what comes from Debian: `busybox/busybox`, and `.tar`s with the rest."""
     parts: list[Part] = [Path(__file__), Path(systemd.__file__), Path(bundled.__file__), systemd.UDEV_RULES]
-    parts += [SUITE, PACKAGES, PROGRAMS, LIBRARIES, FILES, UNITS, MODULES, MORE_MODULES, STORAGE_PROGRAMS]
-    parts += [SYSTEMD_BOOT, GRUB]
+    parts += [SUITE, PACKAGES, PROGRAMS, LIBRARIES, FILES, UNITS, MODULES, MORE_MODULES, SYSTEMD_BOOT]
+    parts += [STORAGE_PROGRAMS, str(GRUB), GRUB_PROGRAMS]
     return built("final-inputs", parts, _make_inputs, about="20 s")
 
 
@@ -75,7 +77,8 @@ def _make_inputs(into: Path) -> None:
     _pack_kernel(tree, into / "kernel.tar", into / "modules")
     _pack_userland(tree, into / "userland.tar")
     _pack_storage_tools(tree, into / "storage.tar")
-    _pack_grub(tree, into / "grub.tar")
+    for name, modules in GRUB.items():
+        _pack_grub(tree, modules, into / f"{name}.tar")
     with tarfile.open(into / "systemd-boot.tar", "w") as packed:
         for name in SYSTEMD_BOOT:
             packed.add(tree / name, name)
@@ -89,13 +92,15 @@ def _pack_bootloader(tree: Path, archive: Path) -> None:
             packed.add(tree / "usr/lib/syslinux/mbr" / name, name)
 
 
-def _pack_grub(tree: Path, archive: Path) -> None:
-    """Pack what installs GRUB, with all that it needs, and the modules of GRUB for a BIOS."""
+def _pack_grub(tree: Path, modules: str, archive: Path) -> None:
+    """Pack what installs GRUB, with all that it needs, and the modules of GRUB for a BIOS or for UEFI."""
     folder = archive.with_suffix("")
-    bundled.bundle(tree, GRUB, folder / "lib", folder / "bin")
+    bundled.bundle(tree, GRUB_PROGRAMS, folder / "lib", folder / "bin")
     with tarfile.open(archive, "w") as packed:
         packed.add(folder, "usr/lib/holdfast-grub")
-        packed.add(tree / "usr/lib/grub/i386-pc", "usr/lib/grub/i386-pc")
+        for path in sorted((tree / "usr/lib/grub" / modules).iterdir()):
+            if path.is_file():  # Debian's ready-made programs are in a folder
+                packed.add(path, f"usr/lib/grub/{modules}/{path.name}")
     shutil.rmtree(folder)
 
 

@@ -7,6 +7,8 @@ import pytest
 
 from lab.operator import Operator
 from lab.runtime import Lab
+from tests.lab.matrix.table import Row, show
+from tests.lab.table import Findings
 
 
 @pytest.fixture(scope="session")
@@ -25,3 +27,11 @@ def lab() -> Iterator[Lab]:
 def operator(lab: Lab) -> Iterator[Operator]:
     with Operator(lab) as operator:
         yield operator
+
+
+@pytest.fixture(scope="session")
+def matrix(lab: Lab) -> Iterator[Findings[Row]]:
+    """The rows of the matrix. Two installs of the usual tests are rows of it, too."""
+    findings: Findings[Row] = Findings(lab.run_dir / "matrix.json")
+    yield findings
+    show(findings.rows)

@@ -1,12 +1,14 @@
 """The whole install through a real Prefect server, in the lab: first what must be refused, then an install.
 
 The inventory has the machine's name on its tailnet, and the final system gives the machine another one.
+The install is also a row of the matrix.
 The tests run in the order of this file: the machine is installed only once.
 """
 
 import json
 import os
 import subprocess
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -18,6 +20,8 @@ from lab.runtime import Lab
 from lab.tailnet import DOMAIN
 from tests.lab import leaks
 from tests.lab.changed import changed_flake
+from tests.lab.matrix.table import Row, kind_of, row
+from tests.lab.table import Findings
 
 pytestmark = pytest.mark.lab
 
@@ -91,7 +95,10 @@ def test_image_that_is_none_is_refused_before_anything_changes(lab: Lab, operato
     assert lab.ssh_local(["cat", "/proc/sys/kernel/random/boot_id"]) == boot_id
 
 
-def test_install_fails_at_install_and_retry_finishes_it(lab: Lab, operator: Operator, secrets: tuple[str, ...]) -> None:
+def test_install_fails_at_install_and_retry_finishes_it(
+    lab: Lab, operator: Operator, secrets: tuple[str, ...], matrix: Findings[Row]
+) -> None:
+    began = time.monotonic()
     with closure_copies_fail(lab.run_dir):
         run_id = start(operator)
         with leaks.in_arguments(lab, secrets) as shown:
@@ -114,6 +121,7 @@ def test_install_fails_at_install_and_retry_finishes_it(lab: Lab, operator: Oper
     assert run["state"]["type"] == "COMPLETED", run["state"]["message"]
     assert shown | shown_again == set()
     report = report_of(operator, run_id)
+    matrix.add(row(kind_of("plain"), report, standby="not tried", seconds=time.monotonic() - began))
     attempts = {phase["name"]: phase["attempts"] for phase in report["phases"]}
     assert attempts == dict.fromkeys(PHASES, 1) | {"install": 2, "approve": 2}
 

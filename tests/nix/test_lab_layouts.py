@@ -8,9 +8,12 @@ from pathlib import Path
 import pytest
 
 from lab.final import FLAKE, LAYOUTS
+from tests.lab.matrix.__main__ import LABS
+from tests.lab.matrix.table import KINDS
 from tests.nix.evaluator import Nix
 
 NAMES = sorted(path.name for path in LAYOUTS.iterdir())
+TOOLS = '{ storage = "/t"; }'
 UNIT = "systemd/system/boot.mount"
 
 
@@ -27,7 +30,7 @@ def make_etc(fstab: list[str], folder: Path) -> Path:
 
 @pytest.mark.parametrize("layout", NAMES)
 def test_boot_is_mounted_as_fstab_says(nix: Nix, tmp_path: Path, layout: str) -> None:
-    fstab = nix.evaluate(f'(import {LAYOUTS}/{layout} {{ disk = "/dev/d"; storageTools = "/t"; }}).fstab')
+    fstab = nix.evaluate(f'(import {LAYOUTS}/{layout} {{ disk = "/dev/d"; tools = {TOOLS}; }}).fstab')
     made = make_etc(fstab, tmp_path)
     assert (made / "fstab").read_text().splitlines() == fstab
     wanted = [line.split()[2:4] for line in fstab if line.split()[1] == "/boot"]
@@ -38,3 +41,9 @@ def test_boot_is_mounted_as_fstab_says(nix: Nix, tmp_path: Path, layout: str) ->
     unit = configparser.ConfigParser()
     unit.read(made / UNIT)
     assert [[unit["Mount"]["Type"], unit["Mount"]["Options"]]] == wanted
+
+
+def test_each_layout_is_a_row_of_the_matrix_that_one_lab_installs() -> None:
+    assert sorted(kind.layout for kind in KINDS) == NAMES
+    told = [test.partition("[")[2].rstrip("]") for tests in LABS.values() for test in tests if "[" in test]
+    assert sorted(told) == NAMES

@@ -12,7 +12,17 @@
       hostName = "cottage";
       disk = "/dev/disk/by-id/virtio-COTTAGE0001";
       # One of the lab's layouts (lab/final/layouts).
-      layout = import ./layout { inherit disk storageTools; };
+      layout = import ./layout { inherit disk tools; };
+      # The programs for storage that only some layouts need: they run in any system, as disko's do.
+      tools.storage = unpack "storage-tools" ./inputs/storage.tar;
+      # What makes the disk start this system, and what of Debian that needs.
+      bootLoader = layout.bootLoader or "extlinux";
+      bootArchives = {
+        extlinux = [ ];
+        systemd-boot = [ ./inputs/systemd-boot.tar ];
+        grub = [ ./inputs/grub.tar ];
+        grub-efi = [ ./inputs/grub-efi.tar ];
+      };
 
       # A folder, because busybox behaves as the name of its file says.
       builder = "${
@@ -51,18 +61,18 @@
           }
         );
 
+      unpack =
+        name: archive:
+        build name ./build/unpack.sh {
+          inherit PATH archive;
+        };
+
       tailscale = build "tailscale" ./build/tailscale.sh {
         inherit PATH;
         program = ./inputs/tailscaled;
       };
-      bootloader = build "extlinux" ./build/unpack.sh {
-        inherit PATH;
-        archive = ./inputs/bootloader.tar;
-      };
-      kernel = build "linux" ./build/unpack.sh {
-        inherit PATH;
-        archive = ./inputs/kernel.tar;
-      };
+      bootloader = unpack "extlinux" ./inputs/bootloader.tar;
+      kernel = unpack "linux" ./inputs/kernel.tar;
       initrd = build "initrd" ./build/initrd.sh {
         inherit PATH builder kernel;
         init = ./scripts/initrd-init.sh;
@@ -71,13 +81,9 @@
         mountMore = layout.mountMore or "";
         tools = layout.initrdTools or "";
       };
-      storageTools = build "storage-tools" ./build/unpack.sh {
-        inherit PATH;
-        archive = ./inputs/storage.tar;
-      };
       userland = build "userland" ./build/userland.sh {
         inherit PATH busybox tailscale;
-        archives = [ ./inputs/userland.tar ] ++ layout.archives or [ ];
+        archives = [ ./inputs/userland.tar ] ++ bootArchives.${bootLoader};
       };
       etc = build "etc" ./build/etc.sh {
         inherit PATH hostName;
@@ -99,7 +105,8 @@
           disk
           ;
         scripts = ./scripts;
-        switch = layout.switch or ./scripts/switch-to-configuration.sh;
+        switch = ./scripts/boot-${if bootLoader == "grub-efi" then "grub" else bootLoader}.sh;
+        grubTarget = if bootLoader == "grub-efi" then "x86_64-efi" else "i386-pc";
         bootCode = layout.bootCode or "mbr.bin";
         kernelParams = "${layout.root} console=ttyS0 panic=30 quiet net.ifnames=0 systemd.show_status=false";
       };

@@ -7,12 +7,13 @@ import pytest
 from lab.operator import Operator
 from lab.runtime import Lab
 from tests.lab.faults.journey import Journey
-from tests.lab.faults.table import Findings, show
+from tests.lab.faults.table import Row, show
+from tests.lab.table import Findings
 
 
 @pytest.fixture(scope="session")
-def findings(lab: Lab) -> Iterator[Findings]:
-    findings = Findings(lab.run_dir / "faults.json")
+def findings(lab: Lab) -> Iterator[Findings[Row]]:
+    findings: Findings[Row] = Findings(lab.run_dir / "faults.json")
     yield findings
     show(findings.rows)
 
@@ -28,7 +29,7 @@ def remembered(lab: Lab) -> Iterator[str]:
 
 
 @pytest.fixture
-def journey(lab: Lab, operator: Operator, remembered: str, findings: Findings) -> Iterator[Journey]:
+def journey(lab: Lab, operator: Operator, remembered: str, findings: Findings[Row]) -> Iterator[Journey]:
     journey = Journey(lab, operator, findings)
     try:
         journey.begin(remembered)

@@ -20,7 +20,8 @@ from lab.qemu import MEMORY_MIB
 from lab.runtime import Lab
 from lab.world import SSH_PORT
 from tests.lab import leaks
-from tests.lab.faults.table import Findings, Row
+from tests.lab.faults.table import Row
+from tests.lab.table import Findings
 
 ORIGIN: Final = "origin"
 INSTALLER: Final = "installer"
@@ -54,7 +55,7 @@ class Journey:
 
     """
 
-    def __init__(self, lab: Lab, operator: Operator, findings: Findings) -> None:
+    def __init__(self, lab: Lab, operator: Operator, findings: Findings[Row]) -> None:
         self.lab, self.operator, self._findings = lab, operator, findings
         self.run_id = ""
         self._node = self._seen_by_operator()

@@ -1,14 +1,20 @@
 """The table of the campaign: a row for each fault in each phase."""
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
-
-from rich.console import Console
-from rich.table import Table
+from dataclasses import dataclass
+from typing import Final
 
 from lab.flow_runs import PHASES
+from tests.lab import table
+
+COLUMNS: Final = {
+    "fault": "fault",
+    "phase": "phase",
+    "where": "machine was in",
+    "recovery": "went on by",
+    "outcome": "outcome",
+    "seconds": "seconds",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,43 +41,11 @@ class Row:
 
 def show(rows: Sequence[Row]) -> None:
     """Print the table to the terminal."""
-    table = Table(title=f"{len(rows)} faults, {sum(row.outcome == 'recovered' for row in rows)} recovered")
-    for column in ("fault", "phase", "machine", "went on by", "outcome", "seconds"):
-        table.add_column(column)
-    for row in rows:
-        table.add_row(row.fault, row.phase, row.where, row.recovery, row.outcome, f"{row.seconds:.0f}")
-    Console(width=160).print(table)
-
-
-def read(path: Path) -> list[Row]:
-    """Return the rows of a file that `Findings` wrote; none if there is no such file."""
-    return [Row(**row) for row in json.loads(path.read_text())] if path.is_file() else []
+    title = f"{len(rows)} faults, {sum(row.outcome == 'recovered' for row in rows)} recovered"
+    table.show(title, COLUMNS, rows)
 
 
 def by_fault(rows: Sequence[Row]) -> list[Row]:
     """Return the rows of each fault together, in the order of the phases."""
     first = [row.fault for row in rows]
     return sorted(rows, key=lambda row: (first.index(row.fault), PHASES.index(row.phase)))
-
-
-def to_markdown(rows: Sequence[Row]) -> str:
-    """Return the table for docs/faults.md."""
-    lines = [f"| {r.fault} | {r.phase} | {r.where} | {r.recovery} | {r.outcome} | {r.seconds:.0f} |\n" for r in rows]
-    return (
-        "| fault | phase | machine was in | went on by | outcome | seconds |\n|---|---|---|---|---|---:|\n"
-        + "".join(lines)
-    )
-
-
-class Findings:
-    """The rows; also written to a file at once, so that an interrupted campaign still leaves its rows."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        path.unlink(missing_ok=True)
-        self.rows: list[Row] = []
-
-    def add(self, row: Row) -> None:
-        """Add a row."""
-        self.rows.append(row)
-        self._path.write_text(json.dumps([asdict(each) for each in self.rows], indent=1) + "\n")

@@ -1,6 +1,6 @@
 # The system: links to its parts, and the scripts that start it, activate it and put its boot loader in place.
 # shellcheck shell=sh disable=SC2154 # the derivation sets them
-# Inputs: busybox, bootloader, kernel, initrd, userland, etc, scripts, switch, bootCode, system, disk,
+# Inputs: busybox, bootloader, kernel, initrd, userland, etc, scripts, switch, bootCode, grubTarget, system, disk,
 # kernelParams, out.
 mkdir -p "$out/bin"
 ln -s "$kernel/bzImage" "$out/kernel"
@@ -14,7 +14,8 @@ printf %s lab >"$out/nixos-version"
 # fill FILE PLACE
 fill() {
 	sed -e "s|@toplevel@|$out|g" -e "s|@busybox@|$busybox|g" -e "s|@bootloader@|$bootloader|g" \
-		-e "s|@userland@|$userland|g" -e "s|@etc@|$etc|g" -e "s|@disk@|$disk|g" -e "s|@bootCode@|$bootCode|g" "$1" >"$2"
+		-e "s|@userland@|$userland|g" -e "s|@etc@|$etc|g" -e "s|@disk@|$disk|g" -e "s|@bootCode@|$bootCode|g" \
+		-e "s|@grubTarget@|$grubTarget|g" "$1" >"$2"
 	chmod 0555 "$2"
 }
 fill "$scripts/init.sh" "$out/init"

@@ -1,5 +1,5 @@
 # An msdos partition table: a boot partition, and a btrfs with a subvolume for the root and one for the store.
-{ disk, storageTools }:
+{ disk, tools }:
 {
   devices = {
     disk.main = {
@@ -54,5 +54,5 @@
   root = "root=LABEL=nixos rootfstype=btrfs rootflags=subvol=root";
   modules = "more-btrfs";
   mountMore = ./mount-more.sh;
-  tools = storageTools;
+  tools = tools.storage;
 }

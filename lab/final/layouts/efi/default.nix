@@ -39,6 +39,5 @@
   ];
   root = "root=LABEL=nixos rootfstype=ext4";
   modules = "more-efivarfs";
-  switch = ./switch-to-configuration.sh;
-  archives = [ ../inputs/systemd-boot.tar ];
+  bootLoader = "systemd-boot";
 }

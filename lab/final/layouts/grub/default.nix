@@ -39,6 +39,5 @@
     "LABEL=BOOT /boot ext4 defaults 0 0"
   ];
   root = "root=LABEL=nixos rootfstype=ext4";
-  switch = ./switch-to-configuration.sh;
-  archives = [ ../inputs/grub.tar ];
+  bootLoader = "grub";
 }

@@ -1,5 +1,5 @@
 # An msdos partition table: a boot partition, and a volume group with a volume for the root.
-{ disk, storageTools }:
+{ disk, tools }:
 {
   devices = {
     disk.main = {
@@ -49,6 +49,6 @@
   root = "root=/dev/pool/root rootfstype=ext4";
   modules = "more-dm-mod";
   findRoot = ./find-root.sh;
-  initrdTools = storageTools;
-  tools = storageTools;
+  initrdTools = tools.storage;
+  tools = tools.storage;
 }

@@ -34,7 +34,13 @@ menuentry "NixOS" {
 END
 sync
 if [ "${NIXOS_INSTALL_BOOTLOADER-}" = 1 ]; then
-	@userland@/usr/lib/holdfast-grub/bin/grub-install --target=i386-pc --directory=@userland@/usr/lib/grub/i386-pc \
-		--boot-directory=/boot "$(readlink -f @disk@)"
+	target=@grubTarget@
+	case $target in
+	i386-pc) set -- "$(readlink -f @disk@)" ;;
+	# It calls efibootmgr.
+	*) set -- --recheck --efi-directory=/boot --bootloader-id=NixOS-boot ;;
+	esac
+	PATH=@userland@/usr/lib/holdfast-grub/bin:$PATH
+	grub-install --target="$target" --directory="@userland@/usr/lib/grub/$target" --boot-directory=/boot "$@"
 fi
 sync

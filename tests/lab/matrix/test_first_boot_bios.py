@@ -5,28 +5,15 @@ import pytest
 from lab import qemu
 from lab.final import flake_dir
 from tests.lab.faults.journey import FINAL, INSTALLER
-from tests.lab.layouts.conftest import Begin
-from tests.lab.layouts.power_cut import power_is_cut_after_formatting
+from tests.lab.matrix.conftest import Begin
+from tests.lab.matrix.row import GRUB_CODE, LEFT
 
-pytestmark = [pytest.mark.lab, pytest.mark.layouts]
+pytestmark = [pytest.mark.lab, pytest.mark.matrix]
 
-SWITCH = "layout/switch-to-configuration.sh"
+SWITCH = "scripts/boot-grub.sh"
 # What GRUB's boot code starts, right behind the first sector; and the kernel: GRUB then waits for somebody.
 NO_CORE = 'dd if=/dev/zero of="$(readlink -f @disk@)" bs=512 seek=1 count=64 conv=notrunc,fsync\n'
 NO_KERNEL = "rm /boot/kernels/kernel\nsync\n"
-STANDBY = "find /boot -iname '*holdfast*' -o -name '*linux.sys'; ls -d /nix/.holdfast-standby /.holdfast-standby"
-LEFT = f"({STANDBY}) 2>/dev/null || true"
-# GRUB's code is what the disk starts: its name is in it.
-CODE = "head -c 440 /dev/disk/by-id/virtio-COTTAGE0001 | grep -c 'GRUB '"
-
-
-def test_power_is_cut_after_formatting_with_grub(begin: Begin) -> None:
-    with begin("grub", qemu.BIOS) as journey:
-        power_is_cut_after_formatting(journey, "grub")
-        assert journey.on_machine(LEFT) == ""
-        assert journey.on_machine(CODE) == "1"
-        journey.lab.power_cycle()
-        assert journey.until_where(FINAL) == FINAL
 
 
 @pytest.mark.parametrize(
@@ -54,6 +41,6 @@ def test_grub_that_is_broken_leads_to_the_installer(begin: Begin, fault: str, br
             report = journey.finish()
         assert {phase["name"]: phase["outcome"] for phase in report["phases"]}["trial"] == "done"
         assert journey.on_machine(LEFT) == ""
-        assert journey.on_machine(CODE) == "1"
+        assert journey.on_machine(GRUB_CODE) == "1"
         journey.lab.power_cycle()
         assert journey.until_where(FINAL) == FINAL

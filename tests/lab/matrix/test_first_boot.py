@@ -5,17 +5,16 @@ import pytest
 from lab import qemu
 from lab.final import flake_dir
 from tests.lab.faults.journey import FINAL, INSTALLER
-from tests.lab.layouts.conftest import Begin
-from tests.lab.layouts.test_uefi import ENTRIES, boot_entries
+from tests.lab.matrix.conftest import Begin
+from tests.lab.matrix.entries import ENTRIES, boot_entries
+from tests.lab.matrix.row import LEFT
 
-pytestmark = [pytest.mark.lab, pytest.mark.layouts]
+pytestmark = [pytest.mark.lab, pytest.mark.matrix]
 
-SWITCH = "layout/switch-to-configuration.sh"
+SWITCH = "scripts/boot-systemd-boot.sh"
 # In place of systemd-boot: what no firmware can start. And a kernel that is not there: systemd-boot waits for somebody.
 GARBAGE = "for file in systemd/systemd-bootx64.efi BOOT/BOOTX64.EFI; do echo garbage >/boot/EFI/$file; done\nsync\n"
 NO_KERNEL = 'rm "/boot/EFI/nixos/$name-kernel.efi"\nsync\n'
-STANDBY = "find /boot -iname '*holdfast*' -o -iname '*standby*'; ls -d /nix/.holdfast-standby /.holdfast-standby"
-LEFT = f"({STANDBY}) 2>/dev/null || true"
 
 
 @pytest.mark.parametrize(("broken", "cycles"), [(GARBAGE, 0), (NO_KERNEL, 1)], ids=["garbage", "no kernel"])

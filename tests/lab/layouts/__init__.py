@@ -1,1 +1,0 @@
-"""Installs on other layouts of the disk, each with a power cut. `./just layouts` runs them all."""

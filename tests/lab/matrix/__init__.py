@@ -1,0 +1,1 @@
+"""The matrix: installs with each kind of firmware, boot loader and root. `./just matrix` runs them all."""

@@ -1,0 +1,37 @@
+"""`./just matrix`: all kinds, in four labs at once; prints one table at the end, and one of the faults in them."""
+
+import sys
+import time
+from pathlib import Path
+from typing import Final
+
+from tests.lab import table
+from tests.lab.campaign import PROJECT, run_labs
+from tests.lab.faults import table as faults
+from tests.lab.matrix.table import COLUMNS, Row, in_order, show
+
+_ROWS: Final = "test_rows.py::test_kind_is_installed"
+LABS: Final = {
+    "run": tuple(f"{_ROWS}[{layout}]" for layout in ("plain", "bios-root")),
+    "run-2": tuple(f"{_ROWS}[{layout}]" for layout in ("grub-efi", "efi", "grub")),
+    "run-3": ("test_first_boot.py", "test_first_boot_bios.py"),
+    "run-4": tuple(f"{_ROWS}[{layout}]" for layout in ("btrfs", "lvm")),
+}
+
+
+def main() -> int:
+    """Run the labs, print what they found, and return 0 if every kind was installed."""
+    began = time.monotonic()
+    print("matrix: four labs at once, about two hours; progress is in their logs", flush=True)
+    failed = run_labs("matrix", Path(__file__).parent, LABS)
+    folders = [PROJECT / "lab" / lab for lab in LABS]
+    faults.show([row for folder in folders for row in table.read(folder / "matrix-faults.json", faults.Row)])
+    rows = in_order([row for folder in folders for row in table.read(folder / "matrix.json", Row)])
+    show(rows)
+    (PROJECT / "lab" / "run" / "matrix.md").write_text(table.to_markdown(COLUMNS, rows))
+    print(f"matrix: {time.monotonic() - began:.0f} s; the table for docs/lab.md is in lab/run/matrix.md")
+    return 1 if failed or not rows else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,66 @@
+"""What is done with each kind: an install with a power cut, and a look at what it left."""
+
+import time
+from typing import Final
+
+from tests.lab.faults.journey import FINAL, INSTALLER, Journey
+from tests.lab.matrix.entries import ENTRIES, boot_entries
+from tests.lab.matrix.table import Kind, Row, row
+from tests.lab.table import Findings
+
+BOOT_S: Final = 600
+_STANDBY: Final = (
+    "find /boot -iname '*holdfast*' -o -iname '*standby*'; ls -d /nix/.holdfast-standby /.holdfast-standby"
+)
+LEFT: Final = f"({_STANDBY}) 2>/dev/null || true"
+"""Prints what is left of the standby."""
+GRUB_CODE: Final = "head -c 440 /dev/disk/by-id/virtio-COTTAGE0001 | grep -c 'GRUB '"
+"""Prints 1 if the disk's boot code is GRUB's: its name is in it."""
+_MOUNTS: Final = "findmnt -rnv -o TARGET,FSTYPE,SOURCE | grep -E '^/(nix)? ' | sort"
+
+
+def install_with_power_cut(journey: Journey, kind: Kind, matrix: Findings[Row]) -> None:
+    """Install; cut the power when the disk is formatted; check the installed machine; add a row.
+
+    Args:
+        journey: the install, not started.
+        kind: what is installed.
+        matrix: takes the row, also of an install that failed.
+
+    """
+    began, standby = time.monotonic(), "-"
+    try:
+        journey.start()
+        journey.reach("install")
+        assert journey.on_machine("cat /sys/class/watchdog/watchdog0/state") == "active"
+        with journey.fault(f"power cut, the new disk ({kind.layout}) not bootable yet", "install") as seen:
+            journey.lab.power_cycle()
+            seen.where = journey.until_where(INSTALLER, BOOT_S)
+            assert seen.where == INSTALLER, "the standby did not boot"
+            standby = "started"
+            seen.recovery = journey.go_on("install")
+        report = journey.finish()
+        seconds = time.monotonic() - began
+        _look(journey, kind)
+        journey.lab.power_cycle()
+        assert journey.until_where(FINAL, BOOT_S) == FINAL
+        found = row(kind, report, standby=standby, seconds=seconds)
+        assert found.trial == "yes", report["phases"]
+    except BaseException as error:
+        outcome = f"FAILED: {error}"[:200]
+        spent = round(time.monotonic() - began, 1)
+        matrix.add(Row(kind.firmware, kind.boot_loader, kind.root, outcome, standby, "-", spent))
+        raise
+    matrix.add(found)
+
+
+def _look(journey: Journey, kind: Kind) -> None:
+    """Check what the install has left on the machine."""
+    assert journey.on_machine(_MOUNTS) == kind.mounts
+    assert journey.on_machine(LEFT) == "", "the standby is still there"
+    if kind.entry:
+        assert journey.on_machine("cat /sys/firmware/efi/fw_platform_size") == "64"
+        assert boot_entries(journey.on_machine(ENTRIES))[0] == kind.entry
+    elif kind.boot_loader == "GRUB":
+        assert journey.on_machine(GRUB_CODE) == "1"
+        assert journey.on_machine("find /boot -name '*linux.sys'") == ""
