@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TextIO
 
 from lab import toolchain
+from lab.architecture import AARCH64, X86_64, Architecture
 
 GUEST_ADDRESS = "10.0.2.15"
 HOST_ADDRESS = "10.0.2.2"
 """The address of the host's loopback, as a guest sees it in QEMU's user network."""
 DNS_ADDRESS = "10.0.2.3"
 MEMORY_MIB = 1024
-_FIRMWARE = "usr/share/OVMF"
 DISK_SLOT = 16
 """The first disk's place on the PCI bus; the places before it are for disks that are plugged in later."""
 
@@ -43,20 +43,24 @@ class Hardware:
 
     Attributes:
         uefi: it has UEFI firmware, with an order of boot entries of its own; else a BIOS, which starts the first disk.
-        machine: QEMU's machine type: `pc`, or `q35`, which has an iTCO watchdog, and takes no disk while it runs.
+        machine: QEMU's machine type, instead of the architecture's: `q35` has an iTCO watchdog, and takes no disk while
+            it runs.
         more: more arguments of QEMU, for more devices.
         network: QEMU's arguments for its network cards; by default it has one, in QEMU's user network.
+        architecture: of its processor.
 
     """
 
     uefi: bool = False
-    machine: str = "pc"
+    machine: str = ""
     more: tuple[str, ...] = ()
     network: tuple[str, ...] = ()
+    architecture: Architecture = X86_64
 
 
 BIOS = Hardware()
 UEFI = Hardware(uefi=True)
+ARM = Hardware(uefi=True, architecture=AARCH64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,14 +99,17 @@ class VirtualMachine:
         Writes are not synced to the host's disk (`cache=unsafe`). If the disk is still needed, end QEMU with
         `ask(qmp, "quit")` or SIGTERM, not with SIGKILL.
         """
-        tree = toolchain.qemu()
+        architecture = self.hardware.architecture
+        tree = toolchain.qemu(architecture)
+        roms = toolchain.qemu()
         # fmt: off
         command = [
-            *toolchain.tree_command("qemu-system-x86_64"),
+            *toolchain.tree_command(architecture.qemu, architecture),
             "-nodefaults", "-no-user-config", "-display", "none",
-            "-L", f"{tree}/usr/share/qemu", "-L", f"{tree}/usr/share/seabios", "-L", f"{tree}/usr/lib/ipxe/qemu",
-            "-machine", self.hardware.machine,
-            "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", str(self.cores), "-m", str(self.memory_mib),
+            "-L", f"{roms}/usr/share/qemu", "-L", f"{roms}/usr/share/seabios", "-L", f"{roms}/usr/lib/ipxe/qemu",
+            "-machine", self.hardware.machine or architecture.machine,
+            "-accel", "tcg,thread=multi", "-cpu", architecture.processor,
+            "-smp", str(self.cores), "-m", str(self.memory_mib),
             "-device", "virtio-rng-pci",
             "-serial", f"file:{self.serial_log}",
             "-qmp", f"unix:{self.qmp},server=on,wait=off",
@@ -112,7 +119,7 @@ class VirtualMachine:
         usual = ("-netdev", f"user,id=net,ipv6=off,{forwarded}", "-device", "virtio-net-pci,netdev=net")
         command += self.hardware.network or usual
         if self.variables:
-            code = f"{tree}/{_FIRMWARE}/OVMF_CODE_4M.fd"
+            code = tree / architecture.firmware[0]
             command += ["-drive", f"if=pflash,format=raw,readonly=on,file={code}"]
             command += ["-drive", f"if=pflash,format=qcow2,file={self.variables}"]
         if self.rtc:
@@ -145,9 +152,9 @@ def convert(disk: Path, disk_format: str, into: Path, into_format: str) -> None:
     _image_tool("convert", "-f", disk_format, "-O", into_format, str(disk), str(into))
 
 
-def make_variables(into: Path) -> None:
+def make_variables(into: Path, architecture: Architecture = X86_64) -> None:
     """Make the memory of a UEFI firmware that has never been started; qcow2, so that `savevm` saves it too."""
-    fresh = toolchain.qemu() / _FIRMWARE / "OVMF_VARS_4M.fd"
+    fresh = toolchain.qemu(architecture) / architecture.firmware[1]
     convert(fresh, "raw", into, "qcow2")
 
 

@@ -128,7 +128,8 @@ class Lab:
 
     def wait_for_ssh(self) -> None:
         """Wait until the machine answers over the tailnet."""
-        until_ssh("cottage to answer over the tailnet", ["ssh", "-F", str(self.ssh_config), "cottage", "true"], 180)
+        command = ["ssh", "-F", str(self.ssh_config), "cottage", "true"]
+        until_ssh("cottage to answer over the tailnet", command, self._hardware.architecture.starts_within_s)
 
     def down(self) -> None:
         """End everything and remove what it needed; logs and reports stay."""
@@ -238,8 +239,8 @@ class Lab:
         qemu.make_overlay(self._origin or joined_pair() / "origin.qcow2", disk, "qcow2")
         qemu.make_disk(data, DATA_BYTES)
         if self._hardware.uefi:
-            uefi.make_bootable(disk)
-            qemu.make_variables(self.world.variables)
+            uefi.make_bootable(disk, self._hardware.architecture)
+            qemu.make_variables(self.world.variables, self._hardware.architecture)
 
     def _write_ssh_config(self) -> None:
         proxy = shlex.join([*self.tailscale, "nc", "%h", "%p"])

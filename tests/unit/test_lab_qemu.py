@@ -12,8 +12,8 @@ DISKS = (qemu.Disk(HERE / "disk.qcow2", "FIRST"), qemu.Disk(HERE / "data.qcow2",
 
 @pytest.fixture(autouse=True)
 def tree(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(toolchain, "qemu", lambda: Path("/tree"))
-    monkeypatch.setattr(toolchain, "tree_command", lambda program: [program])
+    monkeypatch.setattr(toolchain, "qemu", lambda *_: Path("/tree"))
+    monkeypatch.setattr(toolchain, "tree_command", lambda program, *_: [program])
 
 
 def command(hardware: qemu.Hardware = qemu.BIOS, variables: Path | None = None) -> str:
