@@ -15,7 +15,7 @@ LABS: Final = {
     "run": tuple(f"{_ROWS}[{layout}]" for layout in ("plain", "bios-root")),
     "run-2": tuple(f"{_ROWS}[{layout}]" for layout in ("grub-efi", "efi", "grub")),
     "run-3": ("test_first_boot.py", "test_first_boot_bios.py"),
-    "run-4": tuple(f"{_ROWS}[{layout}]" for layout in ("btrfs", "lvm")),
+    "run-4": (*(f"{_ROWS}[{layout}]" for layout in ("btrfs", "lvm")), "../aarch64"),
 }
 
 
