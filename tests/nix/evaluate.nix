@@ -1,28 +1,7 @@
 # Holdfast's flake with the stubs as its inputs, for the tests' expressions.
 let
-  # What the flake consists of, and not the rest of a checkout: `self` is copied to the store.
-  root = builtins.path {
-    name = "holdfast";
-    path = ../..;
-    filter =
-      path: _:
-      builtins.any (part: path == toString part || lib.hasPrefix "${toString part}/" path) [
-        ../../flake.nix
-        ../../just
-        ../../nix
-      ];
-  };
-
-  # What `nix` makes of a flake: its outputs, its inputs, and its folder.
-  flake =
-    folder: inputs:
-    let
-      self = (import (folder + "/flake.nix")).outputs (inputs // { inherit self; }) // {
-        inherit inputs;
-        outPath = folder;
-      };
-    in
-    self;
+  inherit (import ./flakes.nix) flake;
+  root = (import ./flakes.nix).root lib;
 
   nixpkgs = flake ./stub/nixpkgs { };
   nixos-images = flake ./stub/nixos-images { };

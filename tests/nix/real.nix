@@ -7,16 +7,7 @@ let
     unsafeDiscardStringContext
     ;
 
-  # What `nix` makes of a flake: its outputs, its inputs, and its folder.
-  flake =
-    folder: inputs:
-    let
-      self = (import (folder + "/flake.nix")).outputs (inputs // { inherit self; }) // {
-        inherit inputs;
-        outPath = folder;
-      };
-    in
-    self;
+  inherit (import ./flakes.nix) flake;
 
   nixpkgs = flake (getEnv "HOLDFAST_NIXPKGS") { };
   nixos-images = flake (getEnv "HOLDFAST_NIXOS_IMAGES") {
@@ -26,17 +17,7 @@ let
   disko = flake (getEnv "HOLDFAST_DISKO") { inherit nixpkgs; };
   inherit (nixpkgs) lib;
 
-  root = builtins.path {
-    name = "holdfast";
-    path = ../..;
-    filter =
-      path: _:
-      builtins.any (part: path == toString part || lib.hasPrefix "${toString part}/" path) [
-        ../../flake.nix
-        ../../just
-        ../../nix
-      ];
-  };
+  root = (import ./flakes.nix).root lib;
 
   text = value: if value == null then null else unsafeDiscardStringContext (toString value);
   # A unit as systemd reads it.
