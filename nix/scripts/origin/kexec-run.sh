@@ -171,7 +171,7 @@ add_secrets() {
 all_authorized_keys() {
 	{
 		[ -z "$login_key" ] || printf '%s\n' "$login_key"
-		authorized_keys
+		all_key_lines
 	} | each_key_once
 }
 
