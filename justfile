@@ -15,7 +15,7 @@ demo *flags: _debian
 
 # all tests: unit, ssh against a real sshd, end to end in two labs at once (arguments go to pytest, which then runs one)
 test *args: _debian
-    @[ $# -gt 0 ] || set -- --numprocesses=2; {{python}} -m pytest "$@"
+    @[ $# -gt 0 ] || set -- --numprocesses=3 --no-loadscope-reorder; {{python}} -m pytest "$@"
 
 # cause faults in real installs in the lab, phase by phase, with a table at the end (about an hour)
 faults: _debian

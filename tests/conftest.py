@@ -1,6 +1,7 @@
 """What holds for all tests.
 
-`./just test` has two pytest workers, each with a lab of its own: one lab alone leaves the cores idle while it waits.
+`./just test` has three pytest workers. Two have a lab each, from the start, and the third begins with the rest: labs
+leave the cores idle while they wait.
 """
 
 from pathlib import PurePosixPath
@@ -13,11 +14,14 @@ from xdist.scheduler import LoadScopeScheduling
 SECOND_LAB: Final = frozenset(
     {"test_cancel", "test_first_boot_order", "test_handful", "test_nixos_anywhere", "test_standard_way"}
 )
-"""The modules of the second worker's lab: about half of the time."""
+"""The modules of the second lab: about half of the time."""
 
 
 class TwoLabs(LoadScopeScheduling):  # type: ignore[misc] # xdist has no types
-    """Keeps together what shares a lab, or the fixtures of a module. Unit tests go wherever there is time."""
+    """Keeps together what shares a lab, or the fixtures of a module. Unit tests go wherever there is time.
+
+    The scopes are given out in the order of the folders (`--no-loadscope-reorder`), and `lab` is the first of them.
+    """
 
     def _split_scope(self, nodeid: str) -> str:
         file = PurePosixPath(nodeid.partition("::")[0])

@@ -1,6 +1,7 @@
 """A host of the inventory: how to reach it, what to install on it, and how long that may take."""
 
 import ipaddress
+import posixpath
 import re
 from collections.abc import Mapping
 from enum import StrEnum
@@ -294,3 +295,10 @@ class Host(Frozen):
     def kexec_download(self) -> Download | None:
         """The download that `kexec` names; None if it is not a URL."""
         return parse_download(self.kexec)
+
+    def may_bring(self, path: str) -> bool:
+        """Return whether `files` have this file, or one of this folder. `extra_files` is not looked into: it may."""
+        wanted = f"{posixpath.normpath(path)}/"
+        return self.extra_files is not None or any(
+            f"{posixpath.normpath(file.path)}/".startswith(wanted) for file in self.files
+        )

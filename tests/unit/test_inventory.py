@@ -259,3 +259,18 @@ def test_host_survives_json(write: Path) -> None:
         write, '[cottage]\nidentity_file = "k"\ndisks = [{ by_id = "virtio-X" }]\nproxy = "tailscale-nc"\n'
     ).host("cottage")
     assert type(host).model_validate_json(host.model_dump_json()) == host
+
+
+@pytest.mark.parametrize(
+    ("values", "path", "may"),
+    [
+        ({}, "/etc/key", False),
+        ({"files": [{"path": "/etc/key", "command": ["x"]}]}, "/etc//key", True),
+        ({"files": [{"path": "/etc/keys/db.key", "command": ["x"]}]}, "/etc/keys/", True),
+        ({"files": [{"path": "/etc/keys/db.key", "command": ["x"]}]}, "/etc/key", False),
+        ({"files": [{"path": "/etc/key", "command": ["x"]}]}, "/etc/key/db.key", False),
+        ({"extra_files": "/srv/files"}, "/etc/key", True),
+    ],
+)
+def test_what_the_inventory_may_bring(values: dict[str, Any], path: str, may: bool) -> None:
+    assert Host.model_validate({"name": "cottage", **values}).may_bring(path) is may

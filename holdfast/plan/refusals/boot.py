@@ -74,9 +74,8 @@ def boot_loader(seen: Configuration, host: Host, plan: Plan, name: str) -> Itera
 
 def _signed(seen: Configuration, host: Host, name: str) -> Iterator[Refusal]:
     """Yield what the boot loader is signed with and nothing brings: without it, it is not installed."""
-    given = [f"{posixpath.normpath(file.path)}/" for file in host.files]
-    missing = [key for key in seen.signing_keys if not any(file.startswith(f"{key}/") for file in given)]
-    if missing and host.extra_files is None:
+    missing = [key for key in seen.signing_keys if not host.may_bring(key)]
+    if missing:
         yield Refusal(
             "no-boot-loader",
             f"the boot loader of {name} signs with {missing[0]}, which is not on the new disk: it could not be"

@@ -38,13 +38,12 @@ def unlocking_warnings(seen: Configuration, host: Host) -> tuple[str, ...]:
             f"the TPM opens {', '.join(by_tpm)} only once it is enrolled: do that in disko's postCreateHook"
             " (systemd-cryptenroll), or the first start asks for a passphrase"
         )
-    given = {posixpath.normpath(file.path) for file in host.files}
     missing = [
         path
         for path in seen.initrd.wants
-        if posixpath.normpath(path) not in given and not re.match(r"/(persist/|persistent/)?etc/ssh/ssh_host_", path)
+        if not host.may_bring(path) and not re.match(r"/(persist/|persistent/)?etc/ssh/ssh_host_", path)
     ]
-    if missing and host.extra_files is None:
+    if missing:
         found.append(
             f"the boot loader needs {', '.join(missing):.300} on the new system (boot.initrd.secrets): name it in the"
             " inventory's files"
