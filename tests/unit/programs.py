@@ -103,6 +103,12 @@ def _facts(machine: "FakeMachine", _: Command) -> str:
     return answer(CASES[machine.runs], **(told | machine.changed[machine.runs]))
 
 
+def _who(machine: "FakeMachine", command: Command) -> str:
+    marked = "yes" if machine.text(INSTALLER_MARK) else "no"
+    node = machine.fact("tailscale_status") if command.args == ["node"] else ""
+    return f"who 1 {machine.boot_id} {marked}\n{node}"
+
+
 def _way_back(machine: "FakeMachine", _: Command) -> str:
     assert machine.runs != "installer", "way-back.sh is only for the origin"
     efi = machine.efi.told() if machine.efi else {"efi_state": "none"}
@@ -429,6 +435,7 @@ PROGRAMS: dict[str, Callable[["FakeMachine", Command], Done | str | None]] = {
     "efi-boot.sh": _efi_boot,
     "end-old-copies.sh": _tells("old copies ended"),
     "facts.sh": _facts,
+    "who.sh": _who,
     "forget-keys.sh": _forget_keys,
     "install": _nothing,
     "journalctl": _nothing,
