@@ -12,7 +12,7 @@ from holdfast.base import clock, overlap
 from holdfast.base.deadline import Deadline, or_raise
 from holdfast.base.errors import ConnectionLost, DeadlinePassed, LoginRefused, Unreachable
 from holdfast.base.text import printable
-from holdfast.ssh import hostkeys, wire
+from holdfast.ssh import counting, hostkeys, wire
 from holdfast.ssh.endpoint import Endpoint, Jump, ProxyCommand, Socks5
 from holdfast.ssh.keys import offers
 from holdfast.ssh.login import Attempts, LoggedIn, LoginTransport, TriesRanOut, log_in, refused_after
@@ -140,6 +140,7 @@ def open_link(endpoint: Endpoint, deadline: Deadline) -> Link:
                 link = _open_once(endpoint, trust, attempts, deadline)
             except TriesRanOut:
                 continue
+            counting.add(connections=1)
             if link.logged_in.offers:
                 _let_in[endpoint.host] = link.logged_in.offers[0].key
             return link
