@@ -82,6 +82,8 @@ def trial(host: Host, plan: Plan, built: Built, installed: Installed) -> Tried:
                     )
                 return Tried(skipped=f"there is no trial: {no_trial}")
             left, began_at = facts.boot_id, clock.now()
+    if left:
+        machine.let_go()
     came = wait_for_final(
         machine,
         plan,

@@ -20,6 +20,8 @@ from holdfast.ssh.login import Attempts, LoggedIn, LoginTransport, TriesRanOut, 
 KEEPALIVE_S: Final = 15
 # Three keepalives without an answer, and nothing else heard: OpenSSH's ServerAliveCountMax.
 SILENCE_S: Final = 3 * KEEPALIVE_S
+# For an idle link to answer before it is used again.
+ANSWER_S: Final = 5
 # How long after a command's deadline a call that hangs in the transport is cut off.
 CUT_AFTER_S: Final = 3
 # How many connections a login may take when the server allows fewer attempts than there are keys. Newer servers keep a
@@ -112,6 +114,13 @@ class Link:
             f"The connection to {self.endpoint} broke during `{during}`: {why}.",
             hint="The command may still run there. Retry when the target answers.",
         )
+
+    def answers(self) -> bool:
+        """Return whether the other side answers, within ANSWER_S. A link that nobody uses may have broken unheard."""
+        if self.transport.is_active():
+            with contextlib.suppress(OSError, EOFError, paramiko.SSHException), self.bounded(Deadline.after(ANSWER_S)):
+                self.transport.global_request("keepalive@openssh.com", wait=True)
+        return self.transport.is_active()
 
     def close(self) -> None:
         """End the connection and what carries it. Calling it again does nothing."""

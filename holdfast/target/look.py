@@ -17,9 +17,10 @@ def look(target: Connection) -> Facts:
         UnexpectedState: the answer is invalid.
 
     """
-    return parse_facts(
-        target.run_script(script("any/facts.sh"), timeout_s=target.endpoint.look_s).stdout, target.endpoint.host
-    )
+    said = target.run_script(script("any/facts.sh"), timeout_s=target.endpoint.look_s).stdout
+    facts = parse_facts(said, target.endpoint.host)
+    target.boot_id = facts.boot_id
+    return facts
 
 
 def is_starting(target: Connection) -> bool:

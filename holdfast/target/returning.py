@@ -3,11 +3,10 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Self
 
 from holdfast.base import clock
-from holdfast.base.errors import HoldfastError
 from holdfast.base.overlap import Overlapping
 from holdfast.base.settings import script
 from holdfast.base.waiting import NotYet
@@ -68,7 +67,7 @@ class Returning:
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
         self._attempts = Overlapping(self._attempt, _close, machine.host.name)
-        self._kept: Connection | None = None
+        self._kept: Met | None = None
         self.asks_node = False
 
     def __enter__(self) -> Self:
@@ -77,14 +76,14 @@ class Returning:
     def __exit__(self, *_: object) -> None:
         self._attempts.__exit__()
         if self._kept is not None:
-            self._kept.close()
+            self._kept.target.close()
 
     @contextmanager
     def meet(self) -> Iterator[Met]:
         """Wait until it answers, whoever that is; the connection is open while the body runs.
 
-        If the body raises NotYet, the same connection is asked the next time, while it lives. One to the inventory's
-        `local` is not kept, for the machine may answer at its target by then.
+        If the body raises NotYet, the same connection is used the next time, while the other side answers. One to the
+        inventory's `local` is not: the machine may answer at its target by then.
 
         Raises:
             Unreachable: it does not answer. Attempts are still under way, and the next call may meet it at once.
@@ -95,20 +94,24 @@ class Returning:
         try:
             yield met
         except NotYet:
-            if not is_over_local(met.target, self._machine.host):
-                self._kept = met.target
-            raise
-        finally:
-            if met.target is not self._kept:
+            if is_over_local(met.target, self._machine.host):
                 met.target.close()
+            else:
+                self._kept = met
+            raise
+        except BaseException:
+            met.target.close()
+            raise
+        else:
+            met.target.done()
 
     def _attempt(self) -> Met:
         kept, self._kept = self._kept, None
         if kept is not None:
-            try:
-                return self._ask(kept)
-            except HoldfastError:
-                pass  # that system is gone
+            if kept.target.answers():
+                # Another boot would not answer here: only what may have changed on this one is asked again.
+                return self._ask(kept.target) if self.asks_node else replace(kept, at=clock.now())
+            kept.target.close()  # that system is gone
         return self._ask(self._machine.connect())
 
     def _ask(self, target: Connection) -> Met:
@@ -136,6 +139,7 @@ def ask(target: Connection, *, node: bool) -> Who:
     line = _LINE.search(said)
     if line is None:
         return Who()
+    target.boot_id = line[1]
     return Who(line[1], line[2] == "yes", _node(said[line.end() :]) if node else None)
 
 

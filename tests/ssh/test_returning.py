@@ -1,32 +1,23 @@
 """Meeting a machine that returns, with a real sshd behind a front that swallows what comes too early."""
 
-import getpass
 import re
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from holdfast.base.errors import NotTrusted
 from holdfast.base.waiting import NotYet, wait_for
-from holdfast.inventory.host import Host
 from holdfast.target.machine import BOOT_ID, Machine
 from holdfast.target.returning import PAUSE_S, Met, Returning, ask
 from tests.log import Remembered
-from tests.ssh.sshd import Listener, Sshd, make_key, public, running
+from tests.ssh.sshd import Listener, Sshd, make_key, public
 
 T = 60
 Behaviour = Callable[[socket.socket], None]
 BOOT = Path(BOOT_ID).read_text().strip()
-
-
-@pytest.fixture
-def sshd(tmp_path_factory: pytest.TempPathFactory, client_key: Path) -> Iterator[Sshd]:
-    """A server whose log belongs to one test."""
-    with running(tmp_path_factory.mktemp("sshd"), client_key) as started:
-        yield started
 
 
 class Front:
@@ -78,30 +69,6 @@ class Front:
             pass
         finally:
             behind.close()
-
-
-@pytest.fixture
-def machine_at(sshd: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Machine]:
-    def make(port: int, connect_s: float = 600) -> Machine:
-        (tmp_path / "config").write_text(
-            f"Host *\n  UserKnownHostsFile {tmp_path}/known\n"
-            f"Host cottage.invalid\n  HostName 127.0.0.1\n  Port {port}\n"
-        )
-        monkeypatch.setenv("HOLDFAST_SSH_CONFIG", str(tmp_path / "config"))
-        monkeypatch.setenv("HOLDFAST_STATE_DIR", str(tmp_path / "state"))
-        host = Host.model_validate(
-            {
-                "name": "cottage",
-                "target": "cottage.invalid",
-                "user": getpass.getuser(),
-                "identity_file": sshd.client_key,
-                "host_key": public(sshd.host_key),
-                "deadlines": {"connect_s": connect_s},
-            }
-        )
-        return Machine(host, Remembered())
-
-    return make
 
 
 def logins(server: Sshd) -> int:
