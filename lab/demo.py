@@ -40,12 +40,14 @@ def print_report(report: dict[str, object]) -> None:
 
     console = Console()
     table = Table(title=f"{report['host']}: {report['outcome']} after {report['seconds']} s")
-    for column in ("phase", "outcome", "seconds", "attempts"):
+    columns = ("name", "outcome", "seconds", "attempts", "connections", "commands")
+    for column in columns:
         table.add_column(column)
     for phase in report["phases"]:  # type: ignore[attr-defined]
-        table.add_row(*(str(phase[key]) for key in ("name", "outcome", "seconds", "attempts")))
+        table.add_row(*(str(phase[key]) for key in columns))
     console.print(table)
-    for key in ("error", "boot_id", "identity", "closure", "away_s", "path", "outside_phases_s", "peak_rss_bytes"):
+    shown = ("error", "boot_id", "identity", "closure", "away_s", "path", "connections", "commands", "outside_phases_s")
+    for key in (*shown, "peak_rss_bytes"):
         if report[key]:
             console.print(f"{key}: {json.dumps(report[key], indent=2)}", highlight=False, soft_wrap=True)
 

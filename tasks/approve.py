@@ -47,7 +47,8 @@ def approve(host: Host, plan: Plan, built: Built) -> Plan:
         if not why:
             done(Result(skipped="no approval is asked for"))
             return plan
-        with machine_of(host, plan).wait_and_connect() as target:
+        machine = machine_of(host, plan)
+        with machine.wait_and_connect() as target:
             facts = look(target)
             begun = observe(facts).stage is Stage.INSTALLER and has_begun(target, plan.formatting)
         if nothing := nothing_to_approve(plan, facts, built, begun=begun):
@@ -57,6 +58,7 @@ def approve(host: Host, plan: Plan, built: Built) -> Plan:
             f"waiting for a person to approve the plan for {host.name}, because {why}: see the run's Artifacts, then ⋮"
             f" and Resume, within {host.deadlines.approval_s:.0f} s"
         )
+        machine.let_go()  # a person may take days
         form = Approved.with_initial_data(description=f"You are asked because {why}.\n\n{to_markdown(plan)}", host="")
         try:
             answer = pause_flow_run(

@@ -70,6 +70,7 @@ def kexec(host: Host, plan: Plan, built: Built) -> Started:
     _upload(machine, built, f"{folder}.tar")
     brake.check(fresh=True)
     kexec_at = _start(machine.on_boot(before.boot_id), plan, built, folder, before.flags)
+    machine.let_go()
     return Started(kexec_at=kexec_at, origin_boot_id=before.boot_id)
 
 

@@ -52,5 +52,6 @@ def reboot(host: Host, plan: Plan, built: Built) -> Rebooted:
                 if first_boot.leads_back(target, NEW_ROOT, facts):
                     raise back_in_installer(host.name, built.toplevel)
             leave_installer(target, "reboot", machine.log)
+    machine.let_go()
     say(f"{host.name} reboots into its final system")
     return Rebooted(rebooted_at=clock.now(), boot_id=facts.boot_id, way_back=way_back)

@@ -20,6 +20,7 @@ from holdfast.tailnet.operator import path_to
 from holdfast.target import dead_man
 from holdfast.target.diagnose import Diagnosis
 from holdfast.target.look import look
+from holdfast.target.returning import PAUSE_S, Returning
 from tasks.run.log import say, warn
 from tasks.run.phase import phase
 from tasks.run.this_run import machine_of
@@ -27,14 +28,16 @@ from tasks.run.this_run import machine_of
 # How long the run waits for the tailnet before it uses the local address, which always answers earlier.
 TAILNET_FIRST_S: Final = 120
 ORIGIN_ANSWERS: Final = "the origin still answers"
+NO_NODE_YET: Final = "the installer answers, its tailscaled is not up yet"
 MARK_S: Final = 60
 NEVER_STARTED: Final = "The installer never started: the origin still runs, and nothing was changed."
 
 
 class _Seen(NamedTuple):
-    """The accepted installer, whether it was reached over `local`, and whether its dead-man was fed."""
+    """The accepted installer, when it answered, whether over `local`, and whether its dead-man was fed."""
 
     facts: Facts
+    at: float
     over_local: bool
     fed: bool
 
@@ -58,7 +61,12 @@ def reconnect(host: Host, plan: Plan, built: Built, started: Started) -> Returne
     local_from = clock.monotonic() + min(TAILNET_FIRST_S, host.deadlines.kexec_return_s / 2)
 
     def probe() -> _Seen | None:
-        with machine.connect() as target:
+        with returning.meet() as met:
+            target = met.target
+            if started.kexec_at and met.who.boot_id == started.origin_boot_id:
+                raise NotYet(ORIGIN_ANSWERS)
+            if returning.asks_node and met.who.marked and met.who.node is None and not is_over_local(target, host):
+                raise NotYet(NO_NODE_YET)
             facts = look(target)
             diagnosis.saw(facts)
             over_local = is_over_local(target, host)
@@ -75,12 +83,13 @@ def reconnect(host: Host, plan: Plan, built: Built, started: Started) -> Returne
             if stage is Stage.OTHER:
                 raise UnexpectedState(f"{host.name} came back as {why}.", hint="Look at it before you continue.")
             if host.way is Way.TAILSCALE:
+                returning.asks_node = facts.identity is None
                 _check_installer(host, plan, started, facts, over_local=over_local)
             if over_local and clock.monotonic() < local_from:
                 raise NotYet(f"the installer answers at {host.local}, not over the tailnet yet")
             if host.way is Way.STANDARD and started.kexec_at and facts.installer_mark is None:
                 _mark_stock_installer(target, plan, started)
-            return _Seen(facts, over_local, dead_man.feed(target))
+            return _Seen(facts, met.at, over_local, dead_man.feed(target))
 
     if host.way is Way.TAILSCALE and started.kexec_at:
         at = dead_man.on_clock(started.kexec_at + host.deadlines.dead_man_s)
@@ -91,7 +100,14 @@ def reconnect(host: Host, plan: Plan, built: Built, started: Started) -> Returne
     what = f"{host.name} to return from kexec"
     say(f"waiting for {what}, at most {host.deadlines.kexec_return_s:.0f} s")
     try:
-        seen = wait_for(what, diagnosis.watch(probe), deadline_s=host.deadlines.kexec_return_s, on_change=say)
+        with Returning(machine) as returning:
+            seen = wait_for(
+                what,
+                diagnosis.watch(probe),
+                deadline_s=host.deadlines.kexec_return_s,
+                pause_s=PAUSE_S,
+                on_change=say,
+            )
     except DeadlinePassed as error:
         diagnosis.look()
         if str(error.__cause__) == ORIGIN_ANSWERS:
@@ -131,7 +147,7 @@ def _returned(host: Host, started: Started, seen: _Seen) -> Returned:
         boot_id=facts.boot_id,
         kernel=facts.kernel_release,
         identity=facts.identity,
-        away_s=round(clock.now() - started.kexec_at, 1) if started.kexec_at else None,
+        away_s=round(seen.at - started.kexec_at, 1) if started.kexec_at else None,
         path="unknown" if seen.over_local else path_to(facts.identity),
         over_local=seen.over_local,
         dead_man_at=dead_man_at,
@@ -175,7 +191,7 @@ def _check_installer(host: Host, plan: Plan, started: Started, facts: Facts, *, 
             )
         return
     if facts.identity is None:
-        raise NotYet("the installer answers, its tailscaled is not up yet")
+        raise NotYet(NO_NODE_YET)
     require_same_node(
         host.name,
         plan.origin.identity,

@@ -82,6 +82,8 @@ def trial(host: Host, plan: Plan, built: Built, installed: Installed) -> Tried:
                     )
                 return Tried(skipped=f"there is no trial: {no_trial}")
             left, began_at = facts.boot_id, clock.now()
+    if left:
+        machine.let_go()
     came = wait_for_final(
         machine,
         plan,
@@ -92,7 +94,7 @@ def trial(host: Host, plan: Plan, built: Built, installed: Installed) -> Tried:
         deadline_s=host.deadlines.reboot_return_s + host.deadlines.kexec_return_s,
         then=THEN,
     )
-    away_s = round(clock.now() - began_at, 1) if began_at else None
+    away_s = round(came.at - began_at, 1) if began_at else None
     say(
         f"{host.name} came up in {built.toplevel}; installing its boot loader, at most {host.deadlines.install_s:.0f} s"
     )

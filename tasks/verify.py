@@ -2,7 +2,6 @@
 
 from typing import Final
 
-from holdfast.base import clock
 from holdfast.base.errors import TargetRefused
 from holdfast.facts.identity import Identity
 from holdfast.inventory.host import Host
@@ -46,7 +45,7 @@ def verify(host: Host, plan: Plan, built: Built, rebooted: Rebooted) -> Verified
         then=BACK if rebooted.way_back else NEXT,
     )
     facts, failed, over_local = came.facts, came.failed, came.over_local
-    away_s = round(clock.now() - rebooted.rebooted_at, 1) if rebooted.rebooted_at else None
+    away_s = round(came.at - rebooted.rebooted_at, 1) if rebooted.rebooted_at else None
     if over_local:
         warn(f"{host.name} does not answer at {host.target}: it was verified over {host.local} (go_on_over_local)")
     if failed:

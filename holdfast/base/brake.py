@@ -10,7 +10,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import Context, ContextVar, copy_context
 from types import FrameType
 from typing import Final
 
@@ -93,6 +93,13 @@ def check(*, fresh: bool = False) -> None:
     brake = _current.get()
     if brake is not None:
         brake.check(fresh=fresh)
+
+
+def context_without() -> Context:
+    """Return a copy of this context in which nothing is stopped, for a thread beside the work."""
+    context = copy_context()
+    context.run(_current.set, None)
+    return context
 
 
 @contextmanager

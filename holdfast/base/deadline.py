@@ -46,6 +46,11 @@ class Deadline:
         """Return the deadline this many seconds from now."""
         return cls(allowed_s=seconds, at=clock.monotonic() + seconds)
 
+    def within(self, seconds: float) -> "Deadline":
+        """Return the deadline this many seconds from now, or this one if it is earlier."""
+        sooner = Deadline.after(seconds)
+        return sooner if sooner.at < self.at else self
+
     def left_s(self) -> float:
         """Return the seconds that are left, never less than 0; they know the key that allowed the whole."""
         return self._of_key(max(0.0, self.at - clock.monotonic()))

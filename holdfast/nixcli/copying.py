@@ -14,6 +14,7 @@ from holdfast.base.log import never_failing
 from holdfast.base.settings import script
 from holdfast.base.waiting import wait_for
 from holdfast.nixcli import commands
+from holdfast.ssh import counting
 from holdfast.ssh.connection import Connection
 from holdfast.ssh.openssh import write_ssh_config
 
@@ -115,6 +116,7 @@ def copy_closure(
     with tempfile.TemporaryDirectory(prefix="holdfast-ssh-") as folder:
         ssh_config, become = _way(connect, Path(folder), again=False)
         while True:
+            counting.add(connections=1)
             try:
                 commands.run(
                     commands.copy(paths, host, root, substitute=substitute, become=become),

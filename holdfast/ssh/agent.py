@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from holdfast.base import overlap
 from holdfast.base.deadline import Deadline
 from holdfast.base.text import printable
 
@@ -101,7 +102,8 @@ class Agent:
 
         """
         flags = struct.pack(">I", _FLAGS.get(algorithm, 0))
-        kind, body = self._ask(bytes([_SIGN]) + put_string(blob) + put_string(data) + flags, deadline)
+        with overlap.alone():
+            kind, body = self._ask(bytes([_SIGN]) + put_string(blob) + put_string(data) + flags, deadline)
         if kind != _SIGNATURE:
             raise AgentError("the agent refuses to sign with it")
         with _readable():

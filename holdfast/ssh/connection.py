@@ -24,8 +24,13 @@ class Connection:
         endpoint: where it leads.
         host_key: `TYPE BASE64`, the key that answered.
         login_key: see login.LoggedIn.key.
+        boot_id: the boot that was seen over it, which it does not outlive; empty while nobody has asked.
+        kept_by: takes it when its user is done with it; None closes it then.
 
     """
+
+    boot_id: str = ""
+    kept_by: "Callable[[Connection], None] | None" = None
 
     def __init__(self, link: Link) -> None:
         self._link = link
@@ -44,7 +49,21 @@ class Connection:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        if kind is None:
+            self.done()
+        else:
+            self.close()
+
+    def done(self) -> None:
+        """Give it back to whoever keeps it, or else close it."""
+        if self.kept_by is None:
+            self.close()
+        else:
+            self.kept_by(self)
+
+    def answers(self) -> bool:
+        """Return whether the other side still answers. Starts no process there."""
+        return self._link.answers()
 
     def close(self) -> None:
         """End the connection and the proxy that carries it."""

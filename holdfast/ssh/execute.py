@@ -13,6 +13,7 @@ from holdfast.base import clock
 from holdfast.base.deadline import Deadline, or_raise
 from holdfast.base.errors import DeadlinePassed, HoldfastError
 from holdfast.base.text import LineSplitter, Tail, printable
+from holdfast.ssh import counting
 from holdfast.ssh.elevation import Gate
 from holdfast.ssh.link import Link
 
@@ -83,6 +84,7 @@ def execute(
         try:
             channel = link.transport.open_session(timeout=deadline.timeout_s())
             with channel:
+                counting.add(commands=1)
                 running = _Running(link, channel, job, on_line, max_output_bytes)
                 channel.exec_command(job.command)
                 running.until(deadline)

@@ -8,11 +8,11 @@ from typing import Final
 
 import paramiko
 
-from holdfast.base import clock
+from holdfast.base import clock, overlap
 from holdfast.base.deadline import Deadline, or_raise
 from holdfast.base.errors import ConnectionLost, DeadlinePassed, LoginRefused, Unreachable
 from holdfast.base.text import printable
-from holdfast.ssh import hostkeys, wire
+from holdfast.ssh import counting, hostkeys, wire
 from holdfast.ssh.endpoint import Endpoint, Jump, ProxyCommand, Socks5
 from holdfast.ssh.keys import offers
 from holdfast.ssh.login import Attempts, LoggedIn, LoginTransport, TriesRanOut, log_in, refused_after
@@ -20,6 +20,8 @@ from holdfast.ssh.login import Attempts, LoggedIn, LoginTransport, TriesRanOut, 
 KEEPALIVE_S: Final = 15
 # Three keepalives without an answer, and nothing else heard: OpenSSH's ServerAliveCountMax.
 SILENCE_S: Final = 3 * KEEPALIVE_S
+# For an idle link to answer before it is used again.
+ANSWER_S: Final = 5
 # How long after a command's deadline a call that hangs in the transport is cut off.
 CUT_AFTER_S: Final = 3
 # How many connections a login may take when the server allows fewer attempts than there are keys. Newer servers keep a
@@ -113,6 +115,13 @@ class Link:
             hint="The command may still run there. Retry when the target answers.",
         )
 
+    def answers(self) -> bool:
+        """Return whether the other side answers, within ANSWER_S. A link that nobody uses may have broken unheard."""
+        if self.transport.is_active():
+            with contextlib.suppress(OSError, EOFError, paramiko.SSHException), self.bounded(Deadline.after(ANSWER_S)):
+                self.transport.global_request("keepalive@openssh.com", wait=True)
+        return self.transport.is_active()
+
     def close(self) -> None:
         """End the connection and what carries it. Calling it again does nothing."""
         self._closed.set()
@@ -140,6 +149,7 @@ def open_link(endpoint: Endpoint, deadline: Deadline) -> Link:
                 link = _open_once(endpoint, trust, attempts, deadline)
             except TriesRanOut:
                 continue
+            counting.add(connections=1)
             if link.logged_in.offers:
                 _let_in[endpoint.host] = link.logged_in.offers[0].key
             return link
@@ -147,22 +157,39 @@ def open_link(endpoint: Endpoint, deadline: Deadline) -> Link:
 
 
 def _open_once(endpoint: Endpoint, trust: hostkeys.Trust, attempts: Attempts, deadline: Deadline) -> Link:
-    stream, hop = _open_wire(endpoint, deadline)
+    stream, hop = _open_speaking_wire(endpoint, deadline)
     try:
-        transport = LoginTransport(stream)  # type: ignore[arg-type]  # a socket-like object is enough
-        transport.daemon = True
-        try:
-            host_key, certificate = _shake_hands(endpoint, stream, transport, trust, deadline)
-            hostkeys.check(endpoint, trust, host_key, certificate)
-            logged_in = log_in(endpoint, stream, transport, attempts, deadline)
-            stream.trust()
-        except BaseException:
-            transport.close()
-            raise
+        with overlap.in_turn():
+            transport = LoginTransport(stream)  # type: ignore[arg-type]  # a socket-like object is enough
+            transport.daemon = True
+            try:
+                host_key, certificate = _shake_hands(endpoint, stream, transport, trust, deadline)
+                hostkeys.check(endpoint, trust, host_key, certificate)
+                logged_in = log_in(endpoint, stream, transport, attempts, deadline)
+                stream.trust()
+            except BaseException:
+                transport.close()
+                raise
     except BaseException:
         stream.close()
         raise
     return Link(endpoint, stream, transport, host_key, logged_in, hop)
+
+
+def _open_speaking_wire(endpoint: Endpoint, deadline: Deadline) -> tuple[wire.Wire, Link | None]:
+    """Open the wire. Where attempts overlap, also wait until the server speaks: only then this one logs in."""
+    if not overlap.is_attempt():
+        return _open_wire(endpoint, deadline)
+    if isinstance(endpoint.proxy, Jump):
+        with overlap.alone():  # a login of its own, for which a person may be asked
+            return _open_wire(endpoint, deadline)
+    within = deadline.within(overlap.patience_s(deadline.left_s()))
+    stream, hop = _open_wire(endpoint, within)
+    if not stream.speaks(within):
+        said = stream.explain()
+        stream.close()
+        raise _no_handshake(endpoint, within, said)
+    return stream, hop
 
 
 def _open_wire(endpoint: Endpoint, deadline: Deadline) -> tuple[wire.Wire, Link | None]:
@@ -239,11 +266,14 @@ def _shake_hands(
     key = transport.host_key
     if key is None or not transport.initial_kex_done:
         # `start_client` returns without an error when its time is up.
-        said = stream.explain()
-        raise DeadlinePassed(
-            f"{endpoint}: no SSH handshake within {deadline.allowed_s:.0f} s{': ' + said if said else ''}.",
-            hint="Something accepts connections there without answering. Check that the target is up."
-            + or_raise(deadline.allowed_s),
-        )
+        raise _no_handshake(endpoint, deadline, stream.explain())
     certificate = key.public_blob.key_blob if key.public_blob is not None else None
     return hostkeys.HostKey(key.get_name(), key.get_base64()), certificate
+
+
+def _no_handshake(endpoint: Endpoint, deadline: Deadline, said: str) -> DeadlinePassed:
+    return DeadlinePassed(
+        f"{endpoint}: no SSH handshake within {deadline.allowed_s:.0f} s{': ' + said if said else ''}.",
+        hint="Something accepts connections there without answering. Check that the target is up."
+        + or_raise(deadline.allowed_s),
+    )

@@ -10,6 +10,7 @@ from typing import ClassVar, Final
 import paramiko
 from paramiko.kex_curve25519 import KexCurve25519
 
+from holdfast.base import overlap
 from holdfast.base.deadline import Deadline, or_raise
 from holdfast.base.errors import DeadlinePassed, LoginRefused, Unreachable
 from holdfast.base.telling import tell
@@ -204,7 +205,8 @@ def _confirmed_by_person(endpoint: Endpoint, auth: UserAuth) -> Answer:
         f" Open that address in a browser, within {PERSON_WITHIN_S:.0f} s; this waits."
     )
     try:
-        answer = auth.wait(Deadline.after(PERSON_WITHIN_S))
+        with overlap.alone():
+            answer = auth.wait(Deadline.after(PERSON_WITHIN_S))
     except TimeoutError as error:
         raise DeadlinePassed(
             f"{endpoint}: nobody confirmed the login within {PERSON_WITHIN_S:.0f} s; the server says: {words}.",

@@ -22,6 +22,8 @@ T = TypeVar("T")
 
 # Banners and key exchange need some ten KiB; a server that nobody trusts yet must not fill the memory.
 MAX_BYTES_BEFORE_LOGIN: Final = 1024 * 1024
+# More than a server's name and version, with which it begins.
+FIRST_BYTES: Final = 512
 
 # AddressFamily of ssh_config(5).
 _FAMILIES: Final = {"any": socket.AF_UNSPEC, "inet": socket.AF_INET, "inet6": socket.AF_INET6}
@@ -75,15 +77,30 @@ class Wire:
         self.explain = explain
         self._heard_at = clock.monotonic()
         self._left: int | None = MAX_BYTES_BEFORE_LOGIN
+        self._unread = b""
         self._closed = False  # paramiko reads it, as it does on Python's own sockets
 
     def send(self, data: bytes) -> int:
         """See Stream."""
         return self._stream.send(data)
 
+    def speaks(self, deadline: Deadline) -> bool:
+        """Wait for the first bytes, which `recv` returns later. Return false if there were none by the deadline."""
+        self._stream.settimeout(deadline.timeout_s())
+        try:
+            self._unread = self._stream.recv(FIRST_BYTES)
+        except TimeoutError:
+            return False
+        except (OSError, EOFError):
+            return True  # whoever reads next hears of it
+        return True
+
     def recv(self, size: int) -> bytes:
         """See Stream."""
-        data = self._stream.recv(size)
+        if self._unread:
+            data, self._unread = self._unread[:size], self._unread[size:]
+        else:
+            data = self._stream.recv(size)
         self._heard_at = clock.monotonic()
         if self._left is not None:
             self._left -= len(data)

@@ -10,6 +10,7 @@ from typing import Final
 from holdfast.base import clock
 from holdfast.base.errors import HoldfastError
 from holdfast.base.places import DEAD_MAN_TIMER
+from holdfast.base.settings import script
 from holdfast.facts.facts import Facts
 from holdfast.inventory.host import Deadlines
 from holdfast.ssh.connection import Connection
@@ -23,10 +24,8 @@ SOON_S: Final = 10.0
 
 def feed(target: Connection) -> bool:
     """Start the timer anew if it is armed. Return whether it was: false if it was disarmed, or there is no dead-man."""
-    armed = target.run(["systemctl", "is-active", "--quiet", DEAD_MAN_TIMER], timeout_s=SYSTEMCTL_S, check=False)
-    if armed.exit_status == 0:
-        target.run(["systemctl", "restart", DEAD_MAN_TIMER], timeout_s=SYSTEMCTL_S)
-    return armed.exit_status == 0
+    argv = ["sh", "-c", script("installer/dead-man-feed.sh"), "dead-man-feed.sh", DEAD_MAN_TIMER]
+    return target.run(argv, timeout_s=SYSTEMCTL_S).stdout.strip() == "fed"
 
 
 def disarm(target: Connection) -> None:

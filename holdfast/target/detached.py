@@ -33,6 +33,8 @@ from holdfast.target.units import (
 )
 
 POLL_S: Final = 1.0
+# A look waits there so long for the unit to end: its lines are shown no later.
+LOOK_WAITS_S: Final = 4
 KEPT_LINES: Final = 2000
 # Lines read in one look, so that a unit that floods its journal does not fill the memory here.
 LINES_A_LOOK: Final = 1000
@@ -161,8 +163,10 @@ class _Work:
         if step is not Step.FOLLOW:
             self._start(target, state, step)
         self.ours = True
+        more = False
         while True:
-            state, more = self._look(target)
+            began = clock.monotonic()
+            state, more = self._look(target, waits_s=0 if more else min(LOOK_WAITS_S, int(deadline.left_s())))
             if more:
                 brake.check()
                 continue
@@ -177,7 +181,7 @@ class _Work:
                     hint=f"It still runs there. A retry of the run joins it.{or_raise(deadline.allowed_s)}",
                 )
             brake.check()
-            clock.sleep(min(POLL_S, deadline.left_s()))
+            clock.sleep(max(0.0, min(began + POLL_S - clock.monotonic(), deadline.left_s())))
 
     def _find(self, target: Connection, deadline: Deadline) -> None:
         """Join the unit that does, or did, this work. If there is none, wait until nothing else runs."""
@@ -228,10 +232,13 @@ class _Work:
             timeout_s=ASK_TIMEOUT_S,
         )
 
-    def _look(self, target: Connection) -> tuple[UnitState, bool]:
-        """Read the unit's state and new lines. Return the state, and whether more lines may be waiting."""
+    def _look(self, target: Connection, *, waits_s: int) -> tuple[UnitState, bool]:
+        """Read the unit's state and new lines. Return the state, and whether more lines may be waiting.
+
+        While the unit runs, the target waits before it answers, at most `waits_s` seconds.
+        """
         argv = ["sh", "-c", script("any/unit-look.sh"), "unit-look.sh"]
-        argv += [self._unit, self._cursor, str(LINES_A_LOOK), PROPERTIES]
+        argv += [self._unit, self._cursor, str(LINES_A_LOOK), PROPERTIES, str(waits_s)]
         shown, _, journal = target.run(argv, timeout_s=ASK_TIMEOUT_S).stdout.partition(f"{_SPLIT}\n")
         state = parse_state(shown)
         entries = parse_journal(journal)

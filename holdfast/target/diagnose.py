@@ -4,11 +4,12 @@ import contextlib
 import ipaddress
 import re
 import shlex
+import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
-from holdfast.base import clock
+from holdfast.base import beside, clock
 from holdfast.base.deadline import Deadline
 from holdfast.base.errors import ConnectionLost, HoldfastError, LoginRefused, NotTrusted, Unreachable
 from holdfast.base.log import Log
@@ -110,6 +111,10 @@ class Diagnosis:
         self._view: View | None = None
         self._blocks: dict[str, tuple[str, ...]] = {}
         self._said: object = None
+        self._looked = threading.Event()
+        self._looked.set()
+        self._log_now = True
+        self._failed: Exception | None = None
         self.answers: tuple[Answer, ...] = ()
 
     def saw(self, facts: Facts) -> None:
@@ -117,22 +122,39 @@ class Diagnosis:
         self._seen = [*facts.network.addresses, *self._seen]
 
     def watch(self, probe: Callable[[], T]) -> Callable[[], T]:
-        """Return the probe, with a look when it fails: first after FIRST_S seconds, then every EVERY_S seconds."""
+        """Return the probe, with a look when it fails: first after FIRST_S seconds, then every EVERY_S seconds.
+
+        The look goes on beside the next probes: it may take long, and the host may return meanwhile.
+        """
 
         def watched() -> T:
             try:
-                return probe()
+                found = probe()
             except (NotYet, Unreachable):
-                if clock.monotonic() >= self._next_at:
-                    self.look()
+                if clock.monotonic() >= self._next_at and self._looked.is_set():
+                    self._looked = beside.start(self._look_beside, f"diagnosis-{self._host.name}")
                     self._next_at = clock.monotonic() + EVERY_S
+                if self._failed is not None:
+                    raise self._failed from None
                 raise
+            self._log_now = False
+            return found
 
         return watched
 
-    @asked_once()
+    def _look_beside(self) -> None:
+        try:
+            self._look()
+        except Exception as error:  # noqa: BLE001  whoever waits raises it
+            self._failed = error
+
     def look(self) -> None:
         """Ask the operator's tailscaled and the other addresses, and log what is new."""
+        self._looked.wait()
+        self._look()
+
+    @asked_once()
+    def _look(self) -> None:
         self._view = view_of(self._identity) if self._identity else None
         if self._host.local:
             self.answers = (_ask(self._host, *parse_local(self._host.local), timeout_s=LOCAL_S),)
@@ -141,6 +163,8 @@ class Diagnosis:
             self.answers = tuple(_ask(self._host, address, 22, timeout_s=SEEN_S) for address in found)
         # Not the summaries: the ages in them change with each look, and that is not news.
         now = (self._view, [(answer.where, answer.says) for answer in self.answers])
+        if not self._log_now:
+            return
         if now != self._said:
             self._said = now
             self._log.say(self.summary())

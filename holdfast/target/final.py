@@ -13,9 +13,13 @@ from holdfast.plan.results import Built
 from holdfast.plan.stage import Stage, observe
 from holdfast.ssh.reach import is_over_local
 from holdfast.target.diagnose import Diagnosis
-from holdfast.target.look import look, system_state
+from holdfast.target.look import failed_units, is_starting, look
 from holdfast.target.machine import Machine
+from holdfast.target.returning import PAUSE_S, Returning
 
+STILL_ANSWERS: Final = "the previous system still answers"
+NO_NODE_YET: Final = "the final system answers, its tailscaled is not up yet"
+STARTING: Final = "the final system is still starting"
 HINT: Final = "Look at its console: boot loader, network, `journalctl -u tailscaled`."
 
 
@@ -29,6 +33,7 @@ class Arrived:
         failed: names of its failed units; empty in its trial, where they are not asked for.
         over_local: whether it was reached at the inventory's `local`; always false for a system that has to be on the
             tailnet.
+        at: when it answered, in seconds since 1970.
 
     """
 
@@ -36,6 +41,7 @@ class Arrived:
     host_key: str
     failed: tuple[str, ...]
     over_local: bool
+    at: float
 
 
 def back_in_installer(name: str, toplevel: str) -> BackInInstaller:
@@ -87,12 +93,21 @@ def wait_for_final(
     node_expected = expects_node(plan, built)
     diagnosis = Diagnosis(host, node if node_expected else None, addresses=plan.origin.addresses, log=log)
 
+    came_at: dict[str, float] = {}  # by boot id
+
     def probe() -> Arrived:
-        with machine.connect() as target:
+        with returning.meet() as met:
+            target = met.target
+            if left and met.who.boot_id == left:
+                raise NotYet(STILL_ANSWERS)
+            if returning.asks_node and met.who.node is None and not is_over_local(target, host):
+                raise NotYet(NO_NODE_YET)
+            if met.who.boot_id in came_at and is_starting(target):
+                raise NotYet(STARTING)
             facts = look(target)
             diagnosis.saw(facts)
             if facts.boot_id == left:
-                raise NotYet("the previous system still answers")
+                raise NotYet(STILL_ANSWERS)
             if observe(facts).stage is Stage.INSTALLER:
                 if trial:
                     raise UnexpectedState(
@@ -121,16 +136,20 @@ def wait_for_final(
                 if over_local:
                     raise NotYet(f"the final system runs and answers at {host.local}, not over the tailnet")
                 if facts.identity is None:
-                    raise NotYet("the final system answers, its tailscaled is not up yet")
-            state, failed = ("", ()) if trial else system_state(target)
-            if state in ("initializing", "starting"):
-                raise NotYet("the final system is still starting")
-            return Arrived(facts, target.host_key, failed, over_local)
+                    returning.asks_node = True
+                    raise NotYet(NO_NODE_YET)
+            if trial:
+                return Arrived(facts, target.host_key, (), over_local, met.at)
+            at = came_at.setdefault(facts.boot_id, met.at)
+            if is_starting(target):
+                raise NotYet(STARTING)
+            return Arrived(facts, target.host_key, failed_units(target), over_local, at)
 
     what = f"{host.name} to start its final system" if trial else f"{host.name} to boot its final system"
     log.say(f"waiting for {what}, at most {deadline_s:.0f} s")
     try:
-        return wait_for(what, diagnosis.watch(probe), deadline_s=deadline_s, on_change=log.say)
+        with Returning(machine) as returning:
+            return wait_for(what, diagnosis.watch(probe), deadline_s=deadline_s, pause_s=PAUSE_S, on_change=log.say)
     except NeverCame as error:
         diagnosis.look()
         runs_at = diagnosis.answers_at(built.toplevel)

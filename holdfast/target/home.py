@@ -23,8 +23,11 @@ from holdfast.target.diagnose import Diagnosis
 from holdfast.target.look import look
 from holdfast.target.machine import Machine
 from holdfast.target.private import make_private
+from holdfast.target.returning import PAUSE_S, Returning
 from holdfast.target.way_back import look_back
 
+STILL_ANSWERS: Final = "the system that was to reboot still answers"
+NO_NODE_YET: Final = "the origin answers, its tailscaled is not up yet"
 WRITE_S: Final = 60
 MAX_BYTES: Final = 1024
 
@@ -95,7 +98,12 @@ def wait_for_origin(
 
     def probe() -> Home:
         nonlocal asked, asked_at
-        with machine.connect() as target:
+        with returning.meet() as met:
+            target = met.target
+            if asked and met.who.boot_id == leaving:
+                raise NotYet(STILL_ANSWERS)
+            if returning.asks_node and met.who.node is None:
+                raise NotYet(NO_NODE_YET)
             facts = look(target)
             diagnosis.saw(facts)
             if facts.boot_id == leaving:
@@ -105,16 +113,24 @@ def wait_for_origin(
                     asked_at = clock.now()
                     leave(target)
                     asked = True
-                raise NotYet("the system that was to reboot still answers")
+                raise NotYet(STILL_ANSWERS)
             require_home(host.name, plan, facts, target.host_key, built.toplevel, left=left)
             if facts.identity is None:
-                raise NotYet("the origin answers, its tailscaled is not up yet")
-            away_s = round(clock.now() - asked_at, 1) if asked_at else None
+                returning.asks_node = True
+                raise NotYet(NO_NODE_YET)
+            away_s = round(met.at - asked_at, 1) if asked_at else None
             return Home(facts, facts.identity, target.host_key, away_s)
 
     log.say(f"waiting for {what}, at most {host.deadlines.reboot_return_s:.0f} s")
     try:
-        return wait_for(what, diagnosis.watch(probe), deadline_s=host.deadlines.reboot_return_s, on_change=log.say)
+        with Returning(machine) as returning:
+            return wait_for(
+                what,
+                diagnosis.watch(probe),
+                deadline_s=host.deadlines.reboot_return_s,
+                pause_s=PAUSE_S,
+                on_change=log.say,
+            )
     except NeverCame as error:
         diagnosis.look()
         raise NeverCame(

@@ -89,7 +89,11 @@ def hold(target: Connection, run_id: str, is_over: IsOver, *, mark: InstallerMar
         UnexpectedState: the lock's file is invalid.
 
     """
-    seen = _ask(target, "show")
+    # If only the lock itself says whose the target is, to take it tells that too.
+    claimed = mark is not None and mark.run_id and mark.run_id != run_id
+    seen = _ask(target, "show") if claimed else _ask(target, "take", run_id)
+    if not claimed and seen.lock == "held" and seen.run_id == run_id:
+        return ""
     for _ in range(TRIES):
         holder = _holder(seen, mark)
         taken_over = ""

@@ -17,15 +17,21 @@ def look(target: Connection) -> Facts:
         UnexpectedState: the answer is invalid.
 
     """
-    return parse_facts(
-        target.run_script(script("any/facts.sh"), timeout_s=target.endpoint.look_s).stdout, target.endpoint.host
-    )
+    said = target.run_script(script("any/facts.sh"), timeout_s=target.endpoint.look_s).stdout
+    facts = parse_facts(said, target.endpoint.host)
+    target.boot_id = facts.boot_id
+    return facts
 
 
-def system_state(target: Connection) -> tuple[str, tuple[str, ...]]:
-    """Return the output of `systemctl is-system-running`, and the names of the failed units."""
+def is_starting(target: Connection) -> bool:
+    """Return whether the system has not yet started all that starts at boot."""
     state = target.run(["systemctl", "is-system-running"], timeout_s=PROBE_S, check=False).stdout.strip()
+    return state in ("initializing", "starting")
+
+
+def failed_units(target: Connection) -> tuple[str, ...]:
+    """Return the names of the failed units."""
     listed = target.run(
         ["systemctl", "list-units", "--failed", "--plain", "--no-legend", "--no-pager"], timeout_s=PROBE_S
     )
-    return state, tuple(printable(line.split()[0])[:256] for line in listed.stdout.split("\n") if line.strip())
+    return tuple(printable(line.split()[0])[:256] for line in listed.stdout.split("\n") if line.strip())

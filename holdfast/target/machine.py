@@ -16,8 +16,9 @@ from holdfast.base.waiting import wait_for
 from holdfast.facts.identity import Identity
 from holdfast.inventory.host import Host
 from holdfast.nixcli.copying import copy_closure
+from holdfast.ssh import keeping
 from holdfast.ssh.connection import Connection
-from holdfast.ssh.reach import connect, connect_over_last_way
+from holdfast.ssh.reach import connect, connect_over_last_way, is_over_local
 from holdfast.ssh.upload import upload_over_links
 from holdfast.target.dead_man import Feeder
 from holdfast.target.detached import run_detached
@@ -53,6 +54,8 @@ class Machine:
     def connect(self, *, first_use: bool = False) -> Connection:
         """Connect once, as the inventory says. Use this for what has to be proved over the tailnet.
 
+        A connection that a run keeps is used again if it leads the same way (holdfast/ssh/keeping.py).
+
         Args:
             first_use: see reach.connect.
 
@@ -62,12 +65,18 @@ class Machine:
 
         """
         with telling(self.log):
-            return self._on_this_boot(connect(self.host, node=self.node, first_use=first_use))
+            kept = keeping.take(self.host.name, lambda target: not is_over_local(target, self.host))
+            return self._on_this_boot(kept or keeping.lend(connect(self.host, node=self.node, first_use=first_use)))
 
     def connect_over_last_way(self) -> Connection:
         """Connect once, over the way that worked last. Raises as `connect`."""
         with telling(self.log):
-            return self._on_this_boot(connect_over_last_way(self.host, node=self.node))
+            kept = keeping.take(self.host.name, lambda _target: True)
+            return self._on_this_boot(kept or keeping.lend(connect_over_last_way(self.host, node=self.node)))
+
+    def let_go(self) -> None:
+        """Close the connection that is kept idle: the machine was told to leave this boot, or nobody needs it soon."""
+        keeping.drop(self.host.name)
 
     def wait_and_connect(self) -> Connection:
         """Connect over the way that worked last. While the machine boots or the link is down, wait.
@@ -165,7 +174,7 @@ class Machine:
         return closing(Feeder(self.connect_over_last_way, dead_man_s, self.log.line))
 
     def _on_this_boot(self, target: Connection) -> Connection:
-        if self.boot_id:
+        if self.boot_id and self.boot_id != target.boot_id:
             try:
                 self._require_boot(target)
             except BaseException:
@@ -174,7 +183,8 @@ class Machine:
         return target
 
     def _require_boot(self, target: Connection) -> None:
-        now = printable(target.run(["cat", BOOT_ID], timeout_s=LOOK_S).stdout.strip())[:36]
+        now = target.boot_id or printable(target.run(["cat", BOOT_ID], timeout_s=LOOK_S).stdout.strip())[:36]
+        target.boot_id = now
         if now != self.boot_id:
             raise Restarted(
                 f"{self.host.name} was rebooted while this phase worked on it: boot {now} answers, not {self.boot_id}.",

@@ -19,6 +19,7 @@ from holdfast.inventory.host import NAME
 from holdfast.nixcli.kept import changed_since
 from holdfast.plan.outlook import in_words
 from holdfast.plan.plan import Plan
+from holdfast.ssh.keeping import keeping
 from tasks.run.folders import prune
 from tasks.run.journal import Stopwatch
 from tasks.run.lateness import too_late
@@ -45,7 +46,8 @@ def reported(body: Callable[P, T]) -> Callable[P, "T | State[T]"]:
             if late := too_late():
                 raise Stopped(late)
             _begin()
-            value = body(*args, **kwargs)
+            with keeping():
+                value = body(*args, **kwargs)
         except Stopped as stopped:
             journal().add(watch.entry("cancelled", error=str(stopped)))
             get_run_logger().warning("%s", stopped)

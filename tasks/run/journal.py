@@ -12,6 +12,7 @@ from pydantic import ConfigDict, JsonValue, ValidationError
 
 from holdfast.base import clock
 from holdfast.base.frozen import Frozen
+from holdfast.ssh.counting import counted
 
 Outcome = Literal["done", "failed", "cancelled"]
 
@@ -27,6 +28,8 @@ class Attempt(Frozen):
         start: in which start of the run it was: 1 for the first, and one more for each Retry.
         result: the phase's result as JSON; never holds a secret.
         error: one line, if it is not done.
+        connections: how many SSH connections were let in meanwhile (holdfast/ssh/counting.py).
+        commands: how many commands were sent to targets meanwhile.
         back: whether it found the machine in the installer again, after its first boot: its trial has to come again.
 
     """
@@ -41,6 +44,8 @@ class Attempt(Frozen):
     result: JsonValue = None
     error: str = ""
     back: bool = False
+    connections: int = 0
+    commands: int = 0
 
 
 class Journal:
@@ -94,9 +99,11 @@ class Stopwatch:
         self.phase, self.start = phase, start
         self._started_at = clock.now()
         self._started = clock.monotonic()
+        self._counted = counted()
 
     def entry(self, outcome: Outcome, *, result: JsonValue = None, error: str = "", back: bool = False) -> Attempt:
         """Return the entry for an attempt that ends now."""
+        counts = counted().since(self._counted)
         return Attempt(
             phase=self.phase,
             outcome=outcome,
@@ -106,4 +113,6 @@ class Stopwatch:
             result=result,
             error=error,
             back=back,
+            connections=counts.connections,
+            commands=counts.commands,
         )

@@ -46,12 +46,14 @@ NOT_REHEARSED: Final = (
 
 
 class PhaseReport(Frozen):
-    """One phase over all its attempts; `seconds` is the sum of theirs."""
+    """One phase over all its attempts; `seconds`, `connections` and `commands` are the sums of theirs."""
 
     name: str
     outcome: str
     seconds: float
     attempts: int
+    connections: int
+    commands: int
 
 
 class NodeIdentity(Frozen):
@@ -109,6 +111,8 @@ class Report(Frozen):
         outside_phases_s: time inside the run but outside any phase.
         efi: the firmware's entries; None without UEFI.
         path: how the operator reached the last system, or the installer: direct, relay or unknown.
+        connections: how many SSH connections were let in, those of `nix copy` included.
+        commands: how many commands were sent over them, without those of `nix copy`.
         peak_rss_bytes: the most memory that the flow's process used.
 
     """
@@ -129,6 +133,8 @@ class Report(Frozen):
     away_s: Away
     efi: Efi | None = None
     path: str
+    connections: int
+    commands: int
     peak_rss_bytes: int
     versions: Mapping[str, str]
 
@@ -136,7 +142,7 @@ class Report(Frozen):
         """Return the report as the artifact in Prefect's UI."""
         rows = "\n".join(
             f"| {in_markdown(phase.name, LONGEST_CELL)} | {in_markdown(phase.outcome, LONGEST_CELL)} "
-            f"| {phase.seconds:.1f} | {phase.attempts} |"
+            f"| {phase.seconds:.1f} | {phase.attempts} | {phase.connections} | {phase.commands} |"
             for phase in self.phases
         )
         stages = "\n".join(
@@ -145,7 +151,8 @@ class Report(Frozen):
         return (
             f"# {self.flow} {in_markdown(self.host, LONGEST_CELL)}: {self.outcome} after {self.seconds:.0f} s\n\n"
             + "".join(f"> {in_markdown(text, LONGEST_ERROR)}\n\n" for text in (self.error, self.said) if text)
-            + f"| phase | outcome | seconds | attempts |\n|---|---|---:|---:|\n{rows}\n\n"
+            + "| phase | outcome | seconds | attempts | connections | commands |\n|---|---|---:|---:|---:|---:|\n"
+            f"{rows}\n\n"
             f"| stage | boot id | identity |\n|---|---|---|\n{stages}\n\n"
             f"- built: {_shown(self.closure.built)}\n"
             + ("" if self.flow == REHEARSAL else f"- booted: {_shown(self.closure.booted)}\n")
@@ -156,6 +163,7 @@ class Report(Frozen):
             + f"{_seconds(self.away_s.reboot)} for the reboot; "
             f"path: {in_markdown(self.path, LONGEST_CELL)}\n"
             + _orders(self.efi)
+            + f"- {self.connections} SSH connections, {self.commands} commands\n"
             + f"- outside any phase: {self.outside_phases_s:.1f} s; "
             f"memory of the flow: {self.peak_rss_bytes / 1e6:.0f} MB\n\n**Next:** {self._next()}\n"
         )
@@ -235,6 +243,8 @@ def assemble(run_id: str, flow: str, host: str, entries: Iterable[Attempt], *, p
         ),
         efi=_efi(_get(results, "preflight", "efi"), _get(results, last, "efi") or _get(results, "finish", "efi")),
         path=_text(_get(results, last, "path") or _get(results, "reconnect", "path")) or "unknown",
+        connections=sum(entry.connections for entry in runs),
+        commands=sum(entry.commands for entry in runs),
         peak_rss_bytes=peak_rss_bytes,
         versions={
             "holdfast": __version__,
@@ -256,6 +266,8 @@ def _phases(attempts: Iterable[Attempt]) -> tuple[PhaseReport, ...]:
             outcome="skipped" if _get({name: tries[-1].result}, name, "skipped") else tries[-1].outcome,
             seconds=round(sum(entry.seconds for entry in tries), 3),
             attempts=len(tries),
+            connections=sum(entry.connections for entry in tries),
+            commands=sum(entry.commands for entry in tries),
         )
         for name, tries in by_name.items()
     )

@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 
+from holdfast.inventory.host import Host
 from holdfast.ssh import link
 from holdfast.ssh.connection import Connection, open_connection
 from holdfast.ssh.endpoint import Endpoint
+from holdfast.target.machine import Machine
+from tests.log import Remembered
 from tests.ssh.sshd import Listener, Sshd, make_key, public, running
 
 TIMEOUT_S = 20
@@ -91,3 +94,34 @@ def listener() -> Iterator[Listener]:
     yield serve
     for opened in sockets:
         opened.close()
+
+
+@pytest.fixture
+def sshd(tmp_path_factory: pytest.TempPathFactory, client_key: Path) -> Iterator[Sshd]:
+    """A server whose log belongs to one test."""
+    with running(tmp_path_factory.mktemp("sshd"), client_key) as started:
+        yield started
+
+
+@pytest.fixture
+def machine_at(sshd: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Machine]:
+    def make(port: int, connect_s: float = 600) -> Machine:
+        (tmp_path / "config").write_text(
+            f"Host *\n  UserKnownHostsFile {tmp_path}/known\n"
+            f"Host cottage.invalid\n  HostName 127.0.0.1\n  Port {port}\n"
+        )
+        monkeypatch.setenv("HOLDFAST_SSH_CONFIG", str(tmp_path / "config"))
+        monkeypatch.setenv("HOLDFAST_STATE_DIR", str(tmp_path / "state"))
+        host = Host.model_validate(
+            {
+                "name": "cottage",
+                "target": "cottage.invalid",
+                "user": getpass.getuser(),
+                "identity_file": sshd.client_key,
+                "host_key": public(sshd.host_key),
+                "deadlines": {"connect_s": connect_s},
+            }
+        )
+        return Machine(host, Remembered())
+
+    return make

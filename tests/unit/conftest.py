@@ -3,14 +3,15 @@ import json
 import os
 import random
 import shutil
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from holdfast.base import clock, process
+from holdfast.base import beside, brake, clock, process
 from holdfast.base.settings import settings
 from holdfast.ssh import connection, reach, resolve
 from holdfast.ssh.sshconfig import parse
@@ -78,6 +79,14 @@ def real_nix(nix_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return nix_folder / "nix" / "nix" / "store"
 
 
+def at_once(work: Callable[[], None], _name: str) -> threading.Event:
+    """Do work that would go on beside, before anything else."""
+    brake.context_without().run(work)
+    ended = threading.Event()
+    ended.set()
+    return ended
+
+
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeMachine]:
     """A fake machine, `cottage`, on a fake clock, and an operator that knows its host key."""
@@ -99,6 +108,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeMac
     (state / "known_hosts").write_text(f"cottage {LOGIN_KEY}\n")  # any key: who answers there is never asked
     monkeypatch.setenv("HOLDFAST_STATE_DIR", str(state))
     random.seed(0)  # the pauses of a wait: the same test is the same night each time
+    monkeypatch.setattr(beside, "start", at_once)  # the fake clock belongs to one thread
     with clock.using(made.clock):
         yield made
 

@@ -103,6 +103,12 @@ def _facts(machine: "FakeMachine", _: Command) -> str:
     return answer(CASES[machine.runs], **(told | machine.changed[machine.runs]))
 
 
+def _who(machine: "FakeMachine", command: Command) -> str:
+    marked = "yes" if machine.text(INSTALLER_MARK) else "no"
+    node = machine.fact("tailscale_status") if command.args == ["node"] else ""
+    return f"who 1 {machine.boot_id} {marked}\n{node}"
+
+
 def _way_back(machine: "FakeMachine", _: Command) -> str:
     assert machine.runs != "installer", "way-back.sh is only for the origin"
     efi = machine.efi.told() if machine.efi else {"efi_state": "none"}
@@ -150,18 +156,17 @@ def _show(machine: "FakeMachine", command: Command) -> str:
     return unit.shown(command.args[0]) if unit else "LoadState=not-found\n"
 
 
-def _is_active(machine: "FakeMachine", command: Command) -> Done:
-    return Done(status=0 if command.args[-1] in machine.timers else 3)
+def _feed(machine: "FakeMachine", command: Command) -> str:
+    assert command.args == [TIMER]
+    if TIMER not in machine.timers:
+        return "not armed\n"
+    machine.arm_dead_man()
+    machine.tell("dead-man fed")
+    return "fed\n"
 
 
 def _cat_unit(machine: "FakeMachine", command: Command) -> Done:
     return Done(status=0 if machine.runs == "installer" and command.args == [TIMER] else 1)
-
-
-def _restart(machine: "FakeMachine", command: Command) -> None:
-    assert command.args == [TIMER]
-    machine.arm_dead_man()
-    machine.tell("dead-man fed")
 
 
 def _stop(machine: "FakeMachine", command: Command) -> None:
@@ -216,8 +221,11 @@ def _unit_start(machine: "FakeMachine", command: Command) -> None:
 
 
 def _unit_look(machine: "FakeMachine", command: Command) -> str:
-    name, cursor, _, _ = command.args
+    name, cursor, _, _, waits_s = command.args
     unit = machine.units.get(name)
+    for _ in range(int(waits_s)):
+        if unit and unit.done is None:
+            machine.clock.sleep(1)
     if unit is None:
         return "LoadState=not-found\n-- journal --\n"
     said = (unit.done.stdout + unit.done.stderr).splitlines() if unit.done else []  # type: ignore[operator]
@@ -429,6 +437,8 @@ PROGRAMS: dict[str, Callable[["FakeMachine", Command], Done | str | None]] = {
     "efi-boot.sh": _efi_boot,
     "end-old-copies.sh": _tells("old copies ended"),
     "facts.sh": _facts,
+    "who.sh": _who,
+    "dead-man-feed.sh": _feed,
     "forget-keys.sh": _forget_keys,
     "install": _nothing,
     "journalctl": _nothing,
@@ -453,11 +463,9 @@ PROGRAMS: dict[str, Callable[["FakeMachine", Command], Done | str | None]] = {
     "start-alone.sh": _start_alone,
     "switch-to-configuration": _boot_loader,
     "systemctl cat": _cat_unit,
-    "systemctl is-active": _is_active,
     "systemctl is-system-running": _is_system_running,
     "systemctl list-units": _list_units,
     "systemctl reset-failed": _reset_failed,
-    "systemctl restart": _restart,
     "systemctl show": _show,
     "systemctl status": _status,
     "systemctl stop": _stop,

@@ -96,6 +96,9 @@ class FakeConnection(Connection):
     def close(self) -> None:
         pass
 
+    def answers(self) -> bool:
+        return self._machine.up and self._machine.boot_id == self._boot
+
     def _execute(
         self,
         argv: Sequence[str],

@@ -87,7 +87,7 @@ def test_of_a_run_that_works() -> None:
         said = "another run works on cottage: run run-other holds the lock since 2025-01-01 00:00:00 UTC, by its clock."
         assert error.value.message == said
         assert error.value.hint == "Wait for it, or cancel it in Prefect."
-    assert lock.asked == [["show"]] * 2
+    assert lock.asked == [["take", OWN], ["show"]]  # without `--instead-of`, which takes nothing from another
 
 
 def test_of_a_run_that_this_server_does_not_know() -> None:
@@ -166,7 +166,7 @@ def test_broken_lock_is_named() -> None:
     for look in (hold, check):
         with pytest.raises(UnexpectedState, match=f"{LOCK} on cottage is not a valid lock.*empty the lock there"):
             look(lock.target, OWN, unasked, mark=None)
-    assert lock.asked == [["show"]] * 2
+    assert lock.asked == [["take", OWN], ["show"]]  # without `--instead-of`, which takes nothing from another
 
 
 class Server:

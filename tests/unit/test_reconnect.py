@@ -113,3 +113,24 @@ def test_over_local_never_without_the_state_that_is_to_be_kept(machine: FakeMach
     with pytest.raises(DeadlinePassed, match=r"without the Tailscale state .*refused: it is damaged"):
         reconnect(host(local=LAN, go_on_over_local=True))
     assert machine.story == []
+
+
+def test_while_the_origin_still_answers_it_is_asked_one_short_question(machine: FakeMachine) -> None:
+    machine.clock.at(30, lambda: machine.leave_for("installer"))
+    machine.hand_over(RUN, 900, stock=False)
+    done = reconnect(host(), Started(kexec_at=machine.clock.now(), origin_boot_id=ORIGIN.boot_id))
+    asked = [(sent.system, command.name) for sent, command in zip(machine.sent, machine.commands, strict=True)]
+    assert set(asked[: asked.index(("installer", "who.sh"))]) == {("origin", "who.sh")}
+    assert [name for system, name in asked if system == "installer"].count("facts.sh") == 1
+    assert done.away_s
+
+
+def test_node_that_is_late_is_asked_for_before_the_full_facts(machine: FakeMachine) -> None:
+    machine.is_in("installer", tailscale_status=status(state="Starting"))
+    machine.clock.at(40, lambda: machine.shows("installer", tailscale_status=machine_status))
+    machine_status = status()
+    reconnect(host())
+    names = [command.name for command in machine.commands]
+    assert names.count("facts.sh") == 2
+    assert names.count("who.sh") > 10
+    assert machine.asked.count("100.64.0.1") == 1  # the diagnosis asks elsewhere

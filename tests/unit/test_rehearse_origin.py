@@ -31,7 +31,7 @@ def test_rehearsal_goes_on_from_the_new_boot(origin: FakeMachine, monkeypatch: p
     assert kexec.origin_boot_id == FIRST_BOOT
 
 
-@pytest.mark.parametrize("broke_off_at", ["way-back.sh", "upload-look.sh", "systemctl is-active", "leave-installer.sh"])
+@pytest.mark.parametrize("broke_off_at", ["way-back.sh", "upload-look.sh", "dead-man-feed.sh", "leave-installer.sh"])
 def test_retry_after_the_proof_does_not_reboot_the_origin_again(
     origin: FakeMachine, monkeypatch: pytest.MonkeyPatch, broke_off_at: str
 ) -> None:

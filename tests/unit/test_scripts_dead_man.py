@@ -101,3 +101,15 @@ def test_stays_if_the_new_disk_booted_it(installer: Installer, seconds: int, ask
 def test_stays_when_the_disks_are_formatted(installer: Installer) -> None:
     (installer.root / "run/holdfast/partition.json").write_text("{}")
     assert installer.time_is_up() == ""
+
+
+@pytest.mark.parametrize(("armed", "said"), [("exit 0", "fed"), ("exit 3", "not armed")])
+def test_it_is_fed_only_while_it_is_armed(installer: Installer, shell: list[str], armed: str, said: str) -> None:
+    installer.tool("systemctl", f'case $1 in is-active) {armed} ;; esac; echo "$*" >>{installer.root}/asked')
+    argv = [*shell, str(SCRIPT.with_name("dead-man-feed.sh")), "holdfast-deadman.timer"]
+    env = {"PATH": f"{installer.tools}:/usr/bin:/bin"}
+    done = subprocess.run(argv, check=True, env=env, timeout=20, capture_output=True, text=True)
+    asked = installer.root / "asked"
+    assert done.stdout.strip() == said
+    assert asked.exists() == (said == "fed")
+    assert not asked.exists() or asked.read_text() == "restart holdfast-deadman.timer\n"

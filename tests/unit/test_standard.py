@@ -120,7 +120,7 @@ def test_who_does_not_come_back_is_told_what_happens_by_itself() -> None:
 @pytest.mark.parametrize(("secrets", "warned"), [("refused: damaged", 1), ("restored", 0), ("none", 0)])
 def test_installer_that_refused_its_secrets_is_warned_of(log: Remembered, secrets: str, warned: int) -> None:
     mark = f'{{"run_id": "run-1", "state": "restored", "secrets": "{secrets}"}}'
-    seen = _Seen(facts("installer", installer_mark=mark), False, False)
+    seen = _Seen(facts("installer", installer_mark=mark), 0.0, False, False)
     _returned(host(), Started(origin_boot_id="x"), seen)
     assert [secrets in line for line in log.warned] == [True] * warned
 

@@ -58,6 +58,7 @@ class TestVerify:
         assert not verify(host(local=LAN, go_on_over_local=True)).over_local
 
     def test_verify_does_not_take_the_trial_for_the_end(self, machine: FakeMachine) -> None:
+        machine.watch_s = 2000.0
         machine.is_in("trial")
         with pytest.raises(DeadlinePassed, match="its trial still runs"):
             verify(host())

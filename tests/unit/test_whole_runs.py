@@ -13,6 +13,7 @@ from holdfast.inventory.loading import chosen_host
 from holdfast.plan.markdown import to_markdown
 from holdfast.plan.results import Started
 from holdfast.plan.stage import Stage
+from holdfast.ssh.keeping import keeping
 from holdfast.target.machine import Machine
 from holdfast.target.planning import plan_install
 from tasks.build import build
@@ -25,11 +26,14 @@ from tests.unit.disko_layouts import recorded
 from tests.unit.firmware import GUARDED
 from tests.unit.programs import CASES
 from tests.unit.server import Server, body
-from tests.unit.target import RUN, FakeMachine
+from tests.unit.target import RUN, FakeConnection, FakeMachine
 from tests.unit.test_archive import NODE, STATE, tar_of
 from tests.unit.test_image import whole, write
 
 pytestmark = pytest.mark.usefixtures("desk")
+# Of an install, with its standby and its trial. One more is that of `nix copy`.
+MOST_CONNECTIONS = 11
+MOST_COMMANDS = 95
 INVENTORY = """
 [cottage]
 kexec = "{}"
@@ -280,3 +284,21 @@ def test_dead_man_brings_the_origin_back(machine: FakeMachine) -> None:
     assert machine.story == []
     machine.clock.sleep(60)
     assert machine.story == ["dead-man fires", "origin boots"]
+
+
+@pytest.mark.usefixtures("server")
+def test_an_install_keeps_its_connections(machine: FakeMachine, monkeypatch: pytest.MonkeyPatch) -> None:
+    with keeping():
+        run_flow("install", monkeypatch)
+    assert len(machine.endpoints) <= MOST_CONNECTIONS
+    assert len(machine.sent) <= MOST_COMMANDS
+
+
+@pytest.mark.usefixtures("server")
+def test_a_kept_connection_that_broke_is_opened_anew(machine: FakeMachine, monkeypatch: pytest.MonkeyPatch) -> None:
+    # An outage that breaks the idle connection, between two phases, and is over before the next.
+    monkeypatch.setattr(FakeConnection, "answers", lambda _connection: False)
+    with keeping():
+        run_flow("install", monkeypatch)
+    assert len(machine.endpoints) > MOST_CONNECTIONS
+    assert machine.runs == "final"
