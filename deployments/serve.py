@@ -22,7 +22,7 @@ from prefect.settings import (
 )
 
 from deployments.automations import HEARTBEAT_S, TAG, ensure_dead_runs_are_marked
-from deployments.following import require_server_address
+from deployments.prefect_settings import require_server_address
 from deployments.schedule import check_schedule, schedule_of
 from deployments.waiting import waiting
 from flows.install import install

@@ -8,6 +8,7 @@ from prefect.deployments.runner import RunnerDeployment
 from prefect.input import RunInput
 
 from holdfast.base import process
+from holdfast.base.errors import ConfigError
 from holdfast.base.waiting import NotYet, wait_for
 from holdfast.plan.results import Result
 from tasks.run.flow import reported
@@ -16,7 +17,7 @@ from tasks.run.pausing import pause_flow_run
 from tasks.run.phase import journaled, phase
 
 LONG_S = 900
-Way = Literal["wait", "command", "pause"]
+Way = Literal["wait", "command", "pause", "short", "fails"]
 
 
 class Asked(RunInput):
@@ -39,6 +40,17 @@ def command() -> Result:
     return Result()
 
 
+@phase("short")
+def short() -> Result:
+    say("hello from the phase")
+    return Result()
+
+
+@phase("fails")
+def fails() -> Result:
+    raise ConfigError("a word is wrong.", hint="Correct it.")
+
+
 def pause() -> None:
     with journaled("pause", None) as done:
         pause_flow_run(wait_for_input=Asked, timeout=LONG_S, poll_interval=1, key="pause")
@@ -56,6 +68,10 @@ def waits(way: Way, host: str = "cottage") -> None:
             command()
         case "pause":
             pause()
+        case "short":
+            short()
+        case "fails":
+            fails()
 
 
 if __name__ == "__main__":

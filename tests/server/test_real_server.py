@@ -11,11 +11,12 @@ import pytest
 from prefect import get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from deployments.following import require_served
+from deployments.following import follow, require_served
 from deployments.waiting import waiting
 from holdfast.base.errors import ConfigError, Unreachable
 from tasks.run.report import Report
 from tests.server.conftest import DEPLOYMENT, Prefect
+from tests.server.guarded import guarded
 
 PHASES = ("wait", "command", "pause")
 # The runner gives its observer of cancellations up some 13 s after the server is gone.
@@ -23,8 +24,9 @@ AWAY_S = 31.0
 
 
 @pytest.fixture(autouse=True)
-def asking(prefect: Prefect) -> Iterator[None]:
-    """Let this process ask the server of the test."""
+def asking(prefect: Prefect, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let this process ask the server of the test, through Prefect and without it."""
+    monkeypatch.setenv("PREFECT_API_URL", prefect.url)
     with temporary_settings({PREFECT_API_URL: prefect.url}):
         yield
 
@@ -59,12 +61,56 @@ def test_unknown_deployment(prefect: Prefect) -> None:
 
 def test_cancel_while_the_runner_hears(prefect: Prefect) -> None:
     prefect.start_serving()
-    assert require_served(DEPLOYMENT).name == "cottage"
+    assert require_served(DEPLOYMENT)["name"] == "cottage"
     runs = {phase: prefect.start(phase) for phase in PHASES}
     for phase, run in runs.items():
         prefect.in_phase(run, phase)
     for phase, run in runs.items():
         cancel(prefect, run, phase, "the runner hears")
+
+
+def test_a_run_is_started_and_shown_until_its_end(prefect: Prefect, capsys: pytest.CaptureFixture[str]) -> None:
+    began = time.monotonic()
+    assert follow("waits", DEPLOYMENT, {"way": "short"}) == 0
+    print(f"started and followed in {time.monotonic() - began:.1f} s")
+    out, err = capsys.readouterr()
+    assert f"{prefect.url.removesuffix('/api')}/runs/flow-run/" in out
+    shown = [line[9:] for line in out.splitlines()]
+    assert shown.count("short: begins") == 1
+    assert shown.count("short: hello from the phase") == 1
+    assert [line.rpartition(" after ")[0] for line in shown if "Completed" in line] == ["short: Completed"]
+    assert "the run is Running" in shown
+    assert "waits: the run ended as Completed" in err
+
+
+def test_a_run_that_fails_says_why_and_where(prefect: Prefect, capsys: pytest.CaptureFixture[str]) -> None:
+    assert follow("waits", DEPLOYMENT, {"way": "fails"}) == 1
+    out, err = capsys.readouterr()
+    assert "fails: Failed after " in out
+    assert "waits: the run ended as Failed: a word is wrong. Hint: Correct it." in err
+    assert f"Retry are at {prefect.url.removesuffix('/api')}/runs/flow-run/" in err
+
+
+def test_a_parameter_that_is_refused_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert follow("waits", DEPLOYMENT, {"way": "wrong"}) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert "refuses: HTTP status " in line
+    assert "Hint: " in line
+
+
+def test_a_password_that_is_wrong_starts_nothing(
+    prefect: Prefect, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The server of this test wants none, so one stands in front of it that does."""
+    with guarded(prefect.url, "admin:right") as url:
+        monkeypatch.setenv("PREFECT_API_URL", url)
+        monkeypatch.setenv("PREFECT_API_AUTH_STRING", "admin:wrong")
+        assert follow("waits", DEPLOYMENT, {"way": "short"}) == 2
+        [line] = capsys.readouterr().err.splitlines()
+        assert "refuses: HTTP status 401. Hint: " in line
+        assert "wrong" not in line
+        monkeypatch.setenv("PREFECT_API_AUTH_STRING", "admin:right")
+        assert follow("waits", DEPLOYMENT, {"way": "short"}) == 0
 
 
 def test_what_waits_while_nobody_serves(prefect: Prefect) -> None:

@@ -73,6 +73,8 @@ def parse_command(argv: Sequence[str], stdin: bytes = b"") -> Command:
     match list(argv):
         case ["sh", "-c", _, "own-session.sh", *rest]:
             return parse_command(rest, stdin)
+        case ["unshare", "-m", *rest]:
+            return parse_command(rest, stdin)
         case ["sh", "-s", "--", *args] if stdin.decode() in _SCRIPTS:
             return Command(_SCRIPTS[stdin.decode()], args)
         case ["sh", "-c", text, _, *args] if text in _SCRIPTS:
@@ -457,8 +459,10 @@ PROGRAMS: dict[str, Callable[["FakeMachine", Command], Done | str | None]] = {
     "restore-state.sh": _restore_state,
     "rm": _rm,
     "run": _kexec_run,
+    "standby-from-origin.sh": _nothing,
     "standby-give-back.sh": _give_back,
     "standby-make-room.sh": _nothing,
+    "standby-released.sh": _nothing,
     "standby.sh": _standby,
     "start-alone.sh": _start_alone,
     "switch-to-configuration": _boot_loader,

@@ -2,9 +2,8 @@
 
 import importlib
 import io
-import json
-import os
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +13,7 @@ from prefect import Flow
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.flows import load_flow_from_entrypoint
 
-from deployments import following, start
+from deployments import start
 from deployments.serve import deployments
 from flows.install import install
 from flows.rehearse import rehearse
@@ -22,6 +21,7 @@ from holdfast.base.errors import ConfigError
 from holdfast.base.settings import PROJECT
 from holdfast.inventory.loading import load_inventory
 from tasks.run.phases import phases_of
+from tests.unit.prefect_api import PrefectApi, prefect_api
 from tests.unit.test_image import whole, write
 
 PHASE_FILES = {phase.name for flow in (install, rehearse) for phase in phases_of(flow)}
@@ -143,50 +143,44 @@ def test_deployment_of_a_host_has_its_name_a_form_and_a_limit(inventory: Path) -
 
 
 @pytest.fixture
-def prefect_calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Put a `prefect` on PATH that writes down how it was called, and let all deployments be served."""
-    monkeypatch.setattr(following, "require_served", lambda _deployment: None)
-    folder = tmp_path / "bin"
-    folder.mkdir()
-    (folder / "prefect").write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" >{tmp_path}/calls\n')
-    (folder / "prefect").chmod(0o755)
-    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
-    return tmp_path / "calls"
+def prefect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PrefectApi]:
+    """Put a Prefect server in place that serves every host."""
+    with prefect_api(monkeypatch, tmp_path) as made:
+        yield made
 
 
 @pytest.mark.usefixtures("inventory")
-def test_standard_way_says_what_will_be_lost_first(prefect_calls: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_standard_way_says_what_will_be_lost_first(prefect: PrefectApi, capsys: pytest.CaptureFixture[str]) -> None:
     assert start.install("cottage", "192.168.1.100") == 0
     said = capsys.readouterr().err
     assert "loses" in said
     assert "its tailnet, from kexec until the final system runs" in said
     assert "192.168.1.100" in said
-    called = prefect_calls.read_text().splitlines()
-    assert called[:3] == ["deployment", "run", "install/cottage"]
-    assert json.loads(called[-1]) == {"target": "192.168.1.100", "way": "standard"}
+    assert "GET /deployments/name/install/cottage" in prefect.seen
+    assert prefect.parameters() == {"target": "192.168.1.100", "way": "standard"}
     assert "is given to the final system: the\nsame node, no new login" in said
 
 
 def test_standard_way_says_that_the_node_is_given_up(
-    inventory: Path, prefect_calls: Path, capsys: pytest.CaptureFixture[str]
+    inventory: Path, prefect: PrefectApi, capsys: pytest.CaptureFixture[str]
 ) -> None:
     inventory.write_text(f"{INVENTORY}keep.tailscale_state = false\n")
     assert start.install("cottage", "192.168.1.100") == 0
     said = capsys.readouterr().err
     assert "not given to the final system" in said
     assert "no new login" not in said
-    assert prefect_calls.exists()
+    assert prefect.created
 
 
 @pytest.mark.usefixtures("inventory")
 def test_standard_way_with_a_stock_image_that_is_none(
-    prefect_calls: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    prefect: PrefectApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for image, said in ((str(tmp_path / "none.tar.gz"), "no kexec image"), ("https://x.example/i.tar", "a checksum")):
         monkeypatch.setenv("HOLDFAST_STANDARD_IMAGE", image)
         assert start.install("cottage", "192.168.1.100") == 2
         assert said in capsys.readouterr().err
-    assert not prefect_calls.exists()
+    assert not prefect.created
 
 
 @pytest.mark.usefixtures("inventory")
@@ -202,7 +196,7 @@ def test_standard_way_with_a_stock_image_that_is_none(
     ],
 )
 def test_every_way_to_name_an_image(
-    prefect_calls: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kexec: str, handed_on: str
+    prefect: PrefectApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kexec: str, handed_on: str
 ) -> None:
     (tmp_path / "folder").mkdir()
     for place in ("folder/image.tar", "image.tar"):
@@ -210,33 +204,32 @@ def test_every_way_to_name_an_image(
     (tmp_path / "result").symlink_to("image.tar")
     monkeypatch.chdir(tmp_path)
     assert start.install("cottage", "100.64.0.2", kexec) == 0
-    given = json.loads(prefect_calls.read_text().splitlines()[-1])
-    assert given == {"target": "100.64.0.2", "way": "tailscale", "image": handed_on.format(tmp_path)}
+    assert prefect.parameters() == {"target": "100.64.0.2", "way": "tailscale", "image": handed_on.format(tmp_path)}
 
 
 @pytest.mark.usefixtures("inventory")
-def test_url_without_a_checksum_starts_nothing(prefect_calls: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_url_without_a_checksum_starts_nothing(prefect: PrefectApi, capsys: pytest.CaptureFixture[str]) -> None:
     assert start.install("cottage", "cottage", "https://x.example/i.tar.gz") == 2
     assert "nix store prefetch-file https://x.example/i.tar.gz" in capsys.readouterr().err
-    assert not prefect_calls.exists()
+    assert not prefect.created
 
 
 @pytest.mark.usefixtures("inventory")
 def test_image_that_is_none_starts_nothing(
-    prefect_calls: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    prefect: PrefectApi, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with tarfile.open(tmp_path / "x.tar.gz", "w:gz") as tar:
         tar.addfile(tarfile.TarInfo("other"), io.BytesIO())
     assert start.install("cottage", "cottage", str(tmp_path / "x.tar.gz")) == 2
     assert "kexec/run" in capsys.readouterr().err
-    assert not prefect_calls.exists()
+    assert not prefect.created
 
 
 @pytest.mark.usefixtures("inventory")
-def test_unknown_host_starts_nothing(prefect_calls: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unknown_host_starts_nothing(prefect: PrefectApi, capsys: pytest.CaptureFixture[str]) -> None:
     assert start.install("cotage", "cottage") == 2
     assert "cottage" in capsys.readouterr().err
-    assert not prefect_calls.exists()
+    assert not prefect.created
 
 
 def test_no_inventory_starts_nothing(
@@ -249,17 +242,16 @@ def test_no_inventory_starts_nothing(
 
 @pytest.mark.usefixtures("inventory")
 def test_rehearsal_takes_what_is_not_named_from_the_inventory(
-    prefect_calls: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    prefect: PrefectApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert start.main("rehearse", "cottage") == 0
-    called = prefect_calls.read_text().splitlines()
-    assert called[:3] == ["deployment", "run", "rehearse/cottage"]
-    assert json.loads(called[-1]) == {}
+    assert "GET /deployments/name/rehearse/cottage" in prefect.seen
+    assert prefect.parameters() == {}
+    prefect.created.clear()
     write(tmp_path / "image.tar", whole(), "w")
     monkeypatch.chdir(tmp_path)
     assert start.main("rehearse", "cottage", "100.64.0.9", "image.tar") == 0
-    given = json.loads(prefect_calls.read_text().splitlines()[-1])
-    assert given == {"target": "100.64.0.9", "image": f"{tmp_path}/image.tar"}
+    assert prefect.parameters() == {"target": "100.64.0.9", "image": f"{tmp_path}/image.tar"}
 
 
 @pytest.mark.usefixtures("inventory")
@@ -273,9 +265,9 @@ def test_rehearsal_takes_what_is_not_named_from_the_inventory(
         (["", ""], {}),
     ],
 )
-def test_rehearsal_may_reboot_the_origin_first(prefect_calls: Path, words: list[str], given: dict[str, object]) -> None:
+def test_rehearsal_may_reboot_the_origin_first(prefect: PrefectApi, words: list[str], given: dict[str, object]) -> None:
     assert start.main("rehearse", "cottage", *words) == 0
-    assert json.loads(prefect_calls.read_text().splitlines()[-1]) == given
+    assert prefect.parameters() == given
 
 
 @pytest.mark.usefixtures("inventory")
@@ -291,18 +283,18 @@ def test_rehearsal_may_reboot_the_origin_first(prefect_calls: Path, words: list[
     ],
 )
 def test_words_that_a_verb_does_not_know_start_nothing(
-    prefect_calls: Path, capsys: pytest.CaptureFixture[str], verb: str, words: list[str], said: str
+    prefect: PrefectApi, capsys: pytest.CaptureFixture[str], verb: str, words: list[str], said: str
 ) -> None:
     assert start.main(verb, *words) == 2
     assert said in capsys.readouterr().err
-    assert not prefect_calls.exists()
+    assert not prefect.created
 
 
 def test_rehearsal_of_the_standard_way_starts_nothing(
-    inventory: Path, prefect_calls: Path, capsys: pytest.CaptureFixture[str]
+    inventory: Path, prefect: PrefectApi, capsys: pytest.CaptureFixture[str]
 ) -> None:
     inventory.write_text(f'{INVENTORY}way = "standard"\n')
     assert start.main("rehearse", "cottage") == 2
     assert capsys.readouterr().err.startswith("rehearse: cottage goes the standard way")
     assert start.main("rehearse", "cotage") == 2
-    assert not prefect_calls.exists()
+    assert not prefect.created

@@ -1,88 +1,55 @@
-"""`just install`, `just rehearse`: no run is created that nobody would start; Ctrl-C says what becomes of one."""
+"""`just install`, `just rehearse`: no run is left that nobody would start; Ctrl-C says what becomes of one."""
 
 import functools
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Self
-from uuid import UUID
+from typing import Any
 
 import httpx
 import pytest
-from prefect.exceptions import ObjectNotFound
-from prefect.states import Cancelled, Completed, Paused, Pending, Running, Scheduled
 
-from deployments import following
 from deployments.following import follow, require_served
 from holdfast.base import clock
 from holdfast.base.errors import ConfigError, HoldfastError, Unreachable
-from tests.unit.clock import FakeClock
+from tests.unit.prefect_api import DEPLOYED, RUN, URL, PrefectApi, asks_every_10_s, prefect_api, state
 
-RUN = UUID(int=7)
-URL = "http://127.0.0.1:4200/api"
-
-
-class Server:
-    """A Prefect server, and a client of it."""
-
-    def __init__(self) -> None:
-        self.error: Exception | None = None
-        self.polled_s_ago: Callable[[], float | None] = lambda: asks_every_10_s(0.0, 0.0)
-        self.runs: list[SimpleNamespace] = []
-        self.cancelled: list[UUID] = []
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        pass
-
-    def read_deployment_by_name(self, name: str) -> SimpleNamespace:
-        if self.error:
-            raise self.error
-        if name != "install/cottage":
-            raise ObjectNotFound(Exception("no such deployment"))
-        ago = self.polled_s_ago()
-        polled = None if ago is None else clock.utc() - timedelta(seconds=round(ago, 3))
-        return SimpleNamespace(id=UUID(int=1), last_polled=polled)
-
-    def read_flow_runs(self, **_asked: object) -> list[SimpleNamespace]:
-        if self.error:
-            raise self.error
-        return self.runs
-
-    def set_flow_run_state(self, run_id: UUID, state: Any) -> None:
-        assert state.is_cancelling()
-        self.cancelled.append(run_id)
+UI = f"http://127.0.0.1:4200/runs/flow-run/{RUN}"
 
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    made = Server()
-    monkeypatch.setattr(following, "get_client", lambda **_options: made)
-    monkeypatch.setattr(following, "PREFECT_API_URL", SimpleNamespace(value=lambda: URL))
-    with clock.using(FakeClock()):
+def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[PrefectApi]:
+    with prefect_api(monkeypatch, tmp_path) as made:
         yield made
 
 
-def status(code: int) -> httpx.HTTPStatusError:
-    return httpx.HTTPStatusError("no", request=httpx.Request("GET", URL), response=httpx.Response(code))
+def always(response: httpx.Response) -> Callable[[httpx.Request], httpx.Response]:
+    return lambda _request: response
 
 
-def asks_every_10_s(skew_s: float, began: float) -> float:
-    return skew_s + (clock.monotonic() - began) % 10
+def failing(error: Exception) -> Callable[[httpx.Request], httpx.Response]:
+    def fail(_request: httpx.Request) -> httpx.Response:
+        raise error
+
+    return fail
+
+
+def detail(status: int, text: str = "no") -> httpx.Response:
+    return httpx.Response(status, json={"detail": text})
 
 
 @pytest.mark.usefixtures("server")
 def test_a_served_deployment_may_start() -> None:
-    assert require_served("install/cottage").id == UUID(int=1)
+    assert require_served("install/cottage")["id"] == DEPLOYED
 
 
-def test_a_server_with_another_clock_and_a_runner_that_asks_seldom(server: Server) -> None:
+def test_a_server_with_another_clock_and_a_runner_that_asks_seldom(server: PrefectApi) -> None:
     for skew_s in (-3600.0, 3600.0):
         began = clock.monotonic()
-        server.polled_s_ago = functools.partial(asks_every_10_s, skew_s, began)
+        server.skew_s, server.polled_s_ago = skew_s, functools.partial(asks_every_10_s, began)
         assert require_served("install/cottage")
 
 
@@ -96,14 +63,32 @@ def test_a_server_with_another_clock_and_a_runner_that_asks_seldom(server: Serve
             "nobody serves install/cottage, so nothing was",
         ),
         ("install/barn", {}, ConfigError, f"the Prefect server at {URL} has no deployment install/barn"),
-        ("install/cottage", {"error": httpx.ConnectError("refused")}, Unreachable, "does not answer: refused"),
-        ("install/cottage", {"error": httpx.ReadTimeout("timed out")}, Unreachable, "does not answer: timed out"),
-        ("install/cottage", {"error": status(401)}, ConfigError, "refuses: HTTP status 401"),
+        ("install/cottage", {"answer": failing(httpx.ConnectError("refused"))}, Unreachable, "not answer: refused"),
+        ("install/cottage", {"answer": failing(httpx.ReadTimeout(""))}, Unreachable, "not answer: ReadTimeout"),
+        ("install/cottage", {"answer": failing(httpx.ProxyError("403"))}, Unreachable, "the proxy says: 403"),
+        (
+            "install/cottage",
+            {"answer": failing(httpx.ConnectError("[SSL: CERTIFICATE_VERIFY_FAILED] self-signed"))},
+            ConfigError,
+            "PREFECT_API_SSL_CERT_FILE",
+        ),
+        (
+            "install/cottage",
+            {"answer": always(detail(401))},
+            ConfigError,
+            "refuses: HTTP status 401. Hint: Look at",
+        ),
+        ("install/cottage", {"answer": always(detail(403))}, ConfigError, "PREFECT_API_KEY if it wants a key"),
+        ("install/cottage", {"answer": always(detail(404, "Not Found"))}, ConfigError, "is not Prefect's API"),
+        ("install/cottage", {"answer": always(httpx.Response(404, text="nginx"))}, ConfigError, "is not Prefect's API"),
+        ("install/cottage", {"answer": always(httpx.Response(200, text="<html>"))}, ConfigError, "ends with /api"),
+        ("install/cottage", {"answer": always(httpx.Response(200, json=[]))}, ConfigError, "ends with /api"),
+        ("install/cottage", {"answer": always(httpx.Response(407))}, Unreachable, "HTTP status 407. Hint: It is over"),
+        ("install/cottage", {"answer": always(httpx.Response(502, text="bad gateway"))}, Unreachable, "NO_PROXY"),
     ],
 )
 def test_what_cannot_start_is_one_line_and_creates_no_run(
-    server: Server,
-    monkeypatch: pytest.MonkeyPatch,
+    server: PrefectApi,
     capsys: pytest.CaptureFixture[str],
     deployment: str,
     change: dict[str, Any],
@@ -114,74 +99,269 @@ def test_what_cannot_start_is_one_line_and_creates_no_run(
         setattr(server, name, value)
     with pytest.raises(error):
         require_served(deployment)
-    monkeypatch.setattr(subprocess, "Popen", lambda *_given, **_told: pytest.fail("a run was created"))
     assert follow("install", deployment, {}) == 2
     [line] = capsys.readouterr().err.splitlines()
     assert line.startswith("install: ")
     assert said in line
     assert "Hint: " in line
+    assert server.created == []
 
 
-def test_a_deployment_that_is_served_since_a_moment(server: Server) -> None:
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("PREFECT_API_URL", "127.0.0.1:4200/api", "is no address"),
+        ("PREFECT_API_URL", "http://[::1/api", "is no address"),
+        ("PREFECT_API_URL", "http://host name/api", "is no address"),
+        ("PREFECT_API_SSL_CERT_FILE", "/nowhere/ca.pem", "cannot be asked"),
+    ],
+)
+def test_a_wrong_setting_is_one_line(
+    server: PrefectApi,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+    value: str,
+    said: str,
+) -> None:
+    monkeypatch.setenv(name, value)
+    assert follow("install", "install/cottage", {}) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert said in line
+    assert "Hint: " in line
+    assert server.created == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "sent"),
+    [
+        ({}, None),
+        ({"PREFECT_API_KEY": "pnu_key"}, "Bearer pnu_key"),
+        ({"PREFECT_API_KEY": "pnu_key", "PREFECT_API_AUTH_STRING": "admin:a:b"}, "Basic YWRtaW46YTpi"),
+        ({"PREFECT_CLIENT_CUSTOM_HEADERS": '{"X-Front": "door"}'}, None),
+    ],
+)
+def test_login_is_sent_as_prefect_sends_it(
+    server: PrefectApi, monkeypatch: pytest.MonkeyPatch, settings: dict[str, str], sent: str | None
+) -> None:
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    headers: list[httpx.Headers] = []
+
+    def remember(request: httpx.Request) -> None:
+        headers.append(request.headers)
+
+    server.answer = remember
+    assert follow("install", "install/cottage", {}) == 0
+    assert {each.get("Authorization") for each in headers} == {sent}
+    assert {each.get("X-Front") for each in headers} == {"door" if "CUSTOM" in "".join(settings) else None}
+
+
+def test_a_server_that_wants_a_token_against_forged_requests_gets_it(server: PrefectApi) -> None:
+    def guarded(request: httpx.Request) -> httpx.Response | None:
+        if request.url.path == "/api/csrf-token":
+            return httpx.Response(200, json={"token": f"for {request.url.params['client']}"})
+        client = request.headers.get("Prefect-Csrf-Client")
+        if request.method == "POST" and request.headers.get("Prefect-Csrf-Token") != f"for {client}":
+            return detail(403, "Missing CSRF token.")
+        return None
+
+    server.answer = guarded
+    assert follow("install", "install/cottage", {"target": "x"}) == 0
+    assert server.parameters() == {"target": "x"}
+
+
+def test_a_server_that_is_busy_is_asked_again(server: PrefectApi) -> None:
+    refusals = iter([httpx.Response(503), httpx.Response(503)])
+    server.answer = lambda _request: next(refusals, None)
+    assert follow("install", "install/cottage", {}) == 0
+    assert len(server.created) == 1
+
+
+def test_a_run_that_prefect_refuses_is_one_line(server: PrefectApi, capsys: pytest.CaptureFixture[str]) -> None:
+    def refuse(request: httpx.Request) -> httpx.Response | None:
+        return detail(422, "Error creating flow run: 'target' is wrong") if "create" in request.url.path else None
+
+    server.answer = refuse
+    assert follow("install", "install/cottage", {}) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert "HTTP status 422, Error creating flow run: 'target' is wrong. Hint: " in line
+
+
+def test_a_deployment_that_is_served_since_a_moment(server: PrefectApi) -> None:
     begins = clock.monotonic() + 3
     server.polled_s_ago = lambda: 0.5 if clock.monotonic() > begins else None
     assert require_served("install/cottage")
 
 
-@pytest.mark.parametrize("ago_s", [1.0, 300.0])
-def test_what_was_served_until_a_moment_ago_starts_nothing(server: Server, ago_s: float) -> None:
+def test_what_was_served_long_ago_starts_nothing(server: PrefectApi) -> None:
     began = clock.utc()
-    server.polled_s_ago = lambda: (clock.utc() - began).total_seconds() + ago_s
-    with pytest.raises(Unreachable, match="nobody serves"):
-        require_served("install/cottage")
+    server.polled_s_ago = lambda: (clock.utc() - began).total_seconds() + 300
+    assert follow("install", "install/cottage", {}) == 2
+    assert server.created == []
 
 
-def test_without_an_address_nothing_starts(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert server
-    monkeypatch.setattr(following, "PREFECT_API_URL", SimpleNamespace(value=lambda: None))
-    with pytest.raises(ConfigError, match="PREFECT_API_URL is not set"):
-        require_served("install/cottage")
+def test_what_was_served_until_a_moment_ago_is_cancelled_before_it_begins(
+    server: PrefectApi, capsys: pytest.CaptureFixture[str]
+) -> None:
+    began = clock.utc()
+    server.polled_s_ago = lambda: (clock.utc() - began).total_seconds() + 1
+    server.states = [state("SCHEDULED")]
+    assert follow("install", "install/cottage", {}) == 2
+    assert "nobody serves install/cottage, so the run was cancelled before it began" in capsys.readouterr().err
+    assert server.cancelled == [RUN]
 
 
-class Interrupted:
-    """A `prefect deployment run --watch` while which somebody presses Ctrl-C."""
-
-    def __init__(self, command: list[str], *, start_new_session: bool) -> None:
-        assert command[:4] == ["prefect", "deployment", "run", "install/cottage"]
-        assert start_new_session  # so that Ctrl-C reaches only us
-        self._waited = False
-
-    def wait(self) -> int:
-        if not self._waited:
-            self._waited = True
-            raise KeyboardInterrupt
-        return 143
-
-    def terminate(self) -> None:
-        pass
+def test_what_somebody_takes_at_the_last_moment_is_followed(server: PrefectApi) -> None:
+    began = clock.utc()
+    server.polled_s_ago = lambda: (clock.utc() - began).total_seconds() + 1
+    server.states = [state("SCHEDULED")] * 5 + [state("PENDING"), state("COMPLETED")]
+    assert follow("install", "install/cottage", {}) == 0
+    assert server.cancelled == []
 
 
 @pytest.mark.parametrize(
-    ("state", "answer", "cancelled", "said"),
+    ("last", "status", "said"),
     [
-        (Scheduled(), None, True, f"run {RUN} had not begun, and is cancelled."),
-        (Scheduled(name="Late"), None, True, "had not begun, and is cancelled."),
-        (Pending(), None, True, "had not begun, and is cancelled."),
-        (Running(), None, False, f"continues without you. To cancel it: prefect flow-run cancel {RUN}"),
-        (Running(), "", False, "continues without you"),
-        (Running(), "n", False, "continues without you"),
-        (Running(), KeyboardInterrupt(), False, "continues without you"),
-        (Running(), "y", True, "is told to stop at the next safe point"),
-        (Paused(), "Yes", True, "is told to stop at the next safe point"),
-        (Completed(), "y", False, f"run {RUN} has ended already: Completed."),
-        (Cancelled(), "y", False, "has ended already: Cancelled."),
+        (state("COMPLETED"), 0, "the run ended as Completed"),
+        (state("COMPLETED", "Installed already", "in use."), 0, "the run ended as Installed already: in use."),
+        (state("FAILED", message="no disk. Hint: \x1b[2Jplug it in."), 1, r"Failed: no disk. Hint: \x1b[2Jplug it in."),
+        (state("CRASHED"), 1, "the run ended as Crashed"),
+        (state("CANCELLED", message="cancelled in kexec"), 1, "the run ended as Cancelled: cancelled in kexec"),
+    ],
+)
+def test_the_end_says_why_and_is_the_exit_status(
+    server: PrefectApi, capsys: pytest.CaptureFixture[str], last: dict[str, Any], status: int, said: str
+) -> None:
+    server.states = [state("PENDING"), state("RUNNING"), last]
+    assert follow("install", "install/cottage", {}) == status
+    out, err = capsys.readouterr()
+    assert said in err
+    assert (f"Retry are at {UI}" in err) == (status == 1)
+    assert f"install: the run is {RUN}, {UI}" in out
+
+
+def at(seconds: float) -> str:
+    return (datetime(2026, 5, 1, 12, tzinfo=UTC) + timedelta(seconds=seconds)).isoformat()
+
+
+def record(number: int, seconds: float, message: str, task: str | None = None, level: int = 20) -> dict[str, Any]:
+    return {"id": str(number), "timestamp": at(seconds), "message": message, "task_run_id": task, "level": level}
+
+
+def task(kind: str, name: str = "preflight-0ab") -> dict[str, Any]:
+    told = {"type": kind, "name": kind.capitalize(), "timestamp": at(7)}
+    return {"id": "t1", "name": name, "start_time": at(4), "run_count": 1, "state": told}
+
+
+def test_each_thing_that_happens_is_a_line_once_and_in_order(
+    server: PrefectApi, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.states = [state("PENDING"), state("RUNNING"), state("PAUSED"), state("RUNNING"), state("COMPLETED")]
+    server.tasks = [task("RUNNING")]
+    server.logs = [record(1, 6, "two\nlines \x1b[0m", "t1"), record(2, 5, "before", None, 30)]
+    server.logs += [record(10 + number, 20 + number / 1000, f"line {number}", None) for number in range(450)]
+    asked = iter(range(10_000))
+
+    def later(_request: httpx.Request) -> None:
+        if next(asked) == 12:
+            server.tasks = [task("COMPLETED")]
+            server.logs += [record(3, 21, "late", "t1", 40), record(4, 22, "Finished in state Completed()", None)]
+
+    server.answer = later
+    assert follow("install", "install/cottage", {}) == 0
+    shown = [line[9:] for line in capsys.readouterr().out.splitlines()[1:]]
+    order = [
+        "preflight: begins",
+        "WARNING: before",
+        "preflight: two",
+        r"preflight: lines \x1b[0m",
+        "line 0",
+        "line 449",
+        "preflight: ERROR: late",
+    ]
+    assert [line for line in shown if line in order] == order
+    assert shown.count("preflight: Completed after 3 s") == 1
+    assert [line for line in shown if line.startswith("line ")] == [f"line {number}" for number in range(450)]
+    assert f"waits for a person: {UI}, there ⋮ and Resume" in shown
+    assert not [line for line in shown if "Finished in state" in line]
+
+
+def test_a_server_that_is_away_for_a_while_is_waited_for(
+    server: PrefectApi, capsys: pytest.CaptureFixture[str]
+) -> None:
+    comes_back = clock.monotonic() + 300
+    server.states = [state("RUNNING"), state("RUNNING"), state("COMPLETED")]
+
+    def away(_request: httpx.Request) -> None:
+        if server.created and clock.monotonic() < comes_back:
+            raise httpx.ConnectError("refused")
+
+    server.polled_s_ago = lambda: None if not clock.monotonic() else 100 - clock.monotonic() % 1
+    server.answer = away
+    assert follow("install", "install/cottage", {}) == 0
+    assert capsys.readouterr().out.count("does not answer: refused. The run goes on without it") == 1
+
+
+def test_a_server_that_stays_away_ends_the_watch_and_not_the_run(
+    server: PrefectApi, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.states = [state("RUNNING")]
+
+    def away(_request: httpx.Request) -> None:
+        if server.created:
+            raise httpx.ConnectError("refused")
+
+    server.polled_s_ago = lambda: 100 - clock.monotonic() % 1
+    server.answer = away
+    assert follow("install", "install/cottage", {}) == 1
+    assert f"Run {RUN} may go on: {UI}" in capsys.readouterr().err
+
+
+def test_a_run_that_was_deleted_ends_the_watch(server: PrefectApi, capsys: pytest.CaptureFixture[str]) -> None:
+    def deleted(request: httpx.Request) -> httpx.Response | None:
+        gone = request.method == "GET" and "/flow_runs/" in request.url.path
+        return detail(404, "Flow run not found") if gone else None
+
+    server.polled_s_ago = lambda: 100 - clock.monotonic() % 1
+    server.answer = deleted
+    assert follow("install", "install/cottage", {}) == 1
+    assert "says: Flow run not found" in capsys.readouterr().err
+
+
+def interrupt_once_created(server: PrefectApi) -> None:
+    """Press Ctrl-C once, as soon as there is a run."""
+    pressed: list[bool] = []
+
+    def press(_request: httpx.Request) -> None:
+        if server.created and not pressed:
+            pressed.append(True)
+            raise KeyboardInterrupt
+
+    server.answer = press
+
+
+@pytest.mark.parametrize(
+    ("now", "answer", "cancelled", "said"),
+    [
+        (state("SCHEDULED"), None, True, f"run {RUN} had not begun, and is cancelled."),
+        (state("SCHEDULED", "Late"), None, True, "had not begun, and is cancelled."),
+        (state("PENDING"), None, True, "had not begun, and is cancelled."),
+        (state("RUNNING"), None, False, f"continues without you. To cancel it: prefect flow-run cancel {RUN}"),
+        (state("RUNNING"), "", False, "continues without you"),
+        (state("RUNNING"), "n", False, "continues without you"),
+        (state("RUNNING"), KeyboardInterrupt(), False, "continues without you"),
+        (state("RUNNING"), "y", True, "is told to stop at the next safe point"),
+        (state("PAUSED"), "Yes", True, "is told to stop at the next safe point"),
+        (state("COMPLETED"), "y", False, f"run {RUN} has ended already: Completed."),
+        (state("CANCELLED"), "y", False, "has ended already: Cancelled."),
     ],
 )
 def test_ctrl_c_says_what_becomes_of_the_run(
-    server: Server,
+    server: PrefectApi,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-    state: Any,
+    now: dict[str, Any],
     answer: str | BaseException | None,
     cancelled: bool,
     said: str,
@@ -192,63 +372,55 @@ def test_ctrl_c_says_what_becomes_of_the_run(
         assert answer is not None
         return answer
 
-    monkeypatch.setattr(subprocess, "Popen", Interrupted)
     monkeypatch.setattr("sys.stdin", SimpleNamespace(isatty=lambda: answer is not None))
     monkeypatch.setattr("builtins.input", typed)
-    planned = SimpleNamespace(id=UUID(int=9), state=Scheduled(), auto_scheduled=True)
-    server.runs = [planned, SimpleNamespace(id=RUN, state=state, auto_scheduled=False)]
+    server.states = [now]
+    interrupt_once_created(server)
     assert follow("install", "install/cottage", {}) == 130
     assert said in capsys.readouterr().err
     assert server.cancelled == ([RUN] if cancelled else [])
 
 
-def test_ctrl_c_twice_says_all_the_same_what_becomes_of_the_run(
-    server: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    killed: list[bool] = []
-
-    class Impatient(Interrupted):
-        def wait(self) -> int:
+def test_ctrl_c_twice_ends_at_once_and_promises_nothing(server: PrefectApi, capsys: pytest.CaptureFixture[str]) -> None:
+    def press(_request: httpx.Request) -> None:
+        if server.created:
             raise KeyboardInterrupt
 
-        def kill(self) -> None:
-            killed.append(True)
-
-    monkeypatch.setattr(subprocess, "Popen", Impatient)
-    server.runs = [SimpleNamespace(id=RUN, state=Scheduled(), auto_scheduled=False)]
+    server.answer = press
     assert follow("install", "install/cottage", {}) == 130
-    assert "had not begun, and is cancelled" in capsys.readouterr().err
-    assert (server.cancelled, killed) == ([RUN], [True])
+    assert "may go on: look in Prefect" in capsys.readouterr().err
 
 
-def test_ctrl_c_while_it_looks_whether_somebody_serves(
-    server: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def interrupted() -> float:
-        raise KeyboardInterrupt
+def test_ctrl_c_before_there_is_a_run(server: PrefectApi, capsys: pytest.CaptureFixture[str]) -> None:
+    pressed: list[bool] = []
 
-    server.polled_s_ago = interrupted
-    monkeypatch.setattr(subprocess, "Popen", lambda *_given, **_told: pytest.fail("a run was created"))
+    def press(_request: httpx.Request) -> None:
+        if not pressed:
+            pressed.append(True)
+            raise KeyboardInterrupt
+
+    server.answer = press
     assert follow("install", "install/cottage", {}) == 130
     assert capsys.readouterr().err == "\ninstall: nothing was started.\n"
 
 
-def test_ctrl_c_before_there_is_a_run(
-    server: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert server
-    monkeypatch.setattr(subprocess, "Popen", Interrupted)
-    assert follow("install", "install/cottage", {}) == 130
-    assert "install: nothing was started." in capsys.readouterr().err
-
-
 def test_ctrl_c_while_the_server_is_away_promises_nothing(
-    server: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    server: PrefectApi, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    class Away(Interrupted):
-        def terminate(self) -> None:
-            server.error = httpx.ConnectError("refused")
+    pressed: list[bool] = []
 
-    monkeypatch.setattr(subprocess, "Popen", Away)
+    def press(_request: httpx.Request) -> None:
+        if server.created:
+            if pressed:
+                raise httpx.ConnectError("refused")
+            pressed.append(True)
+            raise KeyboardInterrupt
+
+    server.answer = press
     assert follow("install", "install/cottage", {}) == 130
     assert "may go on: look there" in capsys.readouterr().err
+
+
+def test_starting_needs_no_prefect() -> None:
+    code = "import sys, deployments.start; sys.exit('prefect' in sys.modules or 'paramiko' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

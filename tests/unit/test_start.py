@@ -1,17 +1,18 @@
 """`just install` and `just reinstall`: which way they go at which address, and what they refuse to start."""
 
 import json
-import os
 import re
 import socket
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from deployments import following, start
+from deployments import start
 from tests.unit.cases import NODE_KEY
+from tests.unit.prefect_api import PrefectApi, prefect_api
 from tests.unit.test_image import whole, write
 
 RESOLVED = {
@@ -24,13 +25,11 @@ RESOLVED = {
 
 
 @pytest.fixture
-def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Put a `prefect` on PATH that writes down how it was called; names resolve as in RESOLVED."""
+def prefect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PrefectApi]:
+    """Put a Prefect server in place that serves every host; names resolve as in RESOLVED."""
     folder = tmp_path / "bin"
     folder.mkdir()
-    (folder / "prefect").write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" >{tmp_path}/calls\n')
-    (folder / "prefect").chmod(0o755)
-    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    monkeypatch.setenv("PATH", str(folder), prepend=":")
     monkeypatch.setenv("HOLDFAST_SSH_CONFIG", str(tmp_path / "ssh_config"))
     (tmp_path / "ssh_config").write_text("Host alias\n  HostName 100.64.0.9\nHost lan\n  HostName 192.168.1.9\n")
     write(tmp_path / "image.tar", whole(), "w")
@@ -43,26 +42,19 @@ def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (name, 0))]
 
     monkeypatch.setattr(socket, "getaddrinfo", look_up)
-    monkeypatch.setattr(following, "require_served", lambda _deployment: None)
     attic = {"ID": "9", "PublicKey": NODE_KEY, "DNSName": "attic.tail.lab.", "TailscaleIPs": ["100.64.0.44"]}
     (folder / "tailscale").write_text(
         f"#!/bin/sh\necho '{json.dumps({'BackendState': 'Running', 'Self': {}, 'Peer': {'x': attic}})}'\n"
     )
     (folder / "tailscale").chmod(0o755)
-    return tmp_path / "calls"
+    with prefect_api(monkeypatch, tmp_path) as made:
+        yield made
 
 
 def inventory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *lines: str) -> None:
     path = tmp_path / "hosts.toml"
     path.write_text("\n".join(["[cottage]", *lines, ""]))
     monkeypatch.setenv("HOLDFAST_INVENTORY", str(path))
-
-
-def given(calls: Path) -> dict[str, object]:
-    called = calls.read_text().splitlines()
-    assert called[:4] == ["deployment", "run", "install/cottage", "--watch"]
-    told: dict[str, object] = json.loads(called[-1])
-    return told
 
 
 TAILNET = 'target = "100.64.0.2"'
@@ -94,7 +86,7 @@ MAGIC = 'target = "cottage.example.ts.net"'
 def test_way_of_an_install(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    calls: Path,
+    prefect: PrefectApi,
     capsys: pytest.CaptureFixture[str],
     lines: list[str],
     arguments: list[str],
@@ -102,23 +94,23 @@ def test_way_of_an_install(
 ) -> None:
     inventory(tmp_path, monkeypatch, *lines)
     assert start.main("install", "cottage", *arguments) == 0
-    assert given(calls) == parameters
+    assert prefect.parameters() == parameters
     standard = parameters.get("way") == "standard" or 'way = "standard"' in lines
     assert ("This is the standard way" in capsys.readouterr().err) == standard
-    calls.unlink()
+    prefect.created.clear()
     assert start.main("reinstall", "cottage", *arguments) == 0
-    assert given(calls) == parameters | {"reinstall": True}
+    assert prefect.parameters() == parameters | {"reinstall": True}
     assert "A\nperson has to approve the plan" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("address", ["100.64.0.9", "cottage.example.ts.net", "barn", ""])
 def test_image_means_the_tailscale_way(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calls: Path, address: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prefect: PrefectApi, address: str
 ) -> None:
     inventory(tmp_path, monkeypatch, TAILNET, 'way = "standard"')
     image = str(tmp_path / "image.tar")
     assert start.main("install", "cottage", address, image) == 0
-    assert given(calls) == ({"target": address} if address else {}) | {"way": "tailscale", "image": image}
+    assert prefect.parameters() == ({"target": address} if address else {}) | {"way": "tailscale", "image": image}
 
 
 @pytest.mark.parametrize(
@@ -149,7 +141,7 @@ def test_image_means_the_tailscale_way(
 def test_standard_way_at_a_tailnet_address_starts_nothing(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    calls: Path,
+    prefect: PrefectApi,
     capsys: pytest.CaptureFixture[str],
     lines: list[str],
     arguments: list[str],
@@ -163,14 +155,14 @@ def test_standard_way_at_a_tailnet_address_starts_nothing(
         assert why.replace("\\", "") in said
         assert "./result" in said
         assert "just install cottage 192.168.1.100" in said
-    assert not calls.exists()
+    assert not prefect.created
 
 
 @pytest.mark.parametrize(("terminal", "typed", "status"), [(False, "", 2), (True, "cottage", 0), (True, "barn", 1)])
 def test_standard_way_is_not_unasked_where_the_inventory_says_tailscale(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    calls: Path,
+    prefect: PrefectApi,
     capsys: pytest.CaptureFixture[str],
     terminal: bool,
     typed: str,
@@ -184,14 +176,14 @@ def test_standard_way_is_not_unasked_where_the_inventory_says_tailscale(
     assert ("prefect deployment run install/cottage --param target=192.168.1.100 --param way=standard" in said) == (
         not terminal
     )
-    assert calls.exists() == (status == 0)
+    assert bool(prefect.created) == (status == 0)
 
 
 @pytest.mark.parametrize("pressed", [EOFError, KeyboardInterrupt])
 def test_question_that_is_given_up_starts_nothing(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    calls: Path,
+    prefect: PrefectApi,
     capsys: pytest.CaptureFixture[str],
     pressed: type[BaseException],
 ) -> None:
@@ -203,14 +195,14 @@ def test_question_that_is_given_up_starts_nothing(
     monkeypatch.setattr("builtins.input", give_up)
     assert start.main("install", "cottage", "192.168.1.100") == 1
     assert "install: nothing was started" in capsys.readouterr().err
-    assert not calls.exists()
+    assert not prefect.created
 
 
 def test_machine_that_goes_on_over_its_local_address_has_to_be_there(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calls: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prefect: PrefectApi, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lines = ('way = "standard"', 'local = "192.168.1.9"', "go_on_over_local = true")
     inventory(tmp_path, monkeypatch, TAILNET, *lines)
     assert start.main("install", "cottage") == 0
     assert re.search(r"must be reachable at \S+ or 192\.168\.1\.9;", capsys.readouterr().err)
-    assert calls.exists()
+    assert prefect.created
