@@ -22,6 +22,7 @@ from holdfast.base.frozen import Frozen
 from holdfast.base.settings import PROJECT
 from holdfast.facts.identity import is_of_tailnet
 from holdfast.inventory.kexec_flags import KexecFlags
+from holdfast.inventory.nix_options import NixOptions
 from holdfast.inventory.reference import (
     Download,
     InventoryPath,
@@ -203,6 +204,7 @@ class Host(Frozen):
         attribute: the name in its `nixosConfigurations`; by default the host's name.
         kexec: the kexec image: a tarball, a folder with one, a flake's output, or a URL with `#sha256=HEX`.
         kexec_extra_flags: more flags for the kexec that starts the installer; a list of words.
+        nix_options: a table of settings for the operator's nix, each as `--option NAME VALUE`.
         way: `tailscale` keeps the machine on its tailnet; with `standard` it is away from kexec until the end.
         user: login name on the origin.
         port: TCP port of the origin's SSH server.
@@ -237,6 +239,7 @@ class Host(Frozen):
         str, Field(pattern=r"^[^-\x00-\x1f][^\x00-\x1f]*$", max_length=4096), AfterValidator(_image_reference)
     ] = f"{PROJECT}#kexec-tailscale"
     kexec_extra_flags: KexecFlags = ()
+    nix_options: NixOptions = Field(default_factory=dict)
     way: Way = Way.TAILSCALE
     user: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.@-]*$", max_length=64)] = "root"
     port: Annotated[int, Field(ge=1, le=65535)] = 22
