@@ -239,7 +239,7 @@ class Host(Frozen):
         str, Field(pattern=r"^[^-\x00-\x1f][^\x00-\x1f]*$", max_length=4096), AfterValidator(_image_reference)
     ] = f"{PROJECT}#kexec-tailscale"
     kexec_extra_flags: KexecFlags = ()
-    nix_options: NixOptions = {}
+    nix_options: NixOptions = Field(default={})
     way: Way = Way.TAILSCALE
     user: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.@-]*$", max_length=64)] = "root"
     port: Annotated[int, Field(ge=1, le=65535)] = 22
