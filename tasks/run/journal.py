@@ -13,7 +13,7 @@ from pydantic import ConfigDict, JsonValue, ValidationError
 from holdfast.base import clock
 from holdfast.base.frozen import Frozen
 
-Outcome = Literal["done", "failed", "cancelled"]
+Outcome = Literal["done", "failed", "cancelled", "stopped"]
 
 
 class Attempt(Frozen):
@@ -21,7 +21,8 @@ class Attempt(Frozen):
 
     Attributes:
         phase: the phase's name.
-        outcome: `done`, `failed`, or `cancelled` if it was stopped on its way.
+        outcome: `done`, `failed`, `cancelled` if somebody stopped it on its way, or `stopped` for a run that ended
+            after the phase that it was asked for.
         started_at: seconds since 1970.
         seconds: how long the attempt took.
         start: in which start of the run it was: 1 for the first, and one more for each Retry.

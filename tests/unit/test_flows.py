@@ -7,7 +7,7 @@ import os
 import tarfile
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from prefect import Flow
@@ -21,6 +21,7 @@ from flows.rehearse import rehearse
 from holdfast.base.errors import ConfigError
 from holdfast.base.settings import PROJECT
 from holdfast.inventory.loading import load_inventory
+from holdfast.plan.until import Until
 from tasks.run.phases import phases_of
 from tests.unit.test_image import whole, write
 
@@ -55,7 +56,8 @@ def phases_called(monkeypatch: pytest.MonkeyPatch, inventory: Path, flow: str, *
 
     def call(name: str) -> SimpleNamespace:
         called.append(name)
-        return SimpleNamespace(left_alone=False, goes_on_with=lambda host: host)  # the plan, of the preflight
+        # The plan, of the preflight.
+        return SimpleNamespace(left_alone=False, until=None, goes_on_with=lambda host: host)
 
     for name in PHASE_FILES & {"install_system", *vars(module)} - {flow} | {"install_system"} & vars(module).keys():
         monkeypatch.setattr(module, name, lambda *_given, name=name, **_told: call(name))
@@ -135,11 +137,12 @@ def test_deployment_of_a_host_has_its_name_a_form_and_a_limit(inventory: Path) -
     # A server that restarts would end the run; the lock on the target keeps a second one out.
     assert made.concurrency_limit is None
     form = made._parameter_openapi_schema.properties
-    assert set(form) == {"host", "target", "image", "way", "reinstall"}
+    assert set(form) == {"host", "target", "image", "way", "reinstall", "until"}
     assert form["reinstall"]["type"] == "boolean"
     assert form["reinstall"]["default"] is False
     assert form["reinstall"]["description"].startswith("DANGER: wipes a machine that is in use")
     assert ["tailscale", "standard"] in [choice.get("enum") for choice in form["way"]["anyOf"]]
+    assert list(get_args(Until)) in [choice.get("enum") for choice in form["until"]["anyOf"]]
 
 
 @pytest.fixture
