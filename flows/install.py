@@ -13,6 +13,7 @@ from tasks.finish import finish
 from tasks.install import install as install_system
 from tasks.kexec import kexec
 from tasks.partition import partition
+from tasks.post_install import post_install
 from tasks.preflight import preflight
 from tasks.preserve import preserve
 from tasks.reboot import reboot
@@ -77,4 +78,6 @@ def install(
     stop_after("trial", chosen, plan)
     rebooted = reboot(chosen, plan, built)
     verify(chosen, plan, built, rebooted)
+    if chosen.post_install:
+        post_install(chosen, plan, built)
     return None

@@ -32,7 +32,14 @@ from holdfast.inventory.reference import (
     resolve_reference,
 )
 from holdfast.inventory.schedule import Schedule
-from holdfast.inventory.secret import MAX_INSTALLER_SECRETS, EncryptionKey, ExtraFile, InstallerSecret, distinct
+from holdfast.inventory.secret import (
+    MAX_INSTALLER_SECRETS,
+    Argument,
+    EncryptionKey,
+    ExtraFile,
+    InstallerSecret,
+    distinct,
+)
 
 NAME: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 DAY_S: Final = 86400.0
@@ -107,6 +114,7 @@ class Deadlines(Frozen):
         copy_s: to copy the closure.
         install_s: for nixos-install.
         reboot_return_s: from the reboot until the final system answers.
+        post_install_s: for the command of post_install.
         dead_man_s: until the installer reboots into the origin if nobody comes; at least a minute.
         approval_s: for a person to approve the plan.
 
@@ -124,6 +132,7 @@ class Deadlines(Frozen):
     copy_s: Seconds = 4 * 3600
     install_s: Seconds = 3600
     reboot_return_s: Seconds = 600
+    post_install_s: Seconds = 600
     dead_man_s: Annotated[float, Field(ge=60, le=7 * DAY_S)] = 900
     approval_s: Seconds = DAY_S
 
@@ -223,6 +232,7 @@ class Host(Frozen):
         encryption_keys: key files for the disko script; they are in the installer's RAM while the script runs.
         installer_secrets: secrets for the image's commands before Tailscale; they stay in the installer's RAM.
         keep: a table of what is carried over: `tailscale_state`, `machine_id`.
+        post_install: a command, as a list of words, that runs as root in the final system once that is proved.
         standby: whether the new disk boots the installer until the final system's boot loader is in place.
         substitute_on_destination: whether the installer fetches what it can from its own substituters.
         allow: the refusals that the user overrides.
@@ -261,6 +271,7 @@ class Host(Frozen):
         tuple[InstallerSecret, ...], Field(max_length=MAX_INSTALLER_SECRETS), AfterValidator(distinct)
     ] = ()
     keep: Keep = Keep()
+    post_install: Annotated[tuple[Argument, ...], Field(max_length=256)] = ()
     standby: StrictBool = True
     substitute_on_destination: StrictBool = True
     allow: tuple[Allowance, ...] = ()

@@ -69,9 +69,9 @@ def phases_called(monkeypatch: pytest.MonkeyPatch, inventory: Path, flow: str, *
 def test_phases_of_an_install(monkeypatch: pytest.MonkeyPatch, inventory: Path) -> None:
     phases = phases_of(install)
     assert phases_called(monkeypatch, inventory, "install") == [phase.name for phase in phases if phase.always]
-    assert [phase.name for phase in phases if not phase.always] == ["finish", "rehearsed"]
+    assert [phase.name for phase in phases if not phase.always] == ["finish", "rehearsed", "post_install"]
     assert [phase.name for phase in phases if not phase.is_task] == ["approve"]
-    inventory.write_text(f"{INVENTORY}rehearsal_max_age_days = 7\n")
+    inventory.write_text(f'{INVENTORY}rehearsal_max_age_days = 7\npost_install = ["true"]\n')
     called = [phase.name for phase in phases if phase.name != "finish"]  # that is for a machine that is left alone
     assert phases_called(monkeypatch, inventory, "install") == called
 
@@ -96,7 +96,7 @@ def test_order_that_keeps_the_machine_and_its_disks() -> None:
     assert order.index("build") < order.index("approve"), "only the built system tells what will be wiped"
     assert order.index("reconnect") < order.index("partition"), "only the installer that answers may format"
     assert order.index("restore") < order.index("trial"), "the trial comes up with the restored identity"
-    assert order[-1] == "verify"
+    assert order[-2:] == ["verify", "post_install"]
     there_and_back = [phase.name for phase in phases_of(rehearse)]
     assert "partition" not in there_and_back
     assert there_and_back.index("at_origin") < there_and_back.index("kexec")
