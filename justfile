@@ -41,12 +41,12 @@ build-kexec:
     nix --extra-experimental-features "nix-command flakes" build .#kexec-tailscale
     @echo "the image is $(readlink -f result)"
 
-# install HOST as the inventory says; KEXEC (an image) keeps it on its tailnet, TARGET (an address) alone does not
-install host target="" kexec="":
+# install HOST; KEXEC (an image) keeps it on its tailnet, TARGET (an address) alone does not (--until=PHASE: stop there)
+install host target="" kexec="" *flags:
     @{{python}} -m deployments.start install "$@"
 
 # the same for a machine in use: wipes it, once a person has approved the plan in the UI
-reinstall host target="" kexec="":
+reinstall host target="" kexec="" *flags:
     @{{python}} -m deployments.start reinstall "$@"
 
 # start the installer on HOST, then return to its own system; formats no disk (--origin: first reboots that system once)

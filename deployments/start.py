@@ -1,6 +1,7 @@
 """`just install`, `reinstall` and `rehearse`, each with HOST [TARGET] [KEXEC]: start a deployment and follow its run.
 
-`just rehearse … --origin` first reboots the machine once from its own system.
+`just rehearse … --origin` first reboots the machine once from its own system; `just install … --until=PHASE` stops
+after a phase.
 
 KEXEC is an image of Holdfast: a tarball, a folder with one, a flake's output, or a URL with its checksum. With it the
 machine stays on the tailnet. What is not named comes from the inventory, with one exception: an install with TARGET and
@@ -11,7 +12,7 @@ tailnet the machine would be lost then, so that is refused.
 import ipaddress
 import sys
 from pathlib import Path
-from typing import Final
+from typing import Final, get_args
 
 from deployments.following import follow
 from holdfast.base.errors import ConfigError, HoldfastError
@@ -21,9 +22,11 @@ from holdfast.inventory.host import Host, Way
 from holdfast.inventory.loading import chosen_host
 from holdfast.plan.image import inspect_image
 from holdfast.plan.rehearsal import rehearsal_host
+from holdfast.plan.until import Until
 from holdfast.tailnet.on_tailnet import why_on_tailnet
 
 ORIGIN: Final = "--origin"
+UNTIL: Final = "--until="
 LOST = """\
 This is the standard way, without a kexec image of Holdfast. What {host} loses:
   - its tailnet, from kexec until the final system runs: until then it must be reachable at {where};
@@ -59,7 +62,9 @@ def chosen(host_name: str, target: str, kexec: str, way: Way | None = None) -> H
     return host
 
 
-def install(host_name: str, target: str = "", kexec: str = "", *, reinstall: bool = False) -> int:
+def install(
+    host_name: str, target: str = "", kexec: str = "", *, reinstall: bool = False, until: str | None = None
+) -> int:
     """Start an install. On a terminal, the standard way asks the user first.
 
     Args:
@@ -67,11 +72,14 @@ def install(host_name: str, target: str = "", kexec: str = "", *, reinstall: boo
         target: another address than the inventory's.
         kexec: another image.
         reinstall: whether a machine in use is wiped, after a person has approved it in the UI.
+        until: the phase after which the run stops; None if it goes to the end.
 
     """
     verb = "reinstall" if reinstall else "install"
     given: dict[str, object] = {"reinstall": True} if reinstall else {}
     try:
+        if until is not None:
+            given["until"] = _phase(until)
         host = chosen(host_name, target, kexec, _way(target, kexec))
         if host.way is Way.STANDARD:
             _require_standard(host_name, host, named=bool(target))
@@ -105,9 +113,18 @@ def _typed(name: str) -> str:
         return ""
 
 
-def reinstall(host_name: str, target: str = "", kexec: str = "") -> int:
-    """Start an install that may wipe a machine in use."""
-    return install(host_name, target, kexec, reinstall=True)
+def _phase(until: str) -> str:
+    """Return the name of a phase after which a run may stop.
+
+    Raises:
+        ConfigError: it is not one.
+
+    """
+    if until not in get_args(Until):
+        raise ConfigError(
+            f"a run cannot stop after {printable(until)[:80]!r}.", hint=f"Name one of {', '.join(get_args(Until))}."
+        )
+    return until
 
 
 def _way(target: str, kexec: str) -> Way | None:
@@ -186,8 +203,8 @@ def main(verb: str, *arguments: str) -> int:
     """Start what the verb of `just` names. Empty words are what `just` hands on for those that were left out."""
     flags = [word for word in arguments if word.startswith("-")]
     words = [word for word in arguments if not word.startswith("-")]
-    known = (ORIGIN,) if verb == "rehearse" else ()
-    usage = f"just {verb} HOST [TARGET] [KEXEC]" + "".join(f" [{flag}]" for flag in known)
+    known = (ORIGIN,) if verb == "rehearse" else tuple(flag for flag in flags if flag.startswith(UNTIL))
+    usage = f"just {verb} HOST [TARGET] [KEXEC] [{ORIGIN if verb == 'rehearse' else f'{UNTIL}PHASE'}]"
     if unknown := [flag for flag in flags if flag not in known]:
         print(f"{verb}: there is no flag {printable(unknown[0])[:80]}. Hint: {usage}", file=sys.stderr)
         return 2
@@ -198,7 +215,8 @@ def main(verb: str, *arguments: str) -> int:
         return 2
     if verb == "rehearse":
         return rehearse(*words, origin=ORIGIN in flags)
-    return {"install": install, "reinstall": reinstall}[verb](*words)
+    until = flags[-1].removeprefix(UNTIL) if flags else None
+    return install(*words, reinstall=verb == "reinstall", until=until)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from holdfast.inventory.host import Host
 from holdfast.plan.plan import Plan
 from holdfast.plan.results import Finished
 from holdfast.plan.stage import Stage, observe
+from holdfast.plan.until import DRY
 from holdfast.target import first_boot
 from holdfast.target.look import look
 from tasks.run.phase import phase
@@ -21,6 +22,8 @@ def finish(host: Host, plan: Plan) -> Finished:
         StandbyStays: a part of the standby is still on the disk.
 
     """
+    if plan.until in DRY:
+        return Finished(skipped=f"this run changes nothing: it was to stop after {plan.until}")
     machine = machine_of(host, plan)
     with machine.wait_and_connect() as target:
         facts = look(target)

@@ -34,9 +34,11 @@ RUN_S: Final = 180
 # kexec/run returns this long before kexec, so that its caller learns how it ended; nixos-anywhere expects the same.
 KEXEC_DELAY_S: Final = 6
 LOOK_S: Final = 30
-# $1 kexec/run, $2 the initrd, to which it appends the SSH host keys; the kernel has a copy when it returns.
+# $1 kexec/run, $2 the initrd, to which it appends the SSH host keys; the kernel has a copy when it returns. Then flags.
 _STOCK: Final = f"""{script("parts/cut-to.sh")}
-length_of "$2" >"$2.length"; status=0; "$1" || status=$?; cut_back "$2"; rm -f "$2"; exit "$status"
+run=$1 initrd=$2; shift 2
+length_of "$initrd" >"$initrd.length"; status=0; "$run" "$@" || status=$?; cut_back "$initrd"; rm -f "$initrd"
+exit "$status"
 """
 BUSY: Final = 75  # exit status of origin/start-alone.sh
 
@@ -215,10 +217,11 @@ def _in_origin(machine: Machine, built: Built) -> bool:
 def _command(host: Host, plan: Plan, folder: str, secrets_bytes: int, way_in: Sequence[str]) -> list[str]:
     """Return the command that starts the unpacked installer. It reads so many bytes of secrets from standard input."""
     runner = f"{folder}/kexec/run"
+    extra = ["--kexec-extra-flags", " ".join(host.kexec_extra_flags)] if host.kexec_extra_flags else []
     if host.way is Way.STANDARD:
         # A stock image does not know our flags, and leaves SSH host keys in the initrd's file.
-        return ["sh", "-c", _STOCK, "start", runner, f"{folder}/kexec/initrd"]
+        return ["sh", "-c", _STOCK, "start", runner, f"{folder}/kexec/initrd", *extra]
     flags = ["--run-id", plan.run_id, "--dead-man-s", f"{host.deadlines.dead_man_s:.0f}"]
     if secrets_bytes:
         flags += ["--secrets", str(secrets_bytes)]
-    return [runner, *flags, *way_in]
+    return [runner, *flags, *extra, *way_in]

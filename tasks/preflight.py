@@ -4,9 +4,10 @@ from prefect.artifacts import create_markdown_artifact
 
 from holdfast.inventory.host import Host
 from holdfast.plan.markdown import to_markdown
-from holdfast.plan.outlook import in_words
+from holdfast.plan.outlook import in_words, stops
 from holdfast.plan.plan import Plan
 from holdfast.plan.system import SHORT
+from holdfast.plan.until import Until
 from holdfast.plan.way_back.judging import warned_of
 from holdfast.plan.way_out.judging import warned_of as warned_of_way_out
 from holdfast.target.planning import plan_install
@@ -17,13 +18,14 @@ from tasks.run.this_run import check_lock, journal, machine_of, run_id
 
 
 @phase("preflight", retries=2)
-def preflight(host: Host, *, rehearsal: bool = False, reinstall: bool = False) -> Plan:
+def preflight(host: Host, *, rehearsal: bool = False, reinstall: bool = False, until: Until | None = None) -> Plan:
     """Observe the target and plan the install. Changes nothing.
 
     Args:
         host: the host.
         rehearsal: whether the install is only rehearsed, which touches no disk.
         reinstall: whether the run says that a machine in use is wiped.
+        until: the phase after which the run is asked to stop.
 
     Raises:
         TargetRefused: the target cannot be installed as it is, or another run works on it.
@@ -42,13 +44,15 @@ def preflight(host: Host, *, rehearsal: bool = False, reinstall: bool = False) -
         reinstall=reinstall,
         first_use=True,
         check_lock=check_lock,
-    )
+    ).model_copy(update={"until": until})
     if not plan.left_alone:
         check_secrets(host)
     ways = (*warned_of(plan.way_back), *warned_of_way_out(plan.way_out))
     for warning in (*plan.warnings, *(finding.in_one_line() for finding in plan.verdict), *ways):
         warn(warning)
     say(in_words(plan))
+    if stop := stops(plan):
+        say(stop)
     say(f"plan {plan.digest[:SHORT]}: {plan.system.toplevel.out}, from {plan.system.lock.short}")
     create_markdown_artifact(to_markdown(plan), key=f"plan-{host.name}", description="What will happen")
     return plan

@@ -20,6 +20,9 @@ ORIGIN_PROVED: Final = f"{HOLDFAST_DIR}/origin-proved.json"
 ORIGIN_REBOOT: Final = f"{HOLDFAST_DIR}/origin-reboot.json"
 MARK_ON_DISK: Final = f"{NEW_ROOT}{HOLDFAST_DIR}/partition.json"
 
+# In the final system: its post_install has succeeded.
+POST_INSTALLED: Final = f"{HOLDFAST_DIR}/post-installed"
+
 # Holdfast's own in RAM: it ends with the boot.
 HOLDFAST_RAM_DIR: Final = "/run/holdfast"
 LOCK: Final = f"{HOLDFAST_RAM_DIR}/lock.json"
@@ -35,3 +38,4 @@ TRIAL_WATCH: Final = "holdfast-trial.service"
 PARTITION_UNIT: Final = "holdfast-partition-"
 INSTALL_UNIT: Final = "holdfast-install-"
 BOOT_LOADER_UNIT: Final = "holdfast-boot-loader-"
+POST_INSTALL_UNIT: Final = "holdfast-post-install-"

@@ -22,6 +22,8 @@ from holdfast.base.deadline import Allowed
 from holdfast.base.frozen import Frozen
 from holdfast.base.settings import PROJECT
 from holdfast.facts.identity import is_of_tailnet
+from holdfast.inventory.kexec_flags import KexecFlags
+from holdfast.inventory.nix_options import NixOptions
 from holdfast.inventory.reference import (
     Download,
     InventoryPath,
@@ -31,7 +33,14 @@ from holdfast.inventory.reference import (
     resolve_reference,
 )
 from holdfast.inventory.schedule import Schedule
-from holdfast.inventory.secret import MAX_INSTALLER_SECRETS, EncryptionKey, ExtraFile, InstallerSecret, distinct
+from holdfast.inventory.secret import (
+    MAX_INSTALLER_SECRETS,
+    Argument,
+    EncryptionKey,
+    ExtraFile,
+    InstallerSecret,
+    distinct,
+)
 
 NAME: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 DAY_S: Final = 86400.0
@@ -106,6 +115,7 @@ class Deadlines(Frozen):
         copy_s: to copy the closure.
         install_s: for nixos-install.
         reboot_return_s: from the reboot until the final system answers.
+        post_install_s: for the command of post_install.
         dead_man_s: until the installer reboots into the origin if nobody comes; at least a minute.
         approval_s: for a person to approve the plan.
 
@@ -123,6 +133,7 @@ class Deadlines(Frozen):
     copy_s: Seconds = 4 * 3600
     install_s: Seconds = 3600
     reboot_return_s: Seconds = 600
+    post_install_s: Seconds = 600
     dead_man_s: Annotated[float, Field(ge=60, le=7 * DAY_S)] = 900
     approval_s: Seconds = DAY_S
 
@@ -202,6 +213,8 @@ class Host(Frozen):
         flake: the flake with the system; a relative path starts at the inventory's folder.
         attribute: the name in its `nixosConfigurations`; by default the host's name.
         kexec: the kexec image: a tarball, a folder with one, a flake's output, or a URL with `#sha256=HEX`.
+        kexec_extra_flags: more flags for the kexec that starts the installer; a list of words.
+        nix_options: a table of settings for the operator's nix, each as `--option NAME VALUE`.
         way: `tailscale` keeps the machine on its tailnet; with `standard` it is away from kexec until the end.
         user: login name on the origin.
         port: TCP port of the origin's SSH server.
@@ -220,6 +233,7 @@ class Host(Frozen):
         encryption_keys: key files for the disko script; they are in the installer's RAM while the script runs.
         installer_secrets: secrets for the image's commands before Tailscale; they stay in the installer's RAM.
         keep: a table of what is carried over: `tailscale_state`, `machine_id`.
+        post_install: a command, as a list of words, that runs as root in the final system once that is proved.
         standby: whether the new disk boots the installer until the final system's boot loader is in place.
         substitute_on_destination: whether the installer fetches what it can from its own substituters.
         allow: the refusals that the user overrides.
@@ -235,6 +249,8 @@ class Host(Frozen):
     kexec: Annotated[
         str, Field(pattern=r"^[^-\x00-\x1f][^\x00-\x1f]*$", max_length=4096), AfterValidator(_image_reference)
     ] = f"{PROJECT}#kexec-tailscale"
+    kexec_extra_flags: KexecFlags = ()
+    nix_options: NixOptions = Field(default={})
     way: Way = Way.TAILSCALE
     user: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.@-]*$", max_length=64)] = "root"
     port: Annotated[int, Field(ge=1, le=65535)] = 22
@@ -256,6 +272,7 @@ class Host(Frozen):
         tuple[InstallerSecret, ...], Field(max_length=MAX_INSTALLER_SECRETS), AfterValidator(distinct)
     ] = ()
     keep: Keep = Keep()
+    post_install: Annotated[tuple[Argument, ...], Field(max_length=256)] = ()
     standby: StrictBool = True
     substitute_on_destination: StrictBool = True
     allow: tuple[Allowance, ...] = ()

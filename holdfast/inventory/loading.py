@@ -19,7 +19,7 @@ from holdfast.inventory.schedule import Schedule
 from holdfast.inventory.secret import EncryptionKey, ExtraFile, InstallerSecret
 
 # The keys of these tables are merged one by one with those of [defaults].
-_MERGED: Final = ("deadlines", "keep")
+_MERGED: Final = ("deadlines", "keep", "nix_options")
 # The keys whose value is a table, or a list of tables.
 _NESTED: Final[Mapping[str, type[BaseModel]]] = {
     "deadlines": Deadlines,

@@ -57,7 +57,8 @@ def _small(owner: str) -> str:
     return owner
 
 
-_Argument = Annotated[str, Field(pattern=r"^[^\x00]*$", max_length=4096)]
+Argument = Annotated[str, Field(pattern=r"^[^\x00]*$", max_length=4096)]
+"""A word of a command."""
 
 
 class Secret(Frozen, ABC):
@@ -74,7 +75,7 @@ class Secret(Frozen, ABC):
     max_bytes: ClassVar[int]
 
     from_: InventoryPath | None = Field(default=None, alias="from")
-    command: Annotated[tuple[_Argument, ...], Field(min_length=1, max_length=256)] | None = None
+    command: Annotated[tuple[Argument, ...], Field(min_length=1, max_length=256)] | None = None
 
     @model_validator(mode="after")
     def _one_source(self) -> "Secret":

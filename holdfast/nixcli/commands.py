@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -117,13 +118,17 @@ def run(
     argv: Sequence[str],
     *,
     timeout_s: float,
+    options: Mapping[str, str] = MappingProxyType({}),
     env: Mapping[str, str] | None = None,
     on_line: Callable[[str], None] | None = None,
     meanwhile: Callable[[], None] | None = None,
 ) -> CommandResult:
-    """Run one of these command lines; as process.run_local, which says what it takes and raises."""
+    """Run one of these command lines, with settings of Nix (Host.nix_options).
+
+    As process.run_local, which says what else it takes, and what it raises.
+    """
     return process.run_local(
-        argv,
+        [*argv, *(word for name, value in options.items() for word in ("--option", name, value))],
         timeout_s=timeout_s,
         env=env,
         on_line=on_line,

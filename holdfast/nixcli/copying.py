@@ -4,7 +4,7 @@ import functools
 import re
 import shlex
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -74,6 +74,7 @@ def copy_closure(
     *,
     root: str | None,
     substitute: bool,
+    options: Mapping[str, str],
     timeout_s: float,
     on_line: Callable[[str], None],
     on_bytes: Callable[[int], None] | None = None,
@@ -88,6 +89,7 @@ def copy_closure(
         paths: store paths on the operator.
         root: folder on the target that holds the store (`/mnt`), or None for the installer's own store.
         substitute: whether the target first fetches what it can from its own substituters.
+        options: settings for nix (Host.nix_options).
         timeout_s: seconds that it may take, reconnecting included.
         on_line: called with each line for the log.
         on_bytes: called with the bytes copied so far.
@@ -121,6 +123,7 @@ def copy_closure(
                 commands.run(
                     commands.copy(paths, host, root, substitute=substitute, become=become),
                     timeout_s=deadline.left_s(),
+                    options=options,
                     env={"NIX_SSHOPTS": f"-F {shlex.quote(str(ssh_config))}"},
                     on_line=follow,
                     meanwhile=meanwhile,

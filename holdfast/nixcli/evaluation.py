@@ -1,9 +1,11 @@
 """The user's flake, locked and evaluated: once for a whole run, which plans and builds from that alone."""
 
+import functools
 import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final
 
 from pydantic import JsonValue, ValidationError
@@ -55,13 +57,20 @@ class Evaluation:
     system: PlannedSystem
 
 
-def lock_flake(flake: str, *, timeout_s: float = EVALUATE_WITHIN_S, on_line: OnLine | None = None) -> Lock:
+def lock_flake(
+    flake: str,
+    *,
+    options: Mapping[str, str] = MappingProxyType({}),
+    timeout_s: float = EVALUATE_WITHIN_S,
+    on_line: OnLine | None = None,
+) -> Lock:
     """Lock a flake: from now on the lock's reference names what is there at this moment.
 
     Nix writes its flake.lock first if that lacks an input, as with each of its own commands.
 
     Args:
         flake: the reference.
+        options: settings for nix (Host.nix_options).
         timeout_s: seconds that it may take.
         on_line: called with each line that nix writes.
 
@@ -70,11 +79,14 @@ def lock_flake(flake: str, *, timeout_s: float = EVALUATE_WITHIN_S, on_line: OnL
         CommandFailed: there is no such flake, or it cannot be fetched.
 
     """
+    asked = functools.partial(
+        commands.run, commands.metadata(flake), options=options, timeout_s=timeout_s, on_line=on_line
+    )
     try:
-        said = commands.run(commands.metadata(flake), timeout_s=timeout_s, on_line=on_line)
+        said = asked()
         if _WROTE_LOCK.search(said.stderr):
             # Of a git tree it then describes what was there before, without the lock of its inputs.
-            said = commands.run(commands.metadata(flake), timeout_s=timeout_s, on_line=on_line)
+            said = asked()
     except CommandFailed as error:
         raise explained(error, flake, f"there is no flake {flake}", _ATTRIBUTES) from error
     try:
@@ -107,7 +119,7 @@ def evaluate(host: Host, lock: Lock, *, on_line: OnLine | None = None) -> str:
 def _in_place(host: Host, lock: Lock, on_line: OnLine | None) -> str:
     """Evaluate a dirty tree where it is: only there a flake can read its dirtyRev. It must still be what was locked."""
     answer = _run(lock.flake, host, on_line)
-    if lock_flake(lock.flake, on_line=on_line).nar_hash != lock.nar_hash:
+    if lock_flake(lock.flake, options=host.nix_options, on_line=on_line).nar_hash != lock.nar_hash:
         raise ConfigError(
             f"the flake {lock.flake} reads its dirtyRev, and has changed since it was locked.",
             hint="Commit it, or write `or null` behind dirtyRev: then its copy can be evaluated.",
@@ -117,7 +129,8 @@ def _in_place(host: Host, lock: Lock, on_line: OnLine | None) -> str:
 
 def _run(reference: str, host: Host, on_line: OnLine | None) -> str:
     command = commands.evaluate(reference, host.attribute)
-    return commands.run(command, timeout_s=EVALUATE_WITHIN_S, on_line=on_line).stdout
+    done = commands.run(command, options=host.nix_options, timeout_s=EVALUATE_WITHIN_S, on_line=on_line)
+    return done.stdout
 
 
 def read(host: Host, lock: Lock, answer: str) -> Evaluation:

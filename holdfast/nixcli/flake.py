@@ -1,10 +1,12 @@
 """What Holdfast builds or downloads before the target is touched: the system, and the kexec image."""
 
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from holdfast.base.command import CommandResult
 from holdfast.base.errors import CommandFailed, ConfigError, NotTrusted
 from holdfast.inventory.host import Host
 from holdfast.inventory.reference import Download
@@ -48,7 +50,7 @@ def build_system(system: PlannedSystem, host: Host, folder: Path, *, on_line: On
     """
     parts = (system.toplevel, system.disko_script, system.mount_script)
     wanted = [f"{part.drv}^*" for part in parts if part is not None]
-    commands.run(commands.build(wanted, root(folder, "system")), timeout_s=host.deadlines.build_s, on_line=on_line)
+    _build(wanted, root(folder, "system"), host, on_line)
     size = commands.run(commands.closure_size(system.toplevel.out), timeout_s=NIX_ANSWERS_WITHIN_S)
     return System(
         closure_bytes=commands.parse_closure_size(size.stdout),
@@ -87,14 +89,14 @@ def kexec_image(host: Host, lock: Lock | None, folder: Path, *, on_line: OnLine 
                 return path.resolve()  # `result` may lead to another image soon
         return path
     if download := host.kexec_download:
-        path = _downloaded(download, timeout_s=host.deadlines.build_s, on_line=on_line)
+        path = _downloaded(download, host, on_line)
         keep([str(path)], link)
         return path
     if lock is None or lock.flake != image_flake(host):
-        lock = lock_of(folder, image_flake(host), on_line=on_line)
+        lock = lock_of(folder, image_flake(host), options=host.nix_options, on_line=on_line)
     output = f"{lock.reference}#{host.kexec.partition('#')[2]}"
     try:
-        done = commands.run(commands.build([output], link), timeout_s=host.deadlines.build_s, on_line=on_line)
+        done = _build([output], link, host, on_line)
     except CommandFailed as error:
         raise explained(error, host.kexec, f"there is no kexec image {host.kexec}", _IMAGE) from error
     built = done.stdout.split()
@@ -109,9 +111,15 @@ def _in_store(path: Path) -> str:
     return str(Path(*parts[:4])) if parts[:3] == ("/", "nix", "store") and len(parts) > 3 else ""
 
 
-def _downloaded(download: Download, *, timeout_s: float, on_line: OnLine | None) -> Path:
+def _build(installables: Sequence[str], link: Path, host: Host, on_line: OnLine | None) -> CommandResult:
+    command = commands.build(installables, link)
+    return commands.run(command, options=host.nix_options, timeout_s=host.deadlines.build_s, on_line=on_line)
+
+
+def _downloaded(download: Download, host: Host, on_line: OnLine | None) -> Path:
+    command = commands.prefetch(download)
     try:
-        done = commands.run(commands.prefetch(download), timeout_s=timeout_s, on_line=on_line)
+        done = commands.run(command, options=host.nix_options, timeout_s=host.deadlines.build_s, on_line=on_line)
     except CommandFailed as error:
         if "hash mismatch" in error.result.stderr:
             raise NotTrusted(

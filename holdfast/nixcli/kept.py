@@ -5,7 +5,9 @@ Every later attempt of the run finds them there, *Retry* included, and nix is no
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final, TypeVar
 
 from pydantic import ConfigDict, Field, ValidationError
@@ -42,12 +44,15 @@ class _Answer(Frozen):
     answer: str
 
 
-def lock_of(folder: Path, flake: str, *, on_line: OnLine | None = None) -> Lock:
+def lock_of(
+    folder: Path, flake: str, *, options: Mapping[str, str] = MappingProxyType({}), on_line: OnLine | None = None
+) -> Lock:
     """Return the lock of a flake that this run made, or make it now.
 
     Args:
         folder: the run's folder.
         flake: the reference, as the inventory has it.
+        options: settings for nix (Host.nix_options).
         on_line: called with each line that nix writes.
 
     Raises:
@@ -57,7 +62,7 @@ def lock_of(folder: Path, flake: str, *, on_line: OnLine | None = None) -> Lock:
     kept = (_read(folder / "locks.json", _Locks) or _Locks()).locks
     if flake in kept:
         return kept[flake]
-    lock = lock_flake(flake, on_line=on_line)
+    lock = lock_flake(flake, options=options, on_line=on_line)
     if lock.source:
         keep([lock.source], root(folder, f"source-{len(kept)}"))
     _write(folder / "locks.json", _Locks(locks=kept | {flake: lock}))
@@ -81,7 +86,7 @@ def evaluation_of(folder: Path, host: Host, *, on_line: OnLine | None = None) ->
         ConfigError, CommandFailed: see lock_flake, evaluate and read.
 
     """
-    lock = lock_of(folder, host.flake, on_line=on_line)
+    lock = lock_of(folder, host.flake, options=host.nix_options, on_line=on_line)
     path = folder / "evaluation.json"
     kept = _read(path, _Answer)
     if kept and (kept.reference, kept.attribute) == (lock.reference, host.attribute):

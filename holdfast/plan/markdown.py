@@ -6,7 +6,7 @@ from holdfast.base.text import in_markdown
 from holdfast.inventory.host import Way
 from holdfast.plan.disks import PlannedDisk
 from holdfast.plan.groups import LONGEST_CONTENT
-from holdfast.plan.outlook import Course, course_of, in_words
+from holdfast.plan.outlook import Course, course_of, in_words, stops
 from holdfast.plan.plan import Plan
 from holdfast.plan.system import SHORT
 from holdfast.plan.way_in import in_rows
@@ -45,6 +45,8 @@ def to_markdown(plan: Plan) -> str:
     ]
     course = course_of(plan)
     lines = [f"# {_TITLES[course]} {_cell(plan.host)}", "", f"From {_cell(plan.attribute)}, the {plan.way} way.", ""]
+    if stop := stops(plan):
+        lines += [f"**{stop[0].upper()}{stop[1:]}.** A run without `until` goes on from there.", ""]
     lines += ["| | |", "|---|---|", *(f"| {key} | {_cell(value)} |" for key, value in facts), ""]
     if plan.carries_state:
         lines += ["## The identity", "", *_verdict(plan), ""]

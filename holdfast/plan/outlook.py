@@ -5,6 +5,7 @@ from enum import StrEnum
 from holdfast.plan.in_use import INSTALLED
 from holdfast.plan.plan import Plan
 from holdfast.plan.stage import Stage
+from holdfast.plan.until import LEAVES
 
 
 class Course(StrEnum):
@@ -29,6 +30,11 @@ def course_of(plan: Plan) -> Course:
     if plan.resumes:
         return Course.RESUMED
     return Course.REINSTALLED if plan.reinstalls else Course.INSTALLED
+
+
+def stops(plan: Plan) -> str:
+    """Return where the run was asked to stop, and how it leaves the machine, without a full stop; empty if nowhere."""
+    return f"the run stops after {plan.until}, as asked: {LEAVES[plan.until]}" if plan.until else ""
 
 
 def in_words(plan: Plan) -> str:

@@ -12,6 +12,7 @@ from holdfast.plan.disks import PlannedDisk
 from holdfast.plan.fitness import Capacity
 from holdfast.plan.stage import Stage
 from holdfast.plan.system import Lock, PlannedSystem
+from holdfast.plan.until import Until
 from holdfast.plan.verdict import Finding
 from holdfast.plan.way_back.row import WayBackRow
 from holdfast.plan.way_in import WayIn
@@ -82,6 +83,7 @@ class Plan(Frozen):
         in_use: why the machine is in use (holdfast/plan/in_use.py); empty if it is not.
         reinstall: whether the run says that a machine in use is wiped.
         cleared: whether a machine in use may be wiped: a person has approved the plan, or its formatting has begun.
+        until: the phase after which the run is asked to stop; None if it goes to the end.
         left_alone: whether the machine is in use and the run ends here, with nothing changed.
         origin_known: false if an installer runs that does not say which system ran before it.
         host_names: by these names a NixOS is known as this host.
@@ -114,6 +116,7 @@ class Plan(Frozen):
     in_use: str = ""
     reinstall: bool = False
     cleared: bool = False
+    until: Until | None = None
     left_alone: bool = False
     origin_known: bool = True
     host_names: tuple[str, ...] = ()

@@ -212,6 +212,10 @@ class Verified(Result):
     efi: EfiFacts | None = None
 
 
+class PostInstalled(Result):
+    """The user's own command has succeeded in the final system. What it wrote is in the run's log only."""
+
+
 class Finished(Result):
     """A machine that is in use has no standby any more.
 

@@ -136,6 +136,7 @@ class Machine:
                 paths,
                 root=root,
                 substitute=self.host.substitute_on_destination,
+                options=self.host.nix_options,
                 timeout_s=self.host.deadlines.copy_s,
                 on_line=self.log.line,
                 on_bytes=on_bytes,

@@ -77,7 +77,9 @@ def plan_install(
         looking = pool.submit(copy_context().run, _look, machine, first_use=first_use, check_lock=check_lock)
         inspecting = pool.submit(copy_context().run, _inspect, host)
         evaluation = evaluation_of(folder, host, on_line=on_line)
-        image_lock = lock_of(folder, image, on_line=on_line) if (image := image_flake(host)) else None
+        image_lock = None
+        if image := image_flake(host):
+            image_lock = lock_of(folder, image, options=host.nix_options, on_line=on_line)
     seen = looking.result()
     toplevel, host_name = evaluation.system.toplevel.out, evaluation.configuration.host_name
     names = names_of(host, host_name)

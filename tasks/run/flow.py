@@ -15,22 +15,25 @@ from prefect.states import Cancelled, Completed, Failed
 from holdfast.base.brake import Stopped
 from holdfast.base.errors import HoldfastError
 from holdfast.base.settings import settings
-from holdfast.inventory.host import NAME
+from holdfast.inventory.host import NAME, Host
 from holdfast.nixcli.kept import changed_since
 from holdfast.plan.outlook import in_words
 from holdfast.plan.plan import Plan
+from holdfast.plan.until import Until
 from holdfast.ssh.keeping import keeping
 from tasks.run.folders import prune
 from tasks.run.journal import Stopwatch
 from tasks.run.lateness import too_late
+from tasks.run.log import RunLog, reporting_to
 from tasks.run.report import assemble
-from tasks.run.stopping import WAY_ON
+from tasks.run.stopping import WAY_ON, stopped_after
 from tasks.run.this_run import journal, run_id
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 INSTALLED_ALREADY: Final = "Installed already"
+STOPPED_AS_ASKED: Final = "Stopped as asked"
 
 
 def reported(body: Callable[P, T]) -> Callable[P, "T | State[T]"]:
@@ -52,6 +55,10 @@ def reported(body: Callable[P, T]) -> Callable[P, "T | State[T]"]:
             journal().add(watch.entry("cancelled", error=str(stopped)))
             get_run_logger().warning("%s", stopped)
             return Cancelled(message=str(stopped))
+        except _StoppedAsAsked as stopped:
+            journal().add(watch.entry("stopped", result={"said": str(stopped)}))
+            get_run_logger().info("%s", stopped)
+            return Completed(name=STOPPED_AS_ASKED, message=str(stopped))
         except HoldfastError as error:
             journal().add(watch.entry("failed", error=str(error)))
             get_run_logger().error("%s", error.message)
@@ -73,6 +80,17 @@ def reported(body: Callable[P, T]) -> Callable[P, "T | State[T]"]:
             _write_report()
 
     return run
+
+
+class _StoppedAsAsked(Exception):
+    """The run was asked to stop here; the text says where the machine is."""
+
+
+def stop_after(phase: Until, host: Host, plan: Plan) -> None:
+    """End the run here, if it was asked to stop after this phase."""
+    if plan.until == phase:
+        with RunLog(journal().output, get_run_logger()) as log, reporting_to(log):
+            raise _StoppedAsAsked(stopped_after(phase, host, plan))
 
 
 def ended(plan: Plan) -> State[None]:

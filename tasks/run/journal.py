@@ -14,7 +14,7 @@ from holdfast.base import clock
 from holdfast.base.frozen import Frozen
 from holdfast.ssh.counting import counted
 
-Outcome = Literal["done", "failed", "cancelled"]
+Outcome = Literal["done", "failed", "cancelled", "stopped"]
 
 
 class Attempt(Frozen):
@@ -22,7 +22,8 @@ class Attempt(Frozen):
 
     Attributes:
         phase: the phase's name.
-        outcome: `done`, `failed`, or `cancelled` if it was stopped on its way.
+        outcome: `done`, `failed`, `cancelled` if somebody stopped it on its way, or `stopped` for a run that ended
+            after the phase that it was asked for.
         started_at: seconds since 1970.
         seconds: how long the attempt took.
         start: in which start of the run it was: 1 for the first, and one more for each Retry.

@@ -16,6 +16,7 @@ from holdfast.base.places import HOLDFAST_DIR
 from holdfast.base.text import in_markdown
 from holdfast.facts.efi import EfiFacts
 from tasks.run.journal import Attempt, Outcome
+from tasks.run.stopping import CONTINUE
 
 LONGEST_CELL: Final = 256
 LONGEST_ERROR: Final = 4000
@@ -170,8 +171,8 @@ class Report(Frozen):
 
     def _next(self) -> str:
         """Return what the user does now."""
-        if self.outcome == "cancelled":
-            return CANCELLED
+        if self.outcome in ("cancelled", "stopped"):
+            return CANCELLED if self.outcome == "cancelled" else CONTINUE
         if self.flow == REHEARSAL:
             return (
                 REHEARSED.format(host=in_markdown(self.host, LONGEST_CELL)) if self.outcome == "done" else NOT_REHEARSED

@@ -26,6 +26,8 @@ from tasks.run.this_run import journal, machine_of, run_id
 ANSWER_S: Final = 5.0
 WAY_ON: Final = "Retry this run, or start a new one: it continues from what it finds there."
 
+CONTINUE: Final = "To continue, start a run without `until`: it goes by what it finds there."
+
 
 def is_cancelled() -> bool | None:
     """Ask Prefect once whether this run is to stop. Return None if the server does not answer, or has no such run."""
@@ -51,6 +53,11 @@ def stopped_in(phase: str, host: Host | None, plan: Plan | None) -> str:
     """
     where = _where(phase, host, plan) if host else ""
     return " ".join(part for part in (f"cancelled in the phase {phase}.", where, WAY_ON) if part)
+
+
+def stopped_after(phase: str, host: Host, plan: Plan) -> str:
+    """Return what a run says that ends after a phase, as asked: where the machine is, and the way on."""
+    return f"stopped after {phase}, as asked. {_where(phase, host, plan)} {CONTINUE}"
 
 
 def _where(phase: str, host: Host, plan: Plan | None) -> str:

@@ -22,6 +22,7 @@ class Desk:
         configuration: what describe.nix says of it.
         metadata: what nix says of the flake when it locks it.
         locked, evaluated: how often nix did so.
+        options: the settings that each command of nix was given as `--option NAME VALUE`, by its first word.
         copies: what nix says of each copy that fails, first to last; further ones succeed.
         path_bytes: how much of each copy goes over a link that is slow.
         while_copying: called in the middle of each copy.
@@ -43,6 +44,7 @@ class Desk:
             "path": "/nix/store/abc-source",
         }
         self.locked = self.evaluated = 0
+        self.options: dict[str, list[dict[str, str]]] = {}
         self.copies: list[str] = []
         self.path_bytes = 0
         self.while_copying: Callable[[], object] = lambda: None
@@ -67,7 +69,8 @@ class Desk:
         assert check
         assert ("HOLDFAST_NIX" in if_missing) == (argv[0] == "nix")
         stdout = stderr = ""
-        match list(argv):
+        argv = self._without_options(list(argv))
+        match argv:
             case ["tailscale", "status", "--json"]:
                 stdout = self._sees() if self.status is None else self.status
             case ["nix", "--version"]:
@@ -96,6 +99,16 @@ class Desk:
         if stderr:
             raise CommandFailed(result)
         return result
+
+    def _without_options(self, argv: list[str]) -> list[str]:
+        """Note the settings at the end of a command of nix, and return the rest."""
+        given: dict[str, str] = {}
+        while argv[0] == "nix" and argv[-3:-2] == ["--option"]:
+            given[argv[-2]] = argv[-1]
+            argv = argv[:-3]
+        if argv[0] == "nix" and len(argv) > 3:
+            self.options.setdefault(argv[3], []).append(given)
+        return argv
 
     def _sees(self) -> str:
         node = json.loads(self.machine.fact("tailscale_status"))["Self"]

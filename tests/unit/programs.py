@@ -79,6 +79,8 @@ def parse_command(argv: Sequence[str], stdin: bytes = b"") -> Command:
             return Command(_SCRIPTS[stdin.decode()], args)
         case ["sh", "-c", text, _, *args] if text in _SCRIPTS:
             return Command(_SCRIPTS[text], args, stdin)
+        case ["sh", "-c", 'exec "$@"', _, *rest]:  # the user's own command
+            return parse_command(rest)
         case ["sh", "-c", text, *rest] if text.startswith("command -v "):
             return Command("command", [(rest or text.split())[-1]])
         case ["sh", "-c", _, "start", runner, *_]:  # kexec/run of a stock image

@@ -30,7 +30,11 @@ LEAVES = ("installer started by kexec", "disks formatted", "told to kexec", "tol
 
 
 def run_flow(
-    name: str, monkeypatch: pytest.MonkeyPatch, *, before: Callable[[str], object] = lambda _phase: None
+    name: str,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    before: Callable[[str], object] = lambda _phase: None,
+    **parameters: object,
 ) -> State[Any] | None:
     """Run a flow with its journal, its report and its brake, but without Prefect's engine."""
     module = importlib.import_module(f"flows.{name}")
@@ -43,7 +47,8 @@ def run_flow(
                 return work(*given, **told)
 
             monkeypatch.setattr(module, called, begin)
-    ended: State[Any] | None = getattr(module, name).fn("cottage", **({"origin": True} if name == "rehearse" else {}))
+    parameters |= {"origin": True} if name == "rehearse" else {}
+    ended: State[Any] | None = getattr(module, name).fn("cottage", **parameters)
     return ended
 
 

@@ -6,7 +6,7 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from prefect import Flow
@@ -20,6 +20,7 @@ from flows.rehearse import rehearse
 from holdfast.base.errors import ConfigError
 from holdfast.base.settings import PROJECT
 from holdfast.inventory.loading import load_inventory
+from holdfast.plan.until import Until
 from tasks.run.phases import phases_of
 from tests.unit.prefect_api import PrefectApi, prefect_api
 from tests.unit.test_image import whole, write
@@ -55,7 +56,8 @@ def phases_called(monkeypatch: pytest.MonkeyPatch, inventory: Path, flow: str, *
 
     def call(name: str) -> SimpleNamespace:
         called.append(name)
-        return SimpleNamespace(left_alone=False, goes_on_with=lambda host: host)  # the plan, of the preflight
+        # The plan, of the preflight.
+        return SimpleNamespace(left_alone=False, until=None, goes_on_with=lambda host: host)
 
     for name in PHASE_FILES & {"install_system", *vars(module)} - {flow} | {"install_system"} & vars(module).keys():
         monkeypatch.setattr(module, name, lambda *_given, name=name, **_told: call(name))
@@ -67,9 +69,9 @@ def phases_called(monkeypatch: pytest.MonkeyPatch, inventory: Path, flow: str, *
 def test_phases_of_an_install(monkeypatch: pytest.MonkeyPatch, inventory: Path) -> None:
     phases = phases_of(install)
     assert phases_called(monkeypatch, inventory, "install") == [phase.name for phase in phases if phase.always]
-    assert [phase.name for phase in phases if not phase.always] == ["finish", "rehearsed"]
+    assert [phase.name for phase in phases if not phase.always] == ["finish", "rehearsed", "post_install"]
     assert [phase.name for phase in phases if not phase.is_task] == ["approve"]
-    inventory.write_text(f"{INVENTORY}rehearsal_max_age_days = 7\n")
+    inventory.write_text(f'{INVENTORY}rehearsal_max_age_days = 7\npost_install = ["true"]\n')
     called = [phase.name for phase in phases if phase.name != "finish"]  # that is for a machine that is left alone
     assert phases_called(monkeypatch, inventory, "install") == called
 
@@ -94,7 +96,7 @@ def test_order_that_keeps_the_machine_and_its_disks() -> None:
     assert order.index("build") < order.index("approve"), "only the built system tells what will be wiped"
     assert order.index("reconnect") < order.index("partition"), "only the installer that answers may format"
     assert order.index("restore") < order.index("trial"), "the trial comes up with the restored identity"
-    assert order[-1] == "verify"
+    assert order[-2:] == ["verify", "post_install"]
     there_and_back = [phase.name for phase in phases_of(rehearse)]
     assert "partition" not in there_and_back
     assert there_and_back.index("at_origin") < there_and_back.index("kexec")
@@ -135,11 +137,12 @@ def test_deployment_of_a_host_has_its_name_a_form_and_a_limit(inventory: Path) -
     # A server that restarts would end the run; the lock on the target keeps a second one out.
     assert made.concurrency_limit is None
     form = made._parameter_openapi_schema.properties
-    assert set(form) == {"host", "target", "image", "way", "reinstall"}
+    assert set(form) == {"host", "target", "image", "way", "reinstall", "until"}
     assert form["reinstall"]["type"] == "boolean"
     assert form["reinstall"]["default"] is False
     assert form["reinstall"]["description"].startswith("DANGER: wipes a machine that is in use")
     assert ["tailscale", "standard"] in [choice.get("enum") for choice in form["way"]["anyOf"]]
+    assert list(get_args(Until)) in [choice.get("enum") for choice in form["until"]["anyOf"]]
 
 
 @pytest.fixture

@@ -14,6 +14,8 @@ from holdfast.base.places import (
     INSTALL_UNIT,
     ORIGIN_REBOOT,
     PARTITION_UNIT,
+    POST_INSTALL_UNIT,
+    POST_INSTALLED,
     STANDBY_IN_RAM,
     STATE_DIR,
 )
@@ -25,7 +27,17 @@ MODULES = [ROOT / "nix" / "host.nix", *sorted((ROOT / "nix").glob("kexec-tailsca
 MODULES.append(ROOT / "nix" / "kexec-tailscale.nix")
 SHARED = {value for name, value in vars(places).items() if name.isupper() and isinstance(value, str)}
 # In no script: Python gives these to a script as an argument, or to systemd as a name.
-PYTHON_ONLY = frozenset({ORIGIN_REBOOT, STANDBY_IN_RAM, PARTITION_UNIT, INSTALL_UNIT, BOOT_LOADER_UNIT})
+PYTHON_ONLY = frozenset(
+    {
+        ORIGIN_REBOOT,
+        STANDBY_IN_RAM,
+        PARTITION_UNIT,
+        INSTALL_UNIT,
+        BOOT_LOADER_UNIT,
+        POST_INSTALL_UNIT,
+        POST_INSTALLED,
+    }
+)
 # Not in Python: only the scripts and the Nix modules use these.
 SCRIPTS_ONLY = frozenset(
     {

@@ -10,6 +10,7 @@ import pytest
 
 from holdfast.base.errors import TargetRefused
 from holdfast.base.settings import script
+from holdfast.inventory.host import Host
 from holdfast.plan.results import Started
 from holdfast.target.machine import Machine
 from tasks.kexec import BUSY, _check_programs, _command
@@ -21,13 +22,13 @@ from tests.unit.target import FakeMachine
 STANDARD = host(way="standard")
 
 
-def run_start(folder: Path, script: str) -> int:
+def run_start(folder: Path, script: str, standard: Host = STANDARD) -> int:
     """Start what the command for the standard way starts, with a `kexec/run` of our own."""
     (folder / "kexec").mkdir()
     (folder / "kexec" / "initrd").write_text("kernel's files, and SSH host keys behind them")
     (folder / "kexec" / "run").write_text(f"#!/bin/sh\n{script}\n")
     (folder / "kexec" / "run").chmod(0o755)
-    command = _command(STANDARD, plan(facts("debian-12"), STANDARD), str(folder), 0, ("--host-key", "x y"))
+    command = _command(standard, plan(facts("debian-12"), standard), str(folder), 0, ("--host-key", "x y"))
     return subprocess.run(command, check=False, timeout=60).returncode
 
 
@@ -36,6 +37,21 @@ def test_stock_image_gets_no_flags_and_leaves_no_keys(tmp_path: Path, script: st
     assert run_start(tmp_path, f'echo "$#" >{tmp_path}/flags\n{script}') == status
     assert (tmp_path / "flags").read_text() == "0\n"
     assert not (tmp_path / "kexec" / "initrd").exists()
+
+
+EXTRA = ["--kexec-file-syscall", "--mem-max=0x40000000"]
+
+
+def test_stock_image_gets_the_flags_for_kexec(tmp_path: Path) -> None:
+    with_flags = host(way="standard", kexec_extra_flags=EXTRA)
+    assert run_start(tmp_path, f"printf '%s\\n' \"$@\" >{tmp_path}/flags; exit 3", with_flags) == 3
+    assert (tmp_path / "flags").read_text().splitlines() == ["--kexec-extra-flags", " ".join(EXTRA)]
+    assert not (tmp_path / "kexec" / "initrd").exists()
+
+
+def test_our_image_gets_the_flags_for_kexec() -> None:
+    command = _command(host(kexec_extra_flags=EXTRA), plan(facts("debian-12")), "/x", 0, ("--host-key", "x y"))
+    assert command[-4:] == ["--kexec-extra-flags", " ".join(EXTRA), "--host-key", "x y"]
 
 
 def test_our_image_gets_run_and_dead_man() -> None:

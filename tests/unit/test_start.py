@@ -206,3 +206,25 @@ def test_machine_that_goes_on_over_its_local_address_has_to_be_there(
     assert start.main("install", "cottage") == 0
     assert re.search(r"must be reachable at \S+ or 192\.168\.1\.9;", capsys.readouterr().err)
     assert prefect.created
+
+
+@pytest.mark.parametrize("verb", ["install", "reinstall"])
+def test_stops_after_a_phase(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prefect: PrefectApi, verb: str) -> None:
+    inventory(tmp_path, monkeypatch, TAILNET)
+    assert start.main(verb, "cottage", "", "", "--until=build") == 0
+    assert prefect.parameters() == {"until": "build"} | ({"reinstall": True} if verb == "reinstall" else {})
+    prefect.created.clear()
+    assert start.main(verb, "--until=reconnect", "cottage") == 0
+    assert prefect.parameters()["until"] == "reconnect"
+
+
+@pytest.mark.parametrize("phase", ["", "kexec", "reboot", "builds"])
+def test_phases_after_which_no_run_stops(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prefect: PrefectApi, capsys: pytest.CaptureFixture[str], phase: str
+) -> None:
+    inventory(tmp_path, monkeypatch, TAILNET)
+    assert start.main("install", "cottage", f"--until={phase}") == 2
+    said = capsys.readouterr().err
+    assert said.startswith("install: ")
+    assert "Name one of preflight, build, preserve, reconnect, partition, install, restore, trial." in said
+    assert not prefect.created
