@@ -54,6 +54,14 @@ class Approve(StrEnum):
     NEVER = "never"
 
 
+class BuildOn(StrEnum):
+    """Where the system is built: here, on the target, or here if this machine can build for the target."""
+
+    LOCAL = "local"
+    REMOTE = "remote"
+    AUTO = "auto"
+
+
 def _image_reference(reference: str) -> str:
     parse_download(reference)
     return reference
@@ -99,7 +107,7 @@ class Deadlines(Frozen):
         look_s: to look at a machine: what it is, what runs there, how it boots.
         answer_s: for an unreachable target to answer when a phase begins.
         upload_s: to upload the kexec image, or the extra files.
-        build_s: to build the image, or the system.
+        build_s: to build the image, or the system, wherever that is built.
         kexec_return_s: from kexec until the installer answers.
         partition_s: for the disko script.
         copy_s: to copy the closure.
@@ -201,6 +209,7 @@ class Host(Frozen):
         flake: the flake with the system; a relative path starts at the inventory's folder.
         attribute: the name in its `nixosConfigurations`; by default the host's name.
         kexec: the kexec image: a tarball, a folder with one, a flake's output, or a URL with `#sha256=HEX`.
+        build_on: where the system is built: `local`, `remote` (by the installer), or `auto`: local if that is possible.
         way: `tailscale` keeps the machine on its tailnet; with `standard` it is away from kexec until the end.
         user: login name on the origin.
         port: TCP port of the origin's SSH server.
@@ -234,6 +243,7 @@ class Host(Frozen):
     kexec: Annotated[
         str, Field(pattern=r"^[^-\x00-\x1f][^\x00-\x1f]*$", max_length=4096), AfterValidator(_image_reference)
     ] = f"{PROJECT}#kexec-tailscale"
+    build_on: BuildOn = BuildOn.LOCAL
     way: Way = Way.TAILSCALE
     user: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.@-]*$", max_length=64)] = "root"
     port: Annotated[int, Field(ge=1, le=65535)] = 22

@@ -65,6 +65,23 @@ def build(installables: Sequence[str], link: Path) -> list[str]:
     return _nix("build", *options, *installables)
 
 
+def probe(system: str, fresh: str) -> list[str]:
+    """Return the command that builds next to nothing for a platform, by this machine or one of its builders.
+
+    Args:
+        system: the platform, as Nix names it: `aarch64-linux`.
+        fresh: any word; with another one it is built again, and not found in the store.
+
+    """
+    made = f'name = "holdfast-probe"; fresh = {_string(fresh)}; system = {_string(system)}; builder = "/bin/sh"'
+    return _nix("build", "--no-link", "--expr", f'derivation {{ {made}; args = [ "-c" "echo > $out" ]; }}')
+
+
+def _string(text: str) -> str:
+    """Return a string of the Nix language."""
+    return json.dumps(text).replace("$", "\\$")
+
+
 def prefetch(download: Download) -> list[str]:
     """Return the command that downloads a file into the store, unless it is there, and prints its path as JSON."""
     options = ["--json", "--name", download.name, "--expected-hash", download.hash]

@@ -88,8 +88,7 @@ def evaluation_of(folder: Path, host: Host, *, on_line: OnLine | None = None) ->
         return read(host, lock, kept.answer)
     answer = evaluate(host, lock, on_line=on_line)
     made = read(host, lock, answer)
-    parts = (made.system.toplevel, made.system.disko_script, made.system.mount_script)
-    keep([part.drv for part in parts if part is not None], root(folder, "derivation"))
+    keep([part.drv for part in made.system.parts], root(folder, "derivation"))
     _write(path, _Answer(reference=lock.reference, attribute=host.attribute, answer=answer))
     return made
 

@@ -86,3 +86,8 @@ class PlannedSystem(Frozen):
     mount_script: Derivation | None = None
     tailscale: bool
     places: Places = Places()
+
+    @property
+    def parts(self) -> tuple[Derivation, ...]:
+        """All that is built of it."""
+        return tuple(part for part in (self.toplevel, self.disko_script, self.mount_script) if part is not None)

@@ -9,6 +9,7 @@ import pytest
 from holdfast.base import places
 from holdfast.base.places import (
     BOOT_LOADER_UNIT,
+    BUILD_UNIT,
     HOLDFAST_DIR,
     HOLDFAST_RAM_DIR,
     INSTALL_UNIT,
@@ -25,7 +26,7 @@ MODULES = [ROOT / "nix" / "host.nix", *sorted((ROOT / "nix").glob("kexec-tailsca
 MODULES.append(ROOT / "nix" / "kexec-tailscale.nix")
 SHARED = {value for name, value in vars(places).items() if name.isupper() and isinstance(value, str)}
 # In no script: Python gives these to a script as an argument, or to systemd as a name.
-PYTHON_ONLY = frozenset({ORIGIN_REBOOT, STANDBY_IN_RAM, PARTITION_UNIT, INSTALL_UNIT, BOOT_LOADER_UNIT})
+PYTHON_ONLY = frozenset({ORIGIN_REBOOT, STANDBY_IN_RAM, BUILD_UNIT, PARTITION_UNIT, INSTALL_UNIT, BOOT_LOADER_UNIT})
 # Not in Python: only the scripts and the Nix modules use these.
 SCRIPTS_ONLY = frozenset(
     {
