@@ -18,9 +18,8 @@ NIX_ANSWERS_WITHIN_S: Final = 60
 # It may start a builder that is another machine.
 PROBE_WITHIN_S: Final = 300
 
-# What nix says of a derivation for another platform: until 2.28, and since (nix's
-# src/libstore/build/derivation-building-goal.cc).
-_OTHER_PLATFORM: Final = re.compile(r"' is required to build '|required system or feature not available", re.IGNORECASE)
+# What nix says of a derivation that neither this machine nor a builder can build: 2.26, and newer ones.
+_OTHER_PLATFORM: Final = re.compile(r" is required to build '|required system or feature not available", re.IGNORECASE)
 
 _IMAGE: Final = "Correct kexec in the inventory: a tarball, a folder that holds one, a flake's output, or a URL."
 
