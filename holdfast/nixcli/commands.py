@@ -48,9 +48,17 @@ def metadata(flake: str) -> list[str]:
 
 def evaluate(flake: str, attribute: str) -> list[str]:
     """Return the command that prints what evaluate.nix says of a configuration as JSON; it builds nothing."""
-    function = " ".join(f"({path.read_text(encoding='utf-8')})" for path in _FUNCTIONS)
     # The locked flake must stay as it is: without this, nix as root would write a flake.lock into the store.
-    return _nix("eval", "--no-write-lock-file", "--json", nixos(flake, attribute), "--apply", function)
+    return _nix("eval", "--no-write-lock-file", "--json", nixos(flake, attribute), "--apply", _function())
+
+
+def evaluate_file(file: Path, attribute: str) -> list[str]:
+    """Return the command that prints what evaluate.nix says of a configuration in a Nix file; it builds nothing."""
+    return _nix("eval", "--json", "--file", str(file), attribute, "--apply", _function())
+
+
+def _function() -> str:
+    return " ".join(f"({path.read_text(encoding='utf-8')})" for path in _FUNCTIONS)
 
 
 def build(installables: Sequence[str], link: Path) -> list[str]:

@@ -86,7 +86,7 @@ def make_plan(
     made = Plan(
         run_id=run_id,
         host=host.name,
-        attribute=f"{host.flake}#{host.attribute}",
+        attribute=host.system,
         way=host.way,
         stage=stage,
         rehearsal=rehearsal,
