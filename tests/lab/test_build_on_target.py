@@ -18,7 +18,7 @@ SYSTEM = "nixos-system-cottage-lab"
 
 
 @pytest.fixture(scope="module", autouse=True)
-def remote(lab: Lab, operator: Operator) -> Iterator[None]:
+def remote(operator: Operator) -> Iterator[None]:
     inventory = operator.lab.run_dir / "hosts.toml"
     before = inventory.read_text()
     inventory.write_text(f'{before}build_on = "remote"\n')
@@ -65,7 +65,7 @@ def test_system_that_does_not_build_leaves_the_machine_in_the_installer(lab: Lab
     assert lab.ssh_local(["cat", "/run/holdfast/installer.json"])
 
 
-def test_right_system_is_built_on_the_formatted_disk(lab: Lab, operator: Operator) -> None:
+def test_right_system_is_built_on_the_formatted_disk(operator: Operator) -> None:
     run_id = start(operator)
     run = ended(operator, run_id)
     assert run["state"]["type"] == "COMPLETED", run["state"]["message"]
