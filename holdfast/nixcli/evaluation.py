@@ -1,4 +1,4 @@
-"""The user's flake, locked and evaluated, or a Nix file: once for a whole run, which plans and builds from that alone."""
+"""The user's flake, or Nix file: evaluated once for a whole run, which plans and builds from that alone."""
 
 import base64
 import hashlib
@@ -34,7 +34,9 @@ _WROTE_LOCK: Final = re.compile(r"(?:creating|updating) lock file")
 _DIRTY: Final = re.compile(r"attribute 'dirty(?:Short)?Rev' missing")
 
 _ATTRIBUTES: Final = "It needs nixosConfigurations.NAME.config.system.build with toplevel and diskoScript (of disko)."
-_IN_FILE: Final = "The attribute has to be what `import <nixpkgs/nixos> { configuration = …; }` or nixpkgs' `lib.nixosSystem` returns."
+_IN_FILE: Final = (
+    "It has to be what nixpkgs' `lib.nixosSystem`, or `import <nixpkgs/nixos>` with a configuration, returns."
+)
 _DISKO: Final = "Each disk of disko.devices.disk needs a device, best a /dev/disk/by-id/… link."
 _OPTIONS: Final = "The options are those of NixOS 23.05 or newer; holdfast/nixcli/describe.nix names them."
 _NEW_NIX: Final = "Use nix 2.18 or newer."
