@@ -79,11 +79,15 @@ def deployments(host: Host) -> tuple[RunnerDeployment, ...]:
     in the middle of its work ("Concurrency lease renewal failed", Prefect 3.9.1). Instead, the lock on the target keeps
     a second run out (holdfast/target/lock.py).
     """
-    system = f"{host.flake}#{host.attribute}"
-    away_and_back = f"Takes {host.name} ({host.target}) into the installer and back, as an install of {system} would"
+    away_and_back = (
+        f"Takes {host.name} ({host.target}) into the installer and back, as an install of {host.system} would"
+    )
     return (
         _deployment(
-            install, host, f"Installs NixOS on {host.name} ({host.target}) from {system}", schedule=schedule_of(host)
+            install,
+            host,
+            f"Installs NixOS on {host.name} ({host.target}) from {host.system}",
+            schedule=schedule_of(host),
         ),
         _deployment(rehearse, host, f"{away_and_back}; no disk is touched"),
     )

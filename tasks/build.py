@@ -19,6 +19,7 @@ from tasks.run.this_run import journal
 def build(host: Host, plan: Plan) -> Built:
     """Build the kexec image, disko script and closure, from the derivations of the plan.
 
+    If the target builds its system, that is done later, in the installer (holdfast/target/building.py).
     No image is built if the inventory names a file, or if the run goes on from an installer of somebody else.
 
     Raises:
@@ -38,19 +39,24 @@ def build(host: Host, plan: Plan) -> Built:
         check_image(plan.origin, image, host)
     if image and plan.way_in and plan.stage is Stage.ORIGIN:
         check_way_in(plan.way_in, host, takes_login=image.takes_login)
-    with hinting(lambda: SAME_LOCK):
-        made = flake.build_system(plan.system, host, folder, on_line=on_line)
     toplevel, mount_script = plan.system.toplevel.out, plan.system.mount_script
     with_image = f"image {image.path.name}" if image else "no image is needed"
-    say(f"built {toplevel} ({made.closure_bytes / 1e6:.0f} MB with its closure); {with_image}")
+    closure_bytes = 0
+    if plan.builds_itself:
+        say(f"an install builds {toplevel} on {host.name}, in the installer: {plan.builds_itself}; {with_image}")
+    else:
+        with hinting(lambda: SAME_LOCK):
+            closure_bytes = flake.build_system(plan.system, host, folder, on_line=on_line)
+        say(f"built {toplevel} ({closure_bytes / 1e6:.0f} MB with its closure); {with_image}")
     return Built(
         toplevel=toplevel,
         disko_script=plan.system.disko_script.out,
         mount_script=mount_script.out if mount_script else "",
-        closure_bytes=made.closure_bytes,
+        derivations=plan.system.parts if plan.builds_itself else (),
+        closure_bytes=closure_bytes,
         image=str(image.path) if image else "",
         image_sha256=image.sha256 if image else "",
         tailscale=plan.system.tailscale,
-        nix_version=made.nix_version,
+        nix_version=flake.nix_version(),
         takes_login=image is not None and image.takes_login,
     )

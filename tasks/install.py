@@ -9,6 +9,7 @@ from holdfast.plan.plan import Plan
 from holdfast.plan.results import Built, Installed, Preserved
 from holdfast.plan.stage import nothing_to_do
 from holdfast.target import first_boot, standby, trial
+from holdfast.target.building import bring
 from holdfast.target.carrying import carry_over
 from holdfast.target.look import look
 from holdfast.target.mounting import mount_again
@@ -28,6 +29,8 @@ ENVIRONMENT: Final = {"HOLDFAST_CARRY_OVER": "no"}
 def install(host: Host, plan: Plan, built: Built, preserved: Preserved) -> Installed:
     """Copy what the new root lacks of the closure, carry the identity over, then run nixos-install. Can be repeated.
 
+    A closure that the target builds itself is built there first.
+
     If the disk boots a standby, the phase `trial` installs the boot loader. Else it is installed here, after the
     identity: so a disk that boots always has the machine's identity, even after a power cut.
 
@@ -35,7 +38,7 @@ def install(host: Host, plan: Plan, built: Built, preserved: Preserved) -> Insta
         UnexpectedState: the installer does not run, or this plan's disks are not mounted.
         Restarted: the machine was rebooted meanwhile.
         TargetRefused: another run works on the target, or it came into use since the plan was made.
-        CommandFailed: the copy or nixos-install failed.
+        CommandFailed: the copy, the build on the target, or nixos-install failed.
         ConfigError, NotTrusted: see carry_over.
 
     """
@@ -54,8 +57,11 @@ def install(host: Host, plan: Plan, built: Built, preserved: Preserved) -> Insta
             work += ", no boot loader"
         begun = has_begun(target, work)
     if not begun:
-        with progress(f"closure-{host.name}", "The system's closure on its way to the target") as report:
-            machine.copy([built.toplevel], root=NEW_ROOT, on_bytes=lambda copied: report(copied, built.closure_bytes))
+        on_its_way = "being built on the target" if built.derivations else "on its way to the target"
+        with progress(f"closure-{host.name}", f"The system's closure {on_its_way}") as report:
+            bring(
+                machine, built, [built.toplevel], root=NEW_ROOT, on_bytes=lambda done: report(done, built.closure_bytes)
+            )
         with machine.wait_and_connect() as target:
             carry_over(machine, target, plan, built, preserved, look(target), names_known=False)
     machine.run_detached(

@@ -18,6 +18,7 @@ from holdfast.plan.same import found_disks, kept_disks, require_no_new_failure, 
 from holdfast.plan.stage import nothing_to_do
 from holdfast.ssh.connection import Connection
 from holdfast.target import dead_man, first_boot, standby
+from holdfast.target.building import bring_scripts
 from holdfast.target.digests import Proof, take
 from holdfast.target.look import look
 from holdfast.target.machine import Machine
@@ -118,7 +119,8 @@ def _prepare(machine: Machine, plan: Plan, built: Built, facts: Facts) -> str:
         Why a standby is not possible; empty if it is, or if none is wanted.
 
     """
-    machine.copy([built.disko_script], dead_man_s=dead_man.waits_s(facts, machine.host.deadlines))
+    waits_s = dead_man.waits_s(facts, machine.host.deadlines)
+    bring_scripts(machine, built, dead_man_s=waits_s)
     if not standby.wanted(machine.host):
         return ""
     with progress(f"standby-{machine.host.name}", "The standby on its way to the target") as report:

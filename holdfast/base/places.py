@@ -34,7 +34,8 @@ STANDBY_IN_RAM: Final = f"{HOLDFAST_RAM_DIR}/standby"
 # The image's timer that starts the origin again, and the unit that watches over the trial start of the final system.
 DEAD_MAN_TIMER: Final = "holdfast-deadman.timer"
 TRIAL_WATCH: Final = "holdfast-trial.service"
-# Long work, as transient units; the run's id follows.
+# Long work, as transient units; the run's id follows, or for BUILD_UNIT a digest of what is built.
+BUILD_UNIT: Final = "holdfast-build-"
 PARTITION_UNIT: Final = "holdfast-partition-"
 INSTALL_UNIT: Final = "holdfast-install-"
 BOOT_LOADER_UNIT: Final = "holdfast-boot-loader-"

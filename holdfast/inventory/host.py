@@ -64,6 +64,14 @@ class Approve(StrEnum):
     NEVER = "never"
 
 
+class BuildOn(StrEnum):
+    """Where the system is built: here, on the target, or here if this machine can build for the target."""
+
+    LOCAL = "local"
+    REMOTE = "remote"
+    AUTO = "auto"
+
+
 def _image_reference(reference: str) -> str:
     parse_download(reference)
     return reference
@@ -109,7 +117,7 @@ class Deadlines(Frozen):
         look_s: to look at a machine: what it is, what runs there, how it boots.
         answer_s: for an unreachable target to answer when a phase begins.
         upload_s: to upload the kexec image, or the extra files.
-        build_s: to build the image, or the system.
+        build_s: to build the image, or the system, wherever that is built.
         kexec_return_s: from kexec until the installer answers.
         partition_s: for the disko script.
         copy_s: to copy the closure.
@@ -211,10 +219,12 @@ class Host(Frozen):
         name: the name of its table in the inventory, its deployment and its folder in the vault.
         target: the address: a MagicDNS name, an IP address, or a name in the ssh config; by default the host's name.
         flake: the flake with the system; a relative path starts at the inventory's folder.
-        attribute: the name in its `nixosConfigurations`; by default the host's name.
+        file: a Nix file with the system, in place of a flake; a folder stands for its `default.nix`.
+        attribute: the name in the flake's `nixosConfigurations`, or the path in the file; by default the host's name.
         kexec: the kexec image: a tarball, a folder with one, a flake's output, or a URL with `#sha256=HEX`.
         kexec_extra_flags: more flags for the kexec that starts the installer; a list of words.
         nix_options: a table of settings for the operator's nix, each as `--option NAME VALUE`.
+        build_on: where the system is built: `local`, `remote` (by the installer), or `auto`: local if that is possible.
         way: `tailscale` keeps the machine on its tailnet; with `standard` it is away from kexec until the end.
         user: login name on the origin.
         port: TCP port of the origin's SSH server.
@@ -245,12 +255,14 @@ class Host(Frozen):
     name: Annotated[str, Field(pattern=rf"^{NAME.pattern}$")]
     target: _Address = ""
     flake: _FlakeReference = "."
+    file: InventoryPath | None = None
     attribute: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", max_length=100)] = ""
     kexec: Annotated[
         str, Field(pattern=r"^[^-\x00-\x1f][^\x00-\x1f]*$", max_length=4096), AfterValidator(_image_reference)
     ] = f"{PROJECT}#kexec-tailscale"
     kexec_extra_flags: KexecFlags = ()
     nix_options: NixOptions = Field(default={})
+    build_on: BuildOn = BuildOn.LOCAL
     way: Way = Way.TAILSCALE
     user: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.@-]*$", max_length=64)] = "root"
     port: Annotated[int, Field(ge=1, le=65535)] = 22
@@ -302,6 +314,16 @@ class Host(Frozen):
         if value and "local" in info.data and info.data["local"] is None:
             raise ValueError("it needs an address in local")
         return value
+
+    @property
+    def source(self) -> str:
+        """Where the system is described, for people: the flake, or the file."""
+        return str(self.file) if self.file else self.flake
+
+    @property
+    def system(self) -> str:
+        """The system, for people: where it is described, and its attribute there."""
+        return f"{self.source}, {self.attribute}" if self.file else f"{self.flake}#{self.attribute}"
 
     @property
     def kexec_is_path(self) -> bool:

@@ -49,9 +49,17 @@ def metadata(flake: str) -> list[str]:
 
 def evaluate(flake: str, attribute: str) -> list[str]:
     """Return the command that prints what evaluate.nix says of a configuration as JSON; it builds nothing."""
-    function = " ".join(f"({path.read_text(encoding='utf-8')})" for path in _FUNCTIONS)
     # The locked flake must stay as it is: without this, nix as root would write a flake.lock into the store.
-    return _nix("eval", "--no-write-lock-file", "--json", nixos(flake, attribute), "--apply", function)
+    return _nix("eval", "--no-write-lock-file", "--json", nixos(flake, attribute), "--apply", _function())
+
+
+def evaluate_file(file: Path, attribute: str) -> list[str]:
+    """Return the command that prints what evaluate.nix says of a configuration in a Nix file; it builds nothing."""
+    return _nix("eval", "--json", "--file", str(file), attribute, "--apply", _function())
+
+
+def _function() -> str:
+    return " ".join(f"({path.read_text(encoding='utf-8')})" for path in _FUNCTIONS)
 
 
 def build(installables: Sequence[str], link: Path) -> list[str]:
@@ -64,6 +72,23 @@ def build(installables: Sequence[str], link: Path) -> list[str]:
     """
     options = ["--out-link", str(link), "--no-write-lock-file", "--print-out-paths", "--print-build-logs"]
     return _nix("build", *options, *installables)
+
+
+def probe(system: str, fresh: str) -> list[str]:
+    """Return the command that builds next to nothing for a platform, by this machine or one of its builders.
+
+    Args:
+        system: the platform, as Nix names it: `aarch64-linux`.
+        fresh: any word; with another one it is built again, and not found in the store.
+
+    """
+    made = f'name = "holdfast-probe"; fresh = {_string(fresh)}; system = {_string(system)}; builder = "/bin/sh"'
+    return _nix("build", "--no-link", "--expr", f'derivation {{ {made}; args = [ "-c" "echo > $out" ]; }}')
+
+
+def _string(text: str) -> str:
+    """Return a string of the Nix language."""
+    return json.dumps(text).replace("$", "\\$")
 
 
 def prefetch(download: Download) -> list[str]:

@@ -1,7 +1,7 @@
-"""The text of a disko script on the operator, with the scripts of the store that it calls."""
+"""The text of a disko script, with the scripts of the store that it calls."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from holdfast.base.errors import CommandFailed, ConfigError
@@ -16,11 +16,12 @@ _STORE_PATH: Final = re.compile(r"/nix/store/[0-9a-z]+-[\w.+?=/-]*[\w+?=]")
 _FOLDER: Final = re.compile(r"/s?bin\Z")
 
 
-def read_scripts(paths: Sequence[str]) -> str:
+def read_scripts(paths: Sequence[str], read: Callable[[str], str] | None = None) -> str:
     """Return the text of scripts, and of all scripts of the store that they name, one after the other.
 
     Args:
         paths: store paths of the scripts, which are built.
+        read: returns the text of a file, or raises CommandFailed; by default of the operator's store.
 
     Raises:
         CommandFailed: one of them cannot be read.
@@ -31,7 +32,7 @@ def read_scripts(paths: Sequence[str]) -> str:
     waiting, texts = list(seen), []
     while waiting:
         path = waiting.pop(0)
-        text = _read(path, required=path in paths)
+        text = _read(read or _in_store, path, required=path in paths)
         if len(text) > MAX_SCRIPT or len(seen) > MAX_FILES:
             raise ConfigError(
                 f"the disko script {paths[0]} is too long to be checked: more than {MAX_FILES} files, or {path} has"
@@ -46,10 +47,14 @@ def read_scripts(paths: Sequence[str]) -> str:
     return "\n".join(texts)
 
 
-def _read(path: str, *, required: bool) -> str:
-    """Return the text of a file in the store; empty if it is a folder or no script."""
+def _in_store(path: str) -> str:
+    return commands.run(commands.store_cat(path), timeout_s=READ_WITHIN_S).stdout
+
+
+def _read(read: Callable[[str], str], path: str, *, required: bool) -> str:
+    """Return the text of a file; empty if it is a folder or no script."""
     try:
-        text = commands.run(commands.store_cat(path), timeout_s=READ_WITHIN_S).stdout
+        text = read(path)
     except CommandFailed:
         if required:
             raise

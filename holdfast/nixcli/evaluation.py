@@ -1,9 +1,11 @@
-"""The user's flake, locked and evaluated: once for a whole run, which plans and builds from that alone."""
+"""The user's flake, or Nix file: evaluated once for a whole run, which plans and builds from that alone."""
 
+import base64
 import functools
+import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
@@ -34,6 +36,9 @@ _WROTE_LOCK: Final = re.compile(r"(?:creating|updating) lock file")
 _DIRTY: Final = re.compile(r"attribute 'dirty(?:Short)?Rev' missing")
 
 _ATTRIBUTES: Final = "It needs nixosConfigurations.NAME.config.system.build with toplevel and diskoScript (of disko)."
+_IN_FILE: Final = (
+    "It has to be what nixpkgs' `lib.nixosSystem`, or `import <nixpkgs/nixos>` with a configuration, returns."
+)
 _DISKO: Final = "Each disk of disko.devices.disk needs a device, best a /dev/disk/by-id/… link."
 _OPTIONS: Final = "The options are those of NixOS 23.05 or newer; holdfast/nixcli/describe.nix names them."
 _NEW_NIX: Final = "Use nix 2.18 or newer."
@@ -116,6 +121,23 @@ def evaluate(host: Host, lock: Lock, *, on_line: OnLine | None = None) -> str:
     raise explained(failed, what, f"the flake {host.flake} has no {what}", _ATTRIBUTES) from failed
 
 
+def evaluate_file(host: Host, *, on_line: OnLine | None = None) -> str:
+    """Evaluate a host of a Nix file, which has no lock. Return the answer as JSON, which `read` understands.
+
+    Raises:
+        ConfigError: the file has no such host.
+        CommandFailed: it cannot be evaluated.
+
+    """
+    assert host.file
+    command = commands.evaluate_file(host.file, host.attribute)
+    try:
+        done = commands.run(command, options=host.nix_options, timeout_s=EVALUATE_WITHIN_S, on_line=on_line)
+        return done.stdout
+    except CommandFailed as error:
+        raise explained(error, host.attribute, f"{host.file} has no {host.attribute}", _IN_FILE) from error
+
+
 def _in_place(host: Host, lock: Lock, on_line: OnLine | None) -> str:
     """Evaluate a dirty tree where it is: only there a flake can read its dirtyRev. It must still be what was locked."""
     answer = _run(lock.flake, host, on_line)
@@ -133,23 +155,28 @@ def _run(reference: str, host: Host, on_line: OnLine | None) -> str:
     return done.stdout
 
 
-def read(host: Host, lock: Lock, answer: str) -> Evaluation:
-    """Read what `evaluate` returned.
+def read(host: Host, lock: Lock | None, answer: str) -> Evaluation:
+    """Read what `evaluate` or `evaluate_file` returned.
+
+    Args:
+        host: the host.
+        lock: the lock of its flake; None for a file, which is locked by what it evaluated to.
+        answer: what was returned.
 
     Raises:
         ConfigError: the flake lacks an attribute, or has an invalid value.
 
     """
-    what = f"{commands.nixos('', host.attribute).removeprefix('#')}"
+    what = host.attribute if host.file else commands.nixos("", host.attribute).removeprefix("#")
     try:
         said = parse_object(answer)
     except ValueError as error:
-        raise ConfigError(f"nix gave an unexpected answer about {host.flake}: {error}.", hint=_NEW_NIX) from error
+        raise ConfigError(f"nix gave an unexpected answer about {host.source}: {error}.", hint=_NEW_NIX) from error
     disks = _disks(host, f"{what}.config.disko.devices.disk", said.get("disks"))
     try:
         configuration = parse_configuration(json.dumps(said.get("configuration")))
     except ValueError as error:
-        raise ConfigError(f"{host.flake}: {what} has an unexpected value: {error}.", hint=_OPTIONS) from error
+        raise ConfigError(f"{host.source}: {what} has an unexpected value: {error}.", hint=_OPTIONS) from error
     toplevel, disko_script, mount_script = (
         _derivation(host, f"{what}.config.system.build.{name}", said.get(key), optional=name == "mountScript")
         for name, key in commands.PARTS.items()
@@ -160,7 +187,7 @@ def read(host: Host, lock: Lock, answer: str) -> Evaluation:
         configuration=configuration,
         layout=parse_layout(said.get("layout")),
         system=PlannedSystem(
-            lock=lock,
+            lock=lock or _lock_of(host.source, [part for part in (toplevel, disko_script, mount_script) if part]),
             toplevel=toplevel,
             disko_script=disko_script,
             mount_script=mount_script,
@@ -170,26 +197,36 @@ def read(host: Host, lock: Lock, answer: str) -> Evaluation:
     )
 
 
+def _source(host: Host) -> str:
+    return str(host.file) if host.file else f"the flake {host.flake}"
+
+
+def _lock_of(file: str, parts: Sequence[Derivation]) -> Lock:
+    """Return the lock of a file: by what it evaluated to, since a Nix file may read anything."""
+    drvs = hashlib.sha256("\n".join(part.drv for part in parts).encode()).digest()
+    return Lock(flake=file, reference=file, nar_hash=f"sha256-{base64.b64encode(drvs).decode()}")
+
+
 def _disks(host: Host, what: str, said: JsonValue) -> dict[str, DiskoDisk]:
     if said is None:
-        raise ConfigError(f"the flake {host.flake} has no {what}.", hint=_ATTRIBUTES)
+        raise ConfigError(f"{_source(host)} has no {what}.", hint=_ATTRIBUTES)
     if not said:
-        raise ConfigError(f"{host.flake}: {what} names no disk.", hint=_DISKO)
+        raise ConfigError(f"{host.source}: {what} names no disk.", hint=_DISKO)
     try:
         return commands.parse_disks(said)
     except ValueError as error:
-        raise ConfigError(f"{host.flake}: {what} is invalid: {error}.", hint=_DISKO) from error
+        raise ConfigError(f"{host.source}: {what} is invalid: {error}.", hint=_DISKO) from error
 
 
 def _derivation(host: Host, what: str, said: JsonValue, *, optional: bool) -> Derivation | None:
     if said is None:
         if optional:
             return None
-        raise ConfigError(f"the flake {host.flake} has no {what}.", hint=_ATTRIBUTES)
+        raise ConfigError(f"{_source(host)} has no {what}.", hint=_ATTRIBUTES)
     try:
         return Derivation.model_validate(said)
     except ValidationError:
-        raise ConfigError(f"{host.flake}: {what} is not a derivation.", hint=_ATTRIBUTES) from None
+        raise ConfigError(f"{host.source}: {what} is not a derivation.", hint=_ATTRIBUTES) from None
 
 
 def explained(error: CommandFailed, asked: str, message: str, hint: str) -> ConfigError | CommandFailed:

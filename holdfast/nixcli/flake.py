@@ -1,14 +1,15 @@
 """What Holdfast builds or downloads before the target is touched: the system, and the kexec image."""
 
+import re
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+from uuid import uuid4
 
 from holdfast.base.command import CommandResult
 from holdfast.base.errors import CommandFailed, ConfigError, NotTrusted
-from holdfast.inventory.host import Host
+from holdfast.inventory.host import BuildOn, Host
 from holdfast.inventory.reference import Download
 from holdfast.nixcli import commands
 from holdfast.nixcli.evaluation import OnLine, explained
@@ -16,30 +17,21 @@ from holdfast.nixcli.kept import keep, lock_of, root
 from holdfast.plan.system import Lock, PlannedSystem
 
 NIX_ANSWERS_WITHIN_S: Final = 60
+# It may start a builder that is another machine.
+PROBE_WITHIN_S: Final = 300
+
+# What nix says of a derivation that neither this machine nor a builder can build: 2.26, and newer ones.
+_OTHER_PLATFORM: Final = re.compile(r" is required to build '|required system or feature not available", re.IGNORECASE)
 
 _IMAGE: Final = "Correct kexec in the inventory: a tarball, a folder that holds one, a flake's output, or a URL."
 
 
-@dataclass(frozen=True, slots=True)
-class System:
-    """A system that was built on the operator.
-
-    Attributes:
-        closure_bytes: size of the system's closure.
-        nix_version: nix's version.
-
-    """
-
-    closure_bytes: int
-    nix_version: str
-
-
-def build_system(system: PlannedSystem, host: Host, folder: Path, *, on_line: OnLine | None = None) -> System:
-    """Build the system, its disko script and its mount script. It evaluates nothing.
+def build_system(system: PlannedSystem, host: Host, folder: Path, *, on_line: OnLine | None = None) -> int:
+    """Build the system, its disko script and its mount script; return the size of its closure. It evaluates nothing.
 
     Args:
         system: what the plan says.
-        host: the host, for its deadline.
+        host: the host, for its deadline and its settings of nix.
         folder: the run's folder, which protects what was built from garbage collection.
         on_line: called with each line that nix writes.
 
@@ -48,14 +40,48 @@ def build_system(system: PlannedSystem, host: Host, folder: Path, *, on_line: On
         DeadlinePassed: see Deadlines.build_s.
 
     """
-    parts = (system.toplevel, system.disko_script, system.mount_script)
-    wanted = [f"{part.drv}^*" for part in parts if part is not None]
-    _build(wanted, root(folder, "system"), host, on_line)
+    wanted = [f"{part.drv}^*" for part in system.parts]
+    try:
+        _build(wanted, root(folder, "system"), host, on_line)
+    except CommandFailed as error:
+        if _OTHER_PLATFORM.search(error.result.stderr):
+            error.hint = 'With build_on = "auto", or "remote", the target builds its system itself, in the installer.'
+        raise
     size = commands.run(commands.closure_size(system.toplevel.out), timeout_s=NIX_ANSWERS_WITHIN_S)
-    return System(
-        closure_bytes=commands.parse_closure_size(size.stdout),
-        nix_version=commands.parse_version(commands.run(commands.version(), timeout_s=NIX_ANSWERS_WITHIN_S).stdout),
-    )
+    return commands.parse_closure_size(size.stdout)
+
+
+def nix_version() -> str:
+    """Return the version of the operator's nix."""
+    return commands.parse_version(commands.run(commands.version(), timeout_s=NIX_ANSWERS_WITHIN_S).stdout)
+
+
+def why_builds_itself(host: Host, platform: str, *, on_line: OnLine | None = None) -> str:
+    """Return why the target has to build its system; empty if the operator does.
+
+    Args:
+        host: the host.
+        platform: the system's, as Nix names it: `aarch64-linux`.
+        on_line: called with each line that nix writes.
+
+    Raises:
+        CommandFailed: with `auto`, something else than the platform prevents a build here.
+
+    """
+    if host.build_on is not BuildOn.AUTO:
+        return 'the inventory says build_on = "remote"' if host.build_on is BuildOn.REMOTE else ""
+    try:
+        commands.run(
+            commands.probe(platform, uuid4().hex),
+            options=host.nix_options,
+            timeout_s=PROBE_WITHIN_S,
+            on_line=on_line,
+        )
+    except CommandFailed as error:
+        if _OTHER_PLATFORM.search(error.result.stderr):
+            return f"neither this machine nor a builder in its Nix configuration builds for {platform}"
+        raise CommandFailed(error.result, hint='Run it by hand, or set build_on to "local" or "remote".') from error
+    return ""
 
 
 def image_flake(host: Host) -> str:

@@ -16,12 +16,13 @@ from holdfast.base.errors import HoldfastError
 from holdfast.base.frozen import Frozen
 from holdfast.inventory.host import Host
 from holdfast.nixcli import commands
-from holdfast.nixcli.evaluation import Evaluation, OnLine, evaluate, lock_flake, read
+from holdfast.nixcli.evaluation import Evaluation, OnLine, evaluate, evaluate_file, lock_flake, read
 from holdfast.plan.system import Lock
 
 LOOK_S: Final = 20
 # A garbage collection that runs meanwhile comes first.
 ROOT_S: Final = 900
+_EVALUATION: Final = "evaluation.json"
 
 M = TypeVar("M", bound=Frozen)
 
@@ -35,7 +36,7 @@ class _Locks(Frozen):
 
 
 class _Answer(Frozen):
-    """What nix answered about one attribute of a locked flake."""
+    """What nix answered about one attribute of a locked flake, or of a file."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -70,8 +71,8 @@ def lock_of(
 
 
 def is_locked(folder: Path) -> bool:
-    """Return whether this run has locked a flake, which it then keeps to."""
-    return (folder / "locks.json").exists()
+    """Return whether this run has locked a flake, or evaluated a file, and keeps to that."""
+    return any((folder / name).exists() for name in ("locks.json", _EVALUATION))
 
 
 def evaluation_of(folder: Path, host: Host, *, on_line: OnLine | None = None) -> Evaluation:
@@ -86,16 +87,15 @@ def evaluation_of(folder: Path, host: Host, *, on_line: OnLine | None = None) ->
         ConfigError, CommandFailed: see lock_flake, evaluate and read.
 
     """
-    lock = lock_of(folder, host.flake, options=host.nix_options, on_line=on_line)
-    path = folder / "evaluation.json"
-    kept = _read(path, _Answer)
-    if kept and (kept.reference, kept.attribute) == (lock.reference, host.attribute):
+    lock = None if host.file else lock_of(folder, host.flake, options=host.nix_options, on_line=on_line)
+    reference = lock.reference if lock else host.source
+    kept = _read(folder / _EVALUATION, _Answer)
+    if kept and (kept.reference, kept.attribute) == (reference, host.attribute):
         return read(host, lock, kept.answer)
-    answer = evaluate(host, lock, on_line=on_line)
+    answer = evaluate(host, lock, on_line=on_line) if lock else evaluate_file(host, on_line=on_line)
     made = read(host, lock, answer)
-    parts = (made.system.toplevel, made.system.disko_script, made.system.mount_script)
-    keep([part.drv for part in parts if part is not None], root(folder, "derivation"))
-    _write(path, _Answer(reference=lock.reference, attribute=host.attribute, answer=answer))
+    keep([part.drv for part in made.system.parts], root(folder, "derivation"))
+    _write(folder / _EVALUATION, _Answer(reference=reference, attribute=host.attribute, answer=answer))
     return made
 
 

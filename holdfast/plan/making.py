@@ -22,6 +22,12 @@ from holdfast.plan.verdict import judge
 # Where device mapper's names are.
 _OF_MULTIPATH: Final = ("/dev/mapper/", "/dev/disk/by-id/dm-")
 
+_BUILDS_ITSELF: Final = (
+    "it builds its system itself, in the installer: only the disko script before its disks are formatted, the system"
+    " after it. That the system builds, how large it is and how much memory that takes are not known now; if it does"
+    " not build, the machine stays in the installer, and its old system is gone"
+)
+
 
 def make_plan(
     *,
@@ -32,6 +38,7 @@ def make_plan(
     login: Login,
     devices: Mapping[str, DiskoDisk],
     system: PlannedSystem,
+    builds_itself: str = "",
     image: Image | None,
     image_lock: Lock | None = None,
     vault_identity: Identity | None = None,
@@ -50,6 +57,7 @@ def make_plan(
         login: the login that Holdfast used.
         devices: the disks of the disko configuration, by its own name for each.
         system: the system that the evaluation of the locked flake gave.
+        builds_itself: why the target builds it; empty if the operator does.
         image: the kexec image, or None if it is not built yet.
         image_lock: the lock of the flake that the image is an output of, if it is one.
         vault_identity: the node whose state in the vault is needed because the running installer has none.
@@ -78,7 +86,7 @@ def make_plan(
     made = Plan(
         run_id=run_id,
         host=host.name,
-        attribute=f"{host.flake}#{host.attribute}",
+        attribute=host.system,
         way=host.way,
         stage=stage,
         rehearsal=rehearsal,
@@ -90,6 +98,7 @@ def make_plan(
         origin_known=origin_known(facts),
         host_names=names,
         system=system,
+        builds_itself=builds_itself,
         origin=origin,
         wipe=disks.wipe,
         reuse=disks.reuse,
@@ -107,6 +116,7 @@ def make_plan(
             *_warnings(host, facts, disks, stage),
             *(_warnings_of_foreign(host, facts, vault_identity) if foreign else ()),
             *_warnings_of_the_way(host, facts, stage, vault_identity),
+            *((_BUILDS_ITSELF,) if builds_itself and stage is not Stage.FINAL else ()),
         ),
     )
     return made.model_copy(update={"warnings": (*made.warnings, *_formatted_for_another(made, facts))})

@@ -40,6 +40,7 @@ def to_markdown(plan: Plan) -> str:
         ("image", plan.image or f"not built yet{f', {plan.image_lock.short}' if plan.image_lock else ''}"),
         ("flake", plan.system.lock.short),
         ("installs", plan.system.toplevel.out),
+        *([("built", f"by the target itself: {plan.builds_itself}")] if plan.builds_itself else []),
         ("carried over", ", ".join(plan.carried) or "nothing"),
         ("this plan", plan.digest[:SHORT]),
     ]

@@ -88,6 +88,7 @@ class Plan(Frozen):
         origin_known: false if an installer runs that does not say which system ran before it.
         host_names: by these names a NixOS is known as this host.
         system: what will be installed, and the locked flake that it was evaluated from.
+        builds_itself: why the target builds the system, in the installer; empty if the operator does.
         origin: the target before the install.
         wipe: the disks that will be wiped.
         reuse: the disks that are used and not wiped: disko makes what is missing there, and mounts.
@@ -121,6 +122,7 @@ class Plan(Frozen):
     origin_known: bool = True
     host_names: tuple[str, ...] = ()
     system: PlannedSystem
+    builds_itself: str = ""
     origin: Origin
     wipe: tuple[PlannedDisk, ...]
     reuse: tuple[PlannedDisk, ...] = ()

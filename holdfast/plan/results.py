@@ -5,6 +5,7 @@ from typing import Literal
 from holdfast.base.frozen import Frozen
 from holdfast.facts.efi import EfiFacts
 from holdfast.facts.identity import Identity
+from holdfast.plan.system import Derivation
 
 PathTaken = Literal["direct", "relay", "unknown"]
 
@@ -21,13 +22,14 @@ class Result(Frozen):
 
 
 class Built(Result):
-    """What `build` made before the target is touched.
+    """What `build` made, or what is to be built, before the target is touched.
 
     Attributes:
         toplevel: store path of the system.
         disko_script: store path of the script that formats and mounts.
         mount_script: store path of the script that only mounts; empty if the flake has none.
-        closure_bytes: size of the system's closure.
+        derivations: what the target builds by itself, in the installer; empty if all was built on the operator.
+        closure_bytes: size of the system's closure; 0 if the target builds it, which is when it is known.
         image: path of the kexec tarball on the operator.
         image_sha256: its digest; the image is uploaded only once for each digest.
         tailscale: whether the system starts tailscaled.
@@ -39,6 +41,7 @@ class Built(Result):
     toplevel: str
     disko_script: str
     mount_script: str
+    derivations: tuple[Derivation, ...] = ()
     closure_bytes: int
     image: str
     image_sha256: str

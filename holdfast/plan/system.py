@@ -13,9 +13,10 @@ class Lock(Frozen):
     """A flake as one run uses it: whatever becomes of its folder, the reference names the same content.
 
     Attributes:
-        flake: the reference that was locked, as the inventory has it.
-        reference: the locked reference: with a revision, or the store path of the copied source.
-        nar_hash: hash of the whole source as Nix writes it: `sha256-` and base64.
+        flake: the reference that was locked, as the inventory has it; or the Nix file.
+        reference: the locked reference: with a revision, or the store path of the copied source; or the Nix file.
+        nar_hash: hash of the whole source as Nix writes it: `sha256-` and base64; of a Nix file, which may read
+            anything, the hash of the derivations that it evaluated to.
         revision: the revision; for a dirty tree the one that it is based on, with `-dirty`; empty if it has none.
         source: store path of the source, if the reference names it; empty for a revision, which can be fetched again.
 
@@ -86,3 +87,8 @@ class PlannedSystem(Frozen):
     mount_script: Derivation | None = None
     tailscale: bool
     places: Places = Places()
+
+    @property
+    def parts(self) -> tuple[Derivation, ...]:
+        """All that is built of it."""
+        return tuple(part for part in (self.toplevel, self.disko_script, self.mount_script) if part is not None)

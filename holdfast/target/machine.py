@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
@@ -99,24 +100,37 @@ class Machine:
         timeout_s: float,
         env: Mapping[str, str] = MappingProxyType({}),
         begun: bool = False,
+        dead_man_s: float = 0,
     ) -> CommandResult:
-        """Run long work as a unit that outlives the link. Arguments and errors: see detached.run_detached."""
-        return run_detached(
-            self.connect_over_last_way,
-            name,
-            argv,
-            work=work,
-            timeout_s=timeout_s,
-            on_line=self.log.line,
-            env=env,
-            begun=begun,
-        )
+        """Run long work as a unit that outlives the link. Arguments and errors: see detached.run_detached.
+
+        Each line that it writes is progress; dead_man_s is that of `copy`.
+        """
+        lines = count(1)
+        with self._feeder(dead_man_s) as feeder:
+
+            def on_line(line: str) -> None:
+                self.log.line(line)
+                feeder.moved(next(lines))
+                feeder.feed_if_due()
+
+            return run_detached(
+                self.connect_over_last_way,
+                name,
+                argv,
+                work=work,
+                timeout_s=timeout_s,
+                on_line=on_line,
+                env=env,
+                begun=begun,
+            )
 
     def copy(
         self,
         paths: Sequence[str],
         *,
         root: str | None = None,
+        substitute: bool = True,
         on_bytes: Callable[[int], None] | None = None,
         dead_man_s: float = 0,
     ) -> None:
@@ -125,6 +139,7 @@ class Machine:
         Args:
             paths: store paths.
             root: folder on the machine that holds the store; None for its own.
+            substitute: whether it may first fetch what it can from its substituters, if the inventory lets it.
             on_bytes: called with the bytes copied so far.
             dead_man_s: how long the dead-man waits that is armed meanwhile: progress feeds it. 0 if none is armed.
 
@@ -135,7 +150,7 @@ class Machine:
                 self.host.name,
                 paths,
                 root=root,
-                substitute=self.host.substitute_on_destination,
+                substitute=substitute and self.host.substitute_on_destination,
                 options=self.host.nix_options,
                 timeout_s=self.host.deadlines.copy_s,
                 on_line=self.log.line,

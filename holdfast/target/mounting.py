@@ -9,6 +9,7 @@ from holdfast.base.places import NEW_ROOT
 from holdfast.base.settings import script
 from holdfast.plan.results import Built
 from holdfast.ssh.connection import Connection
+from holdfast.target.building import bring
 from holdfast.target.machine import Machine
 from holdfast.target.secrets import keys_in_ram
 
@@ -21,14 +22,14 @@ def mount_again(machine: Machine, target: Connection, built: Built) -> None:
     """Mount the new root if it is not mounted. For that, the installer gets the mount script and the encryption keys.
 
     Raises:
-        UnexpectedState, CommandFailed: see ensure_mounted and Machine.copy.
+        UnexpectedState, CommandFailed: see ensure_mounted and building.bring.
         ConfigError, CommandFailed: see keys_in_ram.
 
     """
     if is_mounted(target):
         return
     if built.mount_script:
-        machine.copy([built.mount_script])
+        bring(machine, built, [built.mount_script])
     with keys_in_ram(machine.host, lambda: nullcontext(target), machine.log, most_s=MOUNT_S):
         ensure_mounted(target, machine.host.name, built.mount_script)
 

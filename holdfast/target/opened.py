@@ -7,11 +7,11 @@ from holdfast.base.errors import UnexpectedState
 from holdfast.base.settings import script
 from holdfast.facts.facts import Facts
 from holdfast.inventory.host import Host
-from holdfast.nixcli.disko_script import read_scripts
 from holdfast.plan.opened import DiskoScript, Node, disks_of, parse_script, require_planned
 from holdfast.plan.plan import Plan
 from holdfast.plan.results import Built
 from holdfast.ssh.connection import Connection
+from holdfast.target.building import scripts_of
 
 LOOK_S: Final = 120
 _LINE: Final = re.compile(r"([1-9][0-9]{0,4}) ([\w!.-]{1,64})((?: [\w!.-]{1,64})*) *", re.ASCII)
@@ -25,10 +25,10 @@ def check_opened(target: Connection, host: Host, plan: Plan, built: Built, facts
 
     Raises:
         UnexpectedState: a path leads to a disk that the plan keeps, or a disk of the plan is not opened.
-        CommandFailed, ConfigError: the scripts cannot be read on the operator.
+        CommandFailed, ConfigError: the scripts cannot be read where they were built.
 
     """
-    seen = parse_script(read_scripts([path for path in (built.disko_script, built.mount_script) if path]))
+    seen = parse_script(scripts_of(target, built))
     leads_to = resolve(target, seen)
     require_planned(host, seen, leads_to, plan.wipe, plan.reuse, facts)
     return frozenset(name for nodes in leads_to.values() for node in nodes for name in node.disks)

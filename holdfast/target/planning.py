@@ -11,7 +11,7 @@ from holdfast.base.settings import settings
 from holdfast.facts.facts import Facts
 from holdfast.facts.way_back import WayBackFacts
 from holdfast.inventory.host import Host, Way
-from holdfast.nixcli.flake import image_flake
+from holdfast.nixcli.flake import image_flake, why_builds_itself
 from holdfast.nixcli.kept import evaluation_of, is_locked, lock_of
 from holdfast.plan.fitness import check_target
 from holdfast.plan.foreign import going_on
@@ -63,7 +63,7 @@ def plan_install(
         TargetRefused: the target cannot be installed as it is.
         ConfigError: the flake or the image is invalid, the configuration would make the machine unreachable
             (holdfast/plan/refusals/), or archives in the vault could not be opened again.
-        CommandFailed: the flake cannot be evaluated.
+        CommandFailed: the flake cannot be evaluated, or see why_builds_itself.
         Unreachable, LoginRefused, NotTrusted: see Machine.connect.
 
     """
@@ -86,6 +86,8 @@ def plan_install(
     # Nothing of what would refuse an install matters where nothing is installed.
     left_alone = is_left_alone(seen.facts, names, toplevel, reinstall=reinstall, rehearsal=rehearsal)
     tarball = None if left_alone else inspecting.result()
+    platform = evaluation.configuration.system or f"{seen.facts.arch}-linux"
+    builds_itself = "" if left_alone else why_builds_itself(host, platform, on_line=on_line)
     if not left_alone:
         check_target(seen.facts, host, tarball, toplevel=toplevel, rehearsal=rehearsal)
         _check_address(host, seen.facts, toplevel)
@@ -100,6 +102,7 @@ def plan_install(
         login=seen.login,
         devices=evaluation.disks,
         system=evaluation.system,
+        builds_itself=builds_itself,
         image=tarball,
         image_lock=image_lock,
         vault_identity=None if left_alone else check_giving_back(host, seen.facts, seen.host_key, settings()),

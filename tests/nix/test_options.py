@@ -43,4 +43,4 @@ def test_builds(tmp_path: Path) -> None:
     image = host(kexec=f"{asked.flake}#image", nix_options=no_jobs)
     with pytest.raises(CommandFailed):
         kexec_image(image, lock_of(tmp_path, asked.flake), tmp_path)
-    assert build_system(system, asked, tmp_path).closure_bytes > 0
+    assert build_system(system, asked, tmp_path) > 0

@@ -277,9 +277,28 @@ def _kexec_run(machine: "FakeMachine", command: Command) -> None:
     machine.timer("kexec", 6, lambda: machine.leave_for("installer"))
 
 
+def _build_there(machine: "FakeMachine", command: Command) -> str:
+    """Build what has the derivation's name; what it is to be called is not known here."""
+    root, _, *drvs = command.args
+    names = [re.sub(r"^/nix/store/\w+-|\.drv$", "", drv) for drv in drvs]
+    machine.tell(f"built in {root or '/'}: {', '.join(names)}")
+    machine.store |= {f"{root}/{name}" for name in names}
+    return "".join(f"building '{drv}'...\n" for drv in drvs)
+
+
+def _nix_store(machine: "FakeMachine", command: Command) -> Done:
+    if "--dry-run" in command.args:
+        return Done(stderr="these 2 derivations will be built:\n  /nix/store/x.drv\n  /nix/store/y.drv\n")
+    verb = command.args.index("--check-validity")
+    root = command.args[1].partition("root=")[2] if verb else ""
+    names = [re.sub(r"^/nix/store/\w+-", "", path) for path in command.args[verb + 1 :]]
+    return Done(status=int(not {f"{root}/{name}" for name in names} <= machine.store))
+
+
 def _disko(machine: "FakeMachine", _: Command) -> None:
     machine.tell("disks formatted")
     machine.files = {path: data for path, data in machine.files.items() if path.startswith("/run/")}
+    machine.store = {built for built in machine.store if not built.startswith("/mnt/")}
     machine.disk, machine.mounted, machine.standby = "", True, False
 
 
@@ -430,6 +449,7 @@ def _nothing(_machine: "FakeMachine", _: Command) -> None:
 
 PROGRAMS: dict[str, Callable[["FakeMachine", Command], Done | str | None]] = {
     "bios-boot.sh": _bios_boot,
+    "build-there.sh": _build_there,
     "carry-over.sh": _carry_over,
     "cat": _cat,
     "command": _command,
@@ -451,6 +471,7 @@ PROGRAMS: dict[str, Callable[["FakeMachine", Command], Done | str | None]] = {
     "lock.sh": _lock,
     "make-room.sh": _nothing,
     "mountpoint": _mountpoint,
+    "nix-store": _nix_store,
     "nixos-install": _nixos_install,
     "private-folders.sh": _nothing,
     "put-file.sh": _put_file,

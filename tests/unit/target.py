@@ -189,6 +189,7 @@ class FakeMachine:
         self.endpoints: list[Endpoint] = []
         self.files: dict[str, bytes] = {}
         self.units: dict[str, Unit] = {}
+        self.store: set[str] = set()
         self.timers: dict[str, float] = {}
         self.changed: dict[str, dict[str, str]] = defaultdict(dict)
         self.mounted = self.standby = False
@@ -341,6 +342,7 @@ class FakeMachine:
         self.up = self.mounted = False
         self.files = {path: data for path, data in self.files.items() if path.startswith(("/mnt/", "/var/"))}
         self.units, self.timers, self.locked_by = {}, {}, ""
+        self.store = {built for built in self.store if built.startswith("/mnt/")}
 
     def timer(self, name: str, seconds: float, action: Callable[[], object]) -> None:
         """Arm a timer of this boot, or arm it anew."""

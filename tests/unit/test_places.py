@@ -9,6 +9,7 @@ import pytest
 from holdfast.base import places
 from holdfast.base.places import (
     BOOT_LOADER_UNIT,
+    BUILD_UNIT,
     HOLDFAST_DIR,
     HOLDFAST_RAM_DIR,
     INSTALL_UNIT,
@@ -31,6 +32,7 @@ PYTHON_ONLY = frozenset(
     {
         ORIGIN_REBOOT,
         STANDBY_IN_RAM,
+        BUILD_UNIT,
         PARTITION_UNIT,
         INSTALL_UNIT,
         BOOT_LOADER_UNIT,
