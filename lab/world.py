@@ -129,13 +129,17 @@ class World:
         pid = json.loads((self.run / "supervisor.json").read_text())["supervisor"]["pid"]
         return ["nsenter", f"--net=/proc/{pid}/ns/net"]
 
-    def ssh_command(self, key: Path, known_hosts: Path, *argv: str) -> list[str]:
-        """Return the argv of an SSH command over the machine's local port, from inside the lab's network."""
+    def ssh_command(self, key: Path, known_hosts: Path, *argv: str, terminal: bool = False) -> list[str]:
+        """Return the argv of an SSH command over the machine's local port, from inside the lab's network.
+
+        With `terminal` the command has one there, for a program that asks somebody.
+        """
         # fmt: off
         return [
             *self.inside(), "ssh", "-F", "/dev/null", "-i", str(key), "-p", str(SSH_PORT),
             "-o", f"UserKnownHostsFile={known_hosts}", "-o", "HostKeyAlias=cottage", "-o", "BatchMode=yes",
-            "-o", "StrictHostKeyChecking=yes", "-o", "ConnectTimeout=5", "root@127.0.0.1", shlex.join(argv),
+            "-o", "StrictHostKeyChecking=yes", "-o", "ConnectTimeout=5", *(["-tt"] if terminal else []),
+            "root@127.0.0.1", shlex.join(argv),
         ]
         # fmt: on
 

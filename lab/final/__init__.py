@@ -29,9 +29,24 @@ LIBRARIES = entries(HERE / "libraries.txt")
 FILES = entries(HERE / "files.txt")
 UNITS = entries(HERE / "units.txt")
 MODULES = entries(HERE / "modules.txt")
-MORE_MODULES = ("btrfs", "dm-mod", "efivarfs")
-"""Modules that only some layouts load; the initrd of the others does not have them."""
-STORAGE_PROGRAMS = ("usr/bin/btrfs", "usr/sbin/mkfs.btrfs", "usr/sbin/lvm")
+MORE_MODULES = {
+    "btrfs": ("btrfs",),
+    "dm-mod": ("dm-mod",),
+    # The kernel asks for none of the ciphers by itself: the initrd has no modprobe.
+    "dm-crypt": ("dm-crypt", "xts", "aesni-intel", "algif_skcipher"),
+    "efivarfs": ("efivarfs",),
+}
+"""Modules that only some layouts load, each list by its name; the initrd of the others does not have them."""
+TOOLS = {
+    "storage": ("usr/bin/btrfs", "usr/sbin/mkfs.btrfs", "usr/sbin/lvm"),
+    "luks": (
+        "usr/sbin/cryptsetup",
+        "usr/sbin/sshd",
+        "usr/lib/openssh/sshd-auth",
+        "usr/lib/openssh/sshd-session",
+    ),
+}
+"""Programs that only some layouts need, by the name of the archive. In the initrd, sshd lets in who opens the root."""
 SYSTEMD_BOOT = ("usr/bin/bootctl", "usr/lib/systemd/boot/efi/systemd-bootx64.efi")
 GRUB = {"grub": "i386-pc", "grub-efi": "x86_64-efi"}
 """GRUB for a BIOS and for UEFI: its folder of modules, by the name of the archive."""
@@ -63,8 +78,8 @@ def flake_dir(run_dir: Path, layout: str = "plain") -> Path:
 def inputs() -> Path:
     """Return a folder with what comes from Debian: `busybox/busybox`, and `.tar`s with the rest."""
     parts: list[Part] = [Path(__file__), Path(systemd.__file__), Path(bundled.__file__), systemd.UDEV_RULES]
-    parts += [SUITE, PACKAGES, PROGRAMS, LIBRARIES, FILES, UNITS, MODULES, MORE_MODULES, SYSTEMD_BOOT]
-    parts += [STORAGE_PROGRAMS, str(GRUB), GRUB_PROGRAMS]
+    parts += [SUITE, PACKAGES, PROGRAMS, LIBRARIES, FILES, UNITS, MODULES, str(MORE_MODULES), SYSTEMD_BOOT]
+    parts += [str(TOOLS), str(GRUB), GRUB_PROGRAMS]
     return built("final-inputs", parts, _make_inputs, about="20 s")
 
 
@@ -76,7 +91,8 @@ def _make_inputs(into: Path) -> None:
     _pack_bootloader(tree, into / "bootloader.tar")
     _pack_kernel(tree, into / "kernel.tar", into / "modules")
     _pack_userland(tree, into / "userland.tar")
-    _pack_storage_tools(tree, into / "storage.tar")
+    for name, programs in TOOLS.items():
+        _pack_tools(tree, programs, into / f"{name}.tar")
     for name, modules in GRUB.items():
         _pack_grub(tree, modules, into / f"{name}.tar")
     with tarfile.open(into / "systemd-boot.tar", "w") as packed:
@@ -104,10 +120,10 @@ def _pack_grub(tree: Path, modules: str, archive: Path) -> None:
     shutil.rmtree(folder)
 
 
-def _pack_storage_tools(tree: Path, archive: Path) -> None:
-    """Pack the programs that make btrfs and LVM, with all that they need: they run in any system, as disko's do."""
+def _pack_tools(tree: Path, programs: tuple[str, ...], archive: Path) -> None:
+    """Pack programs with all that they need: they run in any system, as disko's do."""
     folder = archive.with_suffix("")
-    bundled.bundle(tree, STORAGE_PROGRAMS, folder / "lib", folder / "bin")
+    bundled.bundle(tree, programs, folder / "lib", folder / "bin")
     with tarfile.open(archive, "w") as packed:
         packed.add(folder, ".")
     shutil.rmtree(folder)
@@ -124,8 +140,8 @@ def _pack_kernel(tree: Path, archive: Path, modules: Path) -> None:
     _in_tree(tree, "depmod", release)
     in_order = _order(tree, release, MODULES)
     lists = {"order": in_order}
-    for module in MORE_MODULES:
-        lists[f"more-{module}"] = [path for path in _order(tree, release, (module,)) if path not in in_order]
+    for name, more in MORE_MODULES.items():
+        lists[f"more-{name}"] = [path for path in _order(tree, release, more) if path not in in_order]
     for name, paths in lists.items():
         for path in paths:
             packed = tree / path.removeprefix("/")

@@ -21,6 +21,7 @@ STORE = ".holdfast-standby"
 # The kernel of a slow machine without KVM may find that its timer does not work; no_timer_check lets it go on.
 LINE = f"init=/init {KERNEL_PARAMS} no_timer_check"
 UUID = "11111111-2222-3333-4444-555555555555"
+FAT_ID = "1111-2222"
 # A system that only says what it was started with.
 INSTALLER = """#!/bin/sh
 mkdir -p /proc
@@ -99,9 +100,9 @@ class Standby:
         self.digests = {"kernel": sha256(store / "kernel"), "initrd": sha256(store / "initrd")}
         self.digests["handover"] = sha256(handover)
 
-    def told(self, uuid: str) -> str:
+    def told(self, uuid: str, kind: str = "ext4") -> str:
         """Return what the starter has to know."""
-        words = {"type": "ext4", "id": uuid, "folder": f"/{STORE}", **self.digests, "line": LINE}
+        words = {"type": kind, "id": uuid, "folder": f"/{STORE}", **self.digests, "line": LINE}
         return "".join(f"{word} {value}\n" for word, value in words.items())
 
     def plain_disk(self) -> Disk:
@@ -112,8 +113,17 @@ class Standby:
         subprocess.run(["mke2fs", "-q", "-t", "ext4", "-U", UUID, "-d", str(self.fs), str(disk)], check=True)
         return Disk(disk, "ROOT", "raw")
 
-    def started_by_bios(self, uuid: str) -> Kernel:
-        known = cpio(self.folder / "known.cpio", {".extra/credentials/standby.cred": self.told(uuid)})
+    def fat_disk(self) -> Disk:
+        """Return a disk that is one FAT, as a boot partition is."""
+        disk = self.folder / "fat.raw"
+        with disk.open("wb") as file:
+            file.truncate(96 << 20)
+        subprocess.run(["mkfs.vfat", "-F", "32", "-i", FAT_ID.replace("-", ""), str(disk)], check=True)
+        subprocess.run(["mcopy", "-s", "-i", str(disk), str(self.fs / STORE), "::/"], check=True)
+        return Disk(disk, "BOOT", "raw")
+
+    def started_by_bios(self, uuid: str, kind: str = "ext4") -> Kernel:
+        known = cpio(self.folder / "known.cpio", {".extra/credentials/standby.cred": self.told(uuid, kind)})
         return Kernel(self.image / "bzImage", joined(self.folder / "both", self.image / "starter", known), LINE)
 
     def esp(self, uuid: str) -> Disk:
@@ -176,6 +186,12 @@ def test_starts_what_lies_on_the_root(standby: Standby, uefi: bool) -> None:
         said = standby.boot(standby.esp(UUID), disk, until="INSTALLER", uefi=True)
     else:
         said = standby.boot(disk, until="INSTALLER", kernel=standby.started_by_bios(UUID))
+    assert STARTED in said, said[-2000:]
+
+
+def test_starts_what_lies_on_a_fat_boot_partition(standby: Standby) -> None:
+    disk = standby.fat_disk()
+    said = standby.boot(disk, until="INSTALLER", kernel=standby.started_by_bios(FAT_ID, "vfat"))
     assert STARTED in said, said[-2000:]
 
 

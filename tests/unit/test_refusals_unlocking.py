@@ -114,9 +114,6 @@ def test_nobody_is_there_to_type(changed: dict[str, Any], parts: list[str]) -> N
     [
         luks({"systemd": True}, options=["fido2-device=auto"]),
         luks({"systemd": True}, options=["pkcs11-uri=auto"]),
-        luks({"ssh": True}),
-        luks({"ssh": True}) | {"grub_opens_disks": True},
-        luks({"ssh": True}, key_file="/tmp/secret.key"),
         luks({"clevis": ["crypted"]}),
         luks(key_file="/dev/disk/by-id/usb-key"),
         luks(key_file="/nix/store/x-key"),
@@ -136,7 +133,6 @@ def test_nobody_is_there_to_type(changed: dict[str, Any], parts: list[str]) -> N
             "file_systems": CONFIGURATION["file_systems"]
             | {"/": {"type": "bcachefs", "device": "/dev/vda3:/dev/vdb", "options": [], "needed": False}},
         },
-        zfs({"dataset": "tank"}, initrd={"ssh": True}),
         zfs({"dataset": "tank"}, initrd={"clevis": ["tank"]}),
         zfs({"dataset": "tank"}, zfs_credentials=False, initrd={"lines": ["zfs load-key -L file:///x tank"]}),
         zfs({"dataset": "tank", "key_location": "file:///etc/k"}, initrd={"files": ["/etc/k"]}),
@@ -160,6 +156,28 @@ def test_nobody_is_there_to_type(changed: dict[str, Any], parts: list[str]) -> N
 )
 def test_it_opens_by_itself(changed: dict[str, Any]) -> None:
     assert check(seen(**changed), host()) == ()
+
+
+@pytest.mark.parametrize(
+    ("changed", "opened"),
+    [
+        (luks({"ssh": True}), "crypted"),
+        (luks({"ssh": True}) | {"grub_opens_disks": True}, "crypted"),
+        (luks({"ssh": True}, key_file="/tmp/secret.key"), "crypted"),
+        (zfs({"dataset": "tank"}, initrd={"ssh": True}), "tank"),
+    ],
+)
+def test_somebody_has_to_open_it_over_ssh(changed: dict[str, Any], opened: str) -> None:
+    (said,) = check(seen(**changed), host(deadlines={"reboot_return_s": 900}))
+    assert said.startswith(f"somebody has to open {opened} over SSH in the initrd, at each start")
+    assert "(900 s)" in said
+
+
+def test_nobody_has_to_open_over_ssh_what_opens_by_itself() -> None:
+    assert check(seen(**luks({"ssh": True, "files": ["/k"]}, key_file="/k")), host()) == ()
+    assert check(seen(**luks({"ssh": True, "clevis": ["crypted"]})), host()) == ()
+    zfs_by_key = zfs({"dataset": "tank", "key_location": "file:///k"}, initrd={"ssh": True, "files": ["/k"]})
+    assert check(seen(**zfs_by_key), host()) == ()
 
 
 def test_tpm_has_to_be_enrolled() -> None:

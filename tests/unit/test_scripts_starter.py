@@ -65,7 +65,7 @@ class Starter:
         (self.live / "proc/partitions").write_text(f"major minor  #blocks  name\n\n{rows}")
         return store
 
-    def run(self, known: str | None = None) -> subprocess.CompletedProcess[str]:
+    def run(self, known: str | None = None, *, before: str = "") -> subprocess.CompletedProcess[str]:
         cred = self.live / ".extra/credentials/standby.cred"
         cred.parent.mkdir(parents=True)
         cred.write_text("".join(f"{word} {value}\n" for word, value in self.told.items()) if known is None else known)
@@ -73,7 +73,7 @@ class Starter:
         path = self.folder / "init"
         text = script("installer/starter.sh")
         assert "search_s=180 " in text
-        path.write_text(text.replace("search_s=180 ", f"search_s={SEARCH_S} "))
+        path.write_text(before + text.replace("search_s=180 ", f"search_s={SEARCH_S} "))
         return subprocess.run(
             [*self.shell, str(path)], env=env, capture_output=True, text=True, timeout=60, check=False
         )
@@ -111,6 +111,13 @@ def test_starts_the_installer_with_its_handover_and_command_line(starter: Starte
     assert calls.index(f"umount {starter.live}/run/disk") < calls.index("kexec -e")
     assert (starter.live / "proc/sys/kernel/panic").read_text() == "30\n"
     assert not (starter.folder / "x").exists()
+
+
+def test_kernel_is_told_the_path_of_modprobe_by_a_shell_that_knows_the_command_itself(starter: Starter) -> None:
+    starter.disk("vda2")
+    init = 'modprobe() { command modprobe "$@"; }\n'  # as a command of busybox in its own shell
+    starter.run(before=init)
+    assert (starter.live / "proc/sys/kernel/modprobe").read_text() == f"{starter.tools}/modprobe\n"
 
 
 def test_disk_is_mounted_read_only_and_without_its_journal_only_if_it_must_be(starter: Starter) -> None:

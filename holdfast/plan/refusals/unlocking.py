@@ -33,6 +33,12 @@ def unlocking_warnings(seen: Configuration, host: Host) -> tuple[str, ...]:
     """Return what the new system needs for its encrypted disks, and the configuration alone does not bring."""
     by_tpm = [name for name, device in seen.initrd.luks.items() if _has_token(device, "tpm2-device=")]
     found = []
+    if by_hand := _by_hand(seen):
+        found.append(
+            f"somebody has to open {', '.join(by_hand)} over SSH in the initrd, at each start: in the trial, and after"
+            f" the reboot, each within reboot_return_s ({host.deadlines.reboot_return_s:.0f} s). A trial that nobody"
+            " opens waits until the machine is switched off and on, and then the installer starts"
+        )
     if by_tpm and not seen.enrols:
         found.append(
             f"the TPM opens {', '.join(by_tpm)} only once it is enrolled: do that in disko's postCreateHook"
@@ -66,7 +72,7 @@ def _reasons(seen: Configuration, name: str) -> Iterator[str]:
         for file_system in seen.encrypted_bcachefs:
             if not by_clevis:
                 yield f"{name} opens its encrypted bcachefs {file_system} with a passphrase"
-    yield from (f"{name} opens {why}" for why in _zfs(seen))
+    yield from (f"{name} opens its encrypted dataset {dataset} with {why}" for dataset, why in _zfs(seen))
     for line in seen.crypttab:
         fields = line.split()
         options = fields[3].split(",") if len(fields) > 3 else []
@@ -87,6 +93,16 @@ def _asks(seen: Configuration, luks: Luks) -> str:
     return "" if luks.commands or _is_in_initrd(seen, luks.key_file) else f"a key that is not there ({luks.key_file})"
 
 
+def _by_hand(seen: Configuration) -> tuple[str, ...]:
+    """Return what a person opens who logs in to the initrd."""
+    if not seen.initrd.ssh:
+        return ()
+    luks = (
+        device for device, luks in seen.initrd.luks.items() if device not in seen.initrd.clevis and _asks(seen, luks)
+    )
+    return (*luks, *(dataset for dataset, _ in _zfs(seen, over_ssh=True)))
+
+
 def _has_token(luks: Luks, token: str) -> bool:
     # NixOS joins the options with commas, and so may their writer.
     return any(option.startswith(token) for option in ",".join(luks.options).split(","))
@@ -104,9 +120,10 @@ def _is_in_initrd(seen: Configuration, path: str) -> bool:
     )
 
 
-def _zfs(seen: Configuration) -> Iterator[str]:
-    """Yield the encrypted datasets that a person has to open, each with what it is opened with.
+def _zfs(seen: Configuration, *, over_ssh: bool = False) -> Iterator[tuple[str, str]]:
+    """Yield the encrypted datasets that a person has to open at the machine, each with what it is opened with.
 
+    With over_ssh, yield those that a person can open who logs in to the initrd.
     With boot.zfs.requestEncryptionCredentials the keys of all datasets of a pool are loaded when it is imported, or of
     those that it names (nixos/modules/tasks/filesystems/zfs.nix).
     """
@@ -121,14 +138,14 @@ def _zfs(seen: Configuration) -> Iterator[str]:
         behind = [fs for fs in of_pool.values() if _key_of(seen, fs.device or "") == dataset.dataset]
         asked = seen.zfs_credentials
         loaded = asked is True or (isinstance(asked, tuple) and dataset.dataset in asked)
-        if not loaded and behind:
-            yield f"its encrypted dataset {dataset.dataset} with a key that nothing loads (boot.zfs)"
+        if not loaded and behind and not over_ssh:
+            yield dataset.dataset, "a key that nothing loads (boot.zfs)"
         in_initrd = any(mount in _OF_THE_INITRD or fs.needed for mount, fs in of_pool.items())
         # A person who logs in to the initrd can type what is asked for there.
-        if not loaded or not of_pool or (in_initrd and seen.initrd.ssh):
+        if not loaded or not of_pool or (in_initrd and seen.initrd.ssh) is not over_ssh:
             continue
         if why := _zfs_asks(seen, _location(dataset), in_initrd=in_initrd):
-            yield f"its encrypted dataset {dataset.dataset} with {why}"
+            yield dataset.dataset, why
 
 
 def _key_of(seen: Configuration, device: str) -> str:

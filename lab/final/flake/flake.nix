@@ -14,7 +14,13 @@
       # One of the lab's layouts (lab/final/layouts).
       layout = import ./layout { inherit disk tools; };
       # The programs for storage that only some layouts need: they run in any system, as disko's do.
-      tools.storage = unpack "storage-tools" ./inputs/storage.tar;
+      tools = {
+        storage = unpack "storage-tools" ./inputs/storage.tar;
+        luks = unpack "luks-tools" ./inputs/luks.tar;
+      };
+      # What the layout says of its initrd in the words of NixOS, and the UUID of its encrypted partition.
+      settings = layout.boot.initrd or { };
+      uuid = layout.uuid or "";
       # What makes the disk start this system, and what of Debian that needs.
       bootLoader = layout.bootLoader or "extlinux";
       bootArchives = {
@@ -77,9 +83,10 @@
         inherit PATH builder kernel;
         init = ./scripts/initrd-init.sh;
         modules = layout.modules or "";
-        findRoot = layout.findRoot or "";
+        findRoot = if layout ? findRoot then script "find-root" layout.findRoot { inherit uuid; } else "";
         mountMore = layout.mountMore or "";
         tools = layout.initrdTools or "";
+        authorizedKeys = if settings.network.ssh.enable or false then ./inputs/authorized_keys else "";
       };
       userland = build "userland" ./build/userland.sh {
         inherit PATH busybox tailscale;
@@ -108,9 +115,15 @@
         switch = ./scripts/boot-${if bootLoader == "grub-efi" then "grub" else bootLoader}.sh;
         grubTarget = if bootLoader == "grub-efi" then "x86_64-efi" else "i386-pc";
         bootCode = layout.bootCode or "mbr.bin";
+        secrets = map (place: "${place}=${settings.secrets.${place}}") (
+          builtins.attrNames (settings.secrets or { })
+        );
         kernelParams = "${layout.root} console=ttyS0 panic=30 quiet net.ifnames=0 systemd.show_status=false";
       };
-      storage = script "storage" ./layout/storage.sh { tools = layout.tools or ""; };
+      storage = script "storage" ./layout/storage.sh {
+        inherit uuid;
+        tools = layout.tools or "";
+      };
       mountScript = script "disko-mount" ./scripts/disko-mount.sh { inherit disk storage; };
       diskoScript = script "disko" ./scripts/disko.sh { inherit disk storage mountScript; };
     in
@@ -118,7 +131,10 @@
       nixosConfigurations.${attribute}.config = {
         # What Holdfast asks before it installs (holdfast/nixcli/describe.nix), in the words of NixOS.
         # Debian's extlinux is none of NixOS' boot loaders.
-        boot.loader = layout.boot.loader or { external.enable = true; };
+        boot = {
+          loader = layout.boot.loader or { external.enable = true; };
+          initrd = settings;
+        };
         networking = {
           inherit hostName;
           firewall.enable = false;

@@ -57,7 +57,9 @@ begin() {
 	# Without `panic=` on the command line, the kernel would stay where it panicked.
 	[ "$(cat "$live/proc/sys/kernel/panic")" != 0 ] || echo 30 >"$live/proc/sys/kernel/panic"
 	guard </dev/null &
-	command -v modprobe >"$live/proc/sys/kernel/modprobe"
+	# `command -v` prints no path where busybox' shell knows its commands by itself. The kernel needs one: it loads the
+	# character sets of vfat.
+	which modprobe >"$live/proc/sys/kernel/modprobe"
 }
 
 # matches TEXT SET LONGEST: has TEXT only characters of SET, a part of a bracket, and not too many of them?

@@ -5,6 +5,7 @@ from typing import Final
 
 from tests.lab.faults.journey import FINAL, INSTALLER, Journey
 from tests.lab.matrix.entries import ENTRIES, boot_entries
+from tests.lab.matrix.opening import Opener
 from tests.lab.matrix.table import Kind, Row, row
 from tests.lab.table import Findings
 
@@ -29,7 +30,9 @@ def install_with_power_cut(journey: Journey, kind: Kind, matrix: Findings[Row]) 
 
     """
     began, standby = time.monotonic(), "-"
+    opener = Opener(journey, kind)
     try:
+        opener.bring()
         journey.start()
         journey.reach("install")
         assert journey.on_machine("cat /sys/class/watchdog/watchdog0/state") == "active"
@@ -39,10 +42,13 @@ def install_with_power_cut(journey: Journey, kind: Kind, matrix: Findings[Row]) 
             assert seen.where == INSTALLER, "the standby did not boot"
             standby = "started"
             seen.recovery = journey.go_on("install")
+        opener.open(after="restore")  # in the trial
+        opener.open(after="trial")
         report = journey.finish()
         seconds = time.monotonic() - began
         _look(journey, kind)
         journey.lab.power_cycle()
+        opener.open()
         assert journey.until_where(FINAL, BOOT_S) == FINAL
         found = row(kind, report, standby=standby, seconds=seconds)
         assert found.trial == "yes", report["phases"]

@@ -7,6 +7,8 @@ from typing import Any, Final
 from lab import qemu
 from tests.lab import table
 
+KEY_FILE: Final = "a key file"
+PASSPHRASE: Final = "a passphrase"
 COLUMNS: Final = {
     "firmware": "firmware",
     "boot_loader": "boot loader",
@@ -29,6 +31,7 @@ class Kind:
         root: what its root lies on.
         mounts: what findmnt shows of `/` and `/nix` then.
         entry: the name of the new system's boot entry, which a UEFI firmware starts first then; empty for a BIOS.
+        opened_by: what opens its encrypted root at each boot, KEY_FILE or PASSPHRASE; empty if it has none.
 
     """
 
@@ -38,6 +41,7 @@ class Kind:
     root: str
     mounts: str
     entry: str = ""
+    opened_by: str = ""
 
     @property
     def firmware(self) -> str:
@@ -46,6 +50,7 @@ class Kind:
 
 
 _PLAIN: Final = "/ ext4 /dev/vda2"
+_LUKS: Final = "/ ext4 /dev/mapper/root"
 _SYSTEMD_BOOT: Final = "Linux Boot Manager"
 """bootctl's own name for it."""
 KINDS: Final = (
@@ -53,7 +58,9 @@ KINDS: Final = (
     Kind("bios-root", qemu.BIOS, "extlinux", "ext4, with /boot", _PLAIN),
     Kind("btrfs", qemu.BIOS, "extlinux", "btrfs", "/ btrfs /dev/vda2\n/nix btrfs /dev/vda2"),
     Kind("lvm", qemu.BIOS, "extlinux", "ext4 on LVM", "/ ext4 /dev/pool/root"),
+    Kind("luks-keyfile", qemu.BIOS, "extlinux", "ext4 on LUKS, key file", _LUKS, opened_by=KEY_FILE),
     Kind("grub", qemu.BIOS, "GRUB", "ext4", _PLAIN),
+    Kind("luks-passphrase", qemu.BIOS, "GRUB", "ext4 on LUKS, passphrase by SSH", _LUKS, opened_by=PASSPHRASE),
     Kind("efi", qemu.UEFI, "systemd-boot", "ext4", _PLAIN, _SYSTEMD_BOOT),
     Kind("grub-efi", qemu.UEFI, "GRUB", "ext4", _PLAIN, "NixOS-boot"),
 )

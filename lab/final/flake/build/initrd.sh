@@ -1,7 +1,7 @@
 # The initrd: busybox, the kernel's modules, and the script that mounts the root and starts the system on it.
 # shellcheck shell=sh disable=SC2154 # the derivation sets them
 # Inputs: builder (a static busybox), kernel, modules (names of its other lists of modules), init, findRoot and mountMore
-# (parts of init, or empty), tools (a folder for /tools, or empty), out.
+# (parts of init, or empty), tools (a folder for /tools, or empty), authorizedKeys (who may log in, or empty), out.
 mkdir -p bin dev modules proc run sys sysroot tools
 cp "$builder" bin/busybox
 for list in order $modules; do
@@ -13,6 +13,7 @@ done <modules/order
 cp "$init" init
 [ -z "$findRoot" ] || cp "$findRoot" find-root.sh
 [ -z "$mountMore" ] || cp "$mountMore" mount-more.sh
+[ -z "$authorizedKeys" ] || cp "$authorizedKeys" authorized_keys
 [ -z "$tools" ] || cp -R "$tools"/* tools/
 chmod -R u+w tools
 chmod 0755 bin dev modules proc run sys sysroot tools bin/busybox init

@@ -28,6 +28,7 @@ fi
 # Written beside its place and then renamed: the disk can boot even if this stops half-way.
 for file in kernel initrd; do
 	cp "@toplevel@/$file" "/boot/$file.new"
+	[ "$file" = kernel ] || [ ! -e @toplevel@/append-initrd-secrets ] || @toplevel@/append-initrd-secrets "/boot/$file.new"
 	mv "/boot/$file.new" "/boot/$file"
 done
 cat >/boot/syslinux.new <<END

@@ -16,15 +16,22 @@ grep -q '^[^ ]* /boot ' /proc/mounts || {
 	exit 1
 }
 
-# place FILE: a file comes beside its place and is then renamed: the disk can boot even if this stops half-way.
+# place FILE [COMMAND...]: a file comes beside its place and is then renamed: the disk can boot even if this stops half-way.
+# Before that, the command gets its name.
 place() {
-	cat >"$1.new"
-	mv "$1.new" "$1"
+	place=$1
+	shift
+	(umask 077 && cat >"$place.new")
+	[ $# -eq 0 ] || "$@" "$place.new"
+	mv "$place.new" "$place"
 }
 mkdir -p /boot/grub /boot/kernels
-for file in kernel initrd; do
-	place "/boot/kernels/$file" <"@toplevel@/$file"
-done
+place /boot/kernels/kernel <@toplevel@/kernel
+if [ -e @toplevel@/append-initrd-secrets ]; then
+	place /boot/kernels/initrd @toplevel@/append-initrd-secrets <@toplevel@/initrd
+else
+	place /boot/kernels/initrd <@toplevel@/initrd
+fi
 place /boot/grub/grub.cfg <<END
 set timeout=0
 menuentry "NixOS" {

@@ -8,7 +8,7 @@ disk=@disk@
 	echo "disko: $disk is not there" >&2
 	exit 1
 }
-# The lab encrypts nothing: a key that the operator brings for that is only checked.
+# Most layouts encrypt nothing: then a key that the operator brings for that is only checked.
 key=/run/keys/disk
 if [ -s "$key" ]; then
 	echo "disko: $key is there: $(stat -c '%u:%g %a, %s bytes' "$key")"
