@@ -15,6 +15,7 @@
       layout = import ./layout { inherit disk tools; };
       # The programs for storage that only some layouts need: they run in any system, as disko's do.
       tools.storage = unpack "storage-tools" ./inputs/storage.tar;
+      tools.zfs = unpack "zfs-tools" ./inputs/zfs.tar;
       # What makes the disk start this system, and what of Debian that needs.
       bootLoader = layout.bootLoader or "extlinux";
       bootArchives = {
@@ -121,6 +122,7 @@
         boot.loader = layout.boot.loader or { external.enable = true; };
         networking = {
           inherit hostName;
+          hostId = layout.hostId or null;
           firewall.enable = false;
         };
         nixpkgs.hostPlatform = { inherit system; };

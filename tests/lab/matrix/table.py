@@ -29,6 +29,8 @@ class Kind:
         root: what its root lies on.
         mounts: what findmnt shows of `/` and `/nix` then.
         entry: the name of the new system's boot entry, which a UEFI firmware starts first then; empty for a BIOS.
+        cut_in_trial: whether the power is cut in the trial, too: then the installer finds a pool or the like that
+            another system has used and not let go.
 
     """
 
@@ -38,6 +40,7 @@ class Kind:
     root: str
     mounts: str
     entry: str = ""
+    cut_in_trial: bool = False
 
     @property
     def firmware(self) -> str:
@@ -53,6 +56,7 @@ KINDS: Final = (
     Kind("bios-root", qemu.BIOS, "extlinux", "ext4, with /boot", _PLAIN),
     Kind("btrfs", qemu.BIOS, "extlinux", "btrfs", "/ btrfs /dev/vda2\n/nix btrfs /dev/vda2"),
     Kind("lvm", qemu.BIOS, "extlinux", "ext4 on LVM", "/ ext4 /dev/pool/root"),
+    Kind("zfs", qemu.BIOS, "extlinux", "ZFS", "/ zfs zroot/root\n/nix zfs zroot/nix", cut_in_trial=True),
     Kind("grub", qemu.BIOS, "GRUB", "ext4", _PLAIN),
     Kind("efi", qemu.UEFI, "systemd-boot", "ext4", _PLAIN, _SYSTEMD_BOOT),
     Kind("grub-efi", qemu.UEFI, "GRUB", "ext4", _PLAIN, "NixOS-boot"),
