@@ -48,8 +48,8 @@ def mount_again(machine: Machine, target: Connection, built: Built, plan: Plan, 
 def _mount(target: Connection, host: str, mount_script: str, disks: Sequence[str], log: Log) -> None:
     """Mount the new root with the flake's mountScript.
 
-    The new system uses its ZFS pools in its trial, and cannot export that of its root. If the trial is cut short, disko's
-    mountScript refuses them, since it imports without force. Then they are released, and the script runs again.
+    The new system uses its ZFS pools in its trial, and cannot export that of its root. If the trial is cut short, they
+    do not import without force, and so disko's mountScript fails. Then they are released, and the script runs again.
 
     Args:
         target: a connection to the installer.

@@ -75,9 +75,9 @@ def inputs(*, with_zfs: bool = False) -> Path:
 def _make_inputs(into: Path, *, with_zfs: bool) -> None:
     tree = into / "tree"
     make_tree(SUITE, PACKAGES, tree, variant="extract")
-    more_modules = MORE_MODULES
+    more_modules: tuple[str, ...] = MORE_MODULES
     if with_zfs:
-        more_modules += ("zfs",)
+        more_modules = (*MORE_MODULES, "zfs")
         with tarfile.open(into / "zfs.tar", "w") as packed:
             its_zfs = zfs.of_tree(tree, SUITE)
             for name in ("bin", "lib"):

@@ -43,7 +43,9 @@ class Installer:
             "zpool",
             f"""echo "zpool $*" >>{self.calls}
             case $1 in
-            list) cd {folder}/imported && for guid in *; do [ ! -e "$guid" ] || printf '%s\\t%s\\n' "$guid" "$(cat "$guid")"; done ;;
+            list)
+                cd {folder}/imported
+                for guid in *; do [ ! -e "$guid" ] || printf '%s\\t%s\\n' "$guid" "$(cat "$guid")"; done ;;
             import)
                 for guid; do :; done
                 case " $* " in *" -f "*) said=$guid.forced ;; *) said=$guid.said ;; esac
