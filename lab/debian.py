@@ -23,7 +23,13 @@ def mirror() -> str:
 
 
 def make_tree(
-    suite: str, packages: Sequence[str], into: Path, *, variant: str = "apt", hooks: Sequence[str] = ()
+    suite: str,
+    packages: Sequence[str],
+    into: Path,
+    *,
+    variant: str = "apt",
+    hooks: Sequence[str] = (),
+    components: str = "main",
 ) -> None:
     """Make a Debian tree with mmdebstrap; needs root.
 
@@ -33,8 +39,9 @@ def make_tree(
         into: a folder, or a `.tar`.
         variant: of mmdebstrap: `extract` only unpacks (8 s for QEMU and Nix), `apt` also configures.
         hooks: mmdebstrap options such as `--customize-hook=…`, `--dpkgopt=…`.
+        components: of the suite, in words.
 
     """
-    source = f"deb [signed-by={KEYRING}] {mirror()} {suite} main"
+    source = f"deb [signed-by={KEYRING}] {mirror()} {suite} {components}"
     command = ["mmdebstrap", "--quiet", f"--variant={variant}", f"--include={','.join(packages)}", *hooks]
     subprocess.run([*command, suite, str(into), source], check=True)

@@ -51,7 +51,7 @@ def install(host: Host, plan: Plan, built: Built, preserved: Preserved) -> Insta
         require_free(host, plan, facts)
         hold_target(target, facts)
         machine = machine.on_boot(facts.boot_id)
-        mount_again(machine, target, built)
+        mount_again(machine, target, built, plan, facts)
         no_trial = trial.why_not(target, host, facts, machine.log)
         if not no_trial:
             work += ", no boot loader"

@@ -66,7 +66,7 @@ def partition(host: Host, plan: Plan, built: Built) -> Partitioned:
         machine = machine.on_boot(facts.boot_id)
         if facts.partition_mark:
             _say_other_lock(plan, facts.partition_mark)
-            _remount(machine, target, built, facts)
+            _remount(machine, target, plan, built, facts)
             return Partitioned(formatted=False, skipped="this plan's disks are formatted already")
         # Another run, or this one before its worker died, may have begun: then the disks are formatted, maybe in part.
         begun = has_begun(target, work)
@@ -100,9 +100,9 @@ def _say_other_lock(plan: Plan, mark: PartitionMark) -> None:
         say(f"run {mark.run_id} formatted the disks from another state of the flake ({mark.lock}): the same layout")
 
 
-def _remount(machine: Machine, target: Connection, built: Built, facts: Facts) -> None:
+def _remount(machine: Machine, target: Connection, plan: Plan, built: Built, facts: Facts) -> None:
     """Mount the disks that were formatted for this plan, and arm their standby if that is possible."""
-    mount_again(machine, target, built)
+    mount_again(machine, target, built, plan, facts)
     if standby.wanted(machine.host):
         try:
             standby.arm(target, NEW_ROOT, machine.host)
@@ -182,7 +182,7 @@ def _format_and_prove(
         while_formatting.close()
         with machine.wait_and_connect() as target:
             after = before.again(target)  # before anything is mounted
-            mount_again(machine, target, built)
+            mount_again(machine, target, built, plan, facts)
             mark = PartitionMark(run_id=plan.run_id, plan_digest=plan.layout_digest, lock=plan.system.lock.short)
             _mark(target, mark, f"{NEW_ROOT}{plan.system.places.mark}/{PurePosixPath(MARK_ON_DISK).name}")
             if standby.wanted(host):

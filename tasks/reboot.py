@@ -48,7 +48,7 @@ def reboot(host: Host, plan: Plan, built: Built) -> Rebooted:
         else:
             hold_target(target, facts)
             if facts.firmware in (*UEFI, first_boot.BIOS):
-                mount_again(machine.on_boot(facts.boot_id), target, built)
+                mount_again(machine.on_boot(facts.boot_id), target, built, plan, facts)
                 if first_boot.leads_back(target, NEW_ROOT, facts):
                     raise back_in_installer(host.name, built.toplevel)
             leave_installer(target, "reboot", machine.log)

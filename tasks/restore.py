@@ -30,7 +30,7 @@ def restore(host: Host, plan: Plan, built: Built, preserved: Preserved, installe
             return Restored(skipped=skipped)
         require_free(host, plan, facts)
         hold_target(target, facts)
-        mount_again(machine.on_boot(facts.boot_id), target, built)
+        mount_again(machine.on_boot(facts.boot_id), target, built, plan, facts)
         # The final system creates its users when it first runs: in the chroot of its boot loader, or in its trial.
         known = installed.boot_loader
         carried = carry_over(machine, target, plan, built, preserved, facts, names_known=known)

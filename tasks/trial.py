@@ -74,7 +74,7 @@ def trial(host: Host, plan: Plan, built: Built, installed: Installed) -> Tried:
             require_free(host, plan, facts)
         hold_target(target, facts)
         if stage is Stage.INSTALLER:
-            if no_trial := _begin(machine.on_boot(facts.boot_id), target, built, facts):
+            if no_trial := _begin(machine.on_boot(facts.boot_id), target, plan, built, facts):
                 if not installed.boot_loader:
                     raise UnexpectedState(
                         f"{built.toplevel} has no boot loader yet, and a trial is not possible: {no_trial}.",
@@ -107,9 +107,9 @@ def trial(host: Host, plan: Plan, built: Built, installed: Installed) -> Tried:
     return Tried(boot_id=came.facts.boot_id, away_s=away_s)
 
 
-def _begin(machine: Machine, target: Connection, built: Built, facts: Facts) -> str:
+def _begin(machine: Machine, target: Connection, plan: Plan, built: Built, facts: Facts) -> str:
     """Start the final system's trial. Return why there is none; empty if it was started."""
-    mount_again(machine, target, built)
+    mount_again(machine, target, built, plan, facts)
     if why := first_start.why_not(target, machine.host, facts, machine.log):
         return why
     first_boot.guard(target, NEW_ROOT, facts, machine.log)

@@ -10,10 +10,10 @@ import re
 import shutil
 import subprocess
 import tarfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from lab import bundled, systemd
+from lab import bundled, systemd, zfs
 from lab.cache import Part
 from lab.debian import make_tree
 from lab.lists import entries
@@ -37,6 +37,8 @@ MORE_MODULES = {
     "efivarfs": ("efivarfs",),
 }
 """Modules that only some layouts load, each list by its name; the initrd of the others does not have them."""
+ZFS_LAYOUTS = ("zfs",)
+"""Layouts that need ZFS, which the inputs of the others do not have."""
 TOOLS = {
     "storage": ("usr/bin/btrfs", "usr/sbin/mkfs.btrfs", "usr/sbin/lvm"),
     "luks": (
@@ -67,7 +69,7 @@ def flake_dir(run_dir: Path, layout: str = "plain") -> Path:
         shutil.rmtree(flake)
     shutil.copytree(FLAKE, flake, symlinks=True)
     shutil.copytree(LAYOUTS / layout, flake / "layout")
-    shutil.copytree(inputs(), flake / "inputs")
+    shutil.copytree(inputs(with_zfs=layout in ZFS_LAYOUTS), flake / "inputs")
     shutil.copy(small_tailscaled(), flake / "inputs" / "tailscaled")
     public = ["ssh-keygen", "-y", "-f", str(run_dir / "operator_key")]
     with (flake / "inputs" / "authorized_keys").open("wb") as keys:
@@ -75,21 +77,30 @@ def flake_dir(run_dir: Path, layout: str = "plain") -> Path:
     return flake
 
 
-def inputs() -> Path:
+def inputs(*, with_zfs: bool = False) -> Path:
     """Return a folder with what comes from Debian: `busybox/busybox`, and `.tar`s with the rest."""
     parts: list[Part] = [Path(__file__), Path(systemd.__file__), Path(bundled.__file__), systemd.UDEV_RULES]
     parts += [SUITE, PACKAGES, PROGRAMS, LIBRARIES, FILES, UNITS, MODULES, str(MORE_MODULES), SYSTEMD_BOOT]
     parts += [str(TOOLS), str(GRUB), GRUB_PROGRAMS]
-    return built("final-inputs", parts, _make_inputs, about="20 s")
+    if with_zfs:
+        parts += [Path(zfs.__file__), zfs.BUILD, zfs.PACKAGES]
+    return built("final-inputs", parts, lambda into: _make_inputs(into, with_zfs=with_zfs), about="20 s")
 
 
-def _make_inputs(into: Path) -> None:
+def _make_inputs(into: Path, *, with_zfs: bool) -> None:
     tree = into / "tree"
     make_tree(SUITE, PACKAGES, tree, variant="extract")
+    more_modules: Mapping[str, tuple[str, ...]] = MORE_MODULES
+    if with_zfs:
+        more_modules = MORE_MODULES | {"zfs": ("zfs",)}
+        with tarfile.open(into / "zfs.tar", "w") as packed:
+            its_zfs = zfs.of_tree(tree, SUITE)
+            for name in ("bin", "lib"):
+                packed.add(its_zfs / name, name)
     (into / "busybox").mkdir()
     shutil.copy(tree / "usr/bin/busybox", into / "busybox" / "busybox")
     _pack_bootloader(tree, into / "bootloader.tar")
-    _pack_kernel(tree, into / "kernel.tar", into / "modules")
+    _pack_kernel(tree, into / "kernel.tar", into / "modules", more_modules)
     _pack_userland(tree, into / "userland.tar")
     for name, programs in TOOLS.items():
         _pack_tools(tree, programs, into / f"{name}.tar")
@@ -129,10 +140,10 @@ def _pack_tools(tree: Path, programs: tuple[str, ...], archive: Path) -> None:
     shutil.rmtree(folder)
 
 
-def _pack_kernel(tree: Path, archive: Path, modules: Path) -> None:
+def _pack_kernel(tree: Path, archive: Path, modules: Path, more: Mapping[str, tuple[str, ...]]) -> None:
     """Pack the kernel, its modules unpacked, and `modules/order`, where each comes after what it needs.
 
-    Each of MORE_MODULES has such a list of its own, without what is in `order`.
+    Each entry of `more` has such a list of its own, without what is in `order`.
     """
     [kernel] = (tree / "boot").glob("vmlinuz-*")
     release = kernel.name.removeprefix("vmlinuz-")
@@ -140,8 +151,8 @@ def _pack_kernel(tree: Path, archive: Path, modules: Path) -> None:
     _in_tree(tree, "depmod", release)
     in_order = _order(tree, release, MODULES)
     lists = {"order": in_order}
-    for name, more in MORE_MODULES.items():
-        lists[f"more-{name}"] = [path for path in _order(tree, release, more) if path not in in_order]
+    for name, wanted in more.items():
+        lists[f"more-{name}"] = [path for path in _order(tree, release, wanted) if path not in in_order]
     for name, paths in lists.items():
         for path in paths:
             packed = tree / path.removeprefix("/")

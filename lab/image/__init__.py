@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from holdfast.base.settings import script
-from lab import bundled, systemd
+from lab import bundled, systemd, zfs
 from lab.cache import Part
 from lab.debian import make_tree
 from lab.image import starter
@@ -78,16 +78,20 @@ OS_RELEASE = 'ID_LIKE=nixos\nVARIANT="Holdfast lab installer"\nVARIANT_ID=instal
 """nixos-anywhere recognises an installer by `ID_LIKE` and `VARIANT_ID` (its src/get-facts.sh)."""
 
 
-def installer_image() -> Path:
+def installer_image(*, with_zfs: bool = False) -> Path:
     """Return the image's tarball, `NAME.tar`; it is built again only when something that it is made of has changed.
 
     It is not compressed, like that of `nix/kexec-tailscale.nix`. Needs root, and `cpio`, `zstd` and `mmdebstrap` on
     this machine.
+
+    Args:
+        with_zfs: whether it has ZFS too, as the real one has.
+
     """
-    return image_folder() / f"{NAME}.tar"
+    return image_folder(with_zfs=with_zfs) / f"{NAME}.tar"
 
 
-def image_folder() -> Path:
+def image_folder(*, with_zfs: bool = False) -> Path:
     """Return the folder with the tarball, and with `kexec/` unpacked, to boot it without kexec."""
     tailscaled = small_tailscaled()
     parts: list[Part] = [
@@ -102,13 +106,16 @@ def image_folder() -> Path:
     ]
     parts += [Path(__file__), FILES, *GUEST_SCRIPTS.values(), RUN_SCRIPT, GENERATOR, INSTALL_WRAPPER, NIXOS_INSTALL]
     parts += [str(tailscaled), Path(starter.__file__), starter.INIT, starter.PACKAGES, starter.MODULES]
+    if with_zfs:
+        parts += [Path(zfs.__file__), zfs.BUILD, zfs.PACKAGES]
 
     def build(into: Path) -> None:
         tree = into / "tree"
         make_tree(SUITE, PACKAGES, tree, variant="extract")
+        its_zfs = zfs.of_tree(tree, SUITE) if with_zfs else None
         _make_kexec_folder(tree, into / "kexec")
-        starter.make_starter(tree, SUITE, into / "kexec")
-        _make_installer(tree, tailscaled)
+        starter.make_starter(tree, SUITE, into / "kexec", its_zfs)
+        _make_installer(tree, tailscaled, its_zfs)
         _pack_initrd(tree, into / "kexec" / "initrd")
         shutil.rmtree(tree)
         subprocess.run(["tar", "-C", str(into), "-cf", str(into / f"{NAME}.tar"), "kexec"], check=True)
@@ -126,10 +133,10 @@ def _make_kexec_folder(tree: Path, kexec: Path) -> None:
     _write(kexec / "run", run.replace("@watchdogDrivers@", WATCHDOG_DRIVERS), 0o755)
 
 
-def _make_installer(tree: Path, tailscaled: Path) -> None:
+def _make_installer(tree: Path, tailscaled: Path, its_zfs: Path | None) -> None:
     """Turn the unpacked packages into a system that boots from RAM."""
     modules = next((tree / "usr/lib/modules").iterdir())
-    _keep_modules(tree, modules)
+    _keep_modules(tree, modules, (*MODULES, *(zfs.MODULES if its_zfs else ())))
     for path in _dropped(tree):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
@@ -142,6 +149,10 @@ def _make_installer(tree: Path, tailscaled: Path) -> None:
     for folder in ("var/log", "var/cache", "var/tmp", "mnt", "etc/holdfast/standby"):
         (tree / folder).mkdir(parents=True, exist_ok=True)
     _install_files(tree, tailscaled)
+    if its_zfs:
+        zfs.add_to_installer(its_zfs, tree)
+    mounts = starter.mounts(its_zfs)
+    _write(tree / "etc/holdfast/standby/starter-mounts", "".join(f"{word}\n" for word in mounts), 0o644)
     units = tree / "etc/systemd/system"
     for link in WANTS:
         (units / link).parent.mkdir(exist_ok=True)
@@ -181,13 +192,12 @@ def _install_files(tree: Path, tailscaled: Path) -> None:
     _write(tree / "etc/machine-id", "", 0o444)  # empty, not absent: this is no first boot
     _write(tree / "etc/hostname", "installer\n", 0o644)
     _write(tree / "etc/fstab", "", 0o644)
-    _write(tree / "etc/holdfast/standby/starter-mounts", "".join(f"{word}\n" for word in starter.MOUNTS), 0o644)
     (tree / "etc/resolv.conf").unlink(
         missing_ok=True
     )  # mmdebstrap copies this machine's; the installer writes the origin's
 
 
-def _keep_modules(tree: Path, modules: Path) -> None:
+def _keep_modules(tree: Path, modules: Path, wanted: tuple[str, ...]) -> None:
     """Keep the kernel modules that the installer needs, unpacked, with what they depend on."""
     depmod = ["chroot", str(tree), "/usr/sbin/depmod", modules.name]
     subprocess.run(depmod, check=True)
@@ -197,7 +207,7 @@ def _keep_modules(tree: Path, modules: Path) -> None:
         depends[path] = needs.split()
     kept: set[str] = set()
     for path, others in depends.items():
-        if Path(path).name.removesuffix(".ko.xz") in MODULES:
+        if Path(path).name.removesuffix(".ko.xz") in wanted:
             kept |= {path, *others}
     for path in depends:
         packed = modules / path

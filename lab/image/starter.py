@@ -10,6 +10,7 @@ import subprocess
 from pathlib import Path
 
 from holdfast.base.settings import script
+from lab import zfs
 from lab.debian import make_tree
 from lab.lists import entries
 
@@ -19,20 +20,25 @@ PACKAGES = entries(HERE / "starter-packages.txt")
 MODULES = entries(HERE / "starter-modules.txt")
 PROGRAMS = ("usr/sbin/blkid", "usr/sbin/kexec", "usr/sbin/lvm", "usr/sbin/mdadm", "usr/bin/btrfs")
 MOUNTS = ("ext4", "xfs", "btrfs", "vfat", "lvm", "md")
-"""What standby.sh may rely on: file systems that it mounts, and what it puts together."""
 
 STUB = "usr/lib/systemd/boot/efi/linuxx64.efi.stub"
 _LIBRARIES = "usr/lib/x86_64-linux-gnu"
 _LOADER = "usr/lib64/ld-linux-x86-64.so.2"
 
 
-def make_starter(kernel_tree: Path, suite: str, kexec: Path) -> None:
+def mounts(its_zfs: Path | None) -> tuple[str, ...]:
+    """Return what standby.sh may rely on: file systems that the starter mounts, and what it puts together."""
+    return (*MOUNTS, "zfs") if its_zfs else MOUNTS
+
+
+def make_starter(kernel_tree: Path, suite: str, kexec: Path, its_zfs: Path | None = None) -> None:
     """Make `kexec/starter`, an initrd, and copy `kexec/stub.efi`, which makes an EFI program of it.
 
     Args:
         kernel_tree: a tree with the image's kernel modules, which are still packed.
         suite: the Debian release.
         kexec: the image's folder.
+        its_zfs: ZFS for the image's kernel (lab/zfs), whose modules are in that tree; or None.
 
     """
     tree, root = kexec.parent / "starter-tree", kexec.parent / "starter-root"
@@ -42,7 +48,9 @@ def make_starter(kernel_tree: Path, suite: str, kexec: Path) -> None:
     for link, leads_to in {"lib": "usr/lib", "lib64": "usr/lib64", "sbin": "bin"}.items():
         (root / link).symlink_to(leads_to)
     _copy_programs(tree, root)
-    _copy_modules(kernel_tree, root)
+    _copy_modules(kernel_tree, root, (*MODULES, *(zfs.MODULES if its_zfs else ())))
+    if its_zfs:
+        zfs.add_programs(its_zfs, root, "bin")
     (root / "init").write_text(INIT)
     (root / "init").chmod(0o755)
     shutil.copy(tree / STUB, kexec / "stub.efi")
@@ -71,12 +79,12 @@ def _copy_programs(tree: Path, root: Path) -> None:
             shutil.copy(library, root / _LIBRARIES)
 
 
-def _copy_modules(kernel_tree: Path, root: Path) -> None:
+def _copy_modules(kernel_tree: Path, root: Path, wanted: tuple[str, ...]) -> None:
     """Copy the listed modules and what they need, unpacked: the whole starter is packed once."""
     modules = next((kernel_tree / "usr/lib/modules").iterdir())
     path = {"PATH": "/usr/sbin:/usr/bin"}
     subprocess.run(["chroot", str(kernel_tree), "depmod", modules.name], check=True, env=path)
-    asked = ["modprobe", "--set-version", modules.name, "--show-depends", "--all", *MODULES]
+    asked = ["modprobe", "--set-version", modules.name, "--show-depends", "--all", *wanted]
     found = subprocess.run(
         ["chroot", str(kernel_tree), *asked], check=True, env=path, capture_output=True, text=True
     ).stdout

@@ -13,7 +13,7 @@ from tests.lab.matrix.table import KINDS
 from tests.nix.evaluator import Nix
 
 NAMES = sorted(path.name for path in LAYOUTS.iterdir())
-TOOLS = '{ storage = "/t"; }'
+TOOLS = '{ storage = "/t"; zfs = "/t"; }'
 UNIT = "systemd/system/boot.mount"
 
 

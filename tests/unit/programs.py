@@ -479,6 +479,7 @@ PROGRAMS: dict[str, Callable[["FakeMachine", Command], Done | str | None]] = {
     "read-state.sh": _read_state,
     "readlink": _readlink,
     "reboot.sh": _reboot,
+    "release-pools.sh": _nothing,
     "restore-state.sh": _restore_state,
     "rm": _rm,
     "run": _kexec_run,

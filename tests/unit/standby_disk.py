@@ -45,7 +45,9 @@ class Target:
         self.mount("/boot", "vfat", "/dev/vda1")
         self.disk(table="dos")
         self.tool("df", 'echo head; echo "x 204800 1 ${FREE_KIB:-999999} 1% /x"')
-        self.tool("zpool", 'case $1 in get) echo 1234567 ;; *) printf "pool\\t1G\\n\\t/dev/vda2\\t1G\\n" ;; esac')
+        self.tool(
+            "zpool", 'case $1 in get) echo 1234567 ;; sync) ;; *) printf "pool\\t1G\\n\\t/dev/vda2\\t1G\\n" ;; esac'
+        )
         self.tool("lsblk", 'if [ "$3" = "${CRYPT:-}" ]; then echo crypt; fi; printf "${LAYERS:-}part\\ndisk\\n"')
         self.tool(
             "sfdisk", f'echo "sfdisk $*" >>{self.calls}; if [ "$1" = --part-attrs ]; then echo "${{ATTRIBUTES:-}}"; fi'

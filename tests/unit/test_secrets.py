@@ -365,7 +365,7 @@ def test_keys_are_there_again_to_mount(machine: FakeMachine, log: Remembered) ->
     machine.is_in("installer")
     here = Machine(KEYED, log)
     for _ in range(2):  # the second time it is mounted
-        mount_again(here, here.connect(), built())
+        mount_again(here, here.connect(), built(), plan(facts("debian-12")), facts("installer"))
     assert machine.story == [
         "copied to /: disko-mount",
         "/run/keys/a put",

@@ -17,6 +17,7 @@
       tools = {
         storage = unpack "storage-tools" ./inputs/storage.tar;
         luks = unpack "luks-tools" ./inputs/luks.tar;
+        zfs = unpack "zfs-tools" ./inputs/zfs.tar;
       };
       # What the layout says of its initrd in the words of NixOS, and the UUID of its encrypted partition.
       settings = layout.boot.initrd or { };
@@ -137,6 +138,7 @@
         };
         networking = {
           inherit hostName;
+          hostId = layout.hostId or null;
           firewall.enable = false;
         };
         nixpkgs.hostPlatform = { inherit system; };

@@ -165,6 +165,8 @@ put() {
 	place "$folder/kernel" "$store/kernel"
 	place "$folder/initrd" "$store/initrd"
 	place "$work/handover" "$store/$handover"
+	# sync leaves it in the pool's log. The starter imports the pool read-only, and so does not replay that.
+	[ "$store_type" != zfs ] || [ "$store" = "$ours" ] || zpool sync "${dataset%%/*}" || none "the pool cannot be written"
 	if [ -n "$starter" ]; then put_starter; fi
 	if [ "$firmware" = UEFI ]; then put_uefi; else put_bios; fi
 	sync

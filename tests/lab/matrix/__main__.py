@@ -12,7 +12,10 @@ from tests.lab.matrix.table import COLUMNS, Row, in_order, show
 
 _ROWS: Final = "test_rows.py::test_kind_is_installed"
 LABS: Final = {
-    "run": tuple(f"{_ROWS}[{layout}]" for layout in ("plain", "bios-root", "luks-keyfile", "luks-passphrase")),
+    "run": (
+        *(f"{_ROWS}[{layout}]" for layout in ("plain", "bios-root", "luks-keyfile", "luks-passphrase", "zfs")),
+        "test_starter_on_zfs.py",
+    ),
     "run-2": tuple(f"{_ROWS}[{layout}]" for layout in ("grub-efi", "efi", "grub")),
     "run-3": ("test_first_boot.py", "test_first_boot_bios.py"),
     "run-4": (*(f"{_ROWS}[{layout}]" for layout in ("btrfs", "lvm")), "../aarch64"),

@@ -3,6 +3,8 @@
 import time
 from typing import Final
 
+from lab.final import ZFS_LAYOUTS
+from lab.image import installer_image
 from tests.lab.faults.journey import FINAL, INSTALLER, Journey
 from tests.lab.matrix.entries import ENTRIES, boot_entries
 from tests.lab.matrix.opening import Opener
@@ -33,7 +35,7 @@ def install_with_power_cut(journey: Journey, kind: Kind, matrix: Findings[Row]) 
     opener = Opener(journey, kind)
     try:
         opener.bring()
-        journey.start()
+        journey.start(installer_image(with_zfs=True) if kind.layout in ZFS_LAYOUTS else None)
         journey.reach("install")
         assert journey.on_machine("cat /sys/class/watchdog/watchdog0/state") == "active"
         with journey.fault(f"power cut, the new disk ({kind.layout}) not bootable yet", "install") as seen:
@@ -42,6 +44,8 @@ def install_with_power_cut(journey: Journey, kind: Kind, matrix: Findings[Row]) 
             assert seen.where == INSTALLER, "the standby did not boot"
             standby = "started"
             seen.recovery = journey.go_on("install")
+        if kind.cut_in_trial:
+            _cut_in_trial(journey, kind)
         opener.open(after="restore")  # in the trial
         opener.open(after="trial")
         report = journey.finish()
@@ -58,6 +62,19 @@ def install_with_power_cut(journey: Journey, kind: Kind, matrix: Findings[Row]) 
         matrix.add(Row(kind.firmware, kind.boot_loader, kind.root, outcome, standby, "-", spent))
         raise
     matrix.add(found)
+
+
+def _cut_in_trial(journey: Journey, kind: Kind) -> None:
+    """Cut the power when the new system runs in its trial, before it has its boot loader."""
+    journey.past("restore")
+    with journey.fault(f"power cut in the trial, the root on {kind.root}", "trial") as seen:
+        assert journey.until_where(FINAL, BOOT_S) == FINAL, "the trial did not begin"
+        with journey.held():  # on the tailnet it comes later
+            assert journey.on_machine(LEFT) != "", "the standby is gone already"
+            journey.lab.power_cycle()
+        seen.where = journey.until_where(INSTALLER, BOOT_S)
+        assert seen.where == INSTALLER, "the standby did not boot"
+        seen.recovery = journey.go_on("trial")
 
 
 def _look(journey: Journey, kind: Kind) -> None:

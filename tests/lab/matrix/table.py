@@ -32,6 +32,8 @@ class Kind:
         mounts: what findmnt shows of `/` and `/nix` then.
         entry: the name of the new system's boot entry, which a UEFI firmware starts first then; empty for a BIOS.
         opened_by: what opens its encrypted root at each boot, KEY_FILE or PASSPHRASE; empty if it has none.
+        cut_in_trial: whether the power is cut in the trial, too: then the installer finds a pool or the like that
+            another system has used and not let go.
 
     """
 
@@ -42,6 +44,7 @@ class Kind:
     mounts: str
     entry: str = ""
     opened_by: str = ""
+    cut_in_trial: bool = False
 
     @property
     def firmware(self) -> str:
@@ -59,6 +62,7 @@ KINDS: Final = (
     Kind("btrfs", qemu.BIOS, "extlinux", "btrfs", "/ btrfs /dev/vda2\n/nix btrfs /dev/vda2"),
     Kind("lvm", qemu.BIOS, "extlinux", "ext4 on LVM", "/ ext4 /dev/pool/root"),
     Kind("luks-keyfile", qemu.BIOS, "extlinux", "ext4 on LUKS, key file", _LUKS, opened_by=KEY_FILE),
+    Kind("zfs", qemu.BIOS, "extlinux", "ZFS", "/ zfs zroot/root\n/nix zfs zroot/nix", cut_in_trial=True),
     Kind("grub", qemu.BIOS, "GRUB", "ext4", _PLAIN),
     Kind("luks-passphrase", qemu.BIOS, "GRUB", "ext4 on LUKS, passphrase by SSH", _LUKS, opened_by=PASSPHRASE),
     Kind("efi", qemu.UEFI, "systemd-boot", "ext4", _PLAIN, _SYSTEMD_BOOT),

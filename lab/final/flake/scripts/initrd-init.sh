@@ -40,7 +40,9 @@ find_root() {
 	[ ! -e /find-root.sh ] || . /find-root.sh
 	case $root in
 	/dev/*) device=$root && [ -b "$device" ] ;;
-	*) device=$(findfs "$root" 2>/dev/null) ;;
+	*=*) device=$(findfs "$root" 2>/dev/null) ;;
+	# A dataset of ZFS: its pool has to be imported.
+	*) device=$root && [ -d "/proc/spl/kstat/zfs/${root%%/*}" ] ;;
 	esac
 }
 tries=0
