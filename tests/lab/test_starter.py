@@ -100,9 +100,9 @@ class Standby:
         self.digests = {"kernel": sha256(store / "kernel"), "initrd": sha256(store / "initrd")}
         self.digests["handover"] = sha256(handover)
 
-    def told(self, uuid: str, kind: str = "ext4") -> str:
-        """Return what the starter has to know."""
-        words = {"type": kind, "id": uuid, "folder": f"/{STORE}", **self.digests, "line": LINE}
+    def told(self, uuid: str, kind: str = "ext4", **more: str) -> str:
+        """Return what the starter has to know: of a dataset of ZFS more than of another file system."""
+        words = {"type": kind, **more, "id": uuid, "folder": f"/{STORE}", **self.digests, "line": LINE}
         return "".join(f"{word} {value}\n" for word, value in words.items())
 
     def plain_disk(self) -> Disk:
@@ -122,8 +122,8 @@ class Standby:
         subprocess.run(["mcopy", "-s", "-i", str(disk), str(self.fs / STORE), "::/"], check=True)
         return Disk(disk, "BOOT", "raw")
 
-    def started_by_bios(self, uuid: str, kind: str = "ext4") -> Kernel:
-        known = cpio(self.folder / "known.cpio", {".extra/credentials/standby.cred": self.told(uuid, kind)})
+    def started_by_bios(self, uuid: str, kind: str = "ext4", **more: str) -> Kernel:
+        known = cpio(self.folder / "known.cpio", {".extra/credentials/standby.cred": self.told(uuid, kind, **more)})
         return Kernel(self.image / "bzImage", joined(self.folder / "both", self.image / "starter", known), LINE)
 
     def esp(self, uuid: str) -> Disk:
