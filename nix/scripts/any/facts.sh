@@ -16,7 +16,7 @@ long_limit=262144 # bytes of a value that grows with the number of disks, or pee
 . "${0%/*}/../parts/ssh-handover.sh"
 
 os_release() {
-	if [ -r "$root/etc/os-release" ]; then cat "$root/etc/os-release"; else cat "$root/usr/lib/os-release"; fi
+	if [ -r "$root/etc/os-release" ]; then show "$root/etc/os-release"; else show "$root/usr/lib/os-release"; fi
 }
 
 init_system() {
@@ -33,9 +33,19 @@ of_machine() {
 
 # What process 1 shows of a container.
 of_container() {
-	tr '\000' '\n' <"$root/proc/1/environ" | sed -n 's/^container=//p'
+	tr '\000' '\n' <"$root/proc/1/environ" | while read -r text || [ -n "$text" ]; do
+		case $text in container=*) printf '%s\n' "${text#container=}" ;; esac
+	done
 	if [ -d "$root/proc/vz" ] && [ ! -d "$root/proc/bc" ]; then echo openvz; fi
-	grep -o -e docker -e lxc -e kubepods -e libpod "$root/proc/1/cgroup" | head -n 1
+	[ -r "$root/proc/1/cgroup" ] || return 0
+	while read -r text || [ -n "$text" ]; do
+		before=$text
+		for kind in docker lxc kubepods libpod; do before=${before%%"$kind"*}; done
+		text=${text#"$before"}
+		for kind in docker lxc kubepods libpod; do
+			case $text in "$kind"*) echo "$kind" && return ;; esac
+		done
+	done <"$root/proc/1/cgroup"
 }
 
 # Prints what shows that this is a container; nothing on a real or virtual machine. A file may be left from a container
@@ -59,27 +69,33 @@ virtualization() {
 }
 
 kexec_config() {
-	if [ -r "$root/proc/config.gz" ]; then
-		gzip -dc "$root/proc/config.gz"
-	elif [ -r "$root/boot/config-$(uname -r)" ]; then
-		cat "$root/boot/config-$(uname -r)"
-	else
-		cat "$root/lib/modules/$(uname -r)/config"
-	fi | grep -e '^CONFIG_KEXEC=' -e '^CONFIG_KEXEC_FILE=' \
+	set -- -e '^CONFIG_KEXEC=' -e '^CONFIG_KEXEC_FILE=' \
 		-e '^# CONFIG_KEXEC is not set' -e '^# CONFIG_KEXEC_FILE is not set'
+	if [ -r "$root/proc/config.gz" ]; then
+		gzip -dc "$root/proc/config.gz" | grep "$@"
+	elif [ -r "$root/boot/config-$release" ]; then
+		grep "$@" "$root/boot/config-$release"
+	elif [ -r "$root/lib/modules/$release/config" ]; then
+		grep "$@" "$root/lib/modules/$release/config"
+	fi
 }
 
 # The last byte of the variable: 1 if Secure Boot is on.
 secure_boot() {
-	od -An -tu1 "$root/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c" | tr -d ' \n' | tail -c 1
+	set -- "$root/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
+	[ -r "$1" ] || return 0
+	bytes=$(od -An -tu1 "$1")
+	while :; do case $bytes in *' ') bytes=${bytes% } ;; *) break ;; esac done
+	printf '%s' "${bytes#"${bytes%?}"}"
 }
 
 # How the machine starts systems: `efi` and the word size of its firmware, `bios`, or `other` (a board that has neither).
 firmware() {
 	if [ -d "$root/sys/firmware/efi" ]; then
-		printf 'efi %s\n' "$(line "$root/sys/firmware/efi/fw_platform_size")"
+		first_line "$root/sys/firmware/efi/fw_platform_size"
+		printf 'efi %s\n' "$text"
 	else
-		case $(uname -m) in i?86 | x86_64 | amd64) echo bios ;; *) echo other ;; esac
+		case $machine in i?86 | x86_64 | amd64) echo bios ;; *) echo other ;; esac
 	fi
 }
 
@@ -91,18 +107,44 @@ interfaces() {
 
 default_route() { command -v ip >/dev/null && { ip route show default && ip -6 route show default; }; }
 
-free_bytes() {
-	df -Pk "$1" | while read -r _ _ _ free _; do
-		case $free in *[!0-9]* | '') ;; *) echo $((free * 1024)) ;; esac
-	done
+# Sets free_run, free_tmp and free_upload to the free bytes of the file systems of /run, /tmp and /var/lib; to nothing
+# for a folder that is not there. One process tells all, unless it cannot tell one of them.
+find_free() {
+	free_run='' free_tmp='' free_upload=''
+	set --
+	for name in run tmp var/lib; do [ ! -e "$root/$name" ] || set -- "$@" "$root/$name"; done
+	[ "$#" -gt 0 ] || return 0
+	told=$(df -Pk "$@" 2>/dev/null ||
+		for name in "$@"; do df -Pk "$name" 2>/dev/null || echo '- - - -'; done)
+	while read -r _ _ _ free _; do
+		case $free in
+		-) free='' ;;
+		*[!0-9]* | '') continue ;;
+		*) free=$((free * 1024)) ;;
+		esac
+		case ${1#"$root/"} in
+		run) free_run=$free ;;
+		tmp) free_tmp=$free ;;
+		*) free_upload=$free ;;
+		esac
+		[ "$#" -eq 1 ] || shift
+	done <<END
+$told
+END
 }
+
+# known VALUE: prints it as a line, if there is one
+known() { [ -z "$1" ] || printf '%s\n' "$1"; }
 
 # What images of Holdfast take here, in bytes: that of this run's, which is there already, and older ones, which a run
 # removes (origin/make-room.sh).
 image_bytes() {
 	[ -d "$root/var/lib/holdfast" ] || return 0
 	set +f
-	du -sk "$root"/var/lib/holdfast/* | {
+	set -- "$root"/var/lib/holdfast/*
+	set -f
+	if [ ! -e "$1" ] && [ ! -L "$1" ]; then echo 0 && return; fi
+	du -sk "$@" | {
 		sum=0
 		while read -r kib path; do
 			path=${path##*/}
@@ -113,7 +155,6 @@ image_bytes() {
 		done
 		echo "$sum"
 	}
-	set -f
 }
 
 # The private host keys, each as `FILE TYPE BASE64`; the last two are left out if they are not known.
@@ -130,18 +171,55 @@ units() {
 }
 
 # If this start is a trial: how long it may last, in seconds (load-final.sh).
-trial() { tr ' ' '\n' <"$root/proc/cmdline" | sed -n 's/^holdfast\.trial=//p' | tail -n 1; }
+trial() {
+	first_line "$root/proc/cmdline"
+	lasts=
+	for word in $text; do
+		case $word in holdfast.trial=*) lasts=${word#*=} ;; esac
+	done
+	known "$lasts"
+}
 
 # mark FILE: prints it. One that is empty, or cannot be read, must not look like none.
 mark() {
-	if [ -f "$1" ] && grep -q '[^[:space:]]' "$1"; then
-		cat "$1"
-	elif [ -e "$1" ] || [ -L "$1" ]; then
+	content=
+	[ ! -f "$1" ] || content=$(show "$1" && echo .)
+	case ${content%.} in
+	*[![:space:]]*) printf '%s' "${content%.}" && return ;;
+	esac
+	if [ -e "$1" ] || [ -L "$1" ]; then
 		echo '?'
 	fi
 }
 
-booted_system() { readlink "$root/run/booted-system" || readlink "$root/run/current-system"; }
+booted_system() {
+	for link in "$root/run/booted-system" "$root/run/current-system"; do
+		[ ! -L "$link" ] || { readlink "$link" && return; }
+	done
+}
+
+resolvers() {
+	[ -r "$root/etc/resolv.conf" ] || return 0
+	while IFS= read -r text || [ -n "$text" ]; do
+		case $text in 'nameserver '*) printf '%s\n' "$text" ;; esac
+	done <"$root/etc/resolv.conf"
+}
+
+memory() {
+	while IFS= read -r text; do
+		case $text in
+		MemTotal:* | MemAvailable:*) printf '%s\n' "$text" ;;
+		SwapFree:*) printf '%s\n' "$text" && return ;;
+		esac
+	done <"$root/proc/meminfo"
+}
+
+user_id() {
+	while read -r key _ text _; do
+		case $key in Uid:) echo "$text" && return ;; esac
+	done </proc/self/status
+	id -u
+}
 
 . "${0%/*}/../parts/facts-tailscaled.sh"
 
@@ -258,7 +336,11 @@ tailscale_status() {
 	command -v tailscale >/dev/null && within 10 tailscale status --json --peers=false
 }
 
-tailscale_version() { command -v tailscale >/dev/null && within 10 tailscale version | head -n 1; }
+# What the status says of it comes first (holdfast/facts/tailscale.py), so this is asked only if there is none.
+tailscale_version() {
+	[ "$tailnet" = . ] || return 0
+	command -v tailscale >/dev/null && within 10 tailscale version | head -n 1
+}
 
 tailscale_installed() {
 	if command -v tailscale >/dev/null; then echo yes; fi
@@ -271,47 +353,56 @@ find_tailscaled
 find_state
 find_profile 2>/dev/null
 find_virtual
+find_free
+system=$(uname -nrm)
+machine=${system##* }
+system=${system% *}
+release=${system##* }
+tailnet=$(
+	tailscale_status 2>/dev/null </dev/null
+	echo .
+)
 {
-	fact uid id -u
+	plain uid user_id
 	fact os_release os_release
-	fact hostname uname -n
-	fact arch uname -m
-	fact kernel_release uname -r
+	plain hostname printf '%s\n' "${system% *}"
+	plain arch printf '%s\n' "$machine"
+	plain kernel_release printf '%s\n' "$release"
 	plain boot_id line "$root/proc/sys/kernel/random/boot_id"
 	plain init init_system
-	fact memory grep -e '^MemTotal:' -e '^MemAvailable:' -e '^SwapFree:' "$root/proc/meminfo"
+	plain memory memory
 	fact container container
-	fact virtualization virtualization
-	fact kexec_config kexec_config
+	plain virtualization virtualization
+	plain kexec_config kexec_config
 	plain kexec_loaded line "$root/sys/kernel/kexec_loaded"
 	plain kexec_load_disabled line "$root/proc/sys/kernel/kexec_load_disabled"
 	plain kexec_load_limit line "$root/proc/sys/kernel/kexec_load_limit_reboot"
 	plain lockdown line "$root/sys/kernel/security/lockdown"
-	fact secure_boot secure_boot
-	fact firmware firmware
+	plain secure_boot secure_boot
+	plain firmware firmware
 	fact udev_serials udev_serials
-	fact swaps cat "$root/proc/swaps"
+	fact swaps show "$root/proc/swaps"
 	fact interfaces interfaces
 	fact default_route default_route
-	fact resolvers grep '^nameserver ' "$root/etc/resolv.conf"
-	fact run_free_bytes free_bytes "$root/run"
-	fact tmp_free_bytes free_bytes "$root/tmp"
-	fact upload_free_bytes free_bytes "$root/var/lib"
-	fact image_bytes image_bytes
+	fact resolvers resolvers
+	plain run_free_bytes known "$free_run"
+	plain tmp_free_bytes known "$free_tmp"
+	plain upload_free_bytes known "$free_upload"
+	plain image_bytes image_bytes
 	fact host_key_files host_keys
 	fact units units
-	fact booted_system booted_system
-	fact trial trial
-	fact installer_mark cat "$root/run/holdfast/installer.json"
-	fact partition_mark cat "$root/run/holdfast/partition.json"
+	plain booted_system booted_system
+	plain trial trial
+	fact installer_mark show "$root/run/holdfast/installer.json"
+	fact partition_mark show "$root/run/holdfast/partition.json"
 	fact system_mark mark "$root/var/lib/holdfast/partition.json"
 	plain tailscale_installed tailscale_installed
-	fact tailscale_version tailscale_version
+	plain tailscale_version tailscale_version
 	plain tailscaled_pid own_pid
 	plain tailscaled_container printf %s "$tailscaled_container"
 	fact tailscaled_flags printf %s "$flags"
 	fact tailscale_state_file printf %s "$state_file"
-	fact tailscale_state_kind state_kind
+	plain tailscale_state_kind state_kind
 	plain tailscale_attested attested
 	fact tailscale_prefs preferences
 	fact tailscale_lock tailscale_lock
@@ -327,6 +418,6 @@ find_virtual
 	fact lsblk block_devices
 	fact blkid signatures
 	fact health health
-	fact tailscale_status tailscale_status
+	fact tailscale_status printf %s "${tailnet%.}"
 	plain end true
 } | json

@@ -20,11 +20,20 @@ json() {
 	printf '1"\n}\n'
 }
 
-# fact NAME COMMAND...: one member, with what the command prints
+# fact NAME COMMAND...: one member, with what the command prints; the dot keeps line breaks at its end
 fact() {
 	printf '%s %s\n' "$mark" "$1"
 	shift
-	"$@" </dev/null 2>/dev/null | head -c "$default_limit"
+	printed=$(
+		"$@" </dev/null 2>/dev/null
+		echo .
+	)
+	printed=${printed%.}
+	if [ "${#printed}" -gt "$default_limit" ]; then
+		printf '%s' "$printed" | head -c "$default_limit"
+	else
+		printf '%s' "$printed"
+	fi
 }
 
 # plain NAME COMMAND...: the same, in this shell: the command prints only a line or two, and changes no variable of others
@@ -45,6 +54,13 @@ within() {
 first_line() {
 	text=
 	[ -r "$1" ] && read -r text <"$1"
+}
+
+# show FILE: prints a file of a few lines, as it is, without a process
+show() {
+	[ -r "$1" ] || return 1
+	while IFS= read -r text; do printf '%s\n' "$text"; done <"$1"
+	printf '%s' "$text"
 }
 
 # line FILE: prints its first line

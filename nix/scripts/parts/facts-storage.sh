@@ -38,7 +38,10 @@ links() {
 # Sets virtual to the names of the block devices without hardware of their own, between blanks. The kernel has them all
 # in one folder; the head of an NVMe disk with several paths is not in it.
 find_virtual() {
-	virtual=" $(links "$root/sys/block" | sed -n 's|.*/\([^ ]*\) .*/devices/virtual/block/[^/]*$|\1|p' | tr '\n' ' ') "
+	virtual=$(links "$root/sys/block" | while read -r link target; do
+		case $target in */devices/virtual/block/"${target##*/}") printf '%s ' "${link##*/}" ;; esac
+	done)
+	virtual=" $virtual"
 }
 
 # is_stacked NAME: whether it is no disk: it is virtual, or lies on other devices. The names are for a sysfs without links.
@@ -153,8 +156,8 @@ disk_links() {
 	[ -d "$1" ] || return 0
 	links "$@" | while read -r link target; do
 		link=${link#"$root"}
-		printf '%s %s\n' "$link" "${target##*/}"
-	done | sed 's|//|/|'
+		printf '%s/%s %s\n' "${link%%//*}" "${link##*//}" "${target##*/}"
+	done
 }
 
 # Lines `MAJOR:MINOR SERIAL` from udev, for disks whose kernel driver gives no serial number. Where there is no udev, from

@@ -110,6 +110,7 @@ group_kind() {
 
 # other_namespace PROCESS NAME: is its namespace another than this one?
 other_namespace() {
+	[ ! "$1/ns/$2" -ef "$root/proc/self/ns/$2" ] || return 1
 	theirs=$(readlink "$1/ns/$2" 2>/dev/null) && ours=$(readlink "$root/proc/self/ns/$2" 2>/dev/null) &&
 		[ "$theirs" != "$ours" ]
 }
