@@ -29,6 +29,10 @@ matrix: _debian
 origins: _debian
     {{python}} -m pytest -m lab tests/lab/origins
 
+# measure uploads and an install in the lab, beside what one would do by hand; prints a table (about 8 min)
+bench *args: _debian
+    {{python}} -m bench "$@"
+
 # check layout, style, types, imports, shell scripts and Nix syntax; changes nothing
 check: (_check "--check")
 

@@ -9,7 +9,7 @@ from holdfast.base import clock
 from holdfast.base.errors import Unreachable
 from holdfast.base.text import duration, printable
 
-EVERY_S: Final = 0.7
+EVERY_S: Final = 1.0
 # The run continues without its server for some minutes, so this waits for it as long.
 AWAY_S: Final = 600.0
 # The last lines of a log come after the run's end: its process sends them every two seconds.

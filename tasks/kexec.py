@@ -20,6 +20,7 @@ from holdfast.plan.stage import Stage, observe
 from holdfast.plan.way_in import check_way_in, make_way_in
 from holdfast.ssh.connection import Connection
 from holdfast.ssh.reach import reached
+from holdfast.target.fetching import fetch
 from holdfast.target.look import look
 from holdfast.target.machine import Machine
 from holdfast.target.private import make_private
@@ -147,9 +148,24 @@ def _same_machine(host: Host, plan: Plan, facts: Facts) -> None:
 
 
 def _upload(machine: Machine, built: Built, tarball: str) -> None:
-    """Upload the image, unless it is there already. Reconnect as often as needed."""
+    """Let the target fetch the image if a URL names it; else, or if that fails, upload it, unless it is there already.
+
+    Reconnect as often as needed.
+    """
     host = machine.host
     with progress(f"upload-{host.name}", "The kexec image on its way to the target") as report:
+        if download := host.kexec_download:
+            why = fetch(
+                machine,
+                download,
+                tarball,
+                size_bytes=Path(built.image).stat().st_size,
+                sha256=built.image_sha256,
+                timeout_s=host.deadlines.upload_s / 2,
+                on_progress=report,
+            )
+            name = host.name
+            say(f"{name} does not fetch the image itself, so it is uploaded: {why}" if why else f"{name} has the image")
         machine.upload(Path(built.image), tarball, timeout_s=host.deadlines.upload_s, on_progress=report)
 
 

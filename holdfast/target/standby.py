@@ -227,16 +227,16 @@ def _unpack(image: Path, folder: Path, facts: Facts) -> tuple[list[Wanted], str]
     if missing := [name for name, path in names.items() if path in {kernel, initrd} and not path.is_file()]:
         raise ConfigError(f"{image} has no {', no '.join(missing)}.")
     line = _command_line(image, runner)
-    parts = [Wanted(kernel, ("bzImage",)), Wanted(initrd, ("initrd",))]
+    wanted = [Wanted(kernel, ("bzImage",)), Wanted(initrd, ("initrd",))]
     if starter.is_file() and facts.firmware == "bios":
-        parts.append(Wanted(starter, ("starter",)))
+        wanted.append(Wanted(starter, ("starter",)))
     elif starter.is_file() and stub.is_file():
         inside = {"starter": starter.read_bytes(), "bzImage": kernel.read_bytes()}
         content = one_program(stub.read_bytes(), command_line=line, initrd=inside["starter"], kernel=inside["bzImage"])
         program = folder / "standby.efi"
         program.write_bytes(content)
-        parts.append(Wanted(program, made_of(content, inside)))
-    return parts, line
+        wanted.append(Wanted(program, made_of(content, inside)))
+    return wanted, line
 
 
 def _command_line(image: Path, runner: str) -> str:

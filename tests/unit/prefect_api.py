@@ -107,6 +107,11 @@ class PrefectApi:
         return {"id": RUN, "state": now}
 
 
+def detail(status: int, text: str = "no") -> httpx.Response:
+    """Return how Prefect says what it refuses."""
+    return httpx.Response(status, json={"detail": text})
+
+
 def state(kind: str, name: str = "", message: str = "") -> dict[str, Any]:
     shown = name or kind.capitalize()
     return {"id": f"{kind} {shown}", "type": kind, "name": shown, "message": message, "timestamp": None}

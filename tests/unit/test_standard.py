@@ -188,13 +188,14 @@ def test_images_of_earlier_runs_make_room(tmp_path: Path, tools: str) -> None:
     parent = tmp_path / "holdfast"
     blocks = left_killed(parent / OLD)
     (parent / "fedcba9876543210/kexec").mkdir(parents=True)
-    for name in (f"{OLD}.tar", "1111111111111111.tar.part", "fedcba9876543210.tar.part", "partition.json"):
+    fetched = ("3333333333333333.tar.fetched", "3333333333333333.tar.fetched.said")
+    for name in (f"{OLD}.tar", "1111111111111111.tar.part", *fetched, "fedcba9876543210.tar.part", "partition.json"):
         (parent / name).write_text("x")
     for name in ("0123456789abcde", "0123456789abcdefg", "0123456789abcdef.old", "Documents"):
         (parent / name).mkdir()
     (parent / "2222222222222222").symlink_to(tmp_path)
-    removed = [OLD, f"{OLD}.tar", "1111111111111111.tar.part"]
-    assert make_room(parent / "fedcba9876543210", tools) == removed
+    removed = [OLD, f"{OLD}.tar", "1111111111111111.tar.part", *fetched]
+    assert make_room(parent / "fedcba9876543210", tools) == sorted(removed)
     assert blocks.read_bytes() == b"kernel's files"
     assert not any((parent / name).exists() for name in removed)
     assert len(list(parent.iterdir())) == 9  # with the lock

@@ -19,7 +19,7 @@ set +f
 for found in "$parent"/*; do
 	name=${found##*/}
 	image=${name%%.*}
-	case $name in "$image" | "$image.tar" | "$image.tar.part") ;; *) continue ;; esac
+	case $name in "$image" | "$image.tar" | "$image.tar.part" | "$image.tar.fetched" | "$image.tar.fetched.said") ;; *) continue ;; esac
 	case $image in *[!0-9a-f]* | '') continue ;; esac
 	if [ "${#image}" -ne 16 ] || [ -L "$found" ] || [ "$image" = "${1##*/}" ]; then continue; fi
 	if [ -d "$found" ]; then cut_back "$found/kexec/initrd" || continue; fi
