@@ -27,12 +27,14 @@ from tasks.install import install
 from tasks.partition import partition
 from tasks.preflight import preflight
 from tests.log import Remembered
-from tests.unit.cases import BY_ID, KEXEC_RUN, built, facts, host, plan, system
+from tests.unit.cases import BY_ID, KEXEC_RUN, built, facts, host, plan, status, system
 from tests.unit.desk import Desk
-from tests.unit.programs import Command, Done
+from tests.unit.programs import CASES, Command, Done
 from tests.unit.server import body
 from tests.unit.target import RUN, TOPLEVEL, FakeMachine
+from tests.unit.test_archive import NODE, STATE, tar_of
 from tests.unit.test_image import whole, write
+from tests.unit.test_whole_runs import run_flow
 
 MOUNT = "/nix/store/abc-disko-mount"
 DISKO = "/nix/store/abc-disko"
@@ -86,6 +88,31 @@ def test_build_builds_only_the_image(
     assert made.derivations == planned.system.parts
     assert (made.toplevel, made.closure_bytes) == (planned.system.toplevel.out, 0)
     assert any("an install builds" in line and 'build_on = "remote"' in line for line in log.said)
+
+
+@pytest.mark.usefixtures("server", "remote")
+def test_whole_install(installer: FakeMachine, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = installer
+    machine.is_in("origin")
+    machine.archive = tar_of(STATE)
+    for system_, case in CASES.items():
+        machine.shows(system_, tailscale_status=status(case, PublicKey=NODE.node_key, ID=NODE.node_id))
+    run_flow("install", monkeypatch)
+    assert [
+        told for told in machine.story if told.startswith(("copied", "built", "disks", "nixos", "dead-man st"))
+    ] == [
+        "copied to /: nixos-system.drv, disko.drv, disko-mount.drv",
+        "copied to /: disko.drv, disko-mount.drv",
+        "built in /: disko, disko-mount",
+        "dead-man stopped",
+        "disks formatted",
+        "copied to /: nixos-system.drv",
+        "built in /mnt: nixos-system",
+        "nixos-install, no boot loader",
+    ]
+    assert (machine.runs, machine.disk) == ("final", "final")
+    # The standby needs no Nix: it is brought after the scripts, as always.
+    assert machine.story.index("built in /: disko, disko-mount") < machine.story.index("kernel uploaded")
 
 
 @pytest.mark.usefixtures("server")
