@@ -16,7 +16,7 @@ from tasks.run.pausing import pause_flow_run
 from tasks.run.phase import journaled, phase
 
 LONG_S = 900
-Way = Literal["wait", "command", "pause"]
+Way = Literal["wait", "command", "pause", "nothing"]
 
 
 class Asked(RunInput):
@@ -56,6 +56,8 @@ def waits(way: Way, host: str = "cottage") -> None:
             command()
         case "pause":
             pause()
+        case "nothing":
+            pass
 
 
 if __name__ == "__main__":
