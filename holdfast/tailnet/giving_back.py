@@ -18,6 +18,11 @@ _LOST = (
     " keep.tailscale_state = false in the inventory."
 )
 
+_NOBODYS = (
+    f'To go on from here, as from a NixOS ISO on a new machine, put "{FOREIGN_INSTALLER}" in `allow` there: the final'
+    " system then needs a login of its own."
+)
+
 
 def check_giving_back(host: Host, facts: Facts, host_key: str, settings: Settings) -> Identity | None:
     """Check, before anything is changed, that the state can be given back at the end.
@@ -48,7 +53,7 @@ def check_giving_back(host: Host, facts: Facts, host_key: str, settings: Setting
         raise TargetRefused(
             f"{host.name} runs an installer without Tailscale, and the vault here has no state of a machine with its"
             " SSH host key.",
-            hint=_LOST,
+            hint=_LOST if facts.installer_mark else f"{_LOST} {_NOBODYS}",
         )
     check_archive(vault.read(entry.path), entry.label.identity)
     return entry.label.identity

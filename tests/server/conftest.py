@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 PROJECT: Final = Path(__file__).parents[2]
-WITHIN_S: Final = 120.0
+WITHIN_S: Final = 300.0
 ENDED: Final = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 DEPLOYMENT: Final = "waits/cottage"
 
@@ -34,6 +34,7 @@ class Prefect:
             self._port = int(listener.getsockname()[1])
         self._folder = folder
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._auth: httpx.BasicAuth | None = None
         self.url = f"http://127.0.0.1:{self._port}/api"
         self.runs_dir = folder / "state" / "runs"
         self._env = os.environ | {
@@ -47,6 +48,11 @@ class Prefect:
             "PREFECT_CLIENT_MAX_RETRIES": "8",
             "HOLDFAST_STATE_DIR": str(folder / "state"),
         }
+
+    def asks_for(self, password: str) -> None:
+        """Let the server that is started next ask for it."""
+        self._env |= {"PREFECT_SERVER_API_AUTH_STRING": password, "PREFECT_API_AUTH_STRING": password}
+        self._auth = httpx.BasicAuth(*password.split(":"))
 
     def start_server(self) -> None:
         self._start("server", ["prefect", "server", "start", "--host", "127.0.0.1", "--port", str(self._port)])
@@ -106,7 +112,9 @@ class Prefect:
 
     def _ask(self, path: str, body: dict[str, object] | None = None) -> Any:
         for wait_s in (0.5, 1, 2, 4, 8, 0):
-            answer = httpx.request("GET" if body is None else "POST", f"{self.url}{path}", json=body, timeout=30)
+            answer = httpx.request(
+                "GET" if body is None else "POST", f"{self.url}{path}", json=body, auth=self._auth, timeout=30
+            )
             if answer.status_code != 503:  # a busy SQLite
                 break
             time.sleep(wait_s)

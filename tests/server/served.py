@@ -17,7 +17,7 @@ from tasks.run.pausing import pause_flow_run
 from tasks.run.phase import journaled, phase
 
 LONG_S = 900
-Way = Literal["wait", "command", "pause", "short", "fails"]
+Way = Literal["wait", "command", "pause", "short", "fails", "nothing"]
 
 
 class Asked(RunInput):
@@ -72,6 +72,8 @@ def waits(way: Way, host: str = "cottage") -> None:
             short()
         case "fails":
             fails()
+        case "nothing":
+            pass
 
 
 if __name__ == "__main__":

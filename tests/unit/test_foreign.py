@@ -125,6 +125,25 @@ def test_goes_on_without_a_login(
 
 
 @pytest.mark.usefixtures("desk", "server")
+def test_standard_way_from_a_new_machine(
+    foreign: FakeMachine, inventory: Path, log: Remembered, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As nixos-anywhere on a machine that was started from a stick: no kexec, no image, no state."""
+    foreign.shows("installer", tailscale_status=NO_LOGIN)
+    foreign.shows("final", tailscale_status=NO_LOGIN)
+    inventory.write_text(inventory.read_text() + 'way = "standard"\n')
+    with pytest.raises(TargetRefused, match="runs an installer without Tailscale, and the vault") as error:
+        Run(monkeypatch, RUN).start()
+    assert 'put "foreign-installer" in `allow` there' in error.value.hint
+    assert foreign.story == []
+    allowed(inventory)
+    Run(monkeypatch, RUN).start()
+    assert not any("kexec" in told or "uploaded" in told for told in foreign.story)
+    assert (foreign.runs, foreign.disk) == ("final", "final")
+    assert any("no Tailscale state is kept" in warned for warned in log.warned)
+
+
+@pytest.mark.usefixtures("desk", "server")
 def test_stick_that_boots_again_is_told(
     foreign: FakeMachine, inventory: Path, log: Remembered, monkeypatch: pytest.MonkeyPatch
 ) -> None:
