@@ -9,7 +9,10 @@ from tests.lab.matrix.opening import Opener
 from tests.lab.matrix.table import Kind, Row, row
 from tests.lab.table import Findings
 
-BOOT_S: Final = 600
+BOOT_S: Final = 1500
+PHASE_S: Final = 1800
+_DEADLINES: Final = f"\n[cottage.deadlines]\nkexec_return_s = {BOOT_S}\nreboot_return_s = {BOOT_S}\n"
+"""Long enough for a machine without KVM that has much other work."""
 _STANDBY: Final = (
     "find /boot -iname '*holdfast*' -o -iname '*standby*'; ls -d /nix/.holdfast-standby /.holdfast-standby"
 )
@@ -32,19 +35,19 @@ def install_with_power_cut(journey: Journey, kind: Kind, matrix: Findings[Row]) 
     began, standby = time.monotonic(), "-"
     opener = Opener(journey, kind)
     try:
-        opener.bring()
+        journey.inventory(opener.bring() + _DEADLINES)
         journey.start()
-        journey.reach("install")
+        journey.reach("install", PHASE_S)
         assert journey.on_machine("cat /sys/class/watchdog/watchdog0/state") == "active"
         with journey.fault(f"power cut, the new disk ({kind.layout}) not bootable yet", "install") as seen:
             journey.lab.power_cycle()
             seen.where = journey.until_where(INSTALLER, BOOT_S)
             assert seen.where == INSTALLER, "the standby did not boot"
             standby = "started"
-            seen.recovery = journey.go_on("install")
+            seen.recovery = journey.go_on("install", PHASE_S)
         opener.open(after="restore")  # in the trial
         opener.open(after="trial")
-        report = journey.finish()
+        report = journey.finish(2 * PHASE_S)
         seconds = time.monotonic() - began
         _look(journey, kind)
         journey.lab.power_cycle()
