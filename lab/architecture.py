@@ -54,7 +54,7 @@ X86_64: Final = Architecture(
     machine="pc",
     processor="max",
     firmware=("usr/share/OVMF/OVMF_CODE_4M.fd", "usr/share/OVMF/OVMF_VARS_4M.fd"),
-    starts_within_s=180,
+    starts_within_s=600,
 )
 
 AARCH64: Final = Architecture(
@@ -69,6 +69,6 @@ AARCH64: Final = Architecture(
     # Without pointer authentication, which costs much time in QEMU.
     processor="cortex-a72",
     firmware=("usr/share/AAVMF/AAVMF_CODE.no-secboot.fd", "usr/share/AAVMF/AAVMF_VARS.fd"),
-    starts_within_s=400,
+    starts_within_s=900,
     lacks=frozenset({"extlinux", "syslinux-common", "grub-pc-bin"}),
 )

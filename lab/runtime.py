@@ -76,7 +76,7 @@ class Lab:
             raise PermissionError("the lab makes a network namespace: run it as root")
         self.down()
         pair = joined_pair()
-        toolchain.announce("starting the tailnet and the machine (about 40 s, at most 4 min) …")
+        toolchain.announce("starting the tailnet and the machine (about 40 s, at most 11 min) …")
         for path in pair.iterdir():
             if path.is_dir():
                 shutil.copytree(path, self.run_dir / path.name)

@@ -90,9 +90,10 @@ def test_script_that_names_devices_without_end() -> None:
         parse_script("\n".join(f"/dev/sd{number}" for number in range(MAX_PATHS + 1)))
 
 
-def test_script_of_the_lab_opens_its_disk() -> None:
+@pytest.mark.parametrize("layout", ["plain", "luks-keyfile", "luks-passphrase"])
+def test_script_of_the_lab_opens_its_disk(layout: str) -> None:
     folder = PROJECT / "lab/final"
-    scripts = ("flake/scripts/disko.sh", "flake/scripts/disko-mount.sh", "layouts/plain/storage.sh")
+    scripts = ("flake/scripts/disko.sh", "flake/scripts/disko-mount.sh", f"layouts/{layout}/storage.sh")
     text = "\n".join((folder / name).read_text().replace("@disk@", BY_ID) for name in scripts)
     seen = parse_script(text)
     assert BY_ID in seen.paths

@@ -267,9 +267,9 @@ class Journey:
         """Wait for a random time, so that a fault does not always hit the same line."""
         time.sleep(random.uniform(0, most))
 
-    def finish(self) -> dict[str, Any]:
+    def finish(self, deadline_s: float = 900) -> dict[str, Any]:
         """Wait until the run is complete, and check the machine, its identity and its other disk."""
-        self.ended("COMPLETED")
+        self.ended("COMPLETED", deadline_s=deadline_s)
         report = report_of(self.operator, self.run_id)
         assert report["outcome"] == "done"
         assert report["closure"]["built"] == report["closure"]["booted"], report["closure"]

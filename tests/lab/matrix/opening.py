@@ -10,7 +10,7 @@ from lab.runtime import Lab
 from tests.lab.faults.journey import Journey
 from tests.lab.matrix.table import KEY_FILE, PASSPHRASE, Kind
 
-OPEN_S: Final = 900
+OPEN_S: Final = 1500
 ASKS: Final = b"Enter passphrase"
 OPENED: Final = "opened"
 _SESSION_S: Final = 120
@@ -33,10 +33,13 @@ class Opener:
     def __init__(self, journey: Journey, kind: Kind) -> None:
         self._journey, self._lab, self._how = journey, journey.lab, kind.opened_by
 
-    def bring(self) -> None:
-        """Let the install bring what the initrd needs: the key file, or the host key of its SSH server."""
+    def bring(self) -> str:
+        """Make what the install brings for the initrd: the key file, or the host key of its SSH server.
+
+        Return the lines of the inventory for that.
+        """
         if not self._how:
-            return
+            return ""
         folder = self._lab.run_dir / _INITRD
         shutil.rmtree(self._lab.run_dir / _FILES, ignore_errors=True)
         folder.mkdir(mode=0o700, parents=True)
@@ -48,7 +51,7 @@ class Opener:
             public = host_key.with_suffix(".pub")
             (self._lab.run_dir / "known_initrd").write_text(f"cottage {public.read_text()}")
             public.unlink()
-        self._journey.inventory(_INVENTORY)
+        return _INVENTORY
 
     def open(self, *, after: str = "") -> None:
         """Wait for the initrd's SSH server and type the passphrase, if nothing else opens the root.
@@ -60,7 +63,7 @@ class Opener:
         if self._how != PASSPHRASE:
             return
         if after:
-            self._journey.past(after)
+            self._journey.past(after, OPEN_S)
         ends = time.monotonic() + OPEN_S
         while not (said := _type(self._lab)).startswith(OPENED):
             self._lab.require_machine()

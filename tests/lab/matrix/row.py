@@ -11,7 +11,10 @@ from tests.lab.matrix.opening import Opener
 from tests.lab.matrix.table import Kind, Row, row
 from tests.lab.table import Findings
 
-BOOT_S: Final = 600
+BOOT_S: Final = 1500
+PHASE_S: Final = 1800
+_DEADLINES: Final = f"\n[cottage.deadlines]\nkexec_return_s = {BOOT_S}\nreboot_return_s = {BOOT_S}\n"
+"""Long enough for a machine without KVM that has much other work."""
 _STANDBY: Final = (
     "find /boot -iname '*holdfast*' -o -iname '*standby*'; ls -d /nix/.holdfast-standby /.holdfast-standby"
 )
@@ -34,21 +37,21 @@ def install_with_power_cut(journey: Journey, kind: Kind, matrix: Findings[Row]) 
     began, standby = time.monotonic(), "-"
     opener = Opener(journey, kind)
     try:
-        opener.bring()
+        journey.inventory(opener.bring() + _DEADLINES)
         journey.start(installer_image(with_zfs=True) if kind.layout in ZFS_LAYOUTS else None)
-        journey.reach("install")
+        journey.reach("install", PHASE_S)
         assert journey.on_machine("cat /sys/class/watchdog/watchdog0/state") == "active"
         with journey.fault(f"power cut, the new disk ({kind.layout}) not bootable yet", "install") as seen:
             journey.lab.power_cycle()
             seen.where = journey.until_where(INSTALLER, BOOT_S)
             assert seen.where == INSTALLER, "the standby did not boot"
             standby = "started"
-            seen.recovery = journey.go_on("install")
+            seen.recovery = journey.go_on("install", PHASE_S)
         if kind.cut_in_trial:
             _cut_in_trial(journey, kind)
         opener.open(after="restore")  # in the trial
         opener.open(after="trial")
-        report = journey.finish()
+        report = journey.finish(2 * PHASE_S)
         seconds = time.monotonic() - began
         _look(journey, kind)
         journey.lab.power_cycle()
@@ -74,7 +77,7 @@ def _cut_in_trial(journey: Journey, kind: Kind) -> None:
             journey.lab.power_cycle()
         seen.where = journey.until_where(INSTALLER, BOOT_S)
         assert seen.where == INSTALLER, "the standby did not boot"
-        seen.recovery = journey.go_on("trial")
+        seen.recovery = journey.go_on("trial", PHASE_S)
 
 
 def _look(journey: Journey, kind: Kind) -> None:
