@@ -1,17 +1,18 @@
 """The lab's lists of packages and files, and that a changed list builds anew what is made from it."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 from holdfast.base.settings import PROJECT
-from lab import final, image, origin, systemd, toolchain
+from lab import final, image, origin, systemd, toolchain, zfs
 from lab.cache import Part, digest
 from lab.lists import entries
 
-LISTS = sorted(path for folder in ("", "image", "final") for path in (PROJECT / "lab" / folder).glob("*.txt"))
+LISTS = sorted(path for folder in ("", "image", "final", "zfs") for path in (PROJECT / "lab" / folder).glob("*.txt"))
 
 
 def test_comments_and_empty_lines_are_no_entries(tmp_path: Path) -> None:
@@ -63,6 +64,9 @@ def key_of(monkeypatch: pytest.MonkeyPatch, module: ModuleType, make: Callable[[
         (origin, origin.debian_tree, origin, "PACKAGES"),
         (origin, origin.disk, origin, "MASKED"),
         (toolchain, toolchain.qemu, toolchain, "TREE_PACKAGES"),
+        (zfs, partial(zfs.for_kernel, "6.12", "trixie"), zfs, "PACKAGES"),
+        (image, partial(image.image_folder, with_zfs=True), zfs, "PACKAGES"),
+        (final, partial(final.inputs, with_zfs=True), zfs, "PACKAGES"),
     ],
 )
 def test_changed_list_changes_the_key(
@@ -72,3 +76,14 @@ def test_changed_list_changes_the_key(
     assert key_of(monkeypatch, module, make) == before
     monkeypatch.setattr(place, name, (*getattr(place, name), "another"))
     assert key_of(monkeypatch, module, make) != before
+
+
+@pytest.mark.parametrize(("module", "make"), [(image, image.image_folder), (final, final.inputs)])
+def test_only_what_has_zfs_is_built_with_it(
+    monkeypatch: pytest.MonkeyPatch, module: ModuleType, make: Callable[..., Path]
+) -> None:
+    # Its kernel modules take longer to build than all else.
+    plain = key_of(monkeypatch, module, make)
+    assert key_of(monkeypatch, module, partial(make, with_zfs=True)) != plain
+    monkeypatch.setattr(zfs, "PACKAGES", (*zfs.PACKAGES, "another"))
+    assert key_of(monkeypatch, module, make) == plain
