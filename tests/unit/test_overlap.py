@@ -34,7 +34,7 @@ def attempts(*each: Callable[[], str], closed: list[str] | None = None) -> Overl
     def attempt() -> str:
         return each[min(next(number), len(each) - 1)]()
 
-    return Overlapping(attempt, [].append if closed is None else closed.append, "test")
+    return Overlapping(attempt, (closed if closed is not None else list[str]()).append, "test")
 
 
 def fails(error: Exception) -> Callable[[], str]:
