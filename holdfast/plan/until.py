@@ -13,7 +13,7 @@ Until = Literal["preflight", "build", "preserve", "reconnect", "partition", "ins
 DRY: Final[frozenset[Until]] = frozenset({"preflight", "build", "preserve"})
 _FORMATTED: Final = (
     "its disks are formatted and it stays in the installer. If it restarts, its disk boots the standby if the row"
-    " standby of this plan is fine, and otherwise may boot nothing"
+    " standby of this plan is fine, and otherwise"
 )
 LEAVES: Final[Mapping[Until, str]] = {
     "preflight": "nothing is built, and nothing is changed on the machine",
@@ -24,9 +24,9 @@ LEAVES: Final[Mapping[Until, str]] = {
         " to its origin; in the standard way, and in an installer of somebody else, there is no dead-man, and it stays"
         " there until it is restarted"
     ),
-    "partition": _FORMATTED,
-    "install": f"the new system is on its disk, not everything that is carried over; {_FORMATTED}",
-    "restore": f"the new system is complete on its disk and was never started; {_FORMATTED}",
+    "partition": f"{_FORMATTED} nothing",
+    "install": f"the new system is on its disk, not all that is carried over; {_FORMATTED} the new system",
+    "restore": f"the new system is complete on its disk and was never started; {_FORMATTED} the new system",
     "trial": (
         "the new system runs and has its boot loader, if there is a trial; it was not started from its disk. Where the"
         " standby stays until the first boot is proved, the disk starts the new system once, and after that the"
