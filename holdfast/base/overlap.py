@@ -22,8 +22,8 @@ T = TypeVar("T")
 
 # From the beginning of one attempt to that of the next, while none gets on.
 EVERY_S: Final = 0.5
-# How long an attempt waits for the first sign of life. The oldest waits as long as it is allowed to, so a machine that
-# is slow to answer is met too.
+# How long an attempt waits for the first sign of life. One of them, the patient one, waits as long as it is allowed to,
+# so a machine that is slow to answer is met too.
 PATIENCE_S: Final = 2.0
 # An attempt that got on is given so long before another begins.
 GETS_ON_S: Final = 3.0
@@ -41,8 +41,8 @@ class GivenUp(Exception):
 class _Attempt:
     """One attempt, as the others see it."""
 
-    def __init__(self, others: "Overlapping[object]") -> None:
-        self.others = others
+    def __init__(self, others: "Overlapping[object]", *, patient: bool) -> None:
+        self.others, self.patient = others, patient
         self.moved_at: float | None = None
         self.turn_at: float | None = None
         self.alone = 0
@@ -71,7 +71,7 @@ class Overlapping(Generic[T]):
 
     def __init__(self, attempt: Callable[[], T], close: Callable[[T], None], name: str) -> None:
         self._attempt, self._close, self._name = attempt, close, name
-        self._under_way: list[_Attempt] = []  # the oldest first
+        self._under_way: list[_Attempt] = []
         self._ended: queue.SimpleQueue[tuple[_Attempt, T | BaseException]] = queue.SimpleQueue()
         self._began_at: float | None = None
         self._lock = threading.RLock()
@@ -86,7 +86,7 @@ class Overlapping(Generic[T]):
         """Return what the first attempt returns that succeeds; the others are given up.
 
         Raises:
-            Unreachable: the oldest attempt failed. The younger ones are still under way when this is called again.
+            Unreachable: the patient attempt failed. The others are still under way when this is called again.
             Stopped: the run is cancelled.
             Exception: another error of any attempt.
 
@@ -99,12 +99,11 @@ class Overlapping(Generic[T]):
                 brake.check()
                 clock.sleep(LOOK_S)
                 continue
-            oldest = attempt is self._under_way[0]
             self._under_way.remove(attempt)
             if isinstance(ended, Unreachable):
-                if oldest:
+                if attempt.patient:
                     raise ended
-                continue  # a younger one waits for less long, so its failure says less
+                continue  # it waited for less long, so its failure says less
             self._give_up()
             if isinstance(ended, BaseException):
                 raise ended
@@ -120,7 +119,8 @@ class Overlapping(Generic[T]):
             soon = self._began_at is not None and now - self._began_at < EVERY_S
             if gets_on or soon or len(self._under_way) >= MOST:
                 return
-            attempt = _Attempt(self)  # type: ignore[arg-type]  # an attempt does not see what the others return
+            patient = not any(each.patient for each in self._under_way)
+            attempt = _Attempt(self, patient=patient)  # type: ignore[arg-type]  # it sees nothing that others return
             self._under_way.append(attempt)
         self._began_at = now
         beside.start(lambda: self._run(attempt), f"attempt-{self._name}")
@@ -151,11 +151,6 @@ class Overlapping(Generic[T]):
                 if not isinstance(ended, BaseException):
                     self._close(ended)
 
-    def is_oldest(self, attempt: _Attempt) -> bool:
-        """Return whether no attempt under way is older."""
-        with self._lock:
-            return not self._under_way or attempt is self._under_way[0]
-
     def take_turn(self, attempt: _Attempt) -> bool:
         """Return whether this attempt has the turn now."""
         now = clock.monotonic()
@@ -168,7 +163,7 @@ class Overlapping(Generic[T]):
 
 
 def patience_s(most_s: float) -> float:
-    """Return how long to wait for the first sign of life: `most_s`, or less for an attempt that is not the oldest.
+    """Return how long to wait for the first sign of life: `most_s`, or less for an attempt that is not the patient one.
 
     Raises:
         GivenUp: nobody needs this attempt any more.
@@ -178,7 +173,7 @@ def patience_s(most_s: float) -> float:
     if attempt is None:
         return most_s
     attempt.check()
-    return most_s if attempt.others.is_oldest(attempt) else min(most_s, PATIENCE_S)
+    return most_s if attempt.patient else min(most_s, PATIENCE_S)
 
 
 def is_attempt() -> bool:

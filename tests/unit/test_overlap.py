@@ -64,18 +64,21 @@ def test_one_that_hangs_does_not_hide_another_and_is_closed_when_it_comes_late(o
     assert closed == ["late"]
 
 
-def test_oldest_speaks_for_all_and_younger_failures_are_not_heard(over: threading.Event) -> None:
+def test_the_patient_one_speaks_for_all_and_other_failures_are_not_heard(over: threading.Event) -> None:
     second = threading.Event()
 
     def first() -> str:
         assert second.wait(T)
-        raise Unreachable("the oldest")
+        raise Unreachable("the patient one")
 
     def younger() -> str:
         second.set()
-        raise Unreachable("younger")
+        raise Unreachable("another")
 
-    with attempts(first, younger, lambda: str(over.wait(T))) as trying, pytest.raises(Unreachable, match="the oldest"):
+    with (
+        attempts(first, younger, lambda: str(over.wait(T))) as trying,
+        pytest.raises(Unreachable, match="the patient one"),
+    ):
         trying.first()
 
 
@@ -155,7 +158,33 @@ def test_turn_is_one_at_a_time_and_does_not_stay_with_one_that_hangs(
     assert order[:2] == ["first has the turn", "second has the turn"]
 
 
-def test_only_the_oldest_is_patient(over: threading.Event) -> None:
+def test_one_after_another_is_patient(over: threading.Event) -> None:
+    """The first fails while others hang that began with less patience: the next that begins has it."""
+    said: list[float] = []
+    lock = threading.Lock()
+
+    def attempt() -> str:
+        with lock:
+            number = len(said)
+            said.append(patience_s(30))
+        if number == 0:
+            while len(said) < 3:
+                threading.Event().wait(0.01)
+            raise Unreachable("the patient one")
+        if number == 3:
+            return "the next"
+        over.wait(T)
+        return ""
+
+    with attempts(attempt) as trying:
+        with pytest.raises(Unreachable, match="the patient one"):
+            trying.first()
+        assert trying.first() == "the next"
+    less = overlap.PATIENCE_S
+    assert said[:4] == [30, less, less, 30]
+
+
+def test_only_one_is_patient(over: threading.Event) -> None:
     said: list[float] = []
 
     def attempt() -> str:
