@@ -42,12 +42,21 @@ def uml_command(program: str, shared: Path) -> list[str]:
         shared: a folder of this machine, without blanks in its path, that the machine sees as `/shared`.
 
     """
-    folder = network_tree()
     start = f"mount -t hostfs -o {shared} none /shared && exec /shared/{program}"
-    # fmt: off
-    return [
-        str(folder / "kernel/usr/bin/linux.uml"), f"mem={MEMORY}", "root=/dev/root", "rootfstype=hostfs",
-        f"rootflags={folder / 'tree'}", "ro", "con=null", "con0=fd:0,fd:1", "quiet",
-        "init=/bin/sh", "--", "-c", f'"{start}"',
-    ]
-    # fmt: on
+    return machine_command(*root_in(network_tree() / "tree"), "init=/bin/sh", "--", "-c", f'"{start}"')
+
+
+def machine_command(*words: str) -> list[str]:
+    """Return the argv of a machine with these words on its kernel's command line; its console is this program's."""
+    kernel = network_tree() / "kernel/usr/bin/linux.uml"
+    return [str(kernel), f"mem={MEMORY}", "con=null", "con0=fd:0,fd:1", "quiet", *words]
+
+
+def root_in(folder: Path) -> tuple[str, ...]:
+    """Return the words for a root that is a folder of this machine, read-only; its path must have no blanks."""
+    return "root=/dev/root", "rootfstype=hostfs", f"rootflags={folder}", "ro"
+
+
+def module(name: str) -> Path:
+    """Return the file of one of the kernel's modules."""
+    return next((network_tree() / "tree/usr/lib/modules").rglob(f"{name}.ko"))

@@ -35,9 +35,9 @@ def unlocking_warnings(seen: Configuration, host: Host) -> tuple[str, ...]:
     found = []
     if by_hand := _by_hand(seen):
         found.append(
-            f"somebody has to open {', '.join(by_hand)} over SSH in the initrd, at each start: in the trial, and after"
-            f" the reboot, each within reboot_return_s ({host.deadlines.reboot_return_s:.0f} s). A trial that nobody"
-            " opens waits until the machine is switched off and on, and then the installer starts"
+            f"somebody has to open {', '.join(by_hand)} over SSH in the initrd, at each start: in the trial, if there"
+            f" is one, and after the reboot, each within reboot_return_s ({host.deadlines.reboot_return_s:.0f} s). A"
+            " trial that nobody opens waits until the machine is switched off and on, and then the installer starts"
         )
     if by_tpm and not seen.enrols:
         found.append(
