@@ -82,9 +82,11 @@ def inputs(*, with_zfs: bool = False) -> Path:
     parts: list[Part] = [Path(__file__), Path(systemd.__file__), Path(bundled.__file__), systemd.UDEV_RULES]
     parts += [SUITE, PACKAGES, PROGRAMS, LIBRARIES, FILES, UNITS, MODULES, str(MORE_MODULES), SYSTEMD_BOOT]
     parts += [str(TOOLS), str(GRUB), GRUB_PROGRAMS]
+    kind = "final-inputs"
     if with_zfs:
+        kind = "final-inputs-zfs"  # of its own: nobody who builds the others waits until ZFS is built
         parts += [Path(zfs.__file__), zfs.BUILD, zfs.PACKAGES]
-    return built("final-inputs", parts, lambda into: _make_inputs(into, with_zfs=with_zfs), about="20 s")
+    return built(kind, parts, lambda into: _make_inputs(into, with_zfs=with_zfs), about="20 s")
 
 
 def _make_inputs(into: Path, *, with_zfs: bool) -> None:

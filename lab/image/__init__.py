@@ -106,7 +106,9 @@ def image_folder(*, with_zfs: bool = False) -> Path:
     ]
     parts += [Path(__file__), FILES, *GUEST_SCRIPTS.values(), RUN_SCRIPT, GENERATOR, INSTALL_WRAPPER, NIXOS_INSTALL]
     parts += [str(tailscaled), Path(starter.__file__), starter.INIT, starter.PACKAGES, starter.MODULES]
+    kind = "installer-image"
     if with_zfs:
+        kind = "installer-image-zfs"  # of its own: nobody who builds the other waits until ZFS is built
         parts += [Path(zfs.__file__), zfs.BUILD, zfs.PACKAGES]
 
     def build(into: Path) -> None:
@@ -120,7 +122,7 @@ def image_folder(*, with_zfs: bool = False) -> Path:
         shutil.rmtree(tree)
         subprocess.run(["tar", "-C", str(into), "-cf", str(into / f"{NAME}.tar"), "kexec"], check=True)
 
-    return built("installer-image", parts, build, about="1 min")
+    return built(kind, parts, build, about="1 min")
 
 
 def _make_kexec_folder(tree: Path, kexec: Path) -> None:
