@@ -29,6 +29,10 @@ matrix: _debian
 origins: _debian
     {{python}} -m pytest -m lab tests/lab/origins
 
+# install in the lab with rare options: in parts, with a command at the end, and a system that the target builds
+options: _debian
+    {{python}} -m pytest -m lab tests/lab/options
+
 # measure uploads and an install in the lab, beside what one would do by hand; prints a table (about 8 min)
 bench *args: _debian
     {{python}} -m bench "$@"

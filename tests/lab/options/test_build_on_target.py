@@ -12,7 +12,7 @@ from lab.flow_runs import PHASES, ended, phases_before, report_of, start
 from lab.operator import Operator
 from lab.runtime import Lab
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.options]
 
 SYSTEM = "nixos-system-cottage-lab"
 

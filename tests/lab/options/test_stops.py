@@ -12,7 +12,7 @@ from lab.flow_runs import PHASES, ended, report_of, retry, start
 from lab.operator import Operator
 from lab.runtime import Lab
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.options]
 
 BOOT_ID = ["cat", "/proc/sys/kernel/random/boot_id"]
 GREETING = "/var/lib/greeting"

@@ -1,0 +1,1 @@
+"""Installs with options that few inventories have. `./just options` runs them."""
