@@ -4,8 +4,8 @@ A machine that is away swallows what is sent to it, and whoever waits for its an
 another attempt begins while earlier ones hang. Only the beginning of an attempt overlaps. What asks a person, or loads
 the machine (a login), is done by one at a time.
 
-What an attempt calls does not know whether others are under way: outside of an attempt `patience_s`, `in_turn` and
-`alone` do nothing.
+What an attempt calls does not know whether others are under way: outside of an attempt `patience_s`, `met`, `in_turn`
+and `alone` do nothing.
 """
 
 import queue
@@ -25,6 +25,10 @@ EVERY_S: Final = 0.5
 # How long an attempt waits for the first sign of life. One of them, the patient one, waits as long as it is allowed to,
 # so a machine that is slow to answer is met too.
 PATIENCE_S: Final = 2.0
+# From where an attempt met a server to the beginning of the next. An sshd of OpenSSH 9.8 or newer that is slow to speak
+# counts each connection that leaves without a login as one second, and from 15 on refuses its address for so long
+# (PerSourcePenalties in sshd_config(5)): fewer than one in a second never add up.
+MET_S: Final = 1.25
 # An attempt that got on is given so long before another begins.
 GETS_ON_S: Final = 3.0
 # Nobody has the turn for longer while others wait for it, except while a person is asked.
@@ -74,6 +78,7 @@ class Overlapping(Generic[T]):
         self._under_way: list[_Attempt] = []
         self._ended: queue.SimpleQueue[tuple[_Attempt, T | BaseException]] = queue.SimpleQueue()
         self._began_at: float | None = None
+        self._met_at: float | None = None
         self._lock = threading.RLock()
 
     def __enter__(self) -> Self:
@@ -117,6 +122,7 @@ class Overlapping(Generic[T]):
                 for each in self._under_way
             )
             soon = self._began_at is not None and now - self._began_at < EVERY_S
+            soon = soon or (self._met_at is not None and now - self._met_at < MET_S)
             if gets_on or soon or len(self._under_way) >= MOST:
                 return
             patient = not any(each.patient for each in self._under_way)
@@ -151,6 +157,11 @@ class Overlapping(Generic[T]):
                 if not isinstance(ended, BaseException):
                     self._close(ended)
 
+    def met(self) -> None:
+        """Know that an attempt has met a server."""
+        with self._lock:
+            self._met_at = clock.monotonic()
+
     def take_turn(self, attempt: _Attempt) -> bool:
         """Return whether this attempt has the turn now."""
         now = clock.monotonic()
@@ -174,6 +185,13 @@ def patience_s(most_s: float) -> float:
         return most_s
     attempt.check()
     return most_s if attempt.patient else min(most_s, PATIENCE_S)
+
+
+def met() -> None:
+    """Say that this attempt has met a server, which may be slow to speak: the next one waits longer before it begins."""
+    attempt = _current.get()
+    if attempt is not None:
+        attempt.others.met()
 
 
 def is_attempt() -> bool:

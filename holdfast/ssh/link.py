@@ -185,6 +185,7 @@ def _open_speaking_wire(endpoint: Endpoint, deadline: Deadline) -> tuple[wire.Wi
             return _open_wire(endpoint, deadline)
     within = deadline.within(overlap.patience_s(deadline.left_s()))
     stream, hop = _open_wire(endpoint, within)
+    overlap.met()
     if not stream.speaks(within):
         said = stream.explain()
         stream.close()

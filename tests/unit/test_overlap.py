@@ -2,11 +2,11 @@
 
 import threading
 from collections.abc import Callable, Iterator
-from itertools import count
+from itertools import count, pairwise
 
 import pytest
 
-from holdfast.base import brake, overlap
+from holdfast.base import brake, clock, overlap
 from holdfast.base.errors import LoginRefused, Unreachable
 from holdfast.base.overlap import Overlapping, alone, in_turn, patience_s
 
@@ -237,3 +237,22 @@ def brake_soon(trying: Overlapping[str]) -> None:
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(brake, "ASK_S", 0.0)
         trying.first()
+
+
+def test_a_server_that_is_slow_to_speak_is_met_less_than_once_a_second() -> None:
+    met: list[float] = []
+
+    def slow() -> str:
+        met.append(clock.monotonic())
+        overlap.met()
+        if len(met) < 4:
+            raise Unreachable("it says nothing")
+        return "here"
+
+    with attempts(slow) as trying:
+        for _ in range(3):
+            with pytest.raises(Unreachable):
+                trying.first()
+        assert trying.first() == "here"
+    assert all(later - earlier >= overlap.MET_S for earlier, later in pairwise(met))
+    assert overlap.MET_S > 1
