@@ -188,7 +188,7 @@ def patience_s(most_s: float) -> float:
 
 
 def met() -> None:
-    """Say that this attempt has met a server, which may be slow to speak: the next one waits longer before it begins."""
+    """Say that this attempt has met a server, which may be slow to speak: the next waits longer before it begins."""
     attempt = _current.get()
     if attempt is not None:
         attempt.others.met()
