@@ -60,7 +60,8 @@ def cached(kind: str, parts: Sequence[Part], build: Callable[[Path], None]) -> P
         if place.is_dir():
             return place
         for abandoned in cache_dir().glob(f".{kind}-{'?' * 8}"):  # by a build that was killed; we hold the lock
-            shutil.rmtree(abandoned)
+            if abandoned.is_dir():  # and not the lock of a kind whose name begins as this one's
+                shutil.rmtree(abandoned)
         fresh = Path(tempfile.mkdtemp(prefix=f".{kind}-", dir=cache_dir()))
         try:
             fresh.chmod(0o755)
