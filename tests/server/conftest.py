@@ -98,7 +98,11 @@ class Prefect:
     def in_phase(self, run: str, phase: str) -> None:
         """Wait until a run is in its phase."""
         self.until((self.runs_dir / run / "output.log").is_file)
-        self.until(lambda: self.state_of(run)["type"] == ("PAUSED" if phase == "pause" else "RUNNING"))
+        if phase == "pause":
+            self.until(lambda: self.state_of(run)["type"] == "PAUSED")
+        else:  # the flow runs before its first task does
+            running = {"flow_runs": {"id": {"any_": [run]}}, "task_runs": {"state": {"type": {"any_": ["RUNNING"]}}}}
+            self.until(lambda: bool(self._ask("/task_runs/filter", running)))
 
     def until(self, ready: Callable[[], bool]) -> None:
         ends = time.monotonic() + WITHIN_S
