@@ -15,6 +15,7 @@ LABS: Final = {
     "run": (
         *(f"{_ROWS}[{layout}]" for layout in ("plain", "bios-root", "luks-keyfile", "luks-passphrase", "zfs")),
         "test_starter_on_zfs.py",
+        "test_encrypted_roots.py",
     ),
     "run-2": tuple(f"{_ROWS}[{layout}]" for layout in ("grub-efi", "efi", "grub")),
     "run-3": ("test_first_boot.py", "test_first_boot_bios.py"),
