@@ -19,9 +19,12 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "root"
 
 
-def start(root: Path, script: str, *arguments: str, at: int, shell: list[str]) -> None:
+def start(root: Path, script: str, *arguments: str, at: int, shell: list[str], restart_s: int = 0) -> None:
+    """Run a script at a moment; `systemctl` takes `restart_s` seconds."""
     tools = root.parent / "tools"
-    for name, text in (("date", f"echo {at}"), ("systemctl", f'echo "$*" >>{tools}/asked')):
+    (tools / "now").write_text(str(at))
+    asked = f'echo "$*" >>{tools}/asked; echo {at + restart_s} >{tools}/now'
+    for name, text in (("date", f"cat {tools}/now"), ("systemctl", asked)):
         (tools / name).write_text(f"#!/bin/sh\n{text}\n")
         (tools / name).chmod(0o755)
     environment = {"PATH": f"{tools}:{os.environ['PATH']}", "HOLDFAST_ROOT": str(root)}
@@ -60,3 +63,12 @@ def test_without_a_mark_the_timer_runs_on(shell: list[str], root: Path) -> None:
     start(root, "dead-man-mark.sh", at=NOW, shell=shell)
     assert not (root.parent / "tools/asked").exists()
     assert not (root / "run/holdfast").exists()
+
+
+def test_mark_is_never_later_than_the_timer(shell: list[str], root: Path) -> None:
+    """A slow machine takes seconds for `systemctl restart`; the timer may have started at the first of them."""
+    mark = root / "run/holdfast/installer.json"
+    mark.parent.mkdir(parents=True)
+    mark.write_text('{"image_id": "image-7", "dead_man_at": 1, "dead_man_s": 600}\n')
+    start(root, "dead-man-mark.sh", at=NOW, shell=shell, restart_s=5)
+    assert json.loads(mark.read_text())["dead_man_at"] == NOW + 600

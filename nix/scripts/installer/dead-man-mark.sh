@@ -8,6 +8,7 @@ mark=${HOLDFAST_ROOT:-}/run/holdfast/installer.json
 [ -f "$mark" ] || exit 0
 seconds=$(sed -n 's/.*"dead_man_at": [0-9]*, "dead_man_s": \([1-9][0-9]*\)}$/\1/p' "$mark")
 [ -n "$seconds" ] || exit 0
+at=$(($(date +%s) + seconds)) # first: the mark may be early, and never late
 systemctl restart holdfast-deadman.timer
-sed "s/\"dead_man_at\": [0-9]*/\"dead_man_at\": $(($(date +%s) + seconds))/" "$mark" >"$mark.new"
+sed "s/\"dead_man_at\": [0-9]*/\"dead_man_at\": $at/" "$mark" >"$mark.new"
 mv "$mark.new" "$mark"

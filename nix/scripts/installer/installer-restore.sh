@@ -167,6 +167,8 @@ restore_state() {
 		state=none
 		return
 	fi
+	# Stage 1 has no /var yet: it is made here, and every service must get through it.
+	(umask 022 && mkdir -p "$root/var/lib")
 	fresh=$root/var/lib/holdfast-unpack
 	rm -rf "$fresh"
 	mkdir -p "$fresh"
