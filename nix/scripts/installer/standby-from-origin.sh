@@ -75,9 +75,7 @@ mount_origin() {
 	how_to_mount "$kind" || return 1
 	loop=$(losetup -r -f --show "$1" 2>/dev/null) || { loop= && return 1; }
 	[ "$(cat "/sys/class/block/${loop##*/}/ro")" = 1 ] &&
-		mount -t "$kind" -o "$options,nodev,noexec,nosuid" "$loop" "$mounted" 2>/dev/null || return 1
-	losetup -d "$loop" # it is detached once it is unmounted, also if this script is killed
-	loop=
+		mount -t "$kind" -o "$options,nodev,noexec,nosuid" "$loop" "$mounted" 2>/dev/null
 }
 
 # Prints the image's folder in what is mounted. A root may be a subvolume; /var and /var/lib may be file systems.

@@ -4,18 +4,15 @@
 # and detaches what one that was killed has left. Fails, and prints what still holds a disk, after a minute.
 set -eu
 
-# Prints the loop devices that lie on a disk or on one of its partitions. Only the last part of a backing file's name
-# counts: of one that was opened in a mount namespace that has ended, the kernel shows `/sda1` and no longer `/dev/sda1`.
+# Prints the loop devices that lie on a disk or on one of its partitions.
 holding() {
 	for file in /sys/class/block/loop*/loop/backing_file; do
 		[ -f "$file" ] || continue
 		read -r backing <"$file" || continue
+		name=$(echo "${backing#/dev/}" | tr / '!')
 		loop=${file#/sys/class/block/}
 		for disk; do
-			for part in "/sys/class/block/$disk" "/sys/class/block/$disk/"*; do
-				name=${part##*/}
-				[ "${backing##*/}" != "${name##*!}" ] || echo "/dev/${loop%%/*}"
-			done
+			if [ "$name" = "$disk" ] || [ -e "/sys/class/block/$disk/$name" ]; then echo "/dev/${loop%%/*}"; fi
 		done
 	done
 }
