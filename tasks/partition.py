@@ -50,7 +50,6 @@ def partition(host: Host, plan: Plan, built: Built) -> Partitioned:
         Restarted: the machine was rebooted meanwhile.
         TargetRefused: another run works on the target, it came into use since the plan was made, or what is on a wiped
             disk is also on one that is not wiped.
-        StillHeld: the origin's disk was read for the standby, and may still be in use. Nothing was formatted.
         CommandFailed: the disko script failed; its log is in the run. Or an encryption key could not be written.
         ConfigError: an encryption key cannot be read.
 
@@ -73,7 +72,7 @@ def partition(host: Host, plan: Plan, built: Built) -> Partitioned:
         if not begun:
             require_free(host, plan, facts)
             _require_disks_of(plan, host, facts)
-    no_standby = "" if begun else _prepare(machine, plan, built, facts)
+    no_standby = "" if begun else _prepare(machine, built, facts)
     _format_and_prove(machine, plan, built, facts, begun=begun, no_standby=no_standby)
     return Partitioned(formatted=True)
 
@@ -112,7 +111,7 @@ def _remount(machine: Machine, target: Connection, plan: Plan, built: Built, fac
         first_boot.guard(target, NEW_ROOT, facts, machine.log)
 
 
-def _prepare(machine: Machine, plan: Plan, built: Built, facts: Facts) -> str:
+def _prepare(machine: Machine, built: Built, facts: Facts) -> str:
     """Bring the disko script and the standby to the installer, before the origin is wiped.
 
     Returns:
@@ -125,14 +124,7 @@ def _prepare(machine: Machine, plan: Plan, built: Built, facts: Facts) -> str:
         return ""
     with progress(f"standby-{machine.host.name}", "The standby on its way to the target") as report:
         try:
-            standby.bring(
-                machine,
-                Path(built.image),
-                facts,
-                image_sha256=built.image_sha256,
-                disks=[disk.name for disk in found_disks(plan.wipe, facts)],
-                on_progress=report,
-            )
+            standby.bring(machine, Path(built.image), facts, on_progress=report)
         except standby.NoStandby as error:
             return error.message
     return ""

@@ -9,7 +9,7 @@ import re
 import tarfile
 import tempfile
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from lzma import LZMAError
 from pathlib import Path
 from typing import Final
@@ -24,8 +24,7 @@ from holdfast.inventory.host import Host, Way
 from holdfast.plan.image import MAX_RUN_BYTES
 from holdfast.plan.way_back.standby import STATE_ON_BOOT
 from holdfast.ssh.connection import Connection
-from holdfast.target import dead_man, from_origin
-from holdfast.target.from_origin import Wanted, made_of
+from holdfast.target import dead_man
 from holdfast.target.machine import Machine
 from holdfast.target.one_program import one_program
 
@@ -54,39 +53,28 @@ def wanted(host: Host) -> bool:
 
 
 def bring(
-    machine: Machine,
-    image: Path,
-    facts: Facts,
-    *,
-    image_sha256: str,
-    disks: Sequence[str],
-    on_progress: Callable[[int, int], None] | None = None,
+    machine: Machine, image: Path, facts: Facts, *, on_progress: Callable[[int, int], None] | None = None
 ) -> None:
-    """Bring the image's kernel, initrd and starter into the installer's RAM, before the origin is wiped.
+    """Upload the image's kernel, initrd and starter into the installer's RAM, before the origin is wiped.
 
-    What lies on the origin's own disk is taken from there, and only the rest is uploaded. The dead-man stays armed, and
-    is fed while this makes progress.
+    The dead-man stays armed, and is fed while this makes progress.
 
     Args:
         machine: the machine, on this boot of the installer.
         image: the kexec image that the installer was started from.
         facts: what the installer answered.
-        image_sha256: digest of the image.
-        disks: the disks that will be wiped, by the kernel's names in the installer.
-        on_progress: called with the bytes that are there and the bytes in all, for each file that is uploaded.
+        on_progress: called with the bytes that are there and the bytes in all, for each of the files.
 
     Raises:
         NoStandby: a standby is not possible here; the message says why.
-        StillHeld: the origin's disk was read, and may still be in use: it must not be formatted.
 
     """
     if facts.kexec.secure_boot:
         raise NoStandby("Secure Boot is on, and the boot loader of a standby is not signed")
     try:
         with tempfile.TemporaryDirectory(prefix="holdfast-standby-") as folder:
-            parts, command_line = _unpack(image, Path(folder), facts)
-            sizes = {part.file: part.file.stat().st_size for part in parts}
-            size = sum(sizes.values())
+            files, command_line = _unpack(image, Path(folder), facts)
+            size = sum(file.stat().st_size for file in files)
             _require_memory(size, facts.available_bytes)
             with machine.connect_over_last_way() as target:
                 room = script("installer/standby-make-room.sh")
@@ -95,17 +83,9 @@ def bring(
                 target.write_file(
                     f"{STANDBY_IN_RAM}/command-line", f"{command_line}\n".encode(), mode=0o600, timeout_s=ROOM_S
                 )
-            waits_s = dead_man.waits_s(facts, machine.host.deadlines)
-            taken = from_origin.take(machine, image_sha256, parts, disks, dead_man_s=waits_s)
-            missing = [part for part in parts if part.file.name not in taken]
-            from_disk = sum(sizes[part.file] - part.literal_bytes for part in parts if part not in missing)
-            machine.log.say(
-                f"the standby: {from_disk} bytes are taken from the origin's own disk, {size - from_disk} bytes are"
-                " uploaded"
-            )
-            for part in missing:
-                _upload(machine, part.file, facts, on_progress)
-    except (NoStandby, from_origin.StillHeld):
+            for file in files:
+                _upload(machine, file, facts, on_progress)
+    except NoStandby:
         raise
     except HoldfastError as error:
         raise NoStandby(error.message) from error
@@ -200,7 +180,7 @@ def _upload(machine: Machine, file: Path, facts: Facts, on_progress: Callable[[i
     )
 
 
-def _unpack(image: Path, folder: Path, facts: Facts) -> tuple[list[Wanted], str]:
+def _unpack(image: Path, folder: Path, facts: Facts) -> tuple[list[Path], str]:
     """Write what the standby needs of the image into the folder, and return it with the kernel's command line.
 
     That is kernel and initrd and, if the image has one, the starter: for UEFI as one program, standby.efi.
@@ -227,16 +207,17 @@ def _unpack(image: Path, folder: Path, facts: Facts) -> tuple[list[Wanted], str]
     if missing := [name for name, path in names.items() if path in {kernel, initrd} and not path.is_file()]:
         raise ConfigError(f"{image} has no {', no '.join(missing)}.")
     line = _command_line(image, runner)
-    wanted = [Wanted(kernel, ("bzImage",)), Wanted(initrd, ("initrd",))]
-    if starter.is_file() and facts.firmware == "bios":
-        wanted.append(Wanted(starter, ("starter",)))
-    elif starter.is_file() and stub.is_file():
-        inside = {"starter": starter.read_bytes(), "bzImage": kernel.read_bytes()}
-        content = one_program(stub.read_bytes(), command_line=line, initrd=inside["starter"], kernel=inside["bzImage"])
-        program = folder / "standby.efi"
-        program.write_bytes(content)
-        wanted.append(Wanted(program, made_of(content, inside)))
-    return wanted, line
+    if not starter.is_file():
+        return [kernel, initrd], line
+    if facts.firmware == "bios":
+        return [kernel, initrd, starter], line
+    if not stub.is_file():
+        return [kernel, initrd], line
+    program = folder / "standby.efi"
+    program.write_bytes(
+        one_program(stub.read_bytes(), command_line=line, initrd=starter.read_bytes(), kernel=kernel.read_bytes())
+    )
+    return [kernel, initrd, program], line
 
 
 def _command_line(image: Path, runner: str) -> str:

@@ -73,8 +73,6 @@ def parse_command(argv: Sequence[str], stdin: bytes = b"") -> Command:
     match list(argv):
         case ["sh", "-c", _, "own-session.sh", *rest]:
             return parse_command(rest, stdin)
-        case ["unshare", "-m", *rest]:
-            return parse_command(rest, stdin)
         case ["sh", "-s", "--", *args] if stdin.decode() in _SCRIPTS:
             return Command(_SCRIPTS[stdin.decode()], args)
         case ["sh", "-c", text, _, *args] if text in _SCRIPTS:
@@ -484,10 +482,8 @@ PROGRAMS: dict[str, Callable[["FakeMachine", Command], Done | str | None]] = {
     "rm": _rm,
     "run": _kexec_run,
     "fetch.sh": lambda *_: "no: there is neither curl nor wget\n",
-    "standby-from-origin.sh": _nothing,
     "standby-give-back.sh": _give_back,
     "standby-make-room.sh": _nothing,
-    "standby-released.sh": _nothing,
     "standby.sh": _standby,
     "start-alone.sh": _start_alone,
     "switch-to-configuration": _boot_loader,

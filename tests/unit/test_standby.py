@@ -48,9 +48,7 @@ def bring(path: Path, *, inventory: dict[str, Any] | None = None, **changed: Any
     """Bring it, and return why there can be none."""
     seen = INSTALLER.model_copy(update={"available_bytes": 500 * MIB, **changed})
     try:
-        standby.bring(
-            Machine(host(**(inventory or {})), Remembered()), path, seen, image_sha256="ab" * 32, disks=["vda"]
-        )
+        standby.bring(Machine(host(**(inventory or {})), Remembered()), path, seen)
     except standby.NoStandby as error:
         return error.message
     return ""
@@ -154,7 +152,7 @@ def test_upload_that_hangs_does_not_feed_it(
     seen = INSTALLER.model_copy(update={"available_bytes": 500 * MIB, "installer_mark": mark})
     here = Machine(host(), Remembered()).on_boot(machine.boot_id)
     with pytest.raises(standby.NoStandby, match="was rebooted while this phase worked on it"):
-        standby.bring(here, image(tmp_path, LARGE), seen, image_sha256="ab" * 32, disks=["vda"])
+        standby.bring(here, image(tmp_path, LARGE), seen)
     assert machine.story[-2:] == ["dead-man fires", "origin boots"]
     assert machine.clock.passed_s < 300 + 200 * 1.25 + 60
 
