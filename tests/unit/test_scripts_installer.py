@@ -123,7 +123,6 @@ def test_puts_everything_in_its_place(installer: Installer) -> None:
     assert (root / "run/holdfast/run.json").read_text() == RUN_JSON
 
 
-
 def test_folders_above_the_state_are_open_to_every_service(installer: Installer) -> None:
     """A new root has no /var yet. Services that are not root, such as timesyncd, need the way through it."""
     shutil.rmtree(installer.root / "var")
@@ -131,6 +130,7 @@ def test_folders_above_the_state_are_open_to_every_service(installer: Installer)
     for folder in ("var", "var/lib"):
         assert (installer.root / folder).stat().st_mode & 0o7777 == 0o755
     assert installer.state.parent.stat().st_mode & 0o7777 == 0o700
+
 
 def test_in_stage_1_the_root_is_another_than_that_of_run_and_proc(installer: Installer) -> None:
     (installer.handover / "ssh/authorized_keys").write_text("ssh-ed25519 AAAA me\n")
