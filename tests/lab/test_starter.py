@@ -183,15 +183,15 @@ def standby(tmp_path: Path) -> Standby:
 def test_starts_what_lies_on_the_root(standby: Standby, uefi: bool) -> None:
     disk = standby.plain_disk()
     if uefi:
-        said = standby.boot(standby.esp(UUID), disk, until="INSTALLER", uefi=True)
+        said = standby.boot(standby.esp(UUID), disk, until=STARTED, uefi=True)
     else:
-        said = standby.boot(disk, until="INSTALLER", kernel=standby.started_by_bios(UUID))
+        said = standby.boot(disk, until=STARTED, kernel=standby.started_by_bios(UUID))
     assert STARTED in said, said[-2000:]
 
 
 def test_starts_what_lies_on_a_fat_boot_partition(standby: Standby) -> None:
     disk = standby.fat_disk()
-    said = standby.boot(disk, until="INSTALLER", kernel=standby.started_by_bios(FAT_ID, "vfat"))
+    said = standby.boot(disk, until=STARTED, kernel=standby.started_by_bios(FAT_ID, "vfat"))
     assert STARTED in said, said[-2000:]
 
 
@@ -226,5 +226,5 @@ def test_volume_on_an_array_that_may_lack_a_member(standby: Standby) -> None:
     (uuid,) = [line.split()[1] for line in said.splitlines() if line.startswith("MADE ")]
     told = standby.started_by_bios(uuid)
     for there in (disks, disks[1:]):
-        said = standby.boot(*there, until="INSTALLER", kernel=told)
+        said = standby.boot(*there, until=STARTED, kernel=told)
         assert STARTED in said, said[-2000:]

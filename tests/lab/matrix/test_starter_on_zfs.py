@@ -61,7 +61,7 @@ def test_pool_that_was_not_exported(tmp_path: Path) -> None:
     said = standby.run(MAKE, pool, Disk(tar, "tar", "raw"))
     made = [line.split()[1] for line in said.splitlines() if line.startswith("MADE ")]
     assert len(made) == 1, said[-2000:]
-    said = standby.boot(pool, until="INSTALLER", kernel=standby.started_by_bios(made[0], "zfs", dataset="tank/root"))
+    said = standby.boot(pool, until=STARTED, kernel=standby.started_by_bios(made[0], "zfs", dataset="tank/root"))
     assert STARTED in said, said[-2000:]
 
     # The starter has changed nothing: the pool is as its last system left it.
