@@ -10,7 +10,7 @@ from holdfast.base.settings import script
 
 SCRIPT = script("installer/release-pools.sh")
 TANK, ROOT = "4242424242424242", "1717171717171717171"
-# As zpool of OpenZFS 2.3 prints them. The time ends with a newline of its own.
+# As zpool of OpenZFS 2.3.9 prints them: the first was seen in the lab, the others are texts in its program.
 USED = (
     "cannot import '{name}': pool was previously in use from another system.\n"
     "Last accessed by cottage (hostid=c0ffee00) at Sat Nov 28 15:01:02 2026\n"
