@@ -49,6 +49,11 @@ class Built(Result):
     nix_version: str
     takes_login: bool = False
 
+    @property
+    def scripts(self) -> tuple[str, ...]:
+        """Store paths of the scripts that format and mount."""
+        return tuple(path for path in (self.disko_script, self.mount_script) if path)
+
 
 class Preserved(Result):
     """The state archive in the vault.

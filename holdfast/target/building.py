@@ -67,15 +67,7 @@ def bring(
     machine.log.say(f"{machine.host.name} builds {', '.join(paths)}, at most {machine.host.deadlines.build_s:.0f} s")
     machine.run_detached(
         name,
-        [
-            "sh",
-            "-c",
-            script("installer/build-there.sh"),
-            "build-there.sh",
-            root or "",
-            *_substitute(machine)[2:],
-            *drvs,
-        ],
+        ["sh", "-c", script("installer/build-there.sh"), "build-there.sh", root or "", _substitutes(machine), *drvs],
         work=f"holdfast build in {root or '/'}: {' '.join(paths)}",
         timeout_s=machine.host.deadlines.build_s,
         dead_man_s=dead_man_s,
@@ -110,12 +102,12 @@ def bring_scripts(machine: Machine, built: Built, *, dead_man_s: float) -> None:
     drvs = [part.drv for part in built.derivations]
     machine.copy(drvs, substitute=False, dead_man_s=dead_man_s)
     _look_ahead(machine, drvs, min(DRY_RUN_S, dead_man_s or DRY_RUN_S))
-    bring(machine, built, [path for path in (built.disko_script, built.mount_script) if path], dead_man_s=dead_man_s)
+    bring(machine, built, built.scripts, dead_man_s=dead_man_s)
 
 
 def _look_ahead(machine: Machine, drvs: Sequence[str], timeout_s: float) -> None:
     """Log what Nix would build and fetch there, and make sure that it can."""
-    ahead = ["nix-store", *_substitute(machine), "--realise", "--dry-run", *drvs]
+    ahead = ["nix-store", "--option", "substitute", _substitutes(machine), "--realise", "--dry-run", *drvs]
     with machine.wait_and_connect() as target:
         dead_man.feed(target)
         said = target.run(ahead, timeout_s=timeout_s).stderr
@@ -130,21 +122,20 @@ def _look_ahead(machine: Machine, drvs: Sequence[str], timeout_s: float) -> None
 
 def scripts_of(target: Connection, built: Built) -> str:
     """Return the text of the scripts that format and mount, from where they were built. Raises as read_scripts."""
-    paths = [path for path in (built.disko_script, built.mount_script) if path]
     if not built.derivations:
-        return read_scripts(paths)
+        return read_scripts(built.scripts)
 
     def read(path: str) -> str:
         # A character more than is taken, so that the end of a longer one is not missed.
         argv = ["head", "-c", str(4 * MAX_SCRIPT), path]
         return target.run(argv, timeout_s=READ_S, max_output_bytes=8 * MAX_SCRIPT).stdout
 
-    return read_scripts(paths, read)
+    return read_scripts(built.scripts, read)
 
 
-def _substitute(machine: Machine) -> tuple[str, str, str]:
-    """Return the option that lets Nix fetch what is built already, or not, as the inventory says."""
-    return "--option", "substitute", "true" if machine.host.substitute_on_destination else "false"
+def _substitutes(machine: Machine) -> str:
+    """Return whether Nix there may fetch what is built already, in the words of its option `substitute`."""
+    return "true" if machine.host.substitute_on_destination else "false"
 
 
 def _has(target: Connection, paths: Sequence[str], root: str | None) -> bool:
