@@ -220,7 +220,8 @@ class Lab:
 
     def ssh_local(self, argv: list[str], stdin: str = "") -> str:
         """Run a command on the machine over its local port, which no flow can reach; return its output."""
-        command = self.world.ssh_command(self.key, self.run_dir / "known_hosts", *argv)
+        # A machine that shares two processors with others may take long to greet.
+        command = self.world.ssh_command(self.key, self.run_dir / "known_hosts", *argv, connect_s=60)
         done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120, input=stdin)
         return done.stdout
 

@@ -129,16 +129,19 @@ class World:
         pid = json.loads((self.run / "supervisor.json").read_text())["supervisor"]["pid"]
         return ["nsenter", f"--net=/proc/{pid}/ns/net"]
 
-    def ssh_command(self, key: Path, known_hosts: Path, *argv: str, terminal: bool = False) -> list[str]:
+    def ssh_command(
+        self, key: Path, known_hosts: Path, *argv: str, terminal: bool = False, connect_s: int = 5
+    ) -> list[str]:
         """Return the argv of an SSH command over the machine's local port, from inside the lab's network.
 
-        With `terminal` the command has one there, for a program that asks somebody.
+        With `terminal` the command has one there, for a program that asks somebody. `connect_s`: how long the machine
+        may take to greet.
         """
         # fmt: off
         return [
             *self.inside(), "ssh", "-F", "/dev/null", "-i", str(key), "-p", str(SSH_PORT),
             "-o", f"UserKnownHostsFile={known_hosts}", "-o", "HostKeyAlias=cottage", "-o", "BatchMode=yes",
-            "-o", "StrictHostKeyChecking=yes", "-o", "ConnectTimeout=5", *(["-tt"] if terminal else []),
+            "-o", "StrictHostKeyChecking=yes", "-o", f"ConnectTimeout={connect_s}", *(["-tt"] if terminal else []),
             "root@127.0.0.1", shlex.join(argv),
         ]
         # fmt: on

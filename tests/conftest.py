@@ -11,9 +11,7 @@ import pytest
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
-SECOND_LAB: Final = frozenset(
-    {"test_cancel", "test_first_boot_order", "test_handful", "test_nixos_anywhere", "test_standard_way"}
-)
+SECOND_LAB: Final = frozenset({"test_cancel", "test_handful", "test_image_boot", "test_nixos_anywhere"})
 """The modules of the second lab: about half of the time."""
 
 

@@ -18,7 +18,7 @@ import pytest
 from lab import final, image, qemu
 from lab.nix import FAULT, closure_copies_fail, nix_wrapper
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.matrix]
 
 CONFIG = "nixosConfigurations.cottage.config"
 BOOT_S = 120

@@ -16,7 +16,7 @@ from holdfast.target.boot_order import parse_said
 from lab.qemu import UEFI
 from lab.runtime import Lab
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.matrix]
 
 FOLDERS = ["/boot/EFI/holdfast", "/boot/EFI/systemd"]
 REMOVABLE, STANDBY = "/boot/EFI/BOOT/BOOTX64.EFI", "/boot/EFI/holdfast/standby.efi"

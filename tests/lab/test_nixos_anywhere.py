@@ -230,6 +230,7 @@ def test_a_machine_with_its_live_state_and_preferences_that_lock_out(operator: O
     assert operator.node() == origin
 
 
+@pytest.mark.options
 def test_a_machine_with_an_uploaded_archive(operator: Operator, tmp_path: Path) -> None:
     flake_dir(operator.lab.run_dir)
     result = tmp_path / "result"

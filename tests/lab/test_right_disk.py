@@ -76,6 +76,7 @@ def flake_with(lab: Lab, device: str) -> Iterator[None]:
         shutil.rmtree(flake, ignore_errors=True)
 
 
+@pytest.mark.options
 def test_the_right_disk_is_wiped_under_another_name(lab: Lab, operator: Operator, others: dict[str, str]) -> None:
     table = beginning(lab, OURS)
     run_id = start(operator)

@@ -17,7 +17,7 @@ from lab.runtime import Lab
 from lab.stock import stock_image
 from lab.world import SSH_PORT
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.options]
 
 
 @pytest.fixture(scope="module")

@@ -18,8 +18,8 @@ LABS: Final = {
         "test_encrypted_roots.py",
     ),
     "run-2": tuple(f"{_ROWS}[{layout}]" for layout in ("grub-efi", "efi", "grub")),
-    "run-3": ("test_first_boot.py", "test_first_boot_bios.py"),
-    "run-4": (*(f"{_ROWS}[{layout}]" for layout in ("btrfs", "lvm")), "../aarch64"),
+    "run-3": ("test_first_boot.py", "test_first_boot_bios.py", "../test_first_boot_order.py"),
+    "run-4": (*(f"{_ROWS}[{layout}]" for layout in ("btrfs", "lvm")), "../test_final.py", "../aarch64"),
 }
 
 
