@@ -58,8 +58,7 @@ def post_install(host: Host, plan: Plan, built: Built) -> PostInstalled:
             f" and only this command runs again. {error.hint}",
         ) from error
     with machine.wait_and_connect() as target:
-        target.run(["install", "-d", "-m", "0755", HOLDFAST_DIR], timeout_s=MARK_S)
-        target.write_file(POST_INSTALLED, f"{plan.run_id}\n".encode(), mode=0o644, timeout_s=MARK_S)
+        target.write_file(POST_INSTALLED, f"{plan.run_id}\n".encode(), mode=0o644, timeout_s=MARK_S, folder_mode=0o755)
     return PostInstalled()
 
 
