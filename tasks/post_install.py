@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from holdfast.base.errors import CommandFailed, UnexpectedState
-from holdfast.base.places import HOLDFAST_DIR, POST_INSTALL_UNIT, POST_INSTALLED
+from holdfast.base.places import POST_INSTALL_UNIT, POST_INSTALLED
 from holdfast.inventory.host import Host
 from holdfast.plan.plan import Plan
 from holdfast.plan.results import Built, PostInstalled

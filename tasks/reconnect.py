@@ -4,7 +4,7 @@ from typing import Final, NamedTuple
 
 from holdfast.base import clock
 from holdfast.base.errors import DeadlinePassed, UnexpectedState
-from holdfast.base.places import HOLDFAST_RAM_DIR, INSTALLER_MARK
+from holdfast.base.places import INSTALLER_MARK
 from holdfast.base.waiting import NotYet, wait_for
 from holdfast.facts.facts import Facts
 from holdfast.facts.identity import require_same_node

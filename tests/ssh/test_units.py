@@ -187,7 +187,7 @@ def test_running_work_is_joined_with_all_its_lines(endpoint: Endpoint, units: Pa
     with pytest.raises(DeadlinePassed, match=r"x\.service on .* did not end within 2 s; last line: one") as info:
         run_detached(Reconnect(endpoint), "holdfast-x", argv, work=WORK, timeout_s=2, on_line=lambda _line: None)
     assert "joins it" in info.value.hint
-    assert not (units / "x.service" / "status").exists()
+    assert not (units / "holdfast-x.service" / "status").exists()
     lines: list[str] = []
 
     def on_line(line: str) -> None:
@@ -200,11 +200,16 @@ def test_running_work_is_joined_with_all_its_lines(endpoint: Endpoint, units: Pa
 
 def test_unit_that_vanishes(endpoint: Endpoint, units: Path) -> None:
     def on_line(_line: str) -> None:
-        (units / "x.service").rename(units / "gone")
+        (units / "holdfast-x.service").rename(units / "gone")
 
     with pytest.raises(UnexpectedState, match=r"The unit is gone.*Hint: Retry the run"):
         run_detached(
-            Reconnect(endpoint), "holdfast-x", ["sh", "-c", "echo on; sleep 1000"], work=WORK, timeout_s=T, on_line=on_line
+            Reconnect(endpoint),
+            "holdfast-x",
+            ["sh", "-c", "echo on; sleep 1000"],
+            work=WORK,
+            timeout_s=T,
+            on_line=on_line,
         )
 
 
@@ -322,12 +327,12 @@ def test_many_lines(endpoint: Endpoint, units: Path) -> None:
 
 
 def test_state(target: Connection, units: Path) -> None:
-    assert unit_state(target, "x") == UnitState(Condition.ABSENT)
-    (units / "x.service").mkdir()
-    (units / "x.service" / "invocation").write_text("abc")
-    assert unit_state(target, "x").condition is Condition.RUNNING
-    (units / "x.service" / "status").write_text("3\n")
-    assert unit_state(target, "x") == UnitState(Condition.FAILED, 3, "abc", "exit-code")
+    assert unit_state(target, "holdfast-x") == UnitState(Condition.ABSENT)
+    (units / "holdfast-x.service").mkdir()
+    (units / "holdfast-x.service" / "invocation").write_text("abc")
+    assert unit_state(target, "holdfast-x").condition is Condition.RUNNING
+    (units / "holdfast-x.service" / "status").write_text("3\n")
+    assert unit_state(target, "holdfast-x") == UnitState(Condition.FAILED, 3, "abc", "exit-code")
 
 
 @pytest.mark.parametrize("name", ["", "a b", "../x", "-x", "a\nb", "x" * 101])
