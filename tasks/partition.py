@@ -206,8 +206,7 @@ def _mark(target: Connection, mark: PartitionMark, lasting: str) -> None:
 
     """
     for place in dict.fromkeys((lasting, MARK_ON_DISK, MARK_IN_RAM)):
-        target.run(["install", "-d", "-m", "0755", str(PurePosixPath(place).parent)], timeout_s=MARK_S)
-        target.write_file(place, mark.model_dump_json().encode(), mode=0o644, timeout_s=MARK_S)
+        target.write_file(place, mark.model_dump_json().encode(), mode=0o644, timeout_s=MARK_S, folder_mode=0o755)
 
 
 def _arm_standby(machine: Machine, target: Connection, facts: Facts, no_standby: str) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from holdfast.base.errors import CommandFailed, UnexpectedState
-from holdfast.base.places import HOLDFAST_DIR, POST_INSTALL_UNIT, POST_INSTALLED
+from holdfast.base.places import POST_INSTALL_UNIT, POST_INSTALLED
 from holdfast.inventory.host import Host
 from holdfast.plan.plan import Plan
 from holdfast.plan.results import Built, PostInstalled
@@ -58,8 +58,7 @@ def post_install(host: Host, plan: Plan, built: Built) -> PostInstalled:
             f" and only this command runs again. {error.hint}",
         ) from error
     with machine.wait_and_connect() as target:
-        target.run(["install", "-d", "-m", "0755", HOLDFAST_DIR], timeout_s=MARK_S)
-        target.write_file(POST_INSTALLED, f"{plan.run_id}\n".encode(), mode=0o644, timeout_s=MARK_S)
+        target.write_file(POST_INSTALLED, f"{plan.run_id}\n".encode(), mode=0o644, timeout_s=MARK_S, folder_mode=0o755)
     return PostInstalled()
 
 

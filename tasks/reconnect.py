@@ -4,7 +4,7 @@ from typing import Final, NamedTuple
 
 from holdfast.base import clock
 from holdfast.base.errors import DeadlinePassed, UnexpectedState
-from holdfast.base.places import HOLDFAST_RAM_DIR, INSTALLER_MARK
+from holdfast.base.places import INSTALLER_MARK
 from holdfast.base.waiting import NotYet, wait_for
 from holdfast.facts.facts import Facts
 from holdfast.facts.identity import require_same_node
@@ -163,8 +163,7 @@ def _mark_stock_installer(target: Connection, plan: Plan, started: Started) -> N
         origin_mark="yes" if plan.in_use else "no",
         state="none",
     )
-    target.run(["install", "-d", "-m", "0755", HOLDFAST_RAM_DIR], timeout_s=MARK_S)
-    target.write_file(INSTALLER_MARK, mark.model_dump_json().encode(), mode=0o644, timeout_s=MARK_S)
+    target.write_file(INSTALLER_MARK, mark.model_dump_json().encode(), mode=0o644, timeout_s=MARK_S, folder_mode=0o755)
 
 
 def _check_installer(host: Host, plan: Plan, started: Started, facts: Facts, *, over_local: bool) -> None:

@@ -163,14 +163,17 @@ class Connection:
         argv = ["sh", "-c", 'exec head -c "$1" < "$2"', "sh", str(max_bytes + 1), path]
         return self.read_output(argv, max_bytes=max_bytes, timeout_s=timeout_s)
 
-    def write_file(self, path: str, data: bytes, *, mode: int, timeout_s: float) -> None:
+    def write_file(
+        self, path: str, data: bytes, *, mode: int, timeout_s: float, folder_mode: int | None = None
+    ) -> None:
         """Write a file as root: from standard input into a file that only root can read, then renamed into place.
 
         Args:
-            path: an absolute path in a folder that exists.
+            path: an absolute path.
             data: the content; may be secret.
             mode: permissions, as 0o600.
             timeout_s: seconds that it may take.
+            folder_mode: makes its folder if that is missing, and gives it these permissions; None if it exists.
 
         Raises:
             CommandFailed: it could not be written, or not all of it arrived.
@@ -178,6 +181,7 @@ class Connection:
 
         """
         argv = ["sh", "-c", script("any/write-file.sh"), "write-file.sh", path, f"{mode:o}", str(len(data))]
+        argv += [] if folder_mode is None else [f"{folder_mode:o}"]
         self.run(argv, timeout_s=timeout_s, stdin=data)
 
     def stream(self, argv: Sequence[str], pieces: Iterable[bytes], *, timeout_s: float) -> CommandResult:

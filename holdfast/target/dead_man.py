@@ -35,9 +35,8 @@ def disarm(target: Connection) -> None:
         CommandFailed: the timer exists and did not stop, so formatting must not begin.
 
     """
-    known = target.run(["systemctl", "cat", DEAD_MAN_TIMER], timeout_s=SYSTEMCTL_S, check=False)
-    if known.exit_status == 0:
-        target.run(["systemctl", "stop", DEAD_MAN_TIMER], timeout_s=SYSTEMCTL_S)
+    argv = ["sh", "-c", script("installer/dead-man-disarm.sh"), "dead-man-disarm.sh", DEAD_MAN_TIMER]
+    target.run(argv, timeout_s=SYSTEMCTL_S)
 
 
 class Feeder:

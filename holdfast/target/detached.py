@@ -29,7 +29,6 @@ from holdfast.target.units import (
     parse_journal,
     parse_state,
     unit_name,
-    unit_state,
 )
 
 POLL_S: Final = 1.0
@@ -157,12 +156,11 @@ class _Work:
     def follow(self, target: Connection, deadline: Deadline) -> CommandResult:
         """Start or join the unit, and read its journal until it has ended."""
         if not self.ours:
-            self._find(target, deadline)
-        state = unit_state(target, self._unit)
-        step = next_step(state, ours=self.ours, failed_before=self._failed_before)
-        if step is not Step.FOLLOW:
-            self._start(target, state, step)
-        self.ours = True
+            state = self._find(target, deadline)
+            step = next_step(state, ours=self.ours, failed_before=self._failed_before)
+            if step is not Step.FOLLOW:
+                self._start(target, state, step)
+            self.ours = True
         more = False
         while True:
             began = clock.monotonic()
@@ -183,8 +181,13 @@ class _Work:
             brake.check()
             clock.sleep(max(0.0, min(began + POLL_S - clock.monotonic(), deadline.left_s())))
 
-    def _find(self, target: Connection, deadline: Deadline) -> None:
-        """Join the unit that does, or did, this work. If there is none, wait until nothing else runs."""
+    def _find(self, target: Connection, deadline: Deadline) -> UnitState:
+        """Join the unit that does, or did, this work. If there is none, wait until nothing else runs.
+
+        Returns:
+            The state of the unit to start or to follow.
+
+        """
         waited_for = ""
         while True:
             units = list_units(target)
@@ -214,6 +217,8 @@ class _Work:
             raise _gone(f"The unit that did this work ({printable(self._work)})")
         else:
             self._forget(target, units)
+        named = (unit.state for unit in units if unit.name == self._unit)
+        return next(named, UnitState(Condition.ABSENT))
 
     def _forget(self, target: Connection, units: Sequence[Unit]) -> None:
         """Unload units that succeeded at other work of this kind. This work undoes theirs, so theirs may not count."""

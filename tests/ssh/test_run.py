@@ -196,6 +196,14 @@ class TestFiles:
         assert place.stat().st_mode & 0o7777 == 0o640
         assert [file.name for file in tmp_path.iterdir()] == ["f"]
 
+    def test_write_makes_the_folder_if_it_is_told_how(self, target: Connection, tmp_path: Path) -> None:
+        place = tmp_path / "new" / "deep" / "f"
+        with pytest.raises(CommandFailed):
+            target.write_file(str(place), b"x", mode=0o644, timeout_s=T)
+        target.write_file(str(place), b"x", mode=0o644, timeout_s=T, folder_mode=0o751)
+        assert place.read_bytes() == b"x"
+        assert place.parent.stat().st_mode & 0o7777 == 0o751
+
     def test_write_refuses_a_folder(self, target: Connection, tmp_path: Path) -> None:
         with pytest.raises(CommandFailed, match="is a folder"):
             target.write_file(str(tmp_path), b"x", mode=0o600, timeout_s=T)

@@ -130,21 +130,21 @@ def test_failure_carries_status_and_lines(endpoint: Endpoint, units: Path) -> No
     with pytest.raises(CommandFailed, match=r"ended with status 4: no room \| at all") as info:
         run_detached(
             Reconnect(endpoint),
-            "x",
+            "holdfast-x",
             ["sh", "-c", "echo no room; echo at all; exit 4"],
             work=WORK,
             timeout_s=T,
             on_line=lambda _line: None,
         )
-    assert "journalctl -u x.service" in info.value.hint
+    assert "journalctl -u holdfast-x.service" in info.value.hint
 
 
 def test_failed_work_is_done_again_and_shows_only_its_own_lines(endpoint: Endpoint, units: Path) -> None:
     argv = ["sh", "-c", 'echo "try $(ls -d "$1"/* | wc -l)"; [ -e "$1/old-"* ]', "sh", str(units)]
     with pytest.raises(CommandFailed):
-        run_detached(Reconnect(endpoint), "x", argv, work=WORK, timeout_s=T, on_line=lambda _line: None)
+        run_detached(Reconnect(endpoint), "holdfast-x", argv, work=WORK, timeout_s=T, on_line=lambda _line: None)
     lines: list[str] = []
-    run_detached(Reconnect(endpoint), "x", argv, work=WORK, timeout_s=T, on_line=lines.append)
+    run_detached(Reconnect(endpoint), "holdfast-x", argv, work=WORK, timeout_s=T, on_line=lines.append)
     assert lines == ["try 2"]
 
 
@@ -152,7 +152,7 @@ def test_work_that_succeeded_is_read_and_not_done_again(endpoint: Endpoint, unit
     argv = ["sh", "-c", 'echo once >> "$1"; echo done', "sh", str(tmp_path / "count")]
     for _ in range(2):
         lines: list[str] = []
-        run_detached(Reconnect(endpoint), "x", argv, work=WORK, timeout_s=T, on_line=lines.append)
+        run_detached(Reconnect(endpoint), "holdfast-x", argv, work=WORK, timeout_s=T, on_line=lines.append)
         assert lines == ["done"]
     assert units.is_dir()
     assert (tmp_path / "count").read_text() == "once\n"
@@ -176,7 +176,7 @@ def test_continues_after_a_cut_and_loses_or_doubles_no_line(
         server.cut()
         go.touch()
 
-    run_detached(reconnect, "x", argv, work=WORK, timeout_s=T, on_line=on_line)
+    run_detached(reconnect, "holdfast-x", argv, work=WORK, timeout_s=T, on_line=on_line)
     assert [line for line in lines if "connect" not in line] == ["one", "two"]
     assert any("x keeps running; connecting again" in line for line in lines)
     assert reconnect.count == 2
@@ -185,26 +185,31 @@ def test_continues_after_a_cut_and_loses_or_doubles_no_line(
 def test_running_work_is_joined_with_all_its_lines(endpoint: Endpoint, units: Path, tmp_path: Path) -> None:
     argv = ["sh", "-c", 'echo one; while [ ! -e "$1" ]; do sleep 0.05; done; echo two', "sh", str(tmp_path / "go")]
     with pytest.raises(DeadlinePassed, match=r"x\.service on .* did not end within 2 s; last line: one") as info:
-        run_detached(Reconnect(endpoint), "x", argv, work=WORK, timeout_s=2, on_line=lambda _line: None)
+        run_detached(Reconnect(endpoint), "holdfast-x", argv, work=WORK, timeout_s=2, on_line=lambda _line: None)
     assert "joins it" in info.value.hint
-    assert not (units / "x.service" / "status").exists()
+    assert not (units / "holdfast-x.service" / "status").exists()
     lines: list[str] = []
 
     def on_line(line: str) -> None:
         lines.append(line)
         (tmp_path / "go").touch()
 
-    run_detached(Reconnect(endpoint), "x", ["false"], work=WORK, timeout_s=T, on_line=on_line)
+    run_detached(Reconnect(endpoint), "holdfast-x", ["false"], work=WORK, timeout_s=T, on_line=on_line)
     assert lines == ["one", "two"]
 
 
 def test_unit_that_vanishes(endpoint: Endpoint, units: Path) -> None:
     def on_line(_line: str) -> None:
-        (units / "x.service").rename(units / "gone")
+        (units / "holdfast-x.service").rename(units / "gone")
 
     with pytest.raises(UnexpectedState, match=r"The unit is gone.*Hint: Retry the run"):
         run_detached(
-            Reconnect(endpoint), "x", ["sh", "-c", "echo on; sleep 1000"], work=WORK, timeout_s=T, on_line=on_line
+            Reconnect(endpoint),
+            "holdfast-x",
+            ["sh", "-c", "echo on; sleep 1000"],
+            work=WORK,
+            timeout_s=T,
+            on_line=on_line,
         )
 
 
@@ -317,17 +322,17 @@ def test_other_work_of_the_same_run_is_not_taken_for_this(endpoint: Endpoint, un
 def test_many_lines(endpoint: Endpoint, units: Path) -> None:
     assert units.is_dir()
     lines: list[str] = []
-    run_detached(Reconnect(endpoint), "x", ["seq", "3500"], work=WORK, timeout_s=T, on_line=lines.append)
+    run_detached(Reconnect(endpoint), "holdfast-x", ["seq", "3500"], work=WORK, timeout_s=T, on_line=lines.append)
     assert lines == [str(number) for number in range(1, 3501)]
 
 
 def test_state(target: Connection, units: Path) -> None:
-    assert unit_state(target, "x") == UnitState(Condition.ABSENT)
-    (units / "x.service").mkdir()
-    (units / "x.service" / "invocation").write_text("abc")
-    assert unit_state(target, "x").condition is Condition.RUNNING
-    (units / "x.service" / "status").write_text("3\n")
-    assert unit_state(target, "x") == UnitState(Condition.FAILED, 3, "abc", "exit-code")
+    assert unit_state(target, "holdfast-x") == UnitState(Condition.ABSENT)
+    (units / "holdfast-x.service").mkdir()
+    (units / "holdfast-x.service" / "invocation").write_text("abc")
+    assert unit_state(target, "holdfast-x").condition is Condition.RUNNING
+    (units / "holdfast-x.service" / "status").write_text("3\n")
+    assert unit_state(target, "holdfast-x") == UnitState(Condition.FAILED, 3, "abc", "exit-code")
 
 
 @pytest.mark.parametrize("name", ["", "a b", "../x", "-x", "a\nb", "x" * 101])

@@ -167,8 +167,9 @@ def _feed(machine: "FakeMachine", command: Command) -> str:
     return "fed\n"
 
 
-def _cat_unit(machine: "FakeMachine", command: Command) -> Done:
-    return Done(status=0 if machine.runs == "installer" and command.args == [TIMER] else 1)
+def _disarm(machine: "FakeMachine", command: Command) -> None:
+    assert machine.runs == "installer"
+    _stop(machine, command)
 
 
 def _stop(machine: "FakeMachine", command: Command) -> None:
@@ -460,6 +461,7 @@ PROGRAMS: dict[str, Callable[["FakeMachine", Command], Done | str | None]] = {
     "end-old-copies.sh": _tells("old copies ended"),
     "facts.sh": _facts,
     "who.sh": _who,
+    "dead-man-disarm.sh": _disarm,
     "dead-man-feed.sh": _feed,
     "forget-keys.sh": _forget_keys,
     "install": _nothing,
@@ -487,7 +489,6 @@ PROGRAMS: dict[str, Callable[["FakeMachine", Command], Done | str | None]] = {
     "standby.sh": _standby,
     "start-alone.sh": _start_alone,
     "switch-to-configuration": _boot_loader,
-    "systemctl cat": _cat_unit,
     "systemctl is-system-running": _is_system_running,
     "systemctl list-units": _list_units,
     "systemctl reset-failed": _reset_failed,

@@ -174,7 +174,7 @@ def test_formatting_is_not_left_half_way(
     machine: FakeMachine, server: Server, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     machine.unit_s["disko"] = 300
-    machine.after("systemctl cat", lambda: machine.clock.at(60, cancelled(server, machine)))
+    machine.after("dead-man-disarm.sh", lambda: machine.clock.at(60, cancelled(server, machine)))
     with caplog.at_level(logging.WARNING, "tests"):
         ended = run_flow("install", monkeypatch)
     assert ended is not None

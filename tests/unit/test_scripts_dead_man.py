@@ -113,3 +113,20 @@ def test_it_is_fed_only_while_it_is_armed(installer: Installer, shell: list[str]
     assert done.stdout.strip() == said
     assert asked.exists() == (said == "fed")
     assert not asked.exists() or asked.read_text() == "restart holdfast-deadman.timer\n"
+
+
+@pytest.mark.parametrize(
+    ("known", "stops", "status", "asked"),
+    [(1, 0, 0, ""), (0, 0, 0, "stop holdfast-deadman.timer\n"), (0, 5, 5, "stop holdfast-deadman.timer\n")],
+    ids=["none", "stops", "does not stop"],
+)
+def test_to_disarm_fails_only_if_it_does_not_stop(
+    installer: Installer, shell: list[str], known: int, stops: int, status: int, asked: str
+) -> None:
+    notes = installer.root / "asked"
+    notes.touch()
+    installer.tool("systemctl", f'[ "$1" != cat ] || exit {known}; echo "$*" >>{notes}; exit {stops}')
+    argv = [*shell, str(SCRIPT.with_name("dead-man-disarm.sh")), "holdfast-deadman.timer"]
+    env = {"PATH": f"{installer.tools}:/usr/bin:/bin"}
+    done = subprocess.run(argv, check=False, env=env, timeout=20, capture_output=True, text=True)
+    assert (done.returncode, notes.read_text()) == (status, asked)

@@ -1,7 +1,7 @@
 #!/bin/sh
-# write-file.sh PLACE MODE BYTES <CONTENT
-# Runs by `sh -c`: writes standard input to the file PLACE, whose folder exists, with that mode. Prints nothing. It is
-# written beside its place, readable by nobody else, and renamed once it has so many bytes: the size tells a whole file
+# write-file.sh PLACE MODE BYTES [FOLDER-MODE] <CONTENT
+# Runs by `sh -c`: writes standard input to the file PLACE, with that mode. Prints nothing. Its folder exists, or is made
+# with FOLDER-MODE. It is written beside its place, readable by nobody else, and renamed once it has so many bytes: the size tells a whole file
 # from one whose sender was cut off.
 set -eu
 umask 077
@@ -11,6 +11,7 @@ fail() {
 	exit 1
 }
 
+[ -z "${4-}" ] || install -d -m "$4" "${1%/*}"
 [ ! -d "$1" ] || fail "$1 is a folder"
 new=$(mktemp "$1.XXXXXXXX")
 trap 'rm -f "$new"' EXIT
