@@ -33,7 +33,7 @@ origins: _debian
 options: _debian
     {{python}} -m pytest -m options tests/lab
 
-# measure uploads and an install in the lab, beside what one would do by hand; prints a table (about 8 min)
+# measure uploads, installs beside nixos-anywhere's, and a slow link, in the lab; prints a table (about an hour)
 bench *args: _debian
     {{python}} -m bench "$@"
 

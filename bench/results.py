@@ -8,6 +8,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
+from lab.acceleration import accelerator
+from lab.architecture import X86_64
+
 MODEL: Final = Path("/proc/cpuinfo")
 
 
@@ -16,22 +19,28 @@ class Measured:
     """A measurement.
 
     Attributes:
-        what: what was done.
-        seconds: how long it took; of several runs the median.
+        what: what was measured.
+        value: how long it took, or how much it was; of several runs the median.
         beside: what it is compared with; empty for nothing.
-        beside_s: how long that took; 0 for nothing.
+        beside_value: how long that took, or how much it was; 0 for nothing.
+        unit: of both; empty for a count.
 
     """
 
     what: str
-    seconds: float
+    value: float
     beside: str = ""
-    beside_s: float = 0.0
+    beside_value: float = 0.0
+    unit: str = "s"
 
     @property
     def ratio(self) -> float | None:
-        """How many times as long as what it is compared with."""
-        return round(self.seconds / self.beside_s, 2) if self.beside_s else None
+        """How many times as much as what it is compared with."""
+        return round(self.value / self.beside_value, 2) if self.beside_value else None
+
+    def shown(self, value: float) -> str:
+        """Return one of its two values as text."""
+        return f"{value:.2f} {self.unit}" if self.unit else f"{value:.0f}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +51,7 @@ class Machine:
         date: when, as YYYY-MM-DD.
         cpus: how many processors it has.
         model: their name.
+        lab: QEMU's accelerator for the machines of the lab.
         load_before: processes that wanted to run in the minute before.
         load_after: and in the last minute.
 
@@ -50,6 +60,7 @@ class Machine:
     date: str
     cpus: int
     model: str
+    lab: str
     load_before: float
     load_after: float
 
@@ -62,6 +73,7 @@ def this_machine(load_before: float) -> Machine:
         date=time.strftime("%Y-%m-%d"),
         cpus=os.cpu_count() or 0,
         model=model or platform.machine(),
+        lab=accelerator(X86_64),
         load_before=round(load_before, 1),
         load_after=round(os.getloadavg()[0], 1),
     )
@@ -69,12 +81,12 @@ def this_machine(load_before: float) -> Machine:
 
 def table(machine: Machine, found: list[Measured]) -> str:
     """Return a table in Markdown, with the machine below."""
-    lines = ["| what | seconds | beside | seconds | ratio |", "|---|---|---|---|---|"]
+    lines = ["| what | measured | beside | measured | ratio |", "|---|---|---|---|---|"]
     for each in found:
-        beside_s = f"{each.beside_s:.2f}" if each.beside_s else ""
+        beside = each.shown(each.beside_value) if each.beside_value else ""
         ratio = "" if each.ratio is None else f"{each.ratio:.2f}"
-        lines.append(f"| {each.what} | {each.seconds:.2f} | {each.beside} | {beside_s} | {ratio} |")
-    lines += ["", f"{machine.date}, {machine.cpus} processors ({machine.model}), the lab's machine emulated,"]
+        lines.append(f"| {each.what} | {each.shown(each.value)} | {each.beside} | {beside} | {ratio} |")
+    lines += ["", f"{machine.date}, {machine.cpus} processors ({machine.model}), the lab's machines by {machine.lab},"]
     lines += [f"load {machine.load_before} before and {machine.load_after} after."]
     return "\n".join(lines)
 

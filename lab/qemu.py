@@ -1,4 +1,4 @@
-"""The lab's machines: QEMU from the lab's Debian 13 tree, without KVM."""
+"""The lab's machines: QEMU from the lab's Debian 13 tree."""
 
 import json
 import socket
@@ -15,6 +15,8 @@ HOST_ADDRESS = "10.0.2.2"
 """The address of the host's loopback, as a guest sees it in QEMU's user network."""
 DNS_ADDRESS = "10.0.2.3"
 MEMORY_MIB = 1024
+EMULATED = "tcg,thread=multi"
+"""QEMU's `-accel` for a machine without KVM."""
 DISK_SLOT = 16
 """The first disk's place on the PCI bus; the places before it are for disks that are plugged in later."""
 
@@ -78,6 +80,7 @@ class VirtualMachine:
         kernel: what to start instead of the first disk.
         hardware: what kind of machine it is.
         variables: where its UEFI firmware keeps its boot entries (`make_variables`); without them it has a BIOS.
+        accelerator: QEMU's `-accel`; see lab/acceleration.py.
         rtc: what the hardware clock says at the start, as `2023-06-01T12:00:00` in UTC; empty for the time of now.
 
     """
@@ -92,6 +95,7 @@ class VirtualMachine:
     hardware: Hardware = BIOS
     variables: Path | None = None
     rtc: str = ""
+    accelerator: str = EMULATED
 
     def command(self) -> list[str]:
         """Return the argv that runs the machine in the foreground, until the machine is powered off.
@@ -108,7 +112,7 @@ class VirtualMachine:
             "-nodefaults", "-no-user-config", "-display", "none",
             "-L", f"{roms}/usr/share/qemu", "-L", f"{roms}/usr/share/seabios", "-L", f"{roms}/usr/lib/ipxe/qemu",
             "-machine", self.hardware.machine or architecture.machine,
-            "-accel", "tcg,thread=multi", "-cpu", architecture.processor,
+            "-accel", self.accelerator, "-cpu", architecture.processor,
             "-smp", str(self.cores), "-m", str(self.memory_mib),
             "-device", "virtio-rng-pci",
             "-serial", f"file:{self.serial_log}",

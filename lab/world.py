@@ -15,7 +15,7 @@ from typing import Final
 
 from holdfast.base.errors import Unreachable
 from holdfast.base.waiting import NotYet, wait_for
-from lab import qemu, supervisor
+from lab import acceleration, qemu, supervisor
 from lab.tailnet import CONTROL_PORT, QUIET, Tailnet
 
 PROJECT: Final = Path(__file__).parent.parent
@@ -117,6 +117,7 @@ class World:
             ssh_port=SSH_PORT,
             memory_mib=memory_mib,
             rtc=rtc,
+            accelerator=acceleration.accelerator(hardware.architecture),
             cores=int(os.environ.get("HOLDFAST_LAB_CORES", "2")),
             hardware=hardware,
             variables=self.variables if hardware.uefi else None,

@@ -58,7 +58,7 @@ def trial(host: Host, plan: Plan, built: Built, installed: Installed) -> Tried:
         ConfigError: the final system does not know the owner of one of the user's files.
 
     """
-    left, began_at = "", None
+    left, kexec_at = "", 0.0
     machine = machine_of(host, plan)
     with machine.wait_and_connect() as target:
         facts = look(target)
@@ -81,7 +81,7 @@ def trial(host: Host, plan: Plan, built: Built, installed: Installed) -> Tried:
                         hint="Start a new run: its phase `install` installs the boot loader.",
                     )
                 return Tried(skipped=f"there is no trial: {no_trial}")
-            left, began_at = facts.boot_id, clock.now()
+            left, kexec_at = facts.boot_id, clock.now()
     if left:
         machine.let_go()
     came = wait_for_final(
@@ -94,7 +94,7 @@ def trial(host: Host, plan: Plan, built: Built, installed: Installed) -> Tried:
         deadline_s=host.deadlines.reboot_return_s + host.deadlines.kexec_return_s,
         then=THEN,
     )
-    away_s = round(came.at - began_at, 1) if began_at else None
+    away_s = round(came.at - kexec_at, 1) if kexec_at else None
     say(
         f"{host.name} came up in {built.toplevel}; installing its boot loader, at most {host.deadlines.install_s:.0f} s"
     )
@@ -104,7 +104,7 @@ def trial(host: Host, plan: Plan, built: Built, installed: Installed) -> Tried:
         first_start.end_watch(target)
         give_files_their_owners(target, host)
     _install_boot_loader(machine, plan, built, came.facts)
-    return Tried(boot_id=came.facts.boot_id, away_s=away_s)
+    return Tried(boot_id=came.facts.boot_id, kexec_at=kexec_at, away_s=away_s)
 
 
 def _begin(machine: Machine, target: Connection, plan: Plan, built: Built, facts: Facts) -> str:

@@ -170,11 +170,13 @@ class Tried(Result):
 
     Attributes:
         boot_id: the boot ID of the trial.
-        away_s: seconds from kexec to SSH; None if this attempt did not start the trial.
+        kexec_at: when the installer ended, in seconds since 1970; 0 if this attempt did not start the trial.
+        away_s: seconds from then to SSH; None likewise.
 
     """
 
     boot_id: str = ""
+    kexec_at: float = 0
     away_s: float | None = None
 
 
