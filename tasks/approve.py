@@ -5,12 +5,13 @@ from typing import Final
 from prefect.exceptions import FlowPauseTimeout
 from prefect.input import RunInput
 from prefect.runtime import flow_run
-from pydantic import Field
+from pydantic import Field, create_model
 
 from holdfast.base.errors import TargetRefused
 from holdfast.inventory.host import Host
 from holdfast.plan.approval import nothing_to_approve, way_out, while_nobody_comes, why_ask
 from holdfast.plan.markdown import to_markdown
+from holdfast.plan.outlook import wipes
 from holdfast.plan.plan import Plan
 from holdfast.plan.results import Built, Result
 from holdfast.plan.stage import Stage, observe
@@ -27,7 +28,21 @@ POLL_S: Final = 2
 class Approved(RunInput):
     """The form in the UI (⋮, Resume)."""
 
-    host: str = Field(description="Type the host's name: its disks in the plan will be wiped")
+    host: str
+
+
+def form(host: Host, plan: Plan, why: str) -> type[Approved]:
+    """Return the form: what is lost comes first, and its field says what to type.
+
+    Args:
+        host: the host.
+        plan: its plan.
+        why: why a person is asked.
+
+    """
+    asked = (str, Field(min_length=1, title=f"Type {host.name} to approve"))
+    text = f"**{wipes(plan)}.**\n\nYou are asked because {why}.\n\n{to_markdown(plan)}"
+    return create_model("Approved", __base__=Approved, host=asked).with_initial_data(description=text)
 
 
 def approve(host: Host, plan: Plan, built: Built) -> Plan:
@@ -59,10 +74,9 @@ def approve(host: Host, plan: Plan, built: Built) -> Plan:
             f" and Resume, within {host.deadlines.approval_s:.0f} s"
         )
         machine.let_go()  # a person may take days
-        form = Approved.with_initial_data(description=f"You are asked because {why}.\n\n{to_markdown(plan)}", host="")
         try:
             answer = pause_flow_run(
-                wait_for_input=form,
+                wait_for_input=form(host, plan, why),
                 timeout=int(host.deadlines.approval_s),
                 poll_interval=POLL_S,
                 key=f"approve-{flow_run.get_run_count()}",  # each start of the run asks anew

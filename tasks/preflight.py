@@ -54,5 +54,5 @@ def preflight(host: Host, *, rehearsal: bool = False, reinstall: bool = False, u
     if stop := stops(plan):
         say(stop)
     say(f"plan {plan.digest[:SHORT]}: {plan.system.toplevel.out}, from {plan.system.lock.short}")
-    create_markdown_artifact(to_markdown(plan), key=f"plan-{host.name}", description="What will happen")
+    create_markdown_artifact(to_markdown(plan), key=f"plan-{host.name}", description=f"{in_words(plan)}.")
     return plan

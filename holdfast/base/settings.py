@@ -1,10 +1,12 @@
 """The operator's settings: `HOLDFAST_…` variables, a `.env` file, and secrets in files of their own."""
 
+import difflib
 import os
 import re
 from pathlib import Path
 from typing import Annotated, Final
 
+from dotenv import dotenv_values
 from pydantic import AfterValidator, Field, ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -16,6 +18,17 @@ PROJECT: Final = Path(__file__).resolve().parents[2]
 _SCRIPTS: Final = PROJECT / "nix" / "scripts"
 # The line with which a script takes in a part, which it finds beside it if it runs from its file.
 _PART: Final = re.compile(r'^\. "\$\{0%/\*\}/\.\./parts/([a-z-]+\.sh)"$', re.MULTILINE)
+
+_PREFIX: Final = "HOLDFAST_"
+_DOTENV: Final = Path(".env")
+# Variables of the lab, of the tests and of scripts on the target: they are no settings.
+_OTHERS: Final = frozenset(
+    f"{_PREFIX}{name}"
+    for name in (
+        *("LAB", "LAB_CACHE", "LAB_CORES", "LAB_FAIL_COPY", "VENV"),
+        *("CARRY_OVER", "DISKO", "NIXOS_IMAGES", "NIXPKGS", "ROOT"),
+    )
+)
 
 UserPath = Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute())]
 
@@ -29,7 +42,7 @@ class Settings(BaseSettings):
     """Settings that are the same for every host. Each field is a variable, `HOLDFAST_<FIELD>`; lists are JSON."""
 
     model_config = SettingsConfigDict(
-        env_prefix="HOLDFAST_", env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True
+        env_prefix=_PREFIX, env_file=_DOTENV, env_ignore_empty=True, extra="ignore", frozen=True
     )
 
     state_dir: UserPath = Field(
@@ -106,9 +119,10 @@ def settings() -> Settings:
     """Read the settings of this process.
 
     Raises:
-        ConfigError: a variable has an invalid value.
+        ConfigError: a variable has an invalid value, or a name that no setting has.
 
     """
+    _require_known_names()
     try:
         return Settings()
     except ValidationError as error:
@@ -124,6 +138,23 @@ def settings() -> Settings:
         raise ConfigError(
             f"{name} is not a list in JSON.", hint='Write it as ["nix", "--offline"], in the environment or in .env.'
         ) from None
+
+
+def _require_known_names() -> None:
+    """Refuse a misspelt variable: without its value, another inventory or vault would be used in silence."""
+    settings_of_all = [f"{_PREFIX}{field}".upper() for field in Settings.model_fields]
+    in_file = dotenv_values(_DOTENV) if _DOTENV.is_file() else {}
+    for where, names in (("the environment", os.environ), (f"{_DOTENV.absolute()}", in_file)):
+        for name in names:
+            upper = name.upper()
+            if not upper.startswith(_PREFIX) or upper in _OTHERS or upper in settings_of_all:
+                continue
+            close = difflib.get_close_matches(upper, settings_of_all, n=1, cutoff=0.75)
+            meant = f" Did you mean {close[0]}?" if close else ""
+            raise ConfigError(
+                f"{name[:80]} in {where} is no setting.{meant}",
+                hint="Correct its name, or remove it. docs/reference.md has all settings.",
+            )
 
 
 def plain(error: ErrorDetails) -> str:

@@ -56,10 +56,10 @@ class Inventory:
 
         """
         if name not in self.hosts:
+            meant = _similar(name, self.hosts)
             raise ConfigError(
-                f"there is no host {name[:80]!r} in {self.path}; there are: {', '.join(self.hosts)}."
-                f"{_similar(name, self.hosts)}",
-                hint=f"Add a table [{name[:63]}] there, or name another host.",
+                f"there is no host {name[:80]!r} in {self.path}; there are: {', '.join(self.hosts)}.{meant}",
+                hint="Correct the name." if meant else f"Add a table [{name[:63]}] there, or name another host.",
             )
         return self.hosts[name]
 

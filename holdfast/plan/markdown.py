@@ -48,16 +48,6 @@ def to_markdown(plan: Plan) -> str:
     lines = [f"# {_TITLES[course]} {_cell(plan.host)}", "", f"From {_cell(plan.attribute)}, the {plan.way} way.", ""]
     if stop := stops(plan):
         lines += [f"**{stop[0].upper()}{stop[1:]}.** A run without `until` goes on from there.", ""]
-    lines += ["| | |", "|---|---|", *(f"| {key} | {_cell(value)} |" for key, value in facts), ""]
-    if plan.carries_state:
-        lines += ["## The identity", "", *_verdict(plan), ""]
-    if plan.way_in:
-        rows = [f"| {about} | {_cell(known, longest=LONGEST_CONTENT)} |" for about, known in in_rows(plan.way_in)]
-        lines += ["## The way in", "", "| | |", "|---|---|", *rows, ""]
-    if plan.way_back:
-        lines += ["## The way back", "", *_way_back(plan), ""]
-    if plan.way_out:
-        lines += ["## The way out", "", *_way_out(plan), ""]
     lines += [f"## {course}", "", f"{_cell(in_words(plan), longest=LONGEST_CONTENT)}.", ""]
     hypothetical = course in (Course.REHEARSED, Course.VERIFIED)
     if hypothetical:
@@ -72,6 +62,17 @@ def to_markdown(plan: Plan) -> str:
         lines += [f"## {kept}", "", *_table(plan.keep), ""]
     if plan.warnings:
         lines += ["## Warnings", "", *(f"- {_cell(warning)}" for warning in plan.warnings), ""]
+    rows = [f"| {key} | {_cell(value)} |" for key, value in facts]
+    lines += ["## The machine", "", "| fact | value |", "|---|---|", *rows, ""]
+    if plan.carries_state:
+        lines += ["## The identity", "", *_verdict(plan), ""]
+    if plan.way_back:
+        lines += ["## The way back", "", *_way_back(plan), ""]
+    if plan.way_out:
+        lines += ["## The way out", "", *_way_out(plan), ""]
+    if plan.way_in:
+        rows = [f"| {about} | {_cell(known, longest=LONGEST_CONTENT)} |" for about, known in in_rows(plan.way_in)]
+        lines += ["## The way in", "", "| what | known |", "|---|---|", *rows, ""]
     return "\n".join(lines)
 
 
@@ -111,7 +112,7 @@ def _table(disks: tuple[PlannedDisk, ...]) -> list[str]:
     if not disks:
         return ["None."]
     head = [
-        "| device | now | by-id | serial, WWN | size | model | health | content |",
+        "| device | size | content | model | serial, WWN | health | now | by-id |",
         "|---|---|---|---|---|---|---|---|",
     ]
     return head + [f"| {' | '.join(_row(disk))} |" for disk in disks]
@@ -121,9 +122,10 @@ def _row(disk: PlannedDisk) -> list[str]:
     by_id = "as configured" if disk.by_id == disk.device else disk.by_id or "none"
     ids = ", ".join(dict.fromkeys(text for text in (disk.serial, disk.wwid) if text)) or "none"
     size = f"{_gib(disk.size_bytes)}, {disk.size_bytes} bytes"
-    cells = [_cell(value) for value in (disk.device, disk.name, by_id, ids, size, disk.model, disk.health or "unknown")]
     # Everything that would be lost, not only the first partitions.
-    return [*cells, _cell(disk.content, longest=LONGEST_CONTENT)]
+    content = _cell(disk.content, longest=LONGEST_CONTENT)
+    rest = (disk.model, ids, disk.health or "unknown", disk.name, by_id)
+    return [_cell(disk.device), _cell(size), content, *(_cell(value) for value in rest)]
 
 
 def _cell(text: str, *, longest: int = LONGEST_CELL) -> str:

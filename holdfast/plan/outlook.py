@@ -1,11 +1,15 @@
 """What a plan will do, in words: the same for the log, the plan's page, `just plan` and the form of the approval."""
 
 from enum import StrEnum
+from typing import Final
 
+from holdfast.base.text import in_markdown
 from holdfast.plan.in_use import INSTALLED
 from holdfast.plan.plan import Plan
 from holdfast.plan.stage import Stage
 from holdfast.plan.until import LEAVES
+
+LONGEST: Final = 160
 
 
 class Course(StrEnum):
@@ -35,6 +39,16 @@ def course_of(plan: Plan) -> Course:
 def stops(plan: Plan) -> str:
     """Return where the run was asked to stop, and how it leaves the machine, without a full stop; empty if nowhere."""
     return f"the run stops after {plan.until}, as asked: {LEAVES[plan.until]}" if plan.until else ""
+
+
+def wipes(plan: Plan) -> str:
+    """Return which disks the plan wipes, with their size and what is on them, as Markdown without a full stop."""
+    disks = [
+        f"{in_markdown(disk.device, LONGEST)}, {disk.size_bytes / 1024**3:.1f} GiB"
+        f" ({in_markdown(disk.content or 'empty', LONGEST)})"
+        for disk in plan.wipe
+    ]
+    return f"WIPES {'; '.join(disks)}" if disks else "WIPES no disk"
 
 
 def in_words(plan: Plan) -> str:

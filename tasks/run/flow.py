@@ -127,4 +127,4 @@ def _write_report() -> None:
     journal().report.write_text(report.model_dump_json(indent=2) + "\n")
     # A run may be started with any text for a host, and Prefect refuses keys with other characters.
     key = f"report-{host if NAME.fullmatch(host) else 'unknown'}"
-    create_markdown_artifact(report.to_markdown(), key=key, description="What this run did")
+    create_markdown_artifact(report.to_markdown(), key=key, description=report.in_short())

@@ -139,6 +139,12 @@ class Report(Frozen):
     peak_rss_bytes: int
     versions: Mapping[str, str]
 
+    def in_short(self) -> str:
+        """Return how the run ended, for a list of artifacts."""
+        at = next((phase.name for phase in reversed(self.phases) if phase.outcome == self.outcome), "")
+        where = f" in {at}" if at and self.outcome in ("failed", "cancelled") else ""
+        return f"{self.outcome}{where} after {self.seconds:.0f} s"
+
     def to_markdown(self) -> str:
         """Return the report as the artifact in Prefect's UI."""
         rows = "\n".join(
@@ -219,7 +225,8 @@ def assemble(run_id: str, flow: str, host: str, entries: Iterable[Attempt], *, p
     results = {entry.phase: entry.result for entry in attempts if entry.outcome == "done"}
     proved = {PROVED: ("prove_origin",)} if _get(results, "prove_origin", "boot_id") else {}
     places = {"origin": ("preflight", "origin"), **proved, "installer": ("reconnect",), stage: (last,)}
-    total_s = sum(entry.seconds for entry in runs)
+    spans = [*runs, *_killed(attempts, {entry.start for entry in runs})]
+    total_s = sum(entry.seconds for entry in spans)
     return Report(
         run_id=run_id,
         flow=flow,
@@ -244,8 +251,8 @@ def assemble(run_id: str, flow: str, host: str, entries: Iterable[Attempt], *, p
         ),
         efi=_efi(_get(results, "preflight", "efi"), _get(results, last, "efi") or _get(results, "finish", "efi")),
         path=_text(_get(results, last, "path") or _get(results, "reconnect", "path")) or "unknown",
-        connections=sum(entry.connections for entry in runs),
-        commands=sum(entry.commands for entry in runs),
+        connections=sum(entry.connections for entry in spans),
+        commands=sum(entry.commands for entry in spans),
         peak_rss_bytes=peak_rss_bytes,
         versions={
             "holdfast": __version__,
@@ -257,6 +264,44 @@ def assemble(run_id: str, flow: str, host: str, entries: Iterable[Attempt], *, p
     )
 
 
+def _killed(attempts: Iterable[Attempt], ended: set[int]) -> list[Attempt]:
+    """Return what is known of the starts of the run that were killed, each as one entry: they wrote none of their own.
+
+    Args:
+        attempts: at phases, in their order.
+        ended: the starts that did end.
+
+    """
+    killed: dict[int, list[Attempt]] = {}
+    for entry in attempts:
+        if entry.start not in ended:
+            killed.setdefault(entry.start, []).append(entry)
+    return [
+        Attempt(
+            phase="run",
+            outcome="failed",
+            started_at=seen[0].started_at,
+            seconds=max(seen[-1].started_at + seen[-1].seconds - seen[0].started_at, sum(one.seconds for one in seen)),
+            start=start,
+            connections=sum(one.connections for one in seen),
+            commands=sum(one.commands for one in seen),
+        )
+        for start, seen in killed.items()
+    ]
+
+
+def _outcome(tries: list[Attempt]) -> str:
+    """Return how a phase ended. One that found nothing left to do, since this run had done it before, is done."""
+    last = tries[-1]
+    if not _skipped(last):
+        return last.outcome
+    return "done" if any(each.outcome == "done" and not _skipped(each) for each in tries) else "skipped"
+
+
+def _skipped(attempt: Attempt) -> bool:
+    return bool(_get({"it": attempt.result}, "it", "skipped"))
+
+
 def _phases(attempts: Iterable[Attempt]) -> tuple[PhaseReport, ...]:
     by_name: dict[str, list[Attempt]] = {}
     for entry in attempts:
@@ -264,7 +309,7 @@ def _phases(attempts: Iterable[Attempt]) -> tuple[PhaseReport, ...]:
     return tuple(
         PhaseReport(
             name=name,
-            outcome="skipped" if _get({name: tries[-1].result}, name, "skipped") else tries[-1].outcome,
+            outcome=_outcome(tries),
             seconds=round(sum(entry.seconds for entry in tries), 3),
             attempts=len(tries),
             connections=sum(entry.connections for entry in tries),

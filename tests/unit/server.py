@@ -13,6 +13,7 @@ from prefect.exceptions import FlowPauseTimeout, ObjectNotFound
 from prefect.input import RunInput
 from prefect.runtime import flow_run
 from prefect.states import Cancelling
+from pydantic.fields import FieldInfo
 
 from tasks import approve, go_back, preflight, rehearsed
 from tasks.run import flow, lateness, phase, progress, stopping, this_run
@@ -49,6 +50,7 @@ class Server:
         self.artifacts: dict[str, str] = {}
         self.typed: str | None = "cottage"
         self.forms: list[str] = []
+        self.fields: list[FieldInfo] = []
         self.cancelled: bool | None = False
         self.states: list[State[object]] = []
 
@@ -89,6 +91,7 @@ class Server:
     def pause(self, *, wait_for_input: type[RunInput], timeout: int, **_options: object) -> SimpleNamespace:
         assert timeout == 86400
         self.forms.append(str(wait_for_input._description))
+        self.fields.append(wait_for_input.model_fields["host"])
         if self.typed is None:
             raise FlowPauseTimeout
         return SimpleNamespace(host=self.typed)

@@ -98,7 +98,13 @@ def _log(caplog: pytest.LogCaptureFixture) -> None:
 def test_phase_says_why_it_asks(machine: FakeMachine, server: Server, caplog: pytest.LogCaptureFixture) -> None:
     approve(UNPINNED, planned(facts("debian-12"), BY_ID), built())
     assert "because the inventory pins no disks" in caplog.messages[0]
-    assert server.forms[0].startswith("You are asked because the inventory pins no disks.\n\n# Install cottage")
+    first, why, title, *_ = server.forms[0].split("\n\n")
+    assert first.startswith("**WIPES ")
+    assert "GiB" in first
+    assert why == "You are asked because the inventory pins no disks."
+    assert title == "# Install cottage"
+    [field] = server.fields
+    assert (field.title, field.is_required()) == ("Type cottage to approve", True)
     assert how_it_ended() == {"skipped": ""}
     assert machine.story == []
 

@@ -29,7 +29,7 @@ NEW = f"/nix/store/{'a' * 32}-nixos-system"
 FIRST = "0d2b3c4d-1111-4bbb-8ccc-444455556666"
 SECOND = "0d2b3c4d-2222-4bbb-8ccc-444455556666"
 WIPED = "disks formatted"
-BEFORE_DISKO = "systemctl stop"  # of the dead-man, in the phase partition
+BEFORE_DISKO = "dead-man-disarm.sh"  # of the dead-man, in the phase partition
 # The recorded NixOS on the disks and the node of the other systems.
 DISKS = {
     "disks": "vda size 6291456\nvda number 254:0\nvda serial COTTAGE0001\n",

@@ -70,6 +70,37 @@ def test_report_of_a_run_that_was_retried() -> None:
     assert "Nothing is left to do" in said
 
 
+def test_a_start_that_was_killed_counts_with_what_it_did() -> None:
+    report = assemble(
+        "r",
+        "install",
+        "cottage",
+        [
+            entry("preflight", 20, started_at=1000.0, connections=1, commands=3),
+            entry("approve", 70, started_at=1025.0),
+            entry("kexec", 40, started_at=1100.0, connections=1, commands=9),
+            entry("approve", 1, started_at=1300.0, start=2, result={"skipped": "formatting has begun already"}),
+            entry("partition", 140, started_at=1310.0, start=2, commands=20),
+            entry("run", 155, started_at=1299.0, start=2, connections=2, commands=22),
+        ],
+        peak_rss_bytes=1000,
+    )
+    assert (report.outcome, report.seconds, report.outside_phases_s) == ("done", 295, 24)
+    assert (report.connections, report.commands) == (4, 34)
+    assert {phase.name: (phase.outcome, phase.attempts) for phase in report.phases} == {
+        "preflight": ("done", 1),
+        "approve": ("done", 2),
+        "kexec": ("done", 1),
+        "partition": ("done", 1),
+    }
+
+
+@pytest.mark.parametrize(("outcome", "short"), [("done", "done after 9 s"), ("failed", "failed in approve after 9 s")])
+def test_list_of_artifacts_says_how_a_run_ended(outcome: str, short: str) -> None:
+    entries = [entry("preflight", 3), entry("approve", 5, outcome=outcome), entry("run", 9, outcome=outcome)]
+    assert assemble("r", "install", "cottage", entries, peak_rss_bytes=1).in_short() == short
+
+
 def test_report_of_a_rehearsal() -> None:
     entries = [
         entry("preflight", 3, result={"origin": {"boot_id": "b1", "identity": NODE}}),

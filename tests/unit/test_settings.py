@@ -1,11 +1,13 @@
 """The operator's settings."""
 
+import re
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from holdfast.base.errors import ConfigError
-from holdfast.base.settings import PROJECT, Settings, script, settings
+from holdfast.base.settings import _OTHERS, PROJECT, Settings, script, settings
 
 
 @pytest.fixture(autouse=True)
@@ -51,6 +53,38 @@ def test_wrong_value_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value:
     assert said in str(error.value)
     assert "should match pattern" not in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_misspelt_name_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    dotenv = tmp_path / ".env"
+    dotenv.write_text("HOLDFAST_INVENTROY=/mine.toml\nPREFECT_API_URL=http://x\n")
+    with pytest.raises(ConfigError) as error:
+        settings()
+    assert str(error.value).startswith(
+        f"HOLDFAST_INVENTROY in {dotenv} is no setting. Did you mean HOLDFAST_INVENTORY? Hint: "
+    )
+    assert "/mine.toml" not in str(error.value)
+    dotenv.unlink()
+    monkeypatch.setenv("HOLDFAST_QUICKLY", "secret")
+    with pytest.raises(ConfigError, match=r"^HOLDFAST_QUICKLY in the environment is no setting\. Hint: "):
+        settings()
+
+
+def test_names_of_lab_and_tests_are_no_mistakes(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in _OTHERS:
+        monkeypatch.setenv(name, "x")
+    assert settings().vault_keep == 5
+
+
+def test_every_variable_of_the_project_is_known() -> None:
+    """A name that a script or a test reads must not be refused."""
+    files = subprocess.run(["git", "ls-files"], cwd=PROJECT, check=True, capture_output=True, text=True).stdout.split()
+    texts = [(PROJECT / file).read_text(errors="ignore") for file in files if not file.startswith("tests/unit/")]
+    constants = {"HOLDFAST_", "HOLDFAST_DIR", "HOLDFAST_RAM_DIR"}
+    read = set(re.findall(r"HOLDFAST_[A-Z_]*", "\n".join(texts))) - constants
+    known = {f"HOLDFAST_{field.upper()}" for field in Settings.model_fields} | _OTHERS
+    assert {"HOLDFAST_LAB", "HOLDFAST_ROOT", "HOLDFAST_VENV", "HOLDFAST_NIXPKGS"} <= read
+    assert read <= known
 
 
 def test_every_setting_is_described() -> None:
