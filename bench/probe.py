@@ -13,10 +13,11 @@ AWAY_PAUSE_S: Final = 0.2
 HERE_PAUSE_S: Final = 3.0
 ATTEMPT_S: Final = 2.0
 PORT: Final = 22
+CONNECTED: Final = b"HTTP/1.1 101 "
 
 
-def banner(tailscaled: Path, address: str, deadline_s: float) -> bool:
-    """Return whether an SSH server at the address greets us over the tailnet, within `deadline_s` seconds.
+def accepts(tailscaled: Path, address: str, deadline_s: float) -> bool:
+    """Return whether the SSH port at the address accepts a connection over the tailnet, within `deadline_s` seconds.
 
     Args:
         tailscaled: the socket of this side's tailscaled, whose network is in userspace. It is asked to dial, as
@@ -30,21 +31,21 @@ def banner(tailscaled: Path, address: str, deadline_s: float) -> bool:
         f"Dial-Host: {address}\r\nDial-Port: {PORT}\r\nDial-Network: tcp\r\nContent-Length: 0\r\n\r\n"
     )
     ends = time.monotonic() + deadline_s
-    seen = b""
+    said = b""
     with socket.socket(socket.AF_UNIX) as link:
         try:
             link.settimeout(deadline_s)
             link.connect(str(tailscaled))
             link.sendall(request.encode())
-            while b"\r\n\r\nSSH-" not in seen:
+            while len(said) < len(CONNECTED):
                 link.settimeout(max(0.01, ends - time.monotonic()))
-                piece = link.recv(4096)
-                if not piece or time.monotonic() > ends:
+                piece = link.recv(len(CONNECTED) - len(said))
+                if not piece:
                     return False
-                seen += piece
+                said += piece
         except OSError:
             return False
-    return True
+    return said == CONNECTED
 
 
 class Probe:
@@ -83,7 +84,7 @@ class Probe:
                 self._ended.wait(AWAY_PAUSE_S if self._away else HERE_PAUSE_S)
 
     def _attempt(self, began: float) -> None:
-        answers = banner(*self._where, ATTEMPT_S)
+        answers = accepts(*self._where, ATTEMPT_S)
         with self._lock:
             if answers and self._away:
                 self._away = False

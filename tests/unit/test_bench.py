@@ -10,7 +10,7 @@ import pytest
 
 from bench.beside import script_of
 from bench.install import SAME_WORK, WHOLE, Seen, left, returns, rows
-from bench.probe import banner
+from bench.probe import accepts
 from bench.results import Machine, Measured, table, this_machine, write
 
 MACHINE = Machine(date="2026-05-01", cpus=2, model="Some CPU", lab="kvm", load_before=0.1, load_after=1.5)
@@ -93,10 +93,10 @@ def test_a_folder_that_is_no_checkout_is_refused(tmp_path: Path) -> None:
         script_of(tmp_path)
 
 
-def test_the_probe_meets_who_greets_and_nobody_else(tmp_path: Path) -> None:
-    greets = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: ts-dial\r\nConnection: upgrade\r\n\r\nSSH-2.0-x\r\n"
+def test_the_probe_meets_a_port_that_accepts_and_no_other(tmp_path: Path) -> None:
+    accepted = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: ts-dial\r\nConnection: upgrade\r\n\r\n"
     refuses = b"HTTP/1.1 500 Internal Server Error\r\n\r\ndial failure"
-    for said, answers in ((greets, True), (refuses, False)):
+    for said, answers in ((accepted, True), (refuses, False)):
         path = tmp_path / f"{answers}.sock"
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(str(path))
@@ -110,6 +110,6 @@ def test_the_probe_meets_who_greets_and_nobody_else(tmp_path: Path) -> None:
 
             serving = threading.Thread(target=serve)
             serving.start()
-            assert banner(path, "100.64.0.1", 10) is answers
+            assert accepts(path, "100.64.0.1", 10) is answers
             serving.join()
-    assert not banner(tmp_path / "nobody.sock", "100.64.0.1", 10)
+    assert not accepts(tmp_path / "nobody.sock", "100.64.0.1", 10)
