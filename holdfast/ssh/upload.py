@@ -78,7 +78,8 @@ def upload(
         local: the file here.
         remote: an absolute path in an existing folder.
         deadline: for the whole upload.
-        on_progress: called about twice a second with the bytes on the target and the bytes in all.
+        on_progress: called about twice a second with the bytes on the target and the bytes in all; the first time
+            before anything is sent.
 
     Raises:
         NotTrusted: what arrived has another sha256; it was removed.
@@ -95,9 +96,11 @@ def upload(
             report(size, size)
             return
         kept = _usable(there, file, size)
-        file.seek(kept)
-        argv = ["sh", "-c", script("any/upload-append.sh"), "upload-append.sh", remote, str(kept)]
-        target.stream(argv, _pieces(file, kept, size, report), timeout_s=deadline.left_s())
+        report(kept, size)
+        if kept < size:
+            file.seek(kept)
+            argv = ["sh", "-c", script("any/upload-append.sh"), "upload-append.sh", remote, str(kept)]
+            target.stream(argv, _pieces(file, kept, size, report), timeout_s=deadline.left_s())
     seen = _run(target, "upload-finish.sh", [remote, sha256], deadline).strip()
     if seen != sha256:
         raise NotTrusted(
