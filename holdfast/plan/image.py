@@ -58,10 +58,11 @@ class Image:
         """Memory (MemTotal) that the installer needs to run.
 
         While the kernel unpacks the initrd, both the packed and the unpacked one are in memory. A small initrd is a
-        whole system that unpacks to three and a half times its size (measured: 39 MB to 134); beyond some 48 MiB it
-        is a squashfs, which is packed already and stays as large (kexec-keep.sh counts the same). 96 MiB are for what runs. This fits what was
-        measured with images of the lab (an initrd of 40 MB runs in 320 MiB of RAM and not in 256, one of 48 MB in
-        512 and not in 288), and the 1 GB that nixos-images' README asks for its own of some 400 MB.
+        whole system that unpacks to three and a half times its size (measured: 39 MB to 134); beyond some 48 MiB it is
+        a squashfs, which is packed already and stays as large (kexec-keep.sh counts the same). 96 MiB are for what
+        runs. This fits what was measured with images of the lab (an initrd of 40 MB runs in 320 MiB of RAM and not in
+        256, one of 48 MB in 512 and not in 288), and the 1 GB that nixos-images' README asks for its own of some 400
+        MB.
         """
         unpacked = self.initrd_bytes + 5 * min(self.initrd_bytes, 48 * MIB) // 2
         return self.initrd_bytes + unpacked + self.kernel_bytes + 96 * MIB

@@ -95,12 +95,15 @@ def upload(
         if there == ["done", sha256]:
             report(size, size)
             return
+        if there == ["part", str(size), sha256]:  # all of it, checked just now
+            target.run(["mv", "-f", f"{remote}.part", remote], timeout_s=deadline.timeout_s())
+            report(size, size)
+            return
         kept = _usable(there, file, size)
         report(kept, size)
-        if kept < size:
-            file.seek(kept)
-            argv = ["sh", "-c", script("any/upload-append.sh"), "upload-append.sh", remote, str(kept)]
-            target.stream(argv, _pieces(file, kept, size, report), timeout_s=deadline.left_s())
+        file.seek(kept)
+        argv = ["sh", "-c", script("any/upload-append.sh"), "upload-append.sh", remote, str(kept)]
+        target.stream(argv, _pieces(file, kept, size, report), timeout_s=deadline.left_s())
     seen = _run(target, "upload-finish.sh", [remote, sha256], deadline).strip()
     if seen != sha256:
         raise NotTrusted(

@@ -260,6 +260,13 @@ def _upload_finish(machine: "FakeMachine", command: Command) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
+def _mv(machine: "FakeMachine", command: Command) -> None:
+    force, source, place = command.args
+    assert force == "-f"
+    machine.files[place] = machine.files.pop(source)
+    machine.tell(f"{PurePosixPath(place).name} was there")
+
+
 def _write_file(machine: "FakeMachine", command: Command) -> None:
     machine.files[command.args[0]] = command.stdin
     machine.tell(f"{command.args[0]} written")
@@ -500,6 +507,7 @@ PROGRAMS: dict[str, Callable[["FakeMachine", Command], Done | str | None]] = {
     "lock.sh": _lock,
     "make-room.sh": _nothing,
     "mountpoint": _mountpoint,
+    "mv": _mv,
     "nix-store": _nix_store,
     "nixos-install": _nixos_install,
     "private-folders.sh": _nothing,
