@@ -83,7 +83,7 @@ def bring(
                 target.write_file(f"{STANDBY_IN_RAM}/command-line", line, mode=0o600, timeout_s=ROOM_S)
             sent = sum(_upload(machine, file, facts, on_progress) for file in parts.files)
             if parts.program:
-                sent += _make_program(machine, parts.program, facts)
+                sent += _make_program(machine, parts.program)
                 sent += _upload(machine, parts.program.file, facts, on_progress)
             machine.log.say(f"the standby: {sent} of {size} bytes are uploaded, the others were in the installer's RAM")
     except NoStandby:
@@ -208,7 +208,7 @@ def _upload(machine: Machine, file: Path, facts: Facts, on_progress: Callable[[i
     return file.stat().st_size - there[0]
 
 
-def _make_program(machine: Machine, program: Program, facts: Facts) -> int:
+def _make_program(machine: Machine, program: Program) -> int:
     """Make the program of files that are there already, as if an upload had broken off: the next one checks it.
 
     Returns:

@@ -171,6 +171,7 @@ def test_link_that_is_gone_is_a_reason(tmp_path: Path, installer: FakeMachine) -
     assert "no answer" in bring(image(tmp_path))
 
 
+@pytest.mark.usefixtures("installer")
 def test_too_little_memory_is_a_reason(tmp_path: Path) -> None:
     said = bring(image(tmp_path), available_bytes=255 * MIB)
     assert said == "the installer has 255 MiB of memory left, and 256 are needed"
