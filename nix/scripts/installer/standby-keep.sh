@@ -1,8 +1,8 @@
 #!/bin/sh
 # standby-keep.sh HANDOVER
 # Runs once, after installer-restore.sh: moves the image's own kernel, initrd and starter, if kexec/run has handed them
-# over (../parts/kexec-keep.sh), from HANDOVER/holdfast/standby to /run/holdfast/standby, each as NAME.part. That is what
-# an upload that broke off leaves: holdfast/target/standby.py checks it, gives it its name, and uploads what is missing.
+# over (kexec-keep.sh), from HANDOVER/holdfast/standby to /run/holdfast/standby, each as NAME.part. That is what an upload
+# that broke off leaves: holdfast/target/standby.py checks it, gives it its name, and uploads what is missing.
 # It is a file system of its own, as in standby-make-room.sh: /run has a fraction of the memory. In stage 1 of NixOS what
 # is in HANDOVER is lost when the root changes; what is mounted below /run stays.
 # Without enough memory, or if anything fails, they are removed. Nothing else depends on it.

@@ -12,7 +12,7 @@
 #                            with simple names, no folders. Without this flag standard input is not read
 #   --login-key LINE         a line for the installer's authorized_keys, before those of this system
 #   --host-key 'TYPE BASE64' the public host key that answered: of several of its kind its file is handed over
-#   --keep-for-standby       hands the image itself over too, if there is plenty of memory (../parts/kexec-keep.sh)
+#   --keep-for-standby       hands the image itself over too, if there is plenty of memory (kexec-keep.sh)
 #
 # What is handed over is appended to the initrd as a second cpio archive, as a copy in RAM may not fit. Once the kernel
 # holds it, it is overwritten and cut off again. So it is after a failure or a signal; and if this script is killed, the
