@@ -33,8 +33,9 @@ next_memory() {
 	mapped=0
 	set +f
 	for entry in "$root"/sys/firmware/memmap/*; do
-		[ "$(cat "$entry/type" 2>/dev/null)" = "System RAM" ] || continue
-		mapped=$((mapped + ($(cat "$entry/end") - $(cat "$entry/start")) / 1024))
+		[ -f "$entry/type" ] && read -r type <"$entry/type" && [ "$type" = "System RAM" ] || continue
+		{ read -r start <"$entry/start" && read -r end <"$entry/end"; } 2>/dev/null || return
+		mapped=$((mapped + (end - start) / 1024))
 	done
 	set -f
 	if [ "$mapped" -gt 0 ] && [ "$mapped" -lt "$all" ]; then all=$mapped; fi
