@@ -59,4 +59,5 @@ def build(host: Host, plan: Plan) -> Built:
         tailscale=plan.system.tailscale,
         nix_version=flake.nix_version(),
         takes_login=image is not None and image.takes_login,
+        keeps_standby=image is not None and image.keeps_standby,
     )

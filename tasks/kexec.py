@@ -20,6 +20,7 @@ from holdfast.plan.stage import Stage, observe
 from holdfast.plan.way_in import check_way_in, make_way_in
 from holdfast.ssh.connection import Connection
 from holdfast.ssh.reach import reached
+from holdfast.target import standby
 from holdfast.target.fetching import fetch
 from holdfast.target.look import look
 from holdfast.target.machine import Machine
@@ -191,7 +192,7 @@ def _start(machine: Machine, plan: Plan, built: Built, folder: str, way_in: Sequ
     """
     host = machine.host
     secrets = installer_secrets(host)
-    command = _command(host, plan, folder, len(secrets), way_in)
+    command = _command(host, plan, folder, len(secrets), way_in, keep=_keeps(host, built))
     dead_man = f"its dead-man is set to {host.deadlines.dead_man_s:.0f} s"
     if host.way is Way.STANDARD:
         dead_man = "it has no dead-man: if the installer does not answer, somebody has to go to the machine"
@@ -225,12 +226,22 @@ def _start(machine: Machine, plan: Plan, built: Built, folder: str, way_in: Sequ
     return started_at and started_at + KEXEC_DELAY_S
 
 
+def _keeps(host: Host, built: Built) -> bool:
+    """Return whether the image is to be handed over too, so that it need not be uploaded again for the standby.
+
+    Not if the installer builds the system: it may need all of its memory for that.
+    """
+    return built.keeps_standby and standby.wanted(host) and not built.derivations
+
+
 def _in_origin(machine: Machine, built: Built) -> bool:
     with machine.wait_and_connect() as target:
         return observe(look(target), built.toplevel).stage is Stage.ORIGIN
 
 
-def _command(host: Host, plan: Plan, folder: str, secrets_bytes: int, way_in: Sequence[str]) -> list[str]:
+def _command(
+    host: Host, plan: Plan, folder: str, secrets_bytes: int, way_in: Sequence[str], *, keep: bool = False
+) -> list[str]:
     """Return the command that starts the unpacked installer. It reads so many bytes of secrets from standard input."""
     runner = f"{folder}/kexec/run"
     extra = ["--kexec-extra-flags", " ".join(host.kexec_extra_flags)] if host.kexec_extra_flags else []
@@ -240,4 +251,6 @@ def _command(host: Host, plan: Plan, folder: str, secrets_bytes: int, way_in: Se
     flags = ["--run-id", plan.run_id, "--dead-man-s", f"{host.deadlines.dead_man_s:.0f}"]
     if secrets_bytes:
         flags += ["--secrets", str(secrets_bytes)]
+    if keep:
+        flags += ["--keep-for-standby"]
     return [runner, *flags, *extra, *way_in]

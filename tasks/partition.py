@@ -9,7 +9,7 @@ from holdfast.base.errors import UnexpectedState
 from holdfast.base.places import MARK_IN_RAM, MARK_ON_DISK, NEW_ROOT, PARTITION_UNIT
 from holdfast.facts.facts import Facts
 from holdfast.facts.marks import PartitionMark
-from holdfast.inventory.host import Host
+from holdfast.inventory.host import Host, Way
 from holdfast.plan.groups import check_groups
 from holdfast.plan.in_use import require_free
 from holdfast.plan.plan import Plan
@@ -179,6 +179,8 @@ def _format_and_prove(
             _mark(target, mark, f"{NEW_ROOT}{plan.system.places.mark}/{PurePosixPath(MARK_ON_DISK).name}")
             if standby.wanted(host):
                 _arm_standby(machine, target, facts, no_standby)
+            elif host.way is Way.TAILSCALE:
+                standby.give_back(target)  # it was wanted when kexec was started
     for proved in before.require_same(host.name, after):
         say(proved)
 
@@ -212,6 +214,7 @@ def _mark(target: Connection, mark: PartitionMark, lasting: str) -> None:
 def _arm_standby(machine: Machine, target: Connection, facts: Facts, no_standby: str) -> None:
     try:
         if no_standby:
+            standby.give_back(target)
             raise standby.NoStandby(no_standby)
         standby.arm(target, NEW_ROOT, machine.host)
     except standby.NoStandby as error:

@@ -37,6 +37,7 @@ class Image:
         starter_bytes: size of its starter, with the stub for UEFI; 0 if it has none (nix/scripts/installer/starter.sh).
         takes_secrets: whether its `kexec/run` accepts secrets for the installer (`--secrets`).
         takes_login: whether it accepts the public key that logs in, and a host key from elsewhere (`--login-key`).
+        keeps_standby: whether it can hand over the image itself, for the standby (`--keep-for-standby`).
 
     """
 
@@ -50,16 +51,18 @@ class Image:
     starter_bytes: int
     takes_secrets: bool
     takes_login: bool
+    keeps_standby: bool
 
     @property
     def needed_memory_bytes(self) -> int:
         """Memory (MemTotal) that the installer needs to run.
 
         While the kernel unpacks the initrd, both the packed and the unpacked one are in memory. A small initrd is a
-        whole system that unpacks to three and a half times its size (measured: 39 MB to 134); beyond some 48 MiB it
-        is a squashfs, which is packed already and stays as large. 96 MiB are for what runs. This fits what was
-        measured with images of the lab (an initrd of 40 MB runs in 320 MiB of RAM and not in 256, one of 48 MB in
-        512 and not in 288), and the 1 GB that nixos-images' README asks for its own of some 400 MB.
+        whole system that unpacks to three and a half times its size (measured: 39 MB to 134); beyond some 48 MiB it is
+        a squashfs, which is packed already and stays as large (kexec-keep.sh counts the same). 96 MiB are for what
+        runs. This fits what was measured with images of the lab (an initrd of 40 MB runs in 320 MiB of RAM and not in
+        256, one of 48 MB in 512 and not in 288), and the 1 GB that nixos-images' README asks for its own of some 400
+        MB.
         """
         unpacked = self.initrd_bytes + 5 * min(self.initrd_bytes, 48 * MIB) // 2
         return self.initrd_bytes + unpacked + self.kernel_bytes + 96 * MIB
@@ -124,11 +127,12 @@ def inspect_image(path: Path) -> Image:
         starter_bytes=sizes.get("kexec/starter", 0) and sizes["kexec/starter"] + sizes.get("kexec/stub.efi", 0),
         takes_secrets=_takes(runner, b"--secrets"),
         takes_login=_takes(runner, b"--login-key"),
+        keeps_standby=_takes(runner, b"--keep-for-standby"),
     )
 
 
 def _takes(runner: bytes, flag: bytes) -> bool:
-    return re.search(rb"^\s*" + flag + rb"\) ", runner, re.MULTILINE) is not None
+    return re.search(rb"^\s*" + flag + rb"\)\s", runner, re.MULTILINE) is not None
 
 
 def kernel_arch(header: bytes) -> str:

@@ -34,7 +34,7 @@ class Built(Result):
         image_sha256: its digest; the image is uploaded only once for each digest.
         tailscale: whether the system starts tailscaled.
         nix_version: version of the operator's Nix.
-        takes_login: see Image.
+        takes_login, keeps_standby: see Image.
 
     """
 
@@ -48,6 +48,7 @@ class Built(Result):
     tailscale: bool
     nix_version: str
     takes_login: bool = False
+    keeps_standby: bool = False
 
     @property
     def scripts(self) -> tuple[str, ...]:

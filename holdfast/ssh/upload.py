@@ -78,7 +78,8 @@ def upload(
         local: the file here.
         remote: an absolute path in an existing folder.
         deadline: for the whole upload.
-        on_progress: called about twice a second with the bytes on the target and the bytes in all.
+        on_progress: called about twice a second with the bytes on the target and the bytes in all; the first time
+            before anything is sent.
 
     Raises:
         NotTrusted: what arrived has another sha256; it was removed.
@@ -94,7 +95,12 @@ def upload(
         if there == ["done", sha256]:
             report(size, size)
             return
+        if there == ["part", str(size), sha256]:  # all of it, checked just now
+            target.run(["mv", "-f", f"{remote}.part", remote], timeout_s=deadline.timeout_s())
+            report(size, size)
+            return
         kept = _usable(there, file, size)
+        report(kept, size)
         file.seek(kept)
         argv = ["sh", "-c", script("any/upload-append.sh"), "upload-append.sh", remote, str(kept)]
         target.stream(argv, _pieces(file, kept, size, report), timeout_s=deadline.left_s())

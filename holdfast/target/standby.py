@@ -1,6 +1,7 @@
 """The standby: the installer on the new disk, until the final system has its boot loader (nix/scripts/any/standby.sh).
 
-If the image has a starter (nix/scripts/installer/starter.sh), it comes too: only that goes to the boot partition.
+If the image has a starter (nix/scripts/installer/starter.sh), it comes too: only that goes to the boot partition. What
+kexec has handed over is in the installer's RAM already (nix/scripts/parts/kexec-keep.sh).
 
 The install does not depend on it: a caller that catches NoStandby logs the reason and continues.
 """
@@ -10,30 +11,30 @@ import tarfile
 import tempfile
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from lzma import LZMAError
 from pathlib import Path
 from typing import Final
 
-from holdfast.base.errors import CommandFailed, ConfigError, HoldfastError
+from holdfast.base.errors import CommandFailed, HoldfastError
 from holdfast.base.places import STANDBY_IN_RAM
 from holdfast.base.settings import script
 from holdfast.base.size import MIB
 from holdfast.base.text import printable
 from holdfast.facts.facts import Facts
 from holdfast.inventory.host import Host, Way
-from holdfast.plan.image import MAX_RUN_BYTES
 from holdfast.plan.way_back.standby import STATE_ON_BOOT
 from holdfast.ssh.connection import Connection
 from holdfast.target import dead_man
 from holdfast.target.machine import Machine
-from holdfast.target.one_program import one_program
+from holdfast.target.standby_parts import Program, unpack
 
 # To make room in RAM, to write the command line there, and to give the room back.
 ROOM_S: Final = 60
+# To send an EFI stub over a slow link, and to make the starter's program of it and of what is there.
+PROGRAM_S: Final = 300
 # For standby.sh, which copies the standby to the boot partition.
 PUT_S: Final = 600
-# Every boot loader takes a command line of this length; the kernel's own limit on x86 and ARM is 2048 bytes.
-MAX_COMMAND_LINE: Final = 2000
 # What standby.sh says of a standby that is complete, beside the boot loader of the new system.
 OTHER_LOADER: Final = "another boot loader is in its place"
 _SHOWN: Final = 300
@@ -55,9 +56,10 @@ def wanted(host: Host) -> bool:
 def bring(
     machine: Machine, image: Path, facts: Facts, *, on_progress: Callable[[int, int], None] | None = None
 ) -> None:
-    """Upload the image's kernel, initrd and starter into the installer's RAM, before the origin is wiped.
+    """Bring the image's kernel, initrd and starter into the installer's RAM, before the origin is wiped.
 
-    The dead-man stays armed, and is fed while this makes progress.
+    Only what is not there already is uploaded; all of it is checked by sha256. The dead-man stays armed, and is fed
+    while this makes progress.
 
     Args:
         machine: the machine, on this boot of the installer.
@@ -73,18 +75,17 @@ def bring(
         raise NoStandby("Secure Boot is on, and the boot loader of a standby is not signed")
     try:
         with tempfile.TemporaryDirectory(prefix="holdfast-standby-") as folder:
-            files, command_line = _unpack(image, Path(folder), facts)
-            size = sum(file.stat().st_size for file in files)
-            _require_memory(size, facts.available_bytes)
+            parts = unpack(image, Path(folder), facts.firmware)
+            size = sum(file.stat().st_size for file in parts.all)
             with machine.connect_over_last_way() as target:
-                room = script("installer/standby-make-room.sh")
-                argv = ["sh", "-c", room, "standby-make-room.sh", STANDBY_IN_RAM, str(size + 16 * MIB)]
-                target.run(argv, timeout_s=ROOM_S)
-                target.write_file(
-                    f"{STANDBY_IN_RAM}/command-line", f"{command_line}\n".encode(), mode=0o600, timeout_s=ROOM_S
-                )
-            for file in files:
-                _upload(machine, file, facts, on_progress)
+                _require_memory(size, _make_room(target, size), facts.available_bytes)
+                line = f"{parts.command_line}\n".encode()
+                target.write_file(f"{STANDBY_IN_RAM}/command-line", line, mode=0o600, timeout_s=ROOM_S)
+            sent = sum(_upload(machine, file, facts, on_progress) for file in parts.files)
+            if parts.program:
+                sent += _make_program(machine, parts.program)
+                sent += _upload(machine, parts.program.file, facts, on_progress)
+            machine.log.say(f"the standby: {sent} of {size} bytes are uploaded, the others were in the installer's RAM")
     except NoStandby:
         raise
     except HoldfastError as error:
@@ -108,12 +109,18 @@ def arm(target: Connection, root: str, host: Host) -> None:
     """
     try:
         said = _said(target, "put", root, STANDBY_IN_RAM, *({STATE_ON_BOOT} & {*host.allow}))
-        argv = ["sh", "-c", script("installer/standby-give-back.sh"), "standby-give-back.sh", STANDBY_IN_RAM]
-        target.run(argv, timeout_s=ROOM_S, check=False)
     except HoldfastError as error:
         raise NoStandby(error.message) from error
+    give_back(target)
     if why := _why_not_armed(said):
         raise NoStandby(why)
+
+
+def give_back(target: Connection) -> None:
+    """Give back the RAM that kexec or `bring` has taken, when there is no standby. Fails never."""
+    argv = ["sh", "-c", script("installer/standby-give-back.sh"), "standby-give-back.sh", STANDBY_IN_RAM]
+    with suppress(HoldfastError):
+        target.run(argv, timeout_s=ROOM_S, check=False)
 
 
 def why_missing(target: Connection, root: str) -> str:
@@ -158,77 +165,59 @@ def _said(target: Connection, *words: str) -> str:
     return printable((done.stdout.strip().splitlines() or ["standby.sh printed nothing"])[-1])[:_SHOWN]
 
 
-def _require_memory(size_bytes: int, available_bytes: int) -> None:
-    needed = size_bytes * 3 // 2 + 256 * MIB
+def _make_room(target: Connection, size_bytes: int) -> int:
+    """Make the folder with room for so many bytes more, and return how many are there already."""
+    argv = ["sh", "-c", script("installer/standby-make-room.sh"), "standby-make-room.sh", STANDBY_IN_RAM]
+    said = target.run([*argv, str(size_bytes + 16 * MIB)], timeout_s=ROOM_S).stdout.strip()
+    return int(said) * 1024 if re.fullmatch("[0-9]{1,12}", said) else 0
+
+
+def _require_memory(size_bytes: int, there_bytes: int, available_bytes: int) -> None:
+    needed = max(size_bytes - there_bytes, 0) + size_bytes // 2 + 256 * MIB
     if available_bytes < needed:
         raise NoStandby(
             f"the installer has {available_bytes // MIB} MiB of memory left, and {needed // MIB} are needed"
         )
 
 
-def _upload(machine: Machine, file: Path, facts: Facts, on_progress: Callable[[int, int], None] | None) -> None:
-    """Feed the dead-man, since the installer was reached, and upload a file, whose progress feeds it, too."""
+def _upload(machine: Machine, file: Path, facts: Facts, on_progress: Callable[[int, int], None] | None) -> int:
+    """Feed the dead-man, since the installer was reached, and upload a file, whose progress feeds it, too.
+
+    Returns:
+        How many of its bytes were not there before.
+
+    """
     deadlines = machine.host.deadlines
     with machine.connect_over_last_way() as target:
         dead_man.feed(target)
+    there: list[int] = []
+
+    def report(done: int, total: int) -> None:
+        if not there:
+            there.append(done)
+        if on_progress:
+            on_progress(done, total)
+
     machine.upload(
         file,
         f"{STANDBY_IN_RAM}/{file.name}",
         timeout_s=deadlines.upload_s,
-        on_progress=on_progress,
+        on_progress=report,
         dead_man_s=dead_man.waits_s(facts, deadlines),
     )
+    return file.stat().st_size - there[0]
 
 
-def _unpack(image: Path, folder: Path, facts: Facts) -> tuple[list[Path], str]:
-    """Write what the standby needs of the image into the folder, and return it with the kernel's command line.
+def _make_program(machine: Machine, program: Program) -> int:
+    """Make the program of files that are there already, as if an upload had broken off: the next one checks it.
 
-    That is kernel and initrd and, if the image has one, the starter: for UEFI as one program, standby.efi.
-
-    Raises:
-        ConfigError: the image lacks a part, or its `kexec/run` is not Holdfast's.
-        tarfile.TarError, OSError, EOFError: the image cannot be read, or the operator's disk is full.
+    Returns:
+        How many bytes of it were sent.
 
     """
-    parts = {"bzImage": "kernel", "initrd": "initrd", "starter": "starter", "stub.efi": "stub.efi"}
-    names = {f"kexec/{part}": folder / name for part, name in parts.items()}
-    runner = ""
-    with tarfile.open(image, mode="r|*") as tar:
-        for member in tar:
-            name = member.name.removeprefix("./")
-            file = tar.extractfile(member) if member.isreg() else None
-            if file and name == "kexec/run":
-                runner = file.read(MAX_RUN_BYTES).decode("utf-8", "replace")
-            elif file and name in names:
-                with names[name].open("wb") as out:
-                    while piece := file.read(MIB):
-                        out.write(piece)
-    kernel, initrd, starter, stub = names.values()
-    if missing := [name for name, path in names.items() if path in {kernel, initrd} and not path.is_file()]:
-        raise ConfigError(f"{image} has no {', no '.join(missing)}.")
-    line = _command_line(image, runner)
-    if not starter.is_file():
-        return [kernel, initrd], line
-    if facts.firmware == "bios":
-        return [kernel, initrd, starter], line
-    if not stub.is_file():
-        return [kernel, initrd], line
-    program = folder / "standby.efi"
-    program.write_bytes(
-        one_program(stub.read_bytes(), command_line=line, initrd=starter.read_bytes(), kernel=kernel.read_bytes())
-    )
-    return [kernel, initrd, program], line
-
-
-def _command_line(image: Path, runner: str) -> str:
-    """Return the kernel's command line: two variables in `kexec/run` (nix/scripts/origin/kexec-run.sh)."""
-    found = [re.search(rf'^{name}="(.*)"$', runner, re.MULTILINE) for name in ("init", "kernel_params")]
-    values = [re.sub(r'\\([\\"$`])', r"\1", match[1]) for match in found if match]
-    if len(values) != len(found):
-        raise ConfigError(f"the kexec/run of {image} is not Holdfast's, so its kernel's command line is not known.")
-    line = f"init={values[0]} {values[1]}"
-    if not line.isprintable() or len(line.encode()) > MAX_COMMAND_LINE:
-        raise ConfigError(
-            f"the kernel's command line in {image} is invalid: it is too long for a boot loader, or is not text."
-        )
-    return line
+    argv = ["sh", "-c", script("installer/standby-program.sh"), "standby-program.sh", STANDBY_IN_RAM]
+    argv += [str(program.gap_bytes), str(program.tail_bytes)]
+    with machine.connect_over_last_way() as target:
+        dead_man.feed(target)
+        target.run(argv, stdin=program.head, timeout_s=PROGRAM_S, check=False)
+    return len(program.head)

@@ -46,6 +46,7 @@ GUEST_SCRIPTS = {
         "installer-restore",
         "restore-network",
         "set-clock",
+        "standby-keep",
         "tailscale-prefs",
         "tailscale-watch",
     )

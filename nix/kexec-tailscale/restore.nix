@@ -23,6 +23,7 @@ in
     "${pkgs.bash}/bin"
     "${../scripts/installer/installer-restore.sh}"
     "${../scripts/installer/set-clock.sh}"
+    "${../scripts/installer/standby-keep.sh}"
   ];
 
   # nixos-images' nix/restore-remote-access.nix has this unit. It stops at the first thing that is missing, such as host
@@ -72,6 +73,7 @@ in
       ${lib.optionalString (config.networking.hostName == "") ''
         cat /proc/sys/kernel/hostname >/sysroot/etc/hostname
       ''}
+      ${sh} ${../scripts/installer/standby-keep.sh} /
       exit "$restored"
     '';
   };

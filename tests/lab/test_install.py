@@ -18,7 +18,7 @@ from lab.nix import closure_copies_fail
 from lab.operator import Operator
 from lab.runtime import Lab
 from lab.tailnet import DOMAIN
-from tests.lab import leaks
+from tests.lab import kept, leaks
 from tests.lab.changed import changed_flake
 from tests.lab.matrix.table import Row, kind_of, row
 from tests.lab.table import Findings
@@ -111,6 +111,10 @@ def test_install_fails_at_install_and_retry_finishes_it(
     said = (operator.state / "runs" / run_id / "output.log").read_text()
     assert f"disko: {leaks.KEY} is there: 0:0 600, 48 bytes" in said
     assert lab.ssh_local(["ls", "-A", "/run/keys"]) == ""
+    # The image went up once: the standby, which is armed, is made of what kexec has handed over.
+    assert kept.HANDED_OVER in kept.said(lab)
+    assert kept.uploaded_bytes(lab) == 0
+    assert lab.ssh_local(["sh", "-c", "ls -d /run/holdfast/standby 2>/dev/null || echo gone"]).strip() == "gone"
     # The installer keeps its own secret as long as it runs.
     assert lab.ssh_local(["cat", leaks.PORTAL]) == secrets[-4]
     assert lab.ssh_local(["stat", "-c", "%u:%g %a", leaks.PORTAL]).strip() == "0:0 600"

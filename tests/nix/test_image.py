@@ -121,6 +121,17 @@ def test_clock_is_set_before_the_mark_is_written(nix: Nix) -> None:
     assert script.index("set-clock.sh") < script.index("installer-restore.sh")
 
 
+def test_what_a_standby_needs_is_kept_after_the_restore(nix: Nix) -> None:
+    values = image(nix)
+    script = values["boot.initrd.systemd.services"]["holdfast-restore"]["script"]
+    (command,) = (line for line in script.splitlines() if "standby-keep.sh" in line)
+    _, keep, handover = command.split()
+    assert handover == "/"
+    assert nix.stored(keep).read_text() == (SCRIPTS / "installer/standby-keep.sh").read_text()
+    assert keep in values["boot.initrd.systemd.storePaths"]
+    assert script.index("installer-restore.sh") < script.index("standby-keep.sh") < script.index('exit "$restored"')
+
+
 def test_first_stage_has_the_programs_of_the_restore(nix: Nix) -> None:
     programs = named(image(nix)["boot.initrd.systemd.initrdBin"])
     assert {"findutils", "gnugrep", "gnused", "gnutar", "gzip"} <= set(programs)

@@ -109,8 +109,8 @@ def test_first_stage_has_all_that_the_restore_calls(image: Values) -> None:
     programs = {"findutils", "gnugrep", "gnused", "gnutar", "gzip", "coreutils", "systemd", "kmod"}
     assert programs <= {name.removesuffix("-minimal") for name in image["stage1"]["programs"]}
     called = image["stage1"]["scripts"]["holdfast-restore"]
-    ours = re.findall(r"(/nix/store/[^ /]+-(?:installer-restore|set-clock)\.sh)", called)
-    assert len(ours) == 2
+    ours = re.findall(r"(/nix/store/[^ /]+-(?:installer-restore|set-clock|standby-keep)\.sh)", called)
+    assert len(ours) == 3
     (shell,) = set(re.findall(r"(/nix/store/\S+/bin)/sh ", called))
     assert {*ours, shell} <= set(image["stage1"]["paths"])
     assert re.search(r"--image-id (\S+)", called)

@@ -90,11 +90,11 @@ CONFIGURATION: dict[str, Any] = {
     "disko_script": True,
 }
 
-# What a standby needs of an image's `kexec/run`, and the flag that takes the key that logs in.
+# What a standby needs of an image's `kexec/run`, and the flags that make it hand over what an install needs.
 KEXEC_RUN = (
     'set -euf\n\ninit="/nix/store/x-nixos-system/init"\nkernel_params="root=fstab a=\\"b c\\" \\$x panic=30"\n'
     'load() { echo "init=$init"; }\n'
-    "case ${1-} in\n--login-key) login_key=$2 ;;\nesac\n"
+    "case ${1-} in\n--login-key) login_key=$2 ;;\n--keep-for-standby)\n\tkeep=1 ;;\nesac\n"
 )
 
 
@@ -145,6 +145,7 @@ def image(
     starter_bytes: int = 20 * MIB,
     takes_secrets: bool = True,
     takes_login: bool = True,
+    keeps_standby: bool = True,
 ) -> Image:
     return Image(
         path=Path("kexec.tar.gz"),
@@ -157,6 +158,7 @@ def image(
         starter_bytes=starter_bytes,
         takes_secrets=takes_secrets,
         takes_login=takes_login,
+        keeps_standby=keeps_standby,
     )
 
 

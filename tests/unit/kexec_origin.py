@@ -79,6 +79,11 @@ class Origin:
         path.chmod(0o600)
         return path
 
+    def replace(self, name: str, body: str) -> None:
+        """Let a tool be this shell script."""
+        (self.tools / name).unlink(missing_ok=True)  # a link to busybox
+        self._program(self.tools / name, f"#!/bin/sh\n{body}\n")
+
     def archive(self, name: str, content: str = POISON) -> Path:
         """Make a state archive on the origin."""
         source = self.notes / "source"

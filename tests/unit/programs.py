@@ -1,8 +1,10 @@
 """What the fake machine (target.py) answers, and what happens to it, for each script and program that is sent."""
 
 import hashlib
+import io
 import json
 import re
+import tarfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -26,6 +28,7 @@ INSTALLER_MARK = "/run/holdfast/installer.json"
 MOUNTED = "27 1 254:2 / /mnt rw - ext4 /dev/vda2 rw\n"
 # The recorded case of tests/unit/facts that each system answers with.
 CASES = {"origin": "debian-12", "installer": "installer", "trial": "nixos", "final": "nixos"}
+KEEP = "--keep-for-standby"
 ARMED = "armed: by BIOS, /dev/vda1 boots the installer\n"
 
 _FOLDER = PROJECT / "nix" / "scripts"
@@ -258,6 +261,13 @@ def _upload_finish(machine: "FakeMachine", command: Command) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
+def _mv(machine: "FakeMachine", command: Command) -> None:
+    force, source, place = command.args
+    assert force == "-f"
+    machine.files[place] = machine.files.pop(source)
+    machine.tell(f"{PurePosixPath(place).name} was there")
+
+
 def _write_file(machine: "FakeMachine", command: Command) -> None:
     machine.files[command.args[0]] = command.stdin
     machine.tell(f"{command.args[0]} written")
@@ -265,15 +275,43 @@ def _write_file(machine: "FakeMachine", command: Command) -> None:
 
 def _start_alone(machine: "FakeMachine", command: Command) -> Done:
     _, folder, *argv = command.args
-    assert f"{folder}.tar" in machine.files
+    machine.unpacked = machine.files[f"{folder}.tar"]
     return Done(status=75) if "kexec" in machine.timers else machine.run(parse_command(argv, command.stdin))
 
 
 def _kexec_run(machine: "FakeMachine", command: Command) -> None:
-    told = dict(zip(command.args[::2], command.args[1::2], strict=True))
+    words = [word for word in command.args if word != KEEP]
+    told = dict(zip(words[::2], words[1::2], strict=True))
+    machine.kept = _of_image(machine.unpacked) if KEEP in command.args else {}
     machine.hand_over(told.get("--run-id", ""), float(told.get("--dead-man-s", 0)), stock=not told)
     machine.tell("installer started by kexec")
     machine.timer("kexec", 6, lambda: machine.leave_for("installer"))
+
+
+def _of_image(content: bytes) -> dict[str, bytes]:
+    """Return what kexec/run hands over of the image itself, as standby-keep.sh leaves it."""
+    kept = {}
+    with tarfile.open(fileobj=io.BytesIO(content)) as tar:
+        for member, name in {"bzImage": "kernel", "initrd": "initrd", "starter": "starter"}.items():
+            if f"kexec/{member}" in tar.getnames():
+                file = tar.extractfile(f"kexec/{member}")
+                assert file
+                kept[f"{FOLDER}/{name}.part"] = file.read()
+    return kept
+
+
+def _make_room(machine: "FakeMachine", command: Command) -> str:
+    folder, _ = command.args
+    return f"{sum(len(data) for path, data in machine.files.items() if path.startswith(folder)) // 1024}\n"
+
+
+def _standby_program(machine: "FakeMachine", command: Command) -> None:
+    folder, gap, tail = command.args
+    starter, kernel = machine.files[f"{folder}/starter"], machine.files[f"{folder}/kernel"]
+    machine.files[f"{folder}/standby.efi.part"] = b"".join(
+        (command.stdin, starter, bytes(int(gap)), kernel, bytes(int(tail)))
+    )
+    machine.tell("standby.efi made")
 
 
 def _build_there(machine: "FakeMachine", command: Command) -> str:
@@ -471,6 +509,7 @@ PROGRAMS: dict[str, Callable[["FakeMachine", Command], Done | str | None]] = {
     "lock.sh": _lock,
     "make-room.sh": _nothing,
     "mountpoint": _mountpoint,
+    "mv": _mv,
     "nix-store": _nix_store,
     "nixos-install": _nixos_install,
     "private-folders.sh": _nothing,
@@ -485,7 +524,8 @@ PROGRAMS: dict[str, Callable[["FakeMachine", Command], Done | str | None]] = {
     "run": _kexec_run,
     "fetch.sh": lambda *_: "no: there is neither curl nor wget\n",
     "standby-give-back.sh": _give_back,
-    "standby-make-room.sh": _nothing,
+    "standby-make-room.sh": _make_room,
+    "standby-program.sh": _standby_program,
     "standby.sh": _standby,
     "start-alone.sh": _start_alone,
     "switch-to-configuration": _boot_loader,

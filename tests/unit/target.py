@@ -198,6 +198,8 @@ class FakeMachine:
         self.locked_at = self.booted_at = self.clock.monotonic()
         self.handed: tuple[str, float] | None = None
         self.stock = False
+        self.unpacked = b""
+        self.kept: dict[str, bytes] = {}
         self.before_it = {"origin_mark": "no", "origin_nixos": "no", "origin_hostname": "cottage"}
         self.watch_s = 600.0
         self._boots = self._started = 0
@@ -387,6 +389,8 @@ class FakeMachine:
     def _installer_starts(self) -> None:
         run_id, self.dead_man_s = self.handed or (RUN, 0.0)
         stock, self.handed, self.stock = self.stock, None, False
+        self.files |= self.kept
+        self.kept = {}
         if stock:
             return
         mark: dict[str, object] = {"image_id": "lab-1", "run_id": run_id, "state": "restored"}

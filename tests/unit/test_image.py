@@ -119,6 +119,14 @@ def test_what_kexec_run_takes_is_read_from_it(tmp_path: Path) -> None:
     assert not inspect_image(write(tmp_path / "other.tar", whole(), "w")).takes_secrets
 
 
+def test_whether_kexec_run_hands_over_what_a_standby_needs(tmp_path: Path) -> None:
+    ours = script("origin/kexec-run.sh").encode()
+    assert inspect_image(write(tmp_path / "ours.tar", whole(run=ours), "w")).keeps_standby
+    older = ours.replace(b"\t--keep-for-standby)\n", b"\t--keep-it)\n")
+    assert older != ours
+    assert not inspect_image(write(tmp_path / "older.tar", whole(run=older), "w")).keeps_standby
+
+
 def test_whether_kexec_run_takes_the_key_that_logs_in(tmp_path: Path) -> None:
     ours = script("origin/kexec-run.sh").encode()
     assert inspect_image(write(tmp_path / "ours.tar", whole(run=ours), "w")).takes_login

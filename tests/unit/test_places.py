@@ -17,7 +17,6 @@ from holdfast.base.places import (
     PARTITION_UNIT,
     POST_INSTALL_UNIT,
     POST_INSTALLED,
-    STANDBY_IN_RAM,
     STATE_DIR,
 )
 
@@ -31,7 +30,6 @@ SHARED = {value for name, value in vars(places).items() if name.isupper() and is
 PYTHON_ONLY = frozenset(
     {
         ORIGIN_REBOOT,
-        STANDBY_IN_RAM,
         BUILD_UNIT,
         PARTITION_UNIT,
         INSTALL_UNIT,

@@ -123,6 +123,15 @@ def test_puts_everything_in_its_place(installer: Installer) -> None:
     assert (root / "run/holdfast/run.json").read_text() == RUN_JSON
 
 
+def test_what_a_standby_needs_is_left_for_its_own_script(installer: Installer) -> None:
+    for name in ("standby/kernel", "run.json", "hostname", "other/x"):
+        (installer.handover / "holdfast" / name).parent.mkdir(exist_ok=True)
+        (installer.handover / "holdfast" / name).write_text("x\n")
+    installer.restore(packed(STATE))
+    left = {path.relative_to(installer.handover).as_posix() for path in installer.handover.rglob("*")}
+    assert left == {"holdfast", "holdfast/standby", "holdfast/standby/kernel"}
+
+
 def test_folders_above_the_state_are_open_to_every_service(installer: Installer) -> None:
     """A new root has no /var yet. Services that are not root, such as timesyncd, need the way through it."""
     shutil.rmtree(installer.root / "var")

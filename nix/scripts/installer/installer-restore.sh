@@ -314,4 +314,6 @@ restore_secrets || log "the secrets could not be restored"
 restore_names || log "host name or name servers could not be restored"
 log "Tailscale state: $state; secrets: $secrets"
 write_mark
-rm -rf "$handover/holdfast" "$handover/ssh"
+rm -rf "$handover/ssh"
+[ ! -d "$handover/holdfast" ] || find "$handover/holdfast" -mindepth 1 -maxdepth 1 ! -name standby -exec rm -rf {} +
+rmdir "$handover/holdfast" 2>/dev/null || true # what is left is for standby-keep.sh

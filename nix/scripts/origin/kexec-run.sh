@@ -12,6 +12,7 @@
 #                            with simple names, no folders. Without this flag standard input is not read
 #   --login-key LINE         a line for the installer's authorized_keys, before those of this system
 #   --host-key 'TYPE BASE64' the public host key that answered: of several of its kind its file is handed over
+#   --keep-for-standby       hands the image itself over too, if there is plenty of memory (kexec-keep.sh)
 #
 # What is handed over is appended to the initrd as a second cpio archive, as a copy in RAM may not fit. Once the kernel
 # holds it, it is overwritten and cut off again. So it is after a failure or a signal; and if this script is killed, the
@@ -19,6 +20,7 @@
 #   ssh/authorized_keys ssh/ssh_host_* addrs.json routes-v4.json routes-v6.json machine-id
 # and Holdfast's own:
 #   holdfast/tailscale-state.tar.gz holdfast/secrets.tar holdfast/hostname holdfast/resolv.conf holdfast/run.json
+# After it, in an archive of its own: holdfast/standby/{starter,kernel,initrd}
 # Only these names are packed: the folder `.` would set the mode of the installer's root.
 # In the image this is one file, kexec/run: whoever builds it puts the parts (../parts) in their places.
 set -euf
@@ -43,6 +45,7 @@ fail() {
 . "${0%/*}/../parts/newc.sh"
 . "${0%/*}/../parts/cut-to.sh"
 . "${0%/*}/../parts/copy-state.sh"
+. "${0%/*}/../parts/kexec-keep.sh"
 . "${0%/*}/../parts/kexec-state.sh"
 . "${0%/*}/../parts/kexec-origin.sh"
 . "${0%/*}/../parts/kexec-watchdog.sh"
@@ -57,12 +60,18 @@ dead_man_s=
 secrets=
 login_key=
 host_key=
+keep=
 host_name=$(uname -n)
 
 while [ $# -gt 0 ]; do
 	case $1 in
 	--allow-no-state)
 		allow_no_state=1
+		shift
+		continue
+		;;
+	--keep-for-standby)
+		keep=1
 		shift
 		continue
 		;;
@@ -238,6 +247,7 @@ END
 }
 
 hand_over() {
+	rm -f "$initrd.plain"
 	size >"$initrd.length"
 	zeros $(((4096 - $(size) % 4096) % 4096)) >>"$initrd"
 	header ssh 040700 0 >>"$initrd"
@@ -254,6 +264,7 @@ hand_over() {
 	add holdfast/resolv.conf 0100644 resolvers
 	add holdfast/run.json 0100644 run_facts
 	add 'TRAILER!!!' 0 true
+	add_kept
 }
 
 load() {
@@ -262,12 +273,14 @@ load() {
 		--command-line="init=$init $kernel_params"
 }
 
+# kexec_load copies faster than the file-based call, but a locked-down kernel allows only that one.
+load_either_way() { load --kexec-syscall || load --kexec-syscall-auto; }
+
 cut_back "$initrd" # what a run that was killed has left
 find_state
 hand_over
 loaded=1
-# kexec_load copies faster than the file-based call, but a locked-down kernel allows only that one.
-if ! load --kexec-syscall && ! load --kexec-syscall-auto; then
+if ! load_either_way && ! load_without_kept; then
 	echo "the kernel's last lines:"
 	dmesg | tail -n 20 || true
 	fail "kexec could not load the installer"

@@ -9,6 +9,7 @@ from lab.aarch64 import flake, image, origin
 from lab.flow_runs import ended, report_of, start
 from lab.operator import Operator
 from lab.runtime import Lab
+from tests.lab import kept
 
 pytestmark = [pytest.mark.lab, pytest.mark.matrix]
 
@@ -47,6 +48,7 @@ def test_rehearsal_comes_back(machine: Lab, on_arm: Operator) -> None:
     run_id = start(on_arm, "rehearse/cottage", image=str(image.installer_image()))
     run = ended(on_arm, run_id, RUN_S)
     assert run["state"]["type"] == "COMPLETED", run["state"]["message"]
+    assert kept.HANDED_OVER in kept.said(machine)
     report = report_of(on_arm, run_id)
     boots = report["boot_id"]
     assert boots["origin"] == boot_id

@@ -3,8 +3,10 @@
 import time
 from typing import Final
 
+from holdfast.base.size import MIB
 from lab.final import ZFS_LAYOUTS
 from lab.image import installer_image
+from tests.lab import kept
 from tests.lab.faults.journey import FINAL, INSTALLER, Journey
 from tests.lab.matrix.entries import ENTRIES, boot_entries
 from tests.lab.matrix.opening import Opener
@@ -40,6 +42,8 @@ def install_with_power_cut(journey: Journey, kind: Kind, matrix: Findings[Row]) 
         journey.inventory(opener.bring() + _DEADLINES)
         journey.start(installer_image(with_zfs=True) if kind.layout in ZFS_LAYOUTS else None)
         journey.reach("install", PHASE_S)
+        # The image went up once. For UEFI a stub is sent, of which the standby's program is made.
+        assert kept.uploaded_bytes(journey.lab) < (MIB if kind.firmware == "UEFI" else 1)
         assert journey.on_machine("cat /sys/class/watchdog/watchdog0/state") == "active"
         with journey.fault(f"power cut, the new disk ({kind.layout}) not bootable yet", "install") as seen:
             journey.lab.power_cycle()
