@@ -33,7 +33,7 @@ from tests.unit.test_image import whole, write
 pytestmark = pytest.mark.usefixtures("desk")
 # Of an install, with its standby and its trial. One more is that of `nix copy`.
 MOST_CONNECTIONS = 11
-MOST_COMMANDS = 89
+MOST_COMMANDS = 87
 INVENTORY = """
 [cottage]
 kexec = "{}"
