@@ -408,6 +408,16 @@ def test_plan_survives_json_and_holds_no_state() -> None:
     assert "privkey" not in made.model_dump_json()
 
 
+def test_little_memory_is_told_while_the_image_is_not_built() -> None:
+    little = facts("debian-12", memory="MemTotal: 500000 kB\nMemAvailable: 400000 kB")
+    [warning] = plan(little, image_is_built=False).warnings
+    assert warning.startswith("it has 488 MiB of memory, and an image of NixOS needs 800 to 1000 MiB")
+    assert plan(little).warnings == ()  # check_image knows what this image needs
+    assert plan(facts("debian-12"), image_is_built=False).warnings == ()
+    installer = facts("installer", memory="MemTotal: 500000 kB\nMemAvailable: 400000 kB")
+    assert not any("of memory" in warning for warning in plan(installer, image_is_built=False).warnings)
+
+
 def test_warnings() -> None:
     made = plan(facts("debian-12", tailscale_status=status(KeyExpiry=later(days=9))), host(disks=[]), now=NOW)
     assert any("pins no disks" in warning for warning in made.warnings)
