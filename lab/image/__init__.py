@@ -48,6 +48,7 @@ GUEST_SCRIPTS = {
         "set-clock",
         "tailscale-prefs",
         "tailscale-watch",
+        "zram-swap",
     )
 }
 INSTALL_WRAPPER = script("installer/nixos-install.sh")
