@@ -10,6 +10,7 @@ from holdfast.plan.until import Until
 from tasks.approve import approve
 from tasks.build import build
 from tasks.finish import finish
+from tasks.hardware_known import hardware_known
 from tasks.install import install as install_system
 from tasks.kexec import kexec
 from tasks.partition import partition
@@ -52,6 +53,8 @@ def install(
 
     """
     chosen = chosen_host(settings().inventory, host, target=target, image=image, way=way)
+    if chosen.hardware_report:
+        hardware_known(chosen, until=until)
     plan = preflight(chosen, reinstall=reinstall, until=until)
     chosen = plan.goes_on_with(chosen)
     stop_after("preflight", chosen, plan)

@@ -8,6 +8,8 @@ from holdfast.plan.rehearsal import rehearsal_host
 from tasks.at_origin import at_origin
 from tasks.build import build
 from tasks.go_back import go_back
+from tasks.hardware_known import hardware_known
+from tasks.hardware_seen import hardware_seen
 from tasks.kexec import kexec
 from tasks.preflight import preflight
 from tasks.preserve import preserve
@@ -33,6 +35,8 @@ def rehearse(host: str, target: str | None = None, image: str | None = None, ori
 
     """
     chosen = rehearsal_host(chosen_host(settings().inventory, host, target=target, image=image))
+    if chosen.hardware_report:
+        hardware_known(chosen, rehearsal=True)
     plan = preflight(chosen, rehearsal=True)
     built = build(chosen, plan)
     at_origin(chosen, plan, built)
@@ -41,4 +45,6 @@ def rehearse(host: str, target: str | None = None, image: str | None = None, ori
         prove_origin(chosen, plan, built)
     started = kexec(chosen, plan, built)
     returned = reconnect(chosen, plan, built, started)
+    if chosen.hardware_report:
+        hardware_seen(chosen, plan, returned)
     go_back(chosen, plan, built, started, returned)

@@ -45,6 +45,7 @@ in
     ./kexec-tailscale/network.nix
     ./kexec-tailscale/tailscale.nix
     ./kexec-tailscale/login.nix
+    ./kexec-tailscale/memory.nix
     ./kexec-tailscale/standby.nix
   ];
 

@@ -22,6 +22,7 @@ from holdfast.base.deadline import Allowed
 from holdfast.base.frozen import Frozen
 from holdfast.base.settings import PROJECT
 from holdfast.facts.identity import is_of_tailnet
+from holdfast.inventory.hardware import HardwareReport
 from holdfast.inventory.kexec_flags import KexecFlags
 from holdfast.inventory.nix_options import NixOptions
 from holdfast.inventory.reference import (
@@ -221,6 +222,7 @@ class Host(Frozen):
         flake: the flake with the system; a relative path starts at the inventory's folder.
         file: a Nix file with the system, in place of a flake; a folder stands for its `default.nix`.
         attribute: the name in the flake's `nixosConfigurations`, or the path in the file; by default the host's name.
+        hardware_report: a table of `backend` and `file`: a report about the machine's hardware, written into the flake.
         kexec: the kexec image: a tarball, a folder with one, a flake's output, or a URL with `#sha256=HEX`.
         kexec_extra_flags: more flags for the kexec that starts the installer; a list of words.
         nix_options: a table of settings for the operator's nix, each as `--option NAME VALUE`.
@@ -257,6 +259,7 @@ class Host(Frozen):
     flake: _FlakeReference = "."
     file: InventoryPath | None = None
     attribute: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", max_length=100)] = ""
+    hardware_report: HardwareReport | None = None
     kexec: Annotated[
         str, Field(pattern=r"^[^-\x00-\x1f][^\x00-\x1f]*$", max_length=4096), AfterValidator(_image_reference)
     ] = f"{PROJECT}#kexec-tailscale"

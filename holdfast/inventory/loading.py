@@ -13,6 +13,7 @@ from pydantic_core import ErrorDetails
 
 from holdfast.base.errors import ConfigError
 from holdfast.base.settings import plain, settings
+from holdfast.inventory.hardware import HardwareReport
 from holdfast.inventory.host import NAME, Deadlines, DiskPin, Host, Keep, Way
 from holdfast.inventory.reference import resolve_image
 from holdfast.inventory.schedule import Schedule
@@ -25,6 +26,7 @@ _NESTED: Final[Mapping[str, type[BaseModel]]] = {
     "deadlines": Deadlines,
     "keep": Keep,
     "disks": DiskPin,
+    "hardware_report": HardwareReport,
     "files": ExtraFile,
     "encryption_keys": EncryptionKey,
     "installer_secrets": InstallerSecret,
@@ -32,6 +34,11 @@ _NESTED: Final[Mapping[str, type[BaseModel]]] = {
 }
 
 
+# Keys that people try, and what Holdfast has in their place.
+_INSTEAD: Final = {
+    "store_paths": "Bare store paths are not taken (docs/howto/nixos-anywhere.md says why): name the Nix file that they"
+    " are built from, with file and attribute.",
+}
 _DOTTED: Final = 'Remove it; if it is part of a name with a dot, that belongs in attribute = "…".'
 
 
@@ -137,6 +144,11 @@ def _parse_host(path: Path, name: str, table: Mapping[str, Any], defaults: Mappi
             f"{path}: {name[:80]!r} cannot be a host's name.",
             hint="Use 1 to 63 lower-case letters, digits and dashes, as in a DNS label.",
         )
+    if "hardware_report" in defaults:
+        raise ConfigError(
+            f"{path}: [defaults] has the key hardware_report, which names the file of one machine.",
+            hint="Put it under each host.",
+        )
     if "name" in table or "name" in defaults:
         raise ConfigError(f"{path}: [{name}] has the key name.", hint="The table's own name is the host's name.")
     merged = {**defaults, **table}
@@ -160,7 +172,9 @@ def _explained(where: str, name: str, error: ValidationError) -> ConfigError:
         wrong = str(first["loc"][-1])
         return ConfigError(
             f"{where}: [{name}] has an unknown key {key[:80]!r}; allowed are: {', '.join(allowed)}.",
-            hint=_similar(wrong, allowed).strip() or (_DOTTED if isinstance(first["input"], dict) else "Remove it."),
+            hint=_INSTEAD.get(wrong)
+            or _similar(wrong, allowed).strip()
+            or (_DOTTED if isinstance(first["input"], dict) else "Remove it."),
         )
     value = first["input"]
     # Pydantic lists the allowed words as 'a', 'b' or 'c'.

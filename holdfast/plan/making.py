@@ -6,6 +6,7 @@ from typing import Final
 
 from holdfast.base import clock
 from holdfast.base.places import MARK_IN_RAM
+from holdfast.base.size import MIB
 from holdfast.facts.facts import Facts
 from holdfast.facts.identity import Identity
 from holdfast.inventory.host import Host, Way
@@ -21,6 +22,9 @@ from holdfast.plan.verdict import judge
 
 # Where device mapper's names are.
 _OF_MULTIPATH: Final = ("/dev/mapper/", "/dev/disk/by-id/dm-")
+
+# What a machine of 1 GiB has is a little more.
+ENOUGH_MEMORY: Final = 960 * MIB
 
 _BUILDS_ITSELF: Final = (
     "it builds its system itself, in the installer: only the disko script before its disks are formatted, the system"
@@ -114,6 +118,7 @@ def make_plan(
         if left_alone
         else (
             *_warnings(host, facts, disks, stage),
+            *_warnings_of_memory(facts, stage, image),
             *(_warnings_of_foreign(host, facts, vault_identity) if foreign else ()),
             *_warnings_of_the_way(host, facts, stage, vault_identity),
             *((_BUILDS_ITSELF,) if builds_itself and stage is not Stage.FINAL else ()),
@@ -194,6 +199,16 @@ def _warnings(host: Host, facts: Facts, disks: Disks, stage: Stage) -> list[str]
     ]
     untold = facts.untold if stage is Stage.ORIGIN else ()
     return [*disks.losses, *failing, *untold, *(text for applies, text in found if applies)]
+
+
+def _warnings_of_memory(facts: Facts, stage: Stage, image: Image | None) -> list[str]:
+    """Return what is known of the memory while there is no image yet, whose own need is then checked (check_image)."""
+    if stage is not Stage.ORIGIN or image is not None or facts.memory_bytes >= ENOUGH_MEMORY:
+        return []
+    return [
+        f"it has {in_mib(facts.memory_bytes)} of memory, and an image of NixOS needs 800 to 1000 MiB: `build` checks"
+        " that before anything is changed on the machine"
+    ]
 
 
 def _warnings_of_foreign(host: Host, facts: Facts, vault_identity: Identity | None) -> list[str]:

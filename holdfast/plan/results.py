@@ -21,6 +21,19 @@ class Result(Frozen):
     skipped: str = ""
 
 
+class HardwareReported(Result):
+    """The hardware report in the user's flake.
+
+    Attributes:
+        file: its path on the operator.
+        written: whether this attempt wrote a report there; a placeholder is none.
+
+    """
+
+    file: str = ""
+    written: bool = False
+
+
 class Built(Result):
     """What `build` made, or what is to be built, before the target is touched.
 

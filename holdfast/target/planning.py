@@ -12,6 +12,7 @@ from holdfast.facts.facts import Facts
 from holdfast.facts.way_back import WayBackFacts
 from holdfast.inventory.host import Host, Way
 from holdfast.nixcli.flake import image_flake, why_builds_itself
+from holdfast.nixcli.hardware_file import check_report
 from holdfast.nixcli.kept import evaluation_of, is_locked, lock_of
 from holdfast.plan.fitness import check_target
 from holdfast.plan.foreign import going_on
@@ -72,6 +73,7 @@ def plan_install(
     def same_lock() -> str:
         return SAME_LOCK if run_id and is_locked(folder) else ""
 
+    no_report = "" if same_lock() else check_report(host)
     with ThreadPoolExecutor(2) as pool, hinting(same_lock):
         # The evaluation stays in this thread: a cancelled run, or Ctrl-C, ends it at once.
         looking = pool.submit(copy_context().run, _look, machine, first_use=first_use, check_lock=check_lock)
@@ -129,7 +131,7 @@ def plan_install(
         check_way_out(way_out, host)
         check_way_back(way_back, host)
     found = {
-        "warnings": (*plan.warnings, *told),
+        "warnings": (*plan.warnings, *told, *([no_report] if no_report else ())),
         "way_in": seen.way_in,
         "way_out": way_out,
         "way_back": way_back,

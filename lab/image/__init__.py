@@ -49,6 +49,7 @@ GUEST_SCRIPTS = {
         "standby-keep",
         "tailscale-prefs",
         "tailscale-watch",
+        "zram-swap",
     )
 }
 INSTALL_WRAPPER = script("installer/nixos-install.sh")

@@ -86,6 +86,16 @@ def test_a_tailscaled_that_hangs_is_restarted_by_the_script_of_this_repository(n
     assert nix.stored(script).read_text() == (SCRIPTS / "installer/tailscale-watch.sh").read_text()
 
 
+def test_swap_in_ram_comes_early_and_no_installer_fails_because_of_it(nix: Nix) -> None:
+    zram = image(nix)["systemd.services"]["holdfast-zram"]
+    assert (zram["wantedBy"], zram["after"]) == (["sysinit.target"], ["systemd-modules-load.service"])
+    assert zram["unitConfig"]["DefaultDependencies"] is False
+    assert zram["path"] == ["/run/current-system/sw"]
+    shell, script = zram["serviceConfig"]["ExecStart"].split()
+    assert shell.startswith("-/")
+    assert nix.stored(script).read_text() == (SCRIPTS / "installer/zram-swap.sh").read_text()
+
+
 def test_state_is_restored_before_the_second_stage_and_so_before_tailscaled(nix: Nix) -> None:
     restore = image(nix)["boot.initrd.systemd.services"]["holdfast-restore"]
     assert restore["wantedBy"] == ["initrd.target"]

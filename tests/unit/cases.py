@@ -220,6 +220,7 @@ def plan(
     host_name: str = "",
     now: datetime | None = None,
     run_id: str = "run-2",
+    image_is_built: bool = True,
 ) -> Plan:
     return make_plan(
         run_id=run_id,
@@ -229,7 +230,7 @@ def plan(
         login=login or Login(user="root", port=22, key=LOGIN_KEY),
         devices=disko(devices or {"main": BY_ID}),
         system=planned or system(),
-        image=image(),
+        image=image() if image_is_built else None,
         vault_identity=vault_identity,
         rehearsal=rehearsal,
         reinstall=reinstall,

@@ -502,6 +502,8 @@ PROGRAMS: dict[str, Callable[["FakeMachine", Command], Done | str | None]] = {
     "dead-man-disarm.sh": _disarm,
     "dead-man-feed.sh": _feed,
     "forget-keys.sh": _forget_keys,
+    # The program that makes it is in no system, unless a test says so.
+    "hardware-report.sh": lambda *_: Done(status=69),
     "install": _nothing,
     "journalctl": _nothing,
     "leave-installer.sh": _leave_installer,
@@ -538,6 +540,7 @@ PROGRAMS: dict[str, Callable[["FakeMachine", Command], Done | str | None]] = {
     "systemd-run": _systemd_run,
     "tailscale": _tailscale,
     "true": _nothing,
+    "uname": lambda *_: "x86_64\n",
     "unit-look.sh": _unit_look,
     "unit-start.sh": _unit_start,
     "upload-append.sh": _upload_append,

@@ -31,6 +31,7 @@ INVENTORY = """
 [cottage]
 target = "100.64.0.2"
 """
+REPORT = 'hardware_report = { backend = "nixos-facter", file = "facter.json" }\n'
 
 
 @pytest.fixture
@@ -69,9 +70,10 @@ def phases_called(monkeypatch: pytest.MonkeyPatch, inventory: Path, flow: str, *
 def test_phases_of_an_install(monkeypatch: pytest.MonkeyPatch, inventory: Path) -> None:
     phases = phases_of(install)
     assert phases_called(monkeypatch, inventory, "install") == [phase.name for phase in phases if phase.always]
-    assert [phase.name for phase in phases if not phase.always] == ["finish", "rehearsed", "post_install"]
+    asked = ["hardware_known", "finish", "rehearsed", "post_install"]
+    assert [phase.name for phase in phases if not phase.always] == asked
     assert [phase.name for phase in phases if not phase.is_task] == ["approve"]
-    inventory.write_text(f'{INVENTORY}rehearsal_max_age_days = 7\npost_install = ["true"]\n')
+    inventory.write_text(f'{INVENTORY}rehearsal_max_age_days = 7\npost_install = ["true"]\n{REPORT}')
     called = [phase.name for phase in phases if phase.name != "finish"]  # that is for a machine that is left alone
     assert phases_called(monkeypatch, inventory, "install") == called
 
@@ -79,8 +81,10 @@ def test_phases_of_an_install(monkeypatch: pytest.MonkeyPatch, inventory: Path) 
 def test_phases_of_a_rehearsal(monkeypatch: pytest.MonkeyPatch, inventory: Path) -> None:
     phases = phases_of(rehearse)
     assert phases_called(monkeypatch, inventory, "rehearse") == [phase.name for phase in phases if phase.always]
-    assert [phase.name for phase in phases if not phase.always] == ["prove_origin"]
+    asked = ["hardware_known", "prove_origin", "hardware_seen"]
+    assert [phase.name for phase in phases if not phase.always] == asked
     assert all(phase.is_task for phase in phases)
+    inventory.write_text(f"{INVENTORY}{REPORT}")
     assert phases_called(monkeypatch, inventory, "rehearse", origin=True) == [phase.name for phase in phases]
     inventory.write_text(f'{INVENTORY}way = "standard"\n')
     with pytest.raises(ConfigError, match="standard way"):
@@ -92,7 +96,9 @@ def test_order_that_keeps_the_machine_and_its_disks() -> None:
     order = [phase.name for phase in phases_of(install)]
     changes = ["kexec", "partition", "install", "trial", "reboot"]
     assert [name for name in order if name in changes] == changes
-    assert set(order[: order.index("kexec")]) == {"preflight", "finish", "build", "rehearsed", "preserve", "approve"}
+    before = {"hardware_known", "preflight", "finish", "build", "rehearsed", "preserve", "approve"}
+    assert set(order[: order.index("kexec")]) == before
+    assert order[0] == "hardware_known", "the flake is locked with the report that it imports"
     assert order.index("build") < order.index("approve"), "only the built system tells what will be wiped"
     assert order.index("reconnect") < order.index("partition"), "only the installer that answers may format"
     assert order.index("restore") < order.index("trial"), "the trial comes up with the restored identity"
@@ -100,8 +106,8 @@ def test_order_that_keeps_the_machine_and_its_disks() -> None:
     there_and_back = [phase.name for phase in phases_of(rehearse)]
     assert "partition" not in there_and_back
     assert there_and_back.index("at_origin") < there_and_back.index("kexec")
-    before = ["preflight", "build", "at_origin", "preserve", "prove_origin", "kexec"]
-    assert there_and_back[: len(before)] == before, "all that may fail does so before the origin is rebooted"
+    first = ["hardware_known", "preflight", "build", "at_origin", "preserve", "prove_origin", "kexec"]
+    assert there_and_back[: len(first)] == first, "all that may fail does so before the origin is rebooted"
     assert there_and_back[-1] == "go_back"
 
 

@@ -190,6 +190,7 @@ def test_unknown_host_names_the_known_ones(write: Path) -> None:
         ('["../x"]\n', ["'../x'"]),
         ('["a\\nb"]\n', ["'a\\nb'"]),
         ('[cottage]\nname = "x"\n', ["[cottage]", "name"]),
+        ('[cottage]\nstore_paths = ["/nix/store/x"]\n', ["'store_paths'", "name the Nix file that they are built"]),
         ("cottage = 3\n", ["'cottage'", "outside any table"]),
         ("[defaults]\n", ["names no host"]),
         ("[cottage\n", ["not valid TOML", "line 1"]),
@@ -202,8 +203,29 @@ def test_unknown_host_names_the_known_ones(write: Path) -> None:
         ('[web.example]\ntarget = "x"\n', ["[web]", "'example'", "attribute ="]),
         ("[cottage]\ndisks = [3]\n", ["disks.0 is 3: it should be a table"]),
         ("[cottage]\ndeadlines = 3\n", ["deadlines is 3: it should be a table"]),
+        ("[cottage.hardware_report]\nbackend = 'nixos-facter'\n", ["hardware_report.file", "it is missing"]),
         ("[cottage]\nschedule = {}\n", ["schedule.cron", "it is missing"]),
         ("[cottage]\ngo_on_over_local = true\n", ["is true: it needs an address in local"]),
+        (
+            '[cottage]\nhardware_report = { backend = "facter", file = "a.json" }\n',
+            ["hardware_report.backend is 'facter'", "Hint: backend: the program", "Did you mean 'nixos-facter'"],
+        ),
+        (
+            '[cottage]\nhardware_report = { backend = "nixos-facter", file = "a.nix" }\n',
+            ["hardware_report", "a file of nixos-facter ends in .json"],
+        ),
+        (
+            '[cottage]\nhardware_report = { backend = "nixos-facter", file = "../a.json" }\n',
+            ["hardware_report.file is '../a.json': it needs a path inside the flake", "Hint: file: its place below"],
+        ),
+        (
+            '[cottage]\nhardware_report = { backend = "nixos-facter", file = "/a.json" }\n',
+            ["it needs a path inside the flake"],
+        ),
+        (
+            '[defaults]\nhardware_report = { backend = "nixos-facter", file = "a.json" }\n[a]\n',
+            ["[defaults] has the key hardware_report", "Put it under each host"],
+        ),
     ],
 )
 def test_mistake_is_named_in_one_line(write: Path, text: str, parts: list[str]) -> None:

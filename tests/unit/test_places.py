@@ -63,6 +63,7 @@ SCRIPTS_ONLY = frozenset(
         "holdfast-tailscale-prefs.service",
         "holdfast-tailscale-watch.service",
         "holdfast-watchdog.service",
+        "holdfast-zram.service",
     }
 )
 KNOWN = SHARED | SCRIPTS_ONLY
