@@ -25,8 +25,8 @@ from lab.runtime import Lab
 from lab.toolchain import announce
 
 PROJECT: Final = Path(__file__).parent.parent
-SERVER_DEADLINE_S: Final = 120
-SERVE_DEADLINE_S: Final = 60
+SERVER_DEADLINE_S: Final = 600
+SERVE_DEADLINE_S: Final = 300
 API_DEADLINE_S: Final = 60
 
 INVENTORY: Final = """\

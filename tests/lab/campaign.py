@@ -11,13 +11,15 @@ from typing import Final
 PROJECT: Final = Path(__file__).parents[2]
 
 
-def run_labs(marker: str, folder: Path, labs: Mapping[str, tuple[str, ...]]) -> list[Path]:
+def run_labs(marker: str, folder: Path, labs: Mapping[str, tuple[str, ...]], tables: tuple[str, ...]) -> list[Path]:
     """Run the tests of each lab, print the logs of those that failed, and return these logs.
 
     Args:
         marker: of the tests, and the campaign's name.
         folder: where the tests are.
         labs: the files of the tests, by the lab (a folder below `lab/`) that runs them one after another.
+        tables: the files in a lab's folder that its tests write. Those of an earlier campaign are removed: a lab that
+            does not come up writes none.
 
     """
     # A shell starts `just faults &` with SIGINT ignored, and the labs would inherit that.
@@ -26,6 +28,8 @@ def run_labs(marker: str, folder: Path, labs: Mapping[str, tuple[str, ...]]) -> 
     for lab, files in labs.items():
         place = PROJECT / "lab" / lab
         place.mkdir(mode=0o700, exist_ok=True)
+        for table in tables:
+            (place / table).unlink(missing_ok=True)
         log = place / "campaign.log"
         # pytest cleans up after SIGINT, so that is also what it gets if this process is killed.
         command = ["setpriv", "--pdeathsig", "INT", "--", sys.executable, "-m", "pytest", "-m", marker]

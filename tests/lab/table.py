@@ -55,7 +55,8 @@ def to_markdown(columns: Mapping[str, str], rows: Sequence["DataclassInstance"])
     """Return the table for a page of the docs; numbers are on the right."""
     number = {field for row in rows for field in columns if isinstance(getattr(row, field), float)}
     lines = [list(columns.values()), ["---:" if field in number else "---" for field in columns]]
-    lines += [[_text(getattr(row, field)) for field in columns] for row in rows]
+    # An error's text may have several lines, and a bar.
+    lines += [[" ".join(_text(getattr(row, field)).split()).replace("|", "\\|") for field in columns] for row in rows]
     head, rule, *body = ("| " + " | ".join(line) + " |\n" for line in lines)
     return head + rule.replace(" ", "") + "".join(body)
 

@@ -9,6 +9,7 @@ from tests.lab import table
 from tests.lab.campaign import PROJECT, run_labs
 from tests.lab.faults.table import COLUMNS, Row, by_fault, show
 
+TABLE: Final = "faults.json"
 # The long cuts only wait; the other labs share two cores.
 LABS: Final = {
     "run": ("test_each_phase.py::test_flow_killed_and_link_cut_in_its_retry", "test_processes.py"),
@@ -22,8 +23,8 @@ def main() -> int:
     """Run the labs, print what they found, and return 0 if every fault was recovered from."""
     began = time.monotonic()
     print("faults: four labs at once, about an hour; progress is in their logs", flush=True)
-    failed = run_labs("faults", Path(__file__).parent, LABS)
-    rows = by_fault([row for lab in LABS for row in table.read(PROJECT / "lab" / lab / "faults.json", Row)])
+    failed = run_labs("faults", Path(__file__).parent, LABS, (TABLE,))
+    rows = by_fault([row for lab in LABS for row in table.read(PROJECT / "lab" / lab / TABLE, Row)])
     show(rows)
     (PROJECT / "lab" / "run" / "faults.md").write_text(table.to_markdown(COLUMNS, rows))
     print(f"faults: {time.monotonic() - began:.0f} s; the table for docs/faults.md is in lab/run/faults.md")

@@ -110,6 +110,12 @@ def in_order(rows: Sequence[Row]) -> list[Row]:
     return sorted(rows, key=lambda row: kinds.index((row.firmware, row.boot_loader, row.root)))
 
 
+def without_row(rows: Sequence[Row]) -> list[str]:
+    """Return the layouts of the kinds that have no row: their labs did not come so far."""
+    seen = {(row.firmware, row.boot_loader, row.root) for row in rows}
+    return [kind.layout for kind in KINDS if (kind.firmware, kind.boot_loader, kind.root) not in seen]
+
+
 def show(rows: Sequence[Row]) -> None:
     """Print the table to the terminal."""
     table.show(f"{len(rows)} rows, {sum(row.installed == 'yes' for row in rows)} installed", COLUMNS, rows)
