@@ -121,11 +121,14 @@ def _prepare(machine: Machine, built: Built, facts: Facts) -> str:
     waits_s = dead_man.waits_s(facts, machine.host.deadlines)
     bring_scripts(machine, built, dead_man_s=waits_s)
     if not standby.wanted(machine.host):
+        if machine.host.way is Way.TAILSCALE:
+            standby.give_back(machine)  # it may have been wanted when kexec was started
         return ""
     with progress(f"standby-{machine.host.name}", "The standby on its way to the target") as report:
         try:
             standby.bring(machine, Path(built.image), facts, on_progress=report)
         except standby.NoStandby as error:
+            standby.give_back(machine)
             return error.message
     return ""
 
@@ -179,8 +182,6 @@ def _format_and_prove(
             _mark(target, mark, f"{NEW_ROOT}{plan.system.places.mark}/{PurePosixPath(MARK_ON_DISK).name}")
             if standby.wanted(host):
                 _arm_standby(machine, target, facts, no_standby)
-            elif host.way is Way.TAILSCALE:
-                standby.give_back(target)  # it was wanted when kexec was started
     for proved in before.require_same(host.name, after):
         say(proved)
 
@@ -214,7 +215,6 @@ def _mark(target: Connection, mark: PartitionMark, lasting: str) -> None:
 def _arm_standby(machine: Machine, target: Connection, facts: Facts, no_standby: str) -> None:
     try:
         if no_standby:
-            standby.give_back(target)
             raise standby.NoStandby(no_standby)
         standby.arm(target, NEW_ROOT, machine.host)
     except standby.NoStandby as error:

@@ -109,18 +109,17 @@ def arm(target: Connection, root: str, host: Host) -> None:
     """
     try:
         said = _said(target, "put", root, STANDBY_IN_RAM, *({STATE_ON_BOOT} & {*host.allow}))
+        _give_back(target)
     except HoldfastError as error:
         raise NoStandby(error.message) from error
-    give_back(target)
     if why := _why_not_armed(said):
         raise NoStandby(why)
 
 
-def give_back(target: Connection) -> None:
-    """Give back the RAM that kexec or `bring` has taken, when there is no standby. Fails never."""
-    argv = ["sh", "-c", script("installer/standby-give-back.sh"), "standby-give-back.sh", STANDBY_IN_RAM]
-    with suppress(HoldfastError):
-        target.run(argv, timeout_s=ROOM_S, check=False)
+def give_back(machine: Machine) -> None:
+    """Give back the RAM that kexec or `bring` has taken, if there will be no standby. It never fails."""
+    with suppress(HoldfastError), machine.connect_over_last_way() as target:
+        _give_back(target)
 
 
 def why_missing(target: Connection, root: str) -> str:
@@ -153,6 +152,11 @@ def remove(target: Connection, root: str) -> bool:
     if not said.startswith(("removed: ", "none: ")):
         raise StandbyStays(said)
     return said.startswith("removed: ")
+
+
+def _give_back(target: Connection) -> None:
+    argv = ["sh", "-c", script("installer/standby-give-back.sh"), "standby-give-back.sh", STANDBY_IN_RAM]
+    target.run(argv, timeout_s=ROOM_S, check=False)
 
 
 def _why_not_armed(said: str) -> str:
