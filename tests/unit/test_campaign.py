@@ -17,7 +17,8 @@ def test_lab_that_does_not_come_up_shows_no_rows_of_an_earlier_campaign(
     monkeypatch.setenv("PYTEST_ADDOPTS", "")
     run = tmp_path / "lab" / "run"
     run.mkdir(parents=True)
-    table.Findings(run / "rows.json").add(ROW)
+    earlier: table.Findings[Row] = table.Findings(run / "rows.json")
+    earlier.add(ROW)
     assert table.read(run / "rows.json", Row) == [ROW]
 
     failed = campaign.run_labs("matrix", tmp_path, {"run": ("test_gone.py",)}, ("rows.json",))
