@@ -89,9 +89,9 @@ class Probe:
             if answers and self._away:
                 self._away = False
                 self.returns.append(time.time())
-            elif not answers and not self.returns_since(began):
+            elif not answers and not self._returned_since(began):
                 self._away = True
 
-    def returns_since(self, began: float) -> bool:
+    def _returned_since(self, began: float) -> bool:
         """Return whether the machine has come back since then: an attempt that began before may still fail."""
         return bool(self.returns) and self.returns[-1] > began

@@ -144,7 +144,7 @@ def _require_known_names() -> None:
     """Refuse a misspelt variable: without its value, another inventory or vault would be used in silence."""
     settings_of_all = [f"{_PREFIX}{field}".upper() for field in Settings.model_fields]
     in_file = dotenv_values(_DOTENV) if _DOTENV.is_file() else {}
-    for where, names in (("the environment", os.environ), (f"{_DOTENV.absolute()}", in_file)):
+    for where, names in (("the environment", os.environ), (str(_DOTENV.absolute()), in_file)):
         for name in names:
             upper = name.upper()
             if not upper.startswith(_PREFIX) or upper in _OTHERS or upper in settings_of_all:

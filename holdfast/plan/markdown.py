@@ -2,16 +2,16 @@
 
 from typing import Final
 
+from holdfast.base.size import gib
 from holdfast.base.text import in_markdown
 from holdfast.inventory.host import Way
 from holdfast.plan.disks import PlannedDisk
 from holdfast.plan.groups import LONGEST_CONTENT
-from holdfast.plan.outlook import Course, course_of, in_words, stops
+from holdfast.plan.outlook import LONGEST_CELL, Course, course_of, in_words, stops
 from holdfast.plan.plan import Plan
 from holdfast.plan.system import SHORT
 from holdfast.plan.way_in import in_rows
 
-LONGEST_CELL: Final = 160
 _TITLES: Final = {
     Course.REHEARSED: "Rehearse the install of",
     Course.LEFT_ALONE: "Leave alone",
@@ -34,7 +34,7 @@ def to_markdown(plan: Plan) -> str:
         ("stage", plan.stage),
         *([("in use", plan.in_use)] if plan.in_use else []),
         ("system", f"{origin.os_name or '?'}, kernel {origin.kernel or '?'}, {origin.arch}"),
-        ("memory", f"{_gib(origin.memory_bytes)}, {_gib(origin.available_bytes)} free with swap"),
+        ("memory", f"{gib(origin.memory_bytes)}, {gib(origin.available_bytes)} free with swap"),
         ("tailnet", who),
         ("SSH host key", origin.host_key),
         ("image", plan.image or f"not built yet{f', {plan.image_lock.short}' if plan.image_lock else ''}"),
@@ -104,10 +104,6 @@ def _way_out(plan: Plan) -> list[str]:
     return [*head, *(f"| {' | '.join(_cell(text, longest=LONGEST_CONTENT) for text in row)} |" for row in rows)]
 
 
-def _gib(size_bytes: int) -> str:
-    return f"{size_bytes / 1024**3:.1f} GiB"
-
-
 def _table(disks: tuple[PlannedDisk, ...]) -> list[str]:
     if not disks:
         return ["None."]
@@ -121,7 +117,7 @@ def _table(disks: tuple[PlannedDisk, ...]) -> list[str]:
 def _row(disk: PlannedDisk) -> list[str]:
     by_id = "as configured" if disk.by_id == disk.device else disk.by_id or "none"
     ids = ", ".join(dict.fromkeys(text for text in (disk.serial, disk.wwid) if text)) or "none"
-    size = f"{_gib(disk.size_bytes)}, {disk.size_bytes} bytes"
+    size = f"{gib(disk.size_bytes)}, {disk.size_bytes} bytes"
     # Everything that would be lost, not only the first partitions.
     content = _cell(disk.content, longest=LONGEST_CONTENT)
     rest = (disk.model, ids, disk.health or "unknown", disk.name, by_id)

@@ -3,13 +3,14 @@
 from enum import StrEnum
 from typing import Final
 
+from holdfast.base.size import gib
 from holdfast.base.text import in_markdown
 from holdfast.plan.in_use import INSTALLED
 from holdfast.plan.plan import Plan
 from holdfast.plan.stage import Stage
 from holdfast.plan.until import LEAVES
 
-LONGEST: Final = 160
+LONGEST_CELL: Final = 160
 
 
 class Course(StrEnum):
@@ -44,8 +45,8 @@ def stops(plan: Plan) -> str:
 def wipes(plan: Plan) -> str:
     """Return which disks the plan wipes, with their size and what is on them, as Markdown without a full stop."""
     disks = [
-        f"{in_markdown(disk.device, LONGEST)}, {disk.size_bytes / 1024**3:.1f} GiB"
-        f" ({in_markdown(disk.content or 'empty', LONGEST)})"
+        f"{in_markdown(disk.device, LONGEST_CELL)}, {gib(disk.size_bytes)}"
+        f" ({in_markdown(disk.content or 'empty', LONGEST_CELL)})"
         for disk in plan.wipe
     ]
     return f"WIPES {'; '.join(disks)}" if disks else "WIPES no disk"
