@@ -66,7 +66,7 @@ class Image:
 
         A small one unpacks into half of what is left beside the packed one: the kernel's first file system is a tmpfs
         (measured: 177 MiB of 399, 209 of 463, 335 of 714, beside one of 41 MB). Larger ones are NixOS', whose
-        `root=fstab` makes it a ramfs, which has no limit.
+        `root=fstab` makes it a ramfs, which has no limit. So the 320 MiB of above are refused now: computed, not run.
         """
         unpacked = self.initrd_bytes + 5 * min(self.initrd_bytes, 48 * MIB) // 2
         in_half = self.initrd_bytes + 2 * unpacked + 8 * MIB if self.initrd_bytes <= 48 * MIB else 0
